@@ -1,0 +1,48 @@
+# Commands of the project. Each makes the environment, .venv, where it is missing or out of date.
+#
+#   PYTHON    the Python that makes the environment (3.11 or newer)
+#   PIP_ARGS  passed on to `pip install`, for instance the index of a CUDA build of torch
+#   ARGS      passed on to pytest
+#
+# Exit status: 0 if and only if that of pytest is 0. make itself turns every other status of a
+# command into 2 and has no way around it; its closing line names pytest's ("Error 1" means status
+# 1). Where the number counts, call pytest: .venv/bin/python -m pytest claims/
+
+.DEFAULT_GOAL := help
+.PHONY: help verify test benchmark lint environment clean
+
+PYTHON ?= python3
+PIP_ARGS ?=
+ARGS ?=
+export PIP_ARGS
+
+bin := .venv/bin
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /make \1 - /p' Makefile
+	@echo "Variables: PYTHON=python3.12, PIP_ARGS='--index-url URL', ARGS='-m headline'"
+
+verify: environment  ## measure and judge the claims, headlines first, and write the report
+	@$(bin)/python -m pytest claims/ $(ARGS)
+
+test: environment  ## run the project's own tests
+	@$(bin)/python -m pytest tests/ $(ARGS)
+
+benchmark: environment  ## measure the speed of inversion
+	@$(bin)/python -m pytest benchmarks/ $(ARGS)
+
+lint: environment  ## check style, types and the direction of imports
+	@$(bin)/python -m ruff check .
+	@$(bin)/python -m ruff format --check .
+	@$(bin)/python -m mypy
+	@$(bin)/lint-imports
+
+environment:  ## make the environment, and nothing else
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "$(PYTHON): no such Python. Install Python 3.11 or newer, or name one: make PYTHON=python3.12 ..." >&2; \
+	  exit 1; }
+	@exec "$(PYTHON)" scripts/environment.py
+
+clean:  ## remove the environment and all caches (measurements in .store stay)
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
+	find . -name __pycache__ -not -path './.store/*' -prune -exec rm -rf {} +

@@ -1,0 +1,110 @@
+"""Trivial autoencoding ability decreases with model depth."""
+
+from __future__ import annotations
+
+import pytest
+from scipy import stats
+
+from claims.decoders import resnet_decoder
+from harness.cells import Cell, Draw, Inversion
+from harness.claim import Claim, Criterion, event, trend
+from harness.lab import Lab
+from harness.settings import CUTS
+
+SECTION = "Trivial autoencoding ability decreases with model depth"
+
+A1 = Claim(
+    id="A1",
+    statement="Early layers nearly copy the input.",
+    section=SECTION,
+    method="Untrained ResNets in eval mode; the article's descent (L1, fixed step, Gaussian blur "
+    "after every step, so that the blur's floor is part of the copy) recovers a photograph from "
+    "the output of one layer.",
+    estimands={
+        "copy": event(
+            "r = m_i(T) / m_i(0), the part of the initial distance to the image that is left, is "
+            "below a quarter.",
+            Criterion(effect="r", label="m_i(T) / m_i(0)", below=0.25),
+        )
+    },
+    headline="autoencoding",
+)
+
+A2 = Claim(
+    id="A2",
+    statement="Copying gets worse with depth.",
+    section=SECTION,
+    method="The same photographs are recovered from six layers of the same network, conv1 to "
+    "layer4. Adam without blur decides, since its step does not depend on the scale of a layer's "
+    "gradient; the article's descent with blur stands beside it.",
+    estimands={
+        "slope": trend(
+            "The Theil-Sen slope of r over the six layers exceeds 0.05 a layer.",
+            Criterion(effect="slope", label="slope of m_i(T) / m_i(0) per layer", above=0.05),
+        )
+    },
+    headline="autoencoding",
+)
+
+
+def copy_at(
+    lab: Lab, draw: Draw, *, network: str, cut: str, decoder: str, pixels: int | None = None
+) -> Inversion:
+    """The cell that recovers a photograph from one layer; other sections use it, too."""
+    size = lab.profile.pick(quick=32, standard=64, article=299)
+    return Inversion(
+        draw=draw,
+        network=lab.resnet(network, cut),
+        images=lab.photographs(pixels=pixels or size),
+        decoder=resnet_decoder(decoder, lab.profile),
+        iterations=lab.profile.pick(quick=200, standard=500, article=500),
+    )
+
+
+def at_most(lab: Lab, *, confirmatory: bool) -> int:
+    """Replicates of a condition on deep layers: in `quick` two looks decide, and what stands
+    beside a decision is described by four replicates."""
+    return lab.profile.pick(quick=24 if confirmatory else 4, standard=48, article=48)
+
+
+def gallery(lab: Lab, *, network: str, decoder: str, cuts: tuple[str, ...]) -> dict[str, Cell]:
+    """One replicate at a size at which a person sees something."""
+    pixels = lab.profile.pick(quick=64, standard=128, article=299)
+    return {
+        f"gallery {cut}": copy_at(
+            lab, Draw(replicate=0), network=network, cut=cut, decoder=decoder, pixels=pixels
+        )
+        for cut in cuts
+    }
+
+
+@pytest.mark.networks("resnet50", "resnet18")
+@pytest.mark.parametrize("cut", ["conv1", "stem", "layer1"])
+def test_a1_early_layers_nearly_copy_the_input(lab: Lab, network: str, cut: str) -> None:
+    lab.judge(
+        A1,
+        cells=lambda draw: {
+            "copy": copy_at(lab, draw, network=network, cut=cut, decoder="article")
+        },
+        effects=lambda seen: {"r": seen["copy"].values["r"]},
+        gallery=gallery(lab, network=network, decoder="article", cuts=(cut,)),
+    )
+
+
+@pytest.mark.networks("resnet50", "resnet18")
+@pytest.mark.parametrize("decoder", ["adam", "article"])
+def test_a2_copying_gets_worse_with_depth(lab: Lab, network: str, decoder: str) -> None:
+    lab.judge(
+        A2,
+        cells=lambda draw: {
+            cut: copy_at(lab, draw, network=network, cut=cut, decoder=decoder) for cut in CUTS
+        },
+        effects=lambda seen: {
+            "slope": float(stats.theilslopes([seen[cut].values["r"] for cut in CUTS]).slope)
+        },
+        gallery=gallery(lab, network=network, decoder=decoder, cuts=CUTS)
+        if decoder == "article"
+        else {},
+        confirmatory=decoder == "adam",
+        most=at_most(lab, confirmatory=decoder == "adam"),
+    )

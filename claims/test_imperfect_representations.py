@@ -1,0 +1,144 @@
+"""Imperfect representations are due to nonunique approximation."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from claims.effects import log_ratio, rise
+from claims.test_autoencoding import at_most, copy_at, gallery
+from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, event
+from harness.lab import Lab
+
+SECTION = "Imperfect representations are due to nonunique approximation"
+
+B3 = Claim(
+    id="B3",
+    statement="In ResNet-50 the copy from Conv2 has m_g > m_r, the copy from Conv5 m_g < m_r.",
+    section=SECTION,
+    method="Untrained ResNet-50 in eval mode; the article's descent with blur at its nominal step "
+    "from Conv2 (layer1) and Conv5 (layer4) of the same network, to the same photograph from the "
+    "same start. m_r is the distance of the outputs of the photograph and of its noised version "
+    "(standard deviation 1/25). Adam without blur and ResNet-18 stand beside it.",
+    estimands={
+        "reversal": conjunction(
+            "ln(m_g / m_r) is above ln 1.1 at Conv2 and below -ln 1.1 at Conv5.",
+            Criterion(effect="conv2", label="m_g / m_r at Conv2", above=LN_11, scale=Scale.LOG),
+            Criterion(effect="conv5", label="m_g / m_r at Conv5", below=-LN_11, scale=Scale.LOG),
+        )
+    },
+    headline="disconnect",
+)
+
+B8 = Claim(
+    id="B8",
+    statement="At Conv5 of ResNet-50, m_i commonly rises while m_g goes towards 0.",
+    section=SECTION,
+    method="Untrained ResNet-50 in eval mode, cut at Conv5 (layer4); the article's descent without "
+    "blur at the largest step of a frozen grid at which m_g fell on pilot seeds. Beside it: the "
+    "article's nominal step, Adam and L-BFGS, and ResNet-18.",
+    estimands={
+        "rise": event(
+            "m_i(T) exceeds m_i(0) by 0.1 % while m_g falls to half or less.",
+            Criterion(
+                effect="rise",
+                label="m_i(T) / m_i(0), where m_g halved",
+                above=math.log(1.001),
+                scale=Scale.LOG,
+            ),
+            presupposes_descent=True,
+        ),
+    },
+    headline="disconnect",
+)
+
+B10 = Claim(
+    id="B10",
+    statement="At Conv5 of ResNet-50 both happen at once: m_g falls below m_r and m_i rises above "
+    "its start.",
+    section=SECTION,
+    method="The runs of B8.",
+    estimands={
+        "both": event(
+            "m_g(T) < m_r and m_i(T) > m_i(0) in the same run; the effect is the smaller of m_r / "
+            "m_g(T) and m_i(T) / m_i(0).",
+            Criterion(
+                effect="both",
+                label="the smaller of m_r / m_g and m_i(T) / m_i(0)",
+                above=0.0,
+                scale=Scale.LOG,
+            ),
+        )
+    },
+    headline="disconnect",
+)
+
+CONFIRMATORY = ("resnet50", "article-falling")
+
+
+@pytest.mark.networks("resnet50", "resnet18")
+@pytest.mark.parametrize("decoder", ["article", "adam"])
+def test_b3_output_distance_reverses_with_depth(lab: Lab, network: str, decoder: str) -> None:
+    confirmatory = (network, decoder) == ("resnet50", "article")
+    lab.judge(
+        B3,
+        cells=lambda draw: {
+            "conv2": copy_at(lab, draw, network=network, cut="layer1", decoder=decoder),
+            "conv5": copy_at(lab, draw, network=network, cut="layer4", decoder=decoder),
+        },
+        effects=lambda seen: {
+            role: log_ratio(record.values["m_g"], record.values["m_r"])
+            for role, record in seen.items()
+        }
+        | {
+            f"{role} at the start": log_ratio(record.values["m_g0"], record.values["m_r"])
+            for role, record in seen.items()
+        },
+        confirmatory=confirmatory,
+        most=at_most(lab, confirmatory=confirmatory),
+    )
+
+
+@pytest.mark.networks("resnet50", "resnet18")
+@pytest.mark.parametrize("decoder", ["article-falling", "article-nominal", "adam", "l-bfgs"])
+def test_b8_input_distance_rises_at_conv5(lab: Lab, network: str, decoder: str) -> None:
+    lab.judge(
+        B8,
+        cells=lambda draw: {
+            "conv5": copy_at(lab, draw, network=network, cut="layer4", decoder=decoder)
+        },
+        effects=lambda seen: {
+            "rise": rise(seen["conv5"]),
+            "rise since half-way": log_ratio(
+                seen["conv5"].values["m_i"], seen["conv5"].values["m_i_half"]
+            ),
+            "m_g(T) / m_g(0)": log_ratio(
+                seen["conv5"].values["m_g"], seen["conv5"].values["m_g0"]
+            ),
+        },
+        gallery=gallery(lab, network=network, decoder=decoder, cuts=("layer4",))
+        if decoder.startswith("article")
+        else {},
+        confirmatory=(network, decoder) == CONFIRMATORY,
+        most=at_most(lab, confirmatory=(network, decoder) == CONFIRMATORY),
+    )
+
+
+@pytest.mark.networks("resnet50", "resnet18")
+@pytest.mark.parametrize("decoder", ["article-falling", "article-nominal", "adam", "l-bfgs"])
+def test_b10_both_at_once(lab: Lab, network: str, decoder: str) -> None:
+    lab.judge(
+        B10,
+        cells=lambda draw: {
+            "conv5": copy_at(lab, draw, network=network, cut="layer4", decoder=decoder)
+        },
+        effects=lambda seen: {
+            "both": min(
+                log_ratio(seen["conv5"].values["m_r"], seen["conv5"].values["m_g"]),
+                log_ratio(seen["conv5"].values["m_i"], seen["conv5"].values["m_i0"]),
+            )
+        },
+        confirmatory=(network, decoder) == CONFIRMATORY,
+        most=at_most(lab, confirmatory=(network, decoder) == CONFIRMATORY),
+    )

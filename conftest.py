@@ -1,0 +1,3 @@
+"""Options and fixtures of the claims; see claims/plugin.py."""
+
+pytest_plugins = ("claims.plugin",)

@@ -1,0 +1,1 @@
+"""The harness: from a claim to a verdict, by way of measurements."""

@@ -1,0 +1,12 @@
+"""Distances between images and between outputs, one value a sample."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def l2(difference: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
+    """L2 norm of each sample (m_g of outputs, m_i of inputs; the article's equation for m)."""
+    return torch.linalg.vector_norm(difference.flatten(1), dim=1)

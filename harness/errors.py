@@ -1,0 +1,78 @@
+"""Errors that a person can cause: the value, the rule it breaks, and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DepthClaimsError(Exception):
+    """Base of every error that a person can cause and mend.
+
+    Parameters
+    ----------
+    value : object
+        What was given, as the person wrote it.
+    rule : str
+        The rule that the value breaks.
+    remedy : str
+        What to do about it.
+    """
+
+    def __init__(self, value: object, *, rule: str, remedy: str) -> None:
+        super().__init__(value, rule, remedy)
+        self.value = value
+        self.rule = rule
+        self.remedy = remedy
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.value, self.rule, self.remedy)
+
+    def __str__(self) -> str:
+        return f"{self.value}: {self.rule}. {self.remedy}"
+
+
+def _rebuild(
+    kind: type[DepthClaimsError], value: object, rule: str, remedy: str
+) -> DepthClaimsError:
+    """Restore an error in another process, where keyword-only arguments do not pickle."""
+    return kind(value, rule=rule, remedy=remedy)
+
+
+class UnknownNameError(DepthClaimsError):
+    """A name that is none of the valid ones."""
+
+    @classmethod
+    def nearest(cls, name: str, valid: Iterable[str], *, what: str) -> UnknownNameError:
+        """The error for `name`, naming the valid names nearest to it (all where none is near)."""
+        names = list(valid)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names
+        return cls(repr(name), rule=f"no such {what}", remedy=f"Choose {' or '.join(near)}")
+
+
+class DeviceError(DepthClaimsError):
+    """A device that is not there or cannot be used."""
+
+
+class ImageError(DepthClaimsError):
+    """An image, or a folder of images, that cannot be used."""
+
+
+class WeightsError(DepthClaimsError):
+    """A weights file that cannot be read, is not safe, or does not fit the network."""
+
+
+class StoreError(DepthClaimsError):
+    """A store that cannot be written, or a record in it that cannot be read."""
+
+
+class LockError(DepthClaimsError):
+    """A file of locked verdicts that cannot be read."""
+
+
+class ClaimError(DepthClaimsError):
+    """A claim that is not well formed."""
+
+
+class OptionError(DepthClaimsError):
+    """A command-line option with a value that it cannot take."""

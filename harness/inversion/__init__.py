@@ -1,0 +1,1 @@
+"""The engine: finds an input whose outputs equal given ones."""

@@ -1,0 +1,272 @@
+"""The lab: what a claim's test asks for, measured, decided and kept.
+
+A test states one condition of one claim: which cells a replicate consists of and which effects it
+yields. The lab does the rest: replicates look by look, records from the store or from workers, the
+decision. The same statement serves to plan a run without running it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from harness.cells import Cell, Draw, Inversion, identity
+from harness.claim import Claim
+from harness.plan import Profile, context, replicates
+from harness.results import ConditionResult, Table
+from harness.scheduler import Scheduler
+from harness.settings import ImageFolder, Images, ResNet, WeightsFile
+from harness.store import Record, Store
+from harness.verdict import Decision, Replicate, Verdict, decide
+
+Cells = Callable[[Draw], Mapping[str, Cell]]
+"""What a replicate consists of, by role."""
+
+Effects = Callable[[Mapping[str, Record]], Mapping[str, float]]
+"""What a replicate yields, from its records by role."""
+
+
+Tables = Callable[[Sequence[Mapping[str, Record]]], tuple[Table, ...]]
+"""Further numbers for the report, from the records of all replicates."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Assay:
+    """One condition of a claim as a test states it.
+
+    Parameters
+    ----------
+    claim : Claim
+        The claim.
+    estimand : str
+        Name of its estimand.
+    parameters : mapping
+        What the test was parametrized with.
+    cells, effects : callable
+        A replicate's cells by role, and its effects from their records.
+    gallery : mapping of str to Cell
+        Cells measured for the report alone, by role.
+    tables : callable
+        Further numbers for the report.
+    confirmatory : bool
+        Whether it decides the claim or stands beside it.
+    most : int
+        Replicates at most; fixed before anything is measured.
+    """
+
+    claim: Claim
+    estimand: str
+    parameters: Mapping[str, str | int | float]
+    cells: Cells
+    effects: Effects
+    gallery: Mapping[str, Cell]
+    tables: Tables
+    confirmatory: bool
+    most: int
+
+    @property
+    def looks(self) -> tuple[tuple[int, float], ...]:
+        """The claim's looks as far as the replicates reach."""
+        return tuple(look for look in self.claim.looks if look[0] <= self.most)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Replicates at each look; a condition too small for any look has them all at once."""
+        return tuple(n for n, _ in self.looks) or (self.most,)
+
+    def cells_up_to(self, number: int) -> list[Cell]:
+        """All cells of the first replicates, and those of the gallery."""
+        cells = [cell for draw in replicates(number) for cell in self.cells(draw).values()]
+        return [*cells, *self.gallery.values()]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Custom:
+    """The user's own network, weights or images; with any of them a run only reports."""
+
+    network: str | None = None
+    weights: WeightsFile | None = None
+    images: ImageFolder | None = None
+
+    def described(self) -> dict[str, str]:
+        """What was given, for the report."""
+        given = {
+            "network": self.network,
+            "weights": self.weights and f"{self.weights.path} ({self.weights.sha256[:12]})",
+            "images": self.images and f"{self.images.path} ({self.images.sha256[:12]})",
+        }
+        return {key: value for key, value in given.items() if value}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lab:
+    """What a test sees: the profile, the subjects, and `judge`.
+
+    Parameters
+    ----------
+    profile : Profile
+        Sizes and numbers of this run.
+    custom : Custom
+        The user's own subjects.
+    parameters : mapping
+        Of the test.
+    receive : callable
+        Takes the assay that the test states.
+    """
+
+    profile: Profile
+    custom: Custom
+    parameters: Mapping[str, str | int | float]
+    receive: Callable[[Assay], None]
+
+    def resnet(self, name: str, cut: str) -> ResNet:
+        """A ResNet cut at a layer, with the user's weights where there are any."""
+        return ResNet(name=name, cut=cut, weights=self.custom.weights)
+
+    def photographs(self, *, pixels: int, rows: int | None = None, channels: int = 3) -> Images:
+        """Crops of the bundled photographs, or of the user's images."""
+        folder = self.custom.images
+        return Images(
+            pixels=pixels,
+            rows=rows,
+            channels=channels,
+            source="folder" if folder else "photographs",
+            folder=folder,
+        )
+
+    def judge(
+        self,
+        claim: Claim,
+        *,
+        cells: Cells,
+        effects: Effects,
+        estimand: str | None = None,
+        gallery: Mapping[str, Cell] | None = None,
+        tables: Tables = lambda records: (),
+        confirmatory: bool = True,
+        most: int = 48,
+    ) -> None:
+        """State the condition; parameters as in `Assay`.
+
+        `estimand` may be left out where the claim has one.
+        """
+        self.receive(
+            Assay(
+                claim=claim,
+                estimand=estimand or next(iter(claim.estimands)),
+                parameters=self.parameters,
+                cells=cells,
+                effects=effects,
+                gallery=gallery or {},
+                tables=tables,
+                confirmatory=confirmatory,
+                most=most,
+            )
+        )
+
+
+class Bench:
+    """Measures and decides assays against one store.
+
+    Parameters
+    ----------
+    store : Store
+        Where records are.
+    scheduler : Scheduler
+        Brings missing cells into the store.
+    device : str
+        Part of the identity of cells.
+    """
+
+    def __init__(self, *, store: Store, scheduler: Scheduler, device: str) -> None:
+        self._store = store
+        self._scheduler = scheduler
+        self._context = context(device=device)
+        self._records: dict[str, Record] = {}
+        self.used: set[str] = set()
+
+    def prepare(self, assays: Iterable[Assay]) -> None:
+        """Queue the first look of assays that will run, in their order."""
+        for priority, assay in enumerate(assays):
+            self._scheduler.offer(assay.cells_up_to(assay.sizes[0]), priority=priority)
+
+    def run(self, assay: Assay, *, label: str, command: str) -> ConditionResult:
+        """Measure an assay look by look until it is decided."""
+        decision = Decision(verdict=Verdict.NOT_RUN, reason="no replicate was measured", n=0)
+        records: list[Mapping[str, Record]] = []
+        for size in assay.sizes:
+            self._scheduler.need(assay.cells_up_to(size), label=label)
+            records += [
+                {role: self._read(cell) for role, cell in assay.cells(draw).items()}
+                for draw in replicates(size)[len(records) :]
+            ]
+            decision = decide(
+                assay.claim.estimands[assay.estimand],
+                [
+                    _replicate(number, by_role, effects=assay.effects)
+                    for number, by_role in enumerate(records)
+                ],
+                alpha=assay.claim.alpha,
+                looks=assay.looks or assay.claim.looks[:1],
+            )
+            if decision.final:
+                break
+        gallery = {role: (self._read(cell).id,) for role, cell in assay.gallery.items()}
+        roles = {
+            role: tuple(by_role[role].id for by_role in records) for role in (records or [{}])[0]
+        }
+        return ConditionResult(
+            claim=assay.claim,
+            estimand=assay.estimand,
+            parameters=assay.parameters,
+            confirmatory=assay.confirmatory,
+            decision=decision,
+            records={**roles, **gallery},
+            command=command,
+            tables=assay.tables(records),
+        )
+
+    def _read(self, cell: Cell) -> Record:
+        key = identity(cell, context=self._context)
+        self.used.add(key)
+        if key not in self._records:
+            self._records[key] = self._store.read(key)
+        return self._records[key]
+
+
+def not_run(assay: Assay, *, reason: str, command: str) -> ConditionResult:
+    """The result of an assay that this run left out."""
+    return ConditionResult(
+        claim=assay.claim,
+        estimand=assay.estimand,
+        parameters=assay.parameters,
+        confirmatory=assay.confirmatory,
+        decision=Decision(verdict=Verdict.NOT_RUN, reason=reason, n=0),
+        records={},
+        command=command,
+    )
+
+
+def _replicate(
+    number: int, records: Mapping[str, Record], *, effects: Effects
+) -> Replicate:
+    descents = [
+        record for record in records.values() if record.cell["type"] == Inversion.__name__
+    ]
+    return Replicate(
+        index=number,
+        effects=effects(records),
+        descended=all(
+            record.values["m_g"] <= record.values["m_g0"] / 2 for record in descents
+        )
+        if descents
+        else None,
+    )
+
+
+def in_order(assays: Sequence[Assay]) -> list[int]:
+    """Positions of assays, those of headline claims first, otherwise as they are."""
+    return sorted(
+        range(len(assays)),
+        key=lambda position: (assays[position].claim.headline is None, position),
+    )

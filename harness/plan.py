@@ -1,0 +1,147 @@
+"""Plans: profiles, the replicates of a look, and cells grouped into buckets of work."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.metadata
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from harness.cells import (
+    ENGINE,
+    ActiveUnits,
+    Cell,
+    Draw,
+    ExactInverse,
+    Inversion,
+    LocalRank,
+    block,
+    canonical,
+    identity,
+)
+from harness.errors import UnknownNameError
+from harness.settings import CUTS, LBFGS, MLP, ResNet
+
+Setting = TypeVar("Setting")
+
+PROFILES = ("quick", "standard", "article")
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """The scale of a run: "quick" (two cores), "standard" (one GPU) or "article" (its sizes)."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name not in PROFILES:
+            raise UnknownNameError.nearest(self.name, PROFILES, what="profile")
+
+    def pick(self, *, quick: Setting, standard: Setting, article: Setting) -> Setting:
+        """The setting of this profile."""
+        return {"quick": quick, "standard": standard, "article": article}[self.name]
+
+
+@functools.cache
+def context(*, device: str) -> dict[str, object]:
+    """What decides the outcome of a cell besides its settings.
+
+    Versions of the libraries that draw (weights by constructor and seed, photographs) and compute,
+    the kind of device and the precision flags. Found without importing any of them.
+    """
+    return {
+        "engine": ENGINE,
+        "device": device,
+        "precision": "ieee",
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("torch", "torchvision", "numpy", "pillow", "scikit-image", "scikit-learn")
+        },
+    }
+
+
+def replicates(number: int) -> tuple[Draw, ...]:
+    """The first confirmatory replicates."""
+    return tuple(Draw(replicate=replicate) for replicate in range(number))
+
+
+@dataclasses.dataclass(frozen=True)
+class Bucket:
+    """Blocks of cells for one worker, in order; blocks of one network and replicate share it.
+
+    Parameters
+    ----------
+    blocks : tuple of tuple of Cell
+        Each is measured as one batch.
+    ids : tuple of tuple of str
+        Identities, in the same shape.
+    seconds : float
+        Estimated time on one core, for order and time left.
+    """
+
+    blocks: tuple[tuple[Cell, ...], ...]
+    ids: tuple[tuple[str, ...], ...]
+    seconds: float
+
+
+def buckets(cells: Iterable[Cell], *, device: str) -> tuple[Bucket, ...]:
+    """Cells with their batch mates, grouped by replicate and network; longest first.
+
+    Equal cells are measured once.
+    """
+    settings = context(device=device)
+    blocks: dict[str, tuple[Cell, ...]] = {}
+    for cell in cells:
+        mates = block(cell)
+        blocks.setdefault(identity(mates[0], context=settings), mates)
+    groups: dict[object, list[tuple[Cell, ...]]] = {}
+    for mates in blocks.values():
+        groups.setdefault(_shared(mates[0]), []).append(mates)
+    made = [
+        Bucket(
+            blocks=tuple(group),
+            ids=tuple(tuple(identity(cell, context=settings) for cell in mates) for mates in group),
+            seconds=sum(estimate(mates) for mates in group),
+        )
+        for group in groups.values()
+    ]
+    return tuple(sorted(made, key=lambda bucket: -bucket.seconds))
+
+
+def _shared(cell: Cell) -> object:
+    """What the cells of a bucket have in common: the network of a replicate, or the cell itself."""
+    if isinstance(cell, Inversion) and isinstance(cell.network, ResNet):
+        return cell.draw, cell.network.name, cell.network.weights, cell.images.pixels
+    return str(canonical(cell))
+
+
+# Seconds of one core of 2020's, fitted to measured runs; they order work and tell the time left.
+_STEP_OVERHEAD = 4e-4
+_RESNET_STEP = {
+    "resnet18": dict(zip(CUTS, (0.001, 0.0015, 0.003, 0.004, 0.006, 0.010), strict=True)),
+    "resnet50": dict(zip(CUTS, (0.001, 0.0015, 0.004, 0.008, 0.016, 0.028), strict=True)),
+}
+
+
+def estimate(mates: Sequence[Cell]) -> float:
+    """Seconds that a block takes on one core, within a factor of about two."""
+    cell = mates[0]
+    match cell:
+        case Inversion(network=ResNet(name=name, cut=cut)):
+            table = _RESNET_STEP.get(name, _RESNET_STEP["resnet50"])
+            step = table.get(cut, table["layer4"]) * max(1.0, (cell.images.pixels / 48) ** 2)
+        case Inversion(network=MLP() as network):
+            widths = (network.inputs, *network.widths)
+            flops = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+            if network.linear:
+                flops = network.inputs * network.widths[-1]
+            step = 5e-5 + _STEP_OVERHEAD * (not network.linear) + 4 * flops * len(mates) / 4e9
+        case ExactInverse(network=network):
+            return 3e-10 * network.inputs**3 + 0.02
+        case ActiveUnits(images=images):
+            return 3e-8 * images.elements**2 + 0.01
+        case LocalRank(network=network):
+            return 3e-4 * network.widths[-1] + 5e-9 * network.inputs**3
+    evaluations = 2.0 if isinstance(cell.decoder, LBFGS) else 1.0
+    return cell.iterations * step * evaluations * (1 if len(mates) == 1 else 1.0)

@@ -1,0 +1,103 @@
+"""What a run found: each condition of each claim with its decision and the records behind it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from harness.claim import Claim, Estimand
+from harness.verdict import Decision
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+    """Numbers shown beside a condition: a law next to what was measured, a curve.
+
+    Parameters
+    ----------
+    title : str
+        What the table shows, a sentence.
+    columns : tuple of str
+        Headings.
+    rows : tuple of tuple
+        One cell a column, text or number.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | int | float, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConditionResult:
+    """One condition of a claim, judged.
+
+    Parameters
+    ----------
+    claim : Claim
+        The claim.
+    estimand : str
+        Name of the estimand, a key of ``claim.estimands``.
+    parameters : mapping of str to str, int or float
+        What was varied ("network": "resnet50"), in the order in which it is shown.
+    confirmatory : bool
+        Whether the condition decides the claim or stands beside it.
+    decision : Decision
+        Verdict, reason, effect and evidence.
+    records : mapping of str to tuple of str
+        Identities of the stored records by their role in the estimand, one per replicate.
+    command : str
+        The command line that measures exactly this condition again.
+    tables : tuple of Table
+        Further numbers for the report; they decide nothing.
+    """
+
+    claim: Claim
+    estimand: str
+    parameters: Mapping[str, str | int | float]
+    confirmatory: bool
+    decision: Decision
+    records: Mapping[str, tuple[str, ...]]
+    command: str
+    tables: tuple[Table, ...] = ()
+
+    @property
+    def judged_by(self) -> Estimand:
+        """The estimand itself."""
+        return self.claim.estimands[self.estimand]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run of the claims: what was selected, under which settings, and what was found.
+
+    Parameters
+    ----------
+    profile, device : str
+        As chosen.
+    claims_digest : str
+        SHA-256 of the canonical claims.
+    conditions : tuple of ConditionResult
+        Every condition of every claim, in the order of the claims.
+    provenance : mapping
+        Commit, dirty flag, package versions, device, precision flags, seeds' stream.
+    measured, reused : int
+        Cells measured in this run and cells found in the store.
+    seconds : float
+        Wall time of the run.
+    ended : str
+        Date and time of the end, ISO 8601 with offset.
+    custom : mapping of str to str
+        The user's own images, network or weights, where given; empty otherwise.
+    """
+
+    profile: str
+    device: str
+    claims_digest: str
+    conditions: tuple[ConditionResult, ...]
+    provenance: Mapping[str, object]
+    measured: int
+    reused: int
+    seconds: float
+    ended: str
+    custom: Mapping[str, str] = dataclasses.field(default_factory=dict)

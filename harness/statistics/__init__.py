@@ -1,0 +1,1 @@
+"""Estimates, tests, sequential looks and multiplicity."""

@@ -1,0 +1,113 @@
+"""Intervals without a model of the noise: medians by order statistics, shares by Clopper-Pearson.
+
+References
+----------
+David, H. A. and Nagaraja, H. N. (2003). Order Statistics, 3rd ed. Wiley, section 7.1
+(distribution-free intervals for quantiles).
+Clopper, C. J. and Pearson, E. S. (1934). The use of confidence or fiducial limits illustrated in
+the case of the binomial. Biometrika 26, 404-413.
+Hodges, J. L. and Lehmann, E. L. (1963). Estimates of location based on rank tests. Annals of
+Mathematical Statistics 34, 598-611.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A point estimate with its limits; a limit is None where unbounded."""
+
+    value: float
+    low: float | None
+    high: float | None
+    level: float
+
+
+@functools.cache
+def median_rank(n: int, tail: float) -> int | None:
+    """Rank r of the order statistics ``x_(r), x_(n+1-r)`` that bound the median.
+
+    The largest r with ``P(Binomial(n, 1/2) <= r - 1) <= tail``, so that either limit misses the
+    median of any distribution with a probability of at most `tail` (David & Nagaraja 2003, 7.1).
+
+    Returns
+    -------
+    int or None
+        None where even the extremes miss it too often: there is no finite interval.
+    """
+    rank = int(np.searchsorted(stats.binom.cdf(np.arange(n + 1), n, 0.5), tail, side="right"))
+    return rank or None
+
+
+def median_interval(values: Sequence[float], *, tail: float) -> Interval | None:
+    """The median with its order-statistic interval.
+
+    Parameters
+    ----------
+    values : sequence of float
+        One per replicate. Infinities take their place in the order. A NaN may be anything, so it
+        counts as the least value for the lower limit and as the largest for the upper one.
+    tail : float
+        Probability with which each limit may miss the median.
+
+    Returns
+    -------
+    Interval or None
+        The value is the median of the finite values; None where there is none.
+    """
+    x = np.asarray(values, dtype=float)
+    finite = x[np.isfinite(x)]
+    if not finite.size:
+        return None
+    value = float(np.median(finite))
+    level = 1 - 2 * tail
+    rank = median_rank(x.size, tail)
+    if rank is None:
+        return Interval(value=value, low=None, high=None, level=level)
+    low = float(np.sort(np.where(np.isnan(x), -np.inf, x))[rank - 1])
+    high = float(np.sort(np.where(np.isnan(x), np.inf, x))[-rank])
+    # Many infinities on one side may push a limit past the median of the finite values; widening
+    # the interval to hold its own estimate never costs coverage.
+    return Interval(
+        value=value,
+        low=min(low, value) if low > -math.inf else None,
+        high=max(high, value) if high < math.inf else None,
+        level=level,
+    )
+
+
+def hodges_lehmann(values: Sequence[float]) -> float:
+    """The median of the pairwise means, each value with itself included; NaN where one is.
+
+    A point estimate only: its interval covers too little under skewed noise (.77 at n = 48 under
+    lognormal noise).
+    """
+    x = np.asarray(values, dtype=float)
+    first, second = np.triu_indices(x.size)
+    return float(np.median((x[first] + x[second]) / 2)) if x.size else math.nan
+
+
+@functools.cache
+def share_interval(events: int, n: int, *, level: float) -> tuple[float, float]:
+    """Clopper-Pearson limits of a share, at least `level` between them."""
+    if not n:
+        return 0.0, 1.0
+    limits = stats.binomtest(events, n).proportion_ci(confidence_level=level, method="exact")
+    return float(limits.low), float(limits.high)
+
+
+def superiority(first: Sequence[float], second: Sequence[float]) -> float:
+    """Probability of superiority: how often a value of `first` exceeds one of `second`.
+
+    Over all pairs, ties counting half; this is the Mann-Whitney U divided by the number of pairs.
+    """
+    u = stats.mannwhitneyu(first, second, method="asymptotic").statistic
+    return float(u) / (len(first) * len(second))

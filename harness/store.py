@@ -1,0 +1,206 @@
+"""Records on disk: one file per cell, named by the cell's identity, written atomically."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from harness.errors import StoreError
+
+SCHEMA = 1
+"""Version of the record format; a store of a newer one is refused."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """What one cell yielded.
+
+    Parameters
+    ----------
+    id : str
+        The cell's identity, SHA-256 in hexadecimal.
+    cell : mapping
+        The cell's canonical settings.
+    values : mapping of str to float
+        Final distances and other numbers, one per name; may be non-finite.
+    traces : mapping of str to tuple of float
+        Numbers along a run, all of the length of ``traces["iteration"]``.
+    status : str
+        How the run ended ("plateau", "diverged", ...), or "measured" where nothing ran.
+    labels : mapping of str to str
+        What was drawn ("image": "astronaut").
+    thumbnails : mapping of str to str
+        PNG images in base64 by name ("target", "start", "noised", "copy"), for one replicate per
+        condition.
+    provenance : mapping
+        Commit, dirty flag, package versions, device, precision flags.
+    seconds : float
+        Wall time of the cell.
+    """
+
+    id: str
+    cell: Mapping[str, object]
+    values: Mapping[str, float]
+    status: str
+    seconds: float
+    traces: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    thumbnails: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    provenance: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+
+class Store:
+    """A folder of records.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if missing.
+
+    Raises
+    ------
+    StoreError
+        Where the folder cannot be made or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._records = folder / "records"
+        try:
+            self._records.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._records):
+                pass
+        except OSError as error:
+            raise StoreError(
+                folder,
+                rule=f"the store has to be a folder that can be written ({error.strerror})",
+                remedy="Choose another with --store DIR",
+            ) from error
+
+    def __contains__(self, identity: str) -> bool:
+        return self._path(identity).exists()
+
+    def __iter__(self) -> Iterator[str]:
+        """Identities of all records, sorted."""
+        return iter(sorted(path.stem for path in self._records.glob("*/*.json")))
+
+    def read(self, identity: str) -> Record:
+        """The record of an identity.
+
+        Raises
+        ------
+        StoreError
+            Where there is none, where it is damaged, or where its schema is newer.
+        """
+        path = self._path(identity)
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise StoreError(
+                path, rule=f"the record cannot be read ({error.strerror})", remedy="Run again"
+            ) from error
+        return _decode(text, path=path, identity=identity)
+
+    def write(self, record: Record) -> None:
+        """Write a record atomically: it is there whole, or not at all.
+
+        Raises
+        ------
+        StoreError
+            Where the store cannot be written.
+        """
+        path = self._path(record.id)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, _encode(record))
+        except OSError as error:
+            raise StoreError(
+                path,
+                rule=f"the record cannot be written ({error.strerror})",
+                remedy="Free space, or choose another store with --store DIR",
+            ) from error
+
+    def _path(self, identity: str) -> Path:
+        return self._records / identity[:2] / f"{identity}.json"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file by new content in one step, so that a kill leaves the old one or the new."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _encode(record: Record) -> bytes:
+    body = dataclasses.asdict(record)
+    body["values"] = {key: _to_json(value) for key, value in record.values.items()}
+    body["traces"] = {
+        key: [_to_json(value) for value in values] for key, values in record.traces.items()
+    }
+    text = json.dumps(body, sort_keys=True, allow_nan=False)
+    envelope = {
+        "schema": SCHEMA,
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "record": body,
+    }
+    return json.dumps(envelope, sort_keys=True, allow_nan=False).encode()
+
+
+def _decode(content: bytes, *, path: Path, identity: str) -> Record:
+    try:
+        envelope = json.loads(content)
+        schema = envelope["schema"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged(path) from error
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise StoreError(
+            path,
+            rule=f"the record has schema {schema}, this version reads up to {SCHEMA}",
+            remedy="Update depth-claims, or choose another store with --store DIR",
+        )
+    try:
+        body = envelope["record"]
+        text = json.dumps(body, sort_keys=True, allow_nan=False)
+        if hashlib.sha256(text.encode()).hexdigest() != envelope["sha256"]:
+            raise _damaged(path)
+        body["values"] = {key: _from_json(value) for key, value in body["values"].items()}
+        body["traces"] = {
+            key: tuple(_from_json(value) for value in values)
+            for key, values in body["traces"].items()
+        }
+        record = Record(**body)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _damaged(path) from error
+    if record.id != identity:
+        raise _damaged(path)
+    return record
+
+
+def _damaged(path: Path) -> StoreError:
+    return StoreError(
+        path,
+        rule="the record is damaged (not what was written)",
+        remedy="Delete this file; the next run measures the cell again",
+    )
+
+
+# JSON has no non-finite numbers; they are kept as strings, so that a record is strict JSON.
+def _to_json(value: float) -> float | str:
+    number = float(value)
+    return number if number - number == 0 else repr(number)
+
+
+def _from_json(value: float | str) -> float:
+    return float(value)

@@ -1,0 +1,1 @@
+"""What is measured: networks, cuts, images, training."""

@@ -1,0 +1,76 @@
+"""What a replicate draws, as tensors: image, start, noise, weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from harness.cells import Draw, Source
+from harness.settings import MLP, Images, Network, ResNet, Start
+from harness.subjects.encoder import Encoder
+from harness.subjects.images import draw_image
+from harness.subjects.mlp import mlp_encoder
+from harness.subjects.resnet import resnet_encoder
+
+
+def generator(draw: Draw, source: Source) -> torch.Generator:
+    """torch's generator for a source of randomness of a replicate."""
+    # torch takes 64 bits but reads the highest one as a sign.
+    return torch.Generator().manual_seed(draw.seed(source) >> 1)
+
+
+def original(
+    images: Images, draw: Draw
+) -> tuple[Float[Tensor, "channels rows columns"], str]:
+    """The image a of a replicate in float64, and its label."""
+    drawn = draw_image(
+        images.source,
+        pixels=images.pixels,
+        rng=draw.rng(Source.IMAGE),
+        folder=images.folder.path if images.folder else None,
+    )
+    channels, rows, _ = images.shape
+    array = np.asarray(drawn.values, dtype=np.float64)[:, :rows]
+    if channels == 1:
+        array = array.mean(axis=0, keepdims=True)
+    return torch.from_numpy(array), drawn.label
+
+
+def start(
+    settings: Start, images: Images, draw: Draw
+) -> Float[Tensor, "channels rows columns"]:
+    """The start a0 of a replicate in float64."""
+    return torch.empty(images.shape, dtype=torch.float64).normal_(
+        settings.mean, settings.sd, generator=generator(draw, Source.START)
+    )
+
+
+def noise(
+    sd: float, images: Images, draw: Draw
+) -> Float[Tensor, "channels rows columns"]:
+    """a' - a of a replicate in float64."""
+    return torch.empty(images.shape, dtype=torch.float64).normal_(
+        0, sd, generator=generator(draw, Source.NOISE)
+    )
+
+
+def encoder(
+    network: Network, draws: Sequence[Draw], *, dtype: torch.dtype, device: torch.device
+) -> Encoder:
+    """Encoder of the networks of some replicates, one a sample.
+
+    A ResNet takes one replicate at a time, since its weights are the replicate's own.
+    """
+    match network:
+        case MLP():
+            generators = [generator(draw, Source.WEIGHTS) for draw in draws]
+            return mlp_encoder(network, generators=generators, dtype=dtype, device=device)
+        case ResNet():
+            (draw,) = draws
+            return resnet_encoder(
+                network, seed=draw.seed(Source.WEIGHTS) >> 1, dtype=dtype, device=device
+            )

@@ -1,0 +1,81 @@
+"""torchvision ResNets, cut right after a layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.fx.experimental.optimization import fuse
+
+from harness.errors import UnknownNameError
+from harness.settings import CUTS, ResNet
+from harness.subjects.encoder import ModuleEncoder
+from harness.subjects.vision import models
+from harness.subjects.weights import load_weights
+
+
+def resnet_names() -> tuple[str, ...]:
+    """Names of the networks that have the cuts of a ResNet."""
+    return tuple(
+        name
+        for name in models.list_models(module=models)
+        if name.startswith(("resnet", "resnext", "wide_resnet"))
+    )
+
+
+def build_resnet(network: ResNet, *, seed: int) -> nn.Module:
+    """The whole network in eval mode, its parameters without gradients.
+
+    Parameters
+    ----------
+    network : ResNet
+        Name and weights; the cut plays no part here.
+    seed : int
+        Of torchvision's own initialisation, where there is no weights file.
+
+    Raises
+    ------
+    UnknownNameError
+        Where torchvision has no such ResNet.
+    WeightsError
+        Where the weights file cannot be used.
+    """
+    names = resnet_names()
+    if network.name not in names:
+        raise UnknownNameError.nearest(network.name, names, what="ResNet of torchvision")
+    # torchvision's constructors draw from torch's global generator: it is lent and given back.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        whole: nn.Module = models.get_model(network.name, weights=None)
+    if network.weights is not None:
+        load_weights(whole, path=network.weights.path, name=network.name)
+    return whole.eval().requires_grad_(False)
+
+
+def cut_resnet(whole: nn.Module, *, cut: str) -> nn.Sequential:
+    """The part of a ResNet up to and including a cut.
+
+    Nothing after the cut is left, so that no later in-place operation can overwrite its value:
+    conv1 is the value before BatchNorm, a layer's is that after its last ReLU.
+    """
+    if cut not in CUTS:
+        raise UnknownNameError.nearest(cut, CUTS, what="cut of a ResNet")
+    children = ["conv1"]
+    if cut != "conv1":
+        children += ["bn1", "relu", "maxpool"]
+        children += CUTS[2 : CUTS.index(cut) + 1]
+    return nn.Sequential(*(whole.get_submodule(child) for child in children)).eval()
+
+
+def resnet_encoder(
+    network: ResNet, *, seed: int, dtype: torch.dtype, device: torch.device
+) -> ModuleEncoder:
+    """Encoder of a ResNet up to its cut, BatchNorm folded into the convolutions before it."""
+    return encoder_of(build_resnet(network, seed=seed), cut=network.cut, dtype=dtype, device=device)
+
+
+def encoder_of(
+    whole: nn.Module, *, cut: str, dtype: torch.dtype, device: torch.device
+) -> ModuleEncoder:
+    """Encoder of a built ResNet up to a cut; the network itself stays as it was."""
+    module = fuse(cut_resnet(whole, cut=cut))
+    return ModuleEncoder(module.to(device, dtype, memory_format=torch.channels_last))

@@ -1,0 +1,112 @@
+"""Weights from a local file: safetensors, or a PyTorch file that holds tensors alone."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from harness.errors import WeightsError
+from harness.settings import WeightsFile
+
+
+def weights_file(path: Path) -> WeightsFile:
+    """A weights file with its digest.
+
+    Raises
+    ------
+    WeightsError
+        Where there is no such file.
+    """
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(
+            path,
+            rule=f"the weights file cannot be read ({error.strerror})",
+            remedy="Give --weights FILE, a state dict saved by torch.save or safetensors",
+        ) from error
+    return WeightsFile(sha256=digest, path=path)
+
+
+def load_weights(network: nn.Module, *, path: Path, name: str) -> None:
+    """Load a state dict into a network, every tensor of it, in place.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Where to; unchanged unless all of the file fits.
+    path : Path
+        A ``.safetensors`` file, or a file written by ``torch.save`` (weights only: pickled code is
+        refused).
+    name : str
+        The network's name, for the message.
+
+    Raises
+    ------
+    WeightsError
+        Where the file is corrupt, holds anything but tensors, or does not fit.
+    """
+    state = _read(path)
+    expected = network.state_dict()
+    # Files older than PyTorch 0.4.1 lack the counters of batches, which do nothing in eval mode.
+    counters = {key for key in expected if key.endswith("num_batches_tracked")}
+    missing = sorted(set(expected) - counters - set(state))
+    surplus = sorted(set(state) - set(expected))
+    misfit = sorted(
+        key for key in set(state) & set(expected) if state[key].shape != expected[key].shape
+    )
+    if missing or surplus or misfit:
+        raise WeightsError(
+            path,
+            rule=f"the weights do not fit {name} ({_differences(missing, surplus, misfit)})",
+            remedy="Name the network that they belong to with --network NAME",
+        )
+    network.load_state_dict(state, strict=False)
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (safetensors.SafetensorError, RuntimeError, EOFError, OSError, KeyError) as error:
+        raise WeightsError(
+            path,
+            rule=f"the weights file is corrupt or not one ({_first_line(error)})",
+            remedy="Save it again with torch.save(network.state_dict(), FILE) or safetensors",
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            path,
+            rule="the file is no plain state dict: it is damaged or holds pickled code, which is "
+            "never run",
+            remedy="Save the weights alone: torch.save(network.state_dict(), FILE) or safetensors",
+        ) from error
+    if not isinstance(state, Mapping) or not all(
+        isinstance(value, Tensor) for value in state.values()
+    ):
+        raise WeightsError(
+            path,
+            rule="the file does not hold a state dict of tensors",
+            remedy="Save network.state_dict() itself, not a checkpoint around it",
+        )
+    return state
+
+
+def _differences(missing: list[str], surplus: list[str], misfit: list[str]) -> str:
+    kinds = (("missing", missing), ("not in the network", surplus), ("of another shape", misfit))
+    return "; ".join(
+        f"{len(keys)} {kind}, first {keys[0]}" for kind, keys in kinds if keys
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__

@@ -1,0 +1,103 @@
+"""What a worker does: measure a bucket of cells and write each record as soon as it is there."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from multiprocessing import parent_process
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from harness.cells import canonical
+from harness.measure import Measurement, measure
+from harness.plan import Bucket
+from harness.store import Record, Store
+
+THUMBNAILS_OF = 0
+"""The replicate whose images are kept."""
+
+
+def prepare() -> None:
+    """Set a worker process up: one thread, Ctrl-C left to the parent, an end with the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    parent = parent_process()
+    if parent is not None:
+        # A parent that was killed leaves no message; without this its workers would stay for ever.
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    from multiprocessing.connection import wait
+
+    wait([sentinel])
+    os._exit(1)
+
+
+def measure_bucket(
+    bucket: Bucket, *, store: Path, device: str, provenance: Mapping[str, object]
+) -> float:
+    """Measure the blocks of a bucket that the store lacks; returns the estimate of what was done.
+
+    Parameters
+    ----------
+    bucket : Bucket
+        What to measure.
+    store : Path
+        Folder of the store.
+    device : str
+        "cpu" or "cuda".
+    provenance : mapping
+        Goes into each record.
+    """
+    _be_precise()
+    records = Store(store)
+    for mates, ids in zip(bucket.blocks, bucket.ids, strict=True):
+        if all(identity in records for identity in ids):
+            continue
+        for cell, identity, measurement in zip(
+            mates, ids, measure(mates, device=device), strict=True
+        ):
+            keep = cell.draw.replicate == THUMBNAILS_OF
+            records.write(
+                Record(
+                    id=identity,
+                    cell=canonical(cell),
+                    values=measurement.values,
+                    status=measurement.status,
+                    seconds=measurement.seconds,
+                    traces=measurement.traces,
+                    labels=measurement.labels,
+                    thumbnails=_thumbnails(measurement) if keep else {},
+                    provenance=provenance,
+                )
+            )
+    return bucket.seconds
+
+
+def _be_precise() -> None:
+    """IEEE float32 everywhere: cuDNN's convolutions use TF32 unless told otherwise."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def _thumbnails(measurement: Measurement) -> dict[str, str]:
+    return {name: _png(image) for name, image in measurement.images.items()}
+
+
+def _png(image: NDArray[np.float64]) -> str:
+    """A PNG in base64; values beyond [0, 1] are clipped, non-finite ones black."""
+    clipped = np.nan_to_num(np.clip(image, 0, 1), nan=0.0)
+    rows = (clipped * 255).round().astype(np.uint8).transpose(1, 2, 0)
+    picture = Image.fromarray(rows if rows.shape[2] == 3 else rows[..., 0])
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()

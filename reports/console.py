@@ -1,0 +1,241 @@
+"""The table that ends a run in a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+
+from harness.results import ConditionResult, Run
+from harness.verdict import Verdict
+from reports.summary import (
+    ClaimSummary,
+    HeadlineSummary,
+    claimed_text,
+    condition_name,
+    deciding_part,
+    effect_of,
+    summarise,
+)
+from reports.words import (
+    VERDICT_MARKS,
+    counts,
+    counts_text,
+    duration,
+    effect_text,
+)
+
+LINES = 60
+"""Lines that the table aims at; where conditions would exceed it, they are summed up."""
+
+_LEAST_WIDTH = 72
+_INDENT = 6
+_VERDICT = 14
+_N = 4
+_WIDTH_FOR_LABELS = 130
+_WIDTH_FOR_CLAIMED = 92
+_COLOURS = {
+    Verdict.SUPPORTED: "32",
+    Verdict.REFUTED: "31",
+    Verdict.MIXED: "35",
+    Verdict.INCONCLUSIVE: "33",
+    Verdict.INVALID: "31",
+    Verdict.NOT_RUN: "2",
+    Verdict.NOT_TESTABLE: "2",
+}
+
+
+def final_table(run: Run, *, width: int, color: bool) -> str:
+    """Every claim with verdict, effect, interval and n, headline claims first, as text.
+
+    Parameters
+    ----------
+    run : Run
+        What was found.
+    width : int
+        Columns of the terminal; no line is longer (but never below 72).
+    color : bool
+        Whether verdicts are coloured by ANSI sequences; the words are there in either case.
+    """
+    summary = summarise(run)
+    claims = summary.claims
+    layout = _Layout(width=max(width, _LEAST_WIDTH), color=color, claims=claims)
+    groups: list[tuple[HeadlineSummary | None, Sequence[ClaimSummary]]] = [
+        (headline, [*headline.claims, *headline.beside]) for headline in summary.headlines
+    ]
+    if summary.others:
+        groups.append((None, summary.others))
+    for most in range(12, 0, -1):
+        lines = [layout.heading(run), layout.columns()]
+        for headline, group in groups:
+            lines += ["", layout.title(headline)]
+            for claim in group:
+                beside = headline is not None and claim.claim.headline != headline.key
+                lines += layout.claim(claim, beside=beside, conditions=most)
+        lines += ["", *layout.footer(run, claims)]
+        if len(lines) <= LINES:
+            break
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+class _Layout:
+    """Column widths for one table, and the lines made with them."""
+
+    def __init__(self, *, width: int, color: bool, claims: Sequence[ClaimSummary]) -> None:
+        self._width = width
+        self._color = color
+        self._labels = width >= _WIDTH_FOR_LABELS
+        conditions = [condition for item in claims for condition in item.confirmatory]
+        rows = [self._effect_columns(condition) for condition in conditions]
+        self._effect = min(32, max([17, *(len(effect) for effect, _ in rows)]))
+        self._claimed = min(
+            34 if self._labels else 16, max([7, *(len(claimed) for _, claimed in rows)])
+        )
+        if width < _WIDTH_FOR_CLAIMED:
+            self._claimed = 0
+        columns = [_VERDICT, self._effect, *([self._claimed] if self._claimed else []), _N]
+        self._text = max(10, width - _INDENT - sum(columns) - 2 * len(columns))
+
+    def heading(self, run: Run) -> str:
+        custom = "".join(f" · {name} {value}" for name, value in run.custom.items())
+        return self._fit(f"depth-claims · profile {run.profile} · {run.device}{custom}")
+
+    def columns(self) -> str:
+        return self._dim(
+            self._row("claim", "what it says", "verdict", "effect [interval]", "claimed", "n")
+        )
+
+    def title(self, headline: HeadlineSummary | None) -> str:
+        if headline is None:
+            return self._bold("Other claims")
+        mark = f"{VERDICT_MARKS[headline.verdict]} {headline.verdict.value.upper()}"
+        room = self._width - len(mark) - 2
+        statement = _shorten(headline.statement, room)
+        return f"{self._bold(statement)}  {self._paint(mark, headline.verdict)}"
+
+    def claim(self, item: ClaimSummary, *, beside: bool, conditions: int) -> list[str]:
+        statement = f"(beside) {item.claim.statement}" if beside else item.claim.statement
+        first, *rest = textwrap.wrap(statement, self._text) or [""]
+        if len(rest) > 1:
+            rest = [_shorten(" ".join(rest), self._text)]
+        effect, claimed = self._effect_columns(item.shown)
+        n = "" if item.shown is None else str(item.shown.decision.n)
+        return [
+            self._row(item.claim.id, first, item.verdict, effect, claimed, n),
+            *(" " * _INDENT + line for line in rest),
+            *self._conditions(item, conditions),
+        ]
+
+    def _conditions(self, item: ClaimSummary, most: int) -> list[str]:
+        listed = _listed(item, most)
+        lines = [
+            self._row(
+                "",
+                "· " + (condition_name(condition) or "as stated"),
+                condition.decision.verdict,
+                *self._effect_columns(condition),
+                str(condition.decision.n),
+            )
+            for condition in listed
+        ]
+        hidden = [] if len(item.confirmatory) == 1 else _without(item.confirmatory, listed)
+        notes = []
+        if hidden:
+            notes.append(f"{len(hidden)} more: " + _counts_of(hidden))
+        if item.beside:
+            notes.append(f"{len(item.beside)} beside: " + _counts_of(item.beside))
+        if notes:
+            room = self._width - _INDENT
+            lines.append(" " * _INDENT + self._dim(_shorten(f"· {'; '.join(notes)}", room)))
+        return lines
+
+    def footer(self, run: Run, claims: Sequence[ClaimSummary]) -> list[str]:
+        found = counts(item.verdict for item in claims)
+        words = ", ".join(
+            self._paint(f"{count} {verdict.value}", verdict) for verdict, count in found.items()
+        )
+        noun = "claim" if len(claims) == 1 else "claims"
+        cells = (
+            f"{run.measured} cells measured, {run.reused} reused, {duration(run.seconds)} · "
+            f"claims {run.claims_digest[:12]}"
+        )
+        how = (
+            "effect: median over n replicates; a claim shows its weakest condition; "
+            "beside: reported, not deciding; ×: ratio"
+        )
+        return [
+            f"{len(claims)} {noun}{': ' if words else ''}{words}",
+            self._dim(self._fit(cells)),
+            *(self._dim(line) for line in textwrap.wrap(how, self._width)),
+        ]
+
+    def _row(
+        self, name: str, text: str, verdict: Verdict | str, effect: str, claimed: str, n: str
+    ) -> str:
+        if isinstance(verdict, Verdict):
+            word = f"{VERDICT_MARKS[verdict]} {verdict.value}"
+            mark = self._paint(word, verdict) + " " * (_VERDICT - len(word))
+        else:
+            mark = f"  {verdict}".ljust(_VERDICT)
+        cells = [
+            name.ljust(_INDENT)[: max(_INDENT, len(name))]
+            + _shorten(text, self._text).ljust(self._text),
+            mark,
+            _shorten(effect, self._effect).ljust(self._effect),
+        ]
+        if self._claimed:
+            cells.append(_shorten(claimed, self._claimed).ljust(self._claimed))
+        return "  ".join([*cells, n.rjust(_N)])
+
+    def _effect_columns(self, condition: ConditionResult | None) -> tuple[str, str]:
+        """An effect with its interval, and what is claimed of it."""
+        part = None if condition is None else deciding_part(condition)
+        if condition is None or part is None:
+            return "", ""
+        effect = effect_of(part)
+        label = f"{part.criterion.label} " if self._labels else ""
+        return (
+            "" if effect is None else effect_text(effect),
+            label + claimed_text(condition, part),
+        )
+
+    def _fit(self, text: str) -> str:
+        return _shorten(text, self._width)
+
+    def _paint(self, text: str, verdict: Verdict) -> str:
+        return f"\x1b[{_COLOURS[verdict]}m{text}\x1b[0m" if self._color else text
+
+    def _bold(self, text: str) -> str:
+        return f"\x1b[1m{text}\x1b[0m" if self._color else text
+
+    def _dim(self, text: str) -> str:
+        return f"\x1b[2m{text}\x1b[0m" if self._color else text
+
+
+def _listed(item: ClaimSummary, most: int) -> list[ConditionResult]:
+    """The conditions that get a line: all if few, else some with each verdict."""
+    conditions = item.confirmatory
+    if len(conditions) <= 1:
+        return []
+    ranks: Counter[Verdict] = Counter()
+    ranked = []
+    for number, condition in enumerate(conditions):
+        verdict = condition.decision.verdict
+        ranked.append((ranks[verdict], verdict is item.verdict, number))
+        ranks[verdict] += 1
+    return [conditions[number] for number in sorted(entry[2] for entry in sorted(ranked)[:most])]
+
+
+def _without(
+    conditions: Sequence[ConditionResult], listed: Sequence[ConditionResult]
+) -> list[ConditionResult]:
+    return [c for c in conditions if not any(c is other for other in listed)]
+
+
+def _counts_of(conditions: Sequence[ConditionResult]) -> str:
+    return counts_text(item.decision.verdict for item in conditions)
+
+
+def _shorten(text: str, room: int) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= room else flat[: max(0, room - 1)].rstrip() + "…"

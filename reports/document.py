@@ -1,0 +1,175 @@
+"""A run as one JSON document, `claims.json`; its schema is `claims.schema.json` beside this file.
+
+Effects on a logarithmic scale are log ratios here. Numbers are always finite: what is not is null.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import numbers
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from harness.results import ConditionResult, Run
+from harness.verdict import Effect, Part
+from reports.summary import ClaimSummary, HeadlineSummary, Summary, deciding_part, effect_of
+from reports.words import counts
+
+SCHEMA = 1
+"""Version of the document's format."""
+
+
+def document(summary: Summary) -> dict[str, object]:
+    """The document of a run, made of plain JSON values."""
+    return {
+        "schema": SCHEMA,
+        "run": _run(summary.run, summary),
+        "headlines": [_headline(item) for item in summary.headlines],
+        "claims": [_claim(item) for item in summary.claims],
+    }
+
+
+def dumps(content: Mapping[str, object]) -> str:
+    """The document as text; strict JSON, without NaN and infinity."""
+    return json.dumps(content, allow_nan=False, indent=1, ensure_ascii=False) + "\n"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the document."""
+    text = resources.files("reports").joinpath("claims.schema.json").read_text("utf-8")
+    parsed: dict[str, Any] = json.loads(text)
+    return parsed
+
+
+def plain(value: object) -> object:
+    """A value as JSON can hold it: non-finite numbers are null, anything unknown is its text."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    return str(value)
+
+
+def _run(run: Run, summary: Summary) -> dict[str, object]:
+    found = counts(item.verdict for item in summary.claims)
+    return {
+        "profile": run.profile,
+        "device": run.device,
+        "claims_digest": run.claims_digest,
+        "ended": run.ended,
+        "seconds": plain(float(run.seconds)),
+        "measured": run.measured,
+        "reused": run.reused,
+        "custom": plain(run.custom),
+        "counts": {verdict.value: count for verdict, count in found.items()},
+        "provenance": plain(run.provenance),
+    }
+
+
+def _headline(headline: HeadlineSummary) -> dict[str, object]:
+    return {
+        "key": headline.key,
+        "statement": headline.statement,
+        "verdict": headline.verdict.value,
+        "reason": headline.reason,
+        "claims": [item.claim.id for item in headline.claims],
+        "beside": [item.claim.id for item in headline.beside],
+    }
+
+
+def _claim(summary: ClaimSummary) -> dict[str, object]:
+    claim = summary.claim
+    return {
+        "id": claim.id,
+        "statement": claim.statement,
+        "section": claim.section,
+        "headline": claim.headline,
+        "verdict": summary.verdict.value,
+        "reason": summary.reason,
+        "conditions": [_condition(item) for item in summary.conditions],
+    }
+
+
+def _condition(condition: ConditionResult) -> dict[str, object]:
+    decision = condition.decision
+    part = deciding_part(condition)
+    return {
+        "parameters": plain(condition.parameters),
+        "confirmatory": condition.confirmatory,
+        "verdict": decision.verdict.value,
+        "reason": decision.reason,
+        "n": decision.n,
+        "margin": None if part is None else plain(float(part.criterion.margin)),
+        "effect": None if part is None else _effect(effect_of(part)),
+        "evidence": _evidence(condition),
+    }
+
+
+def _evidence(condition: ConditionResult) -> dict[str, object]:
+    decision = condition.decision
+    judged_by = condition.judged_by
+    return {
+        "estimand": condition.estimand,
+        "kind": judged_by.kind.value,
+        "text": judged_by.text,
+        "presupposes_descent": judged_by.presupposes_descent,
+        "alpha": condition.claim.alpha,
+        "p_supported": plain(float(decision.p_supported)),
+        "p_refuted": plain(float(decision.p_refuted)),
+        "final": decision.final,
+        "refutation": None if decision.refutation is None else decision.refutation.value,
+        "counterexample": decision.counterexample,
+        "invalid": dict(decision.invalid),
+        "parts": [_part(part) for part in decision.parts],
+        "values": plain(
+            {name: [float(value) for value in values] for name, values in decision.values.items()}
+        ),
+        "records": {role: list(ids) for role, ids in condition.records.items()},
+        "command": condition.command,
+    }
+
+
+def _part(part: Part) -> dict[str, object]:
+    criterion = part.criterion
+    return {
+        "label": criterion.label,
+        "margin": plain(float(criterion.margin)),
+        "direction": "above" if criterion.above is not None else "below",
+        "share": criterion.share,
+        "events": part.events,
+        "n": part.n,
+        "share_low": plain(float(part.share_low)),
+        "share_high": plain(float(part.share_high)),
+        "p_supported": plain(float(part.p_supported)),
+        "p_refuted": plain(float(part.p_refuted)),
+        "effect": _effect(effect_of(part)),
+    }
+
+
+def _effect(effect: Effect | None) -> dict[str, object] | None:
+    if effect is None:
+        return None
+    return {
+        "name": effect.name,
+        "label": effect.label,
+        "value": float(effect.value),
+        "low": plain(effect.low),
+        "high": plain(effect.high),
+        "level": effect.level,
+        "scale": effect.scale.value,
+    }

@@ -1,0 +1,126 @@
+"""Galleries: what was to be recovered, what it started from, and the copies by layer."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import hashlib
+import math
+from collections.abc import Mapping
+
+from harness.store import Record
+from reports.words import number
+
+GIVEN: Mapping[str, str] = {
+    "target": "target",
+    "start": "start",
+    "noised": "target, noised",
+}
+"""Thumbnails that copies of one replicate share, with their captions."""
+
+COPY = "copy"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image of an album with what is written below it."""
+
+    key: str
+    caption: str
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """The images of one replicate: what was given, and the copies."""
+
+    title: str
+    given: tuple[Picture, ...]
+    copies: tuple[Picture, ...]
+
+
+class Album:
+    """Images of a page, each kept once whatever the number of places that show it.
+
+    Parameters
+    ----------
+    limit : int
+        Characters of base64 that the album takes; further images are left out and counted.
+    """
+
+    def __init__(self, *, limit: int) -> None:
+        self._free = limit
+        self.images: dict[str, str] = {}
+        self.left_out = 0
+
+    def add(self, content: str) -> str | None:
+        """The key of an image, or None where it is no PNG or does not fit."""
+        key = "p" + hashlib.sha256(content.encode()).hexdigest()[:12]
+        if key in self.images:
+            return key
+        if not _is_png(content):
+            return None
+        if len(content) > self._free:
+            self.left_out += 1
+            return None
+        self._free -= len(content)
+        self.images[key] = content
+        return key
+
+
+def galleries(records: Mapping[str, Record], album: Album) -> tuple[Gallery, ...]:
+    """Galleries of records by caption, those of one replicate and start together."""
+    grouped: dict[tuple[str, ...], dict[str, Record]] = {}
+    for caption, record in records.items():
+        if COPY in record.thumbnails:
+            given = tuple(record.thumbnails.get(name, "") for name in GIVEN)
+            grouped.setdefault(given, {})[caption] = record
+    found = (_gallery(group, album) for group in grouped.values())
+    return tuple(gallery for gallery in found if gallery.copies)
+
+
+def input_ratio(record: Record) -> float | None:
+    """How far the copy is from the target, over how far the start was: |a_g - a| / |a0 - a|."""
+    values = record.values
+    for name in ("r", "m_i_ratio"):
+        if name in values:
+            return values[name] if math.isfinite(values[name]) else None
+    trace = record.traces.get("m_i", ())
+    if len(trace) < 2 or not math.isfinite(trace[0]) or trace[0] == 0:
+        return None
+    last = values.get("m_i", trace[-1])
+    return last / trace[0] if math.isfinite(last) else None
+
+
+def _gallery(records: Mapping[str, Record], album: Album) -> Gallery:
+    first = next(iter(records.values()))
+    given = []
+    for name, caption in GIVEN.items():
+        key = album.add(first.thumbnails[name]) if name in first.thumbnails else None
+        if key is not None:
+            given.append(Picture(key=key, caption=caption))
+    copies = []
+    for caption, record in records.items():
+        key = album.add(record.thumbnails[COPY])
+        if key is not None:
+            copies.append(Picture(key=key, caption=caption, note=_note(record)))
+    return Gallery(
+        title=" · ".join(str(label) for label in first.labels.values()),
+        given=tuple(given),
+        copies=tuple(copies),
+    )
+
+
+def _note(record: Record) -> str:
+    ratio = input_ratio(record)
+    told = "" if ratio is None else f"distance {number(ratio)}"
+    ended = "" if record.status in ("measured", "") else record.status
+    return " · ".join(text for text in (told, ended) if text)
+
+
+def _is_png(content: str) -> bool:
+    try:
+        return base64.b64decode(content[:16], validate=True).startswith(b"\x89PNG")
+    except (binascii.Error, ValueError):
+        return False

@@ -1,0 +1,439 @@
+"""A made-up run with everything that a report has to show, judged by the real rules."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from harness.claim import (
+    LN_11,
+    LOOKS,
+    Claim,
+    Criterion,
+    Estimand,
+    Scale,
+    conjunction,
+    equivalence,
+    event,
+    exact,
+    freeze,
+    trend,
+)
+from harness.results import ConditionResult, Run
+from harness.store import Record, Store
+from harness.verdict import Decision, Replicate, Verdict, decide
+
+Parameters = Mapping[str, str | int | float]
+Draw = Callable[[np.random.Generator], Mapping[str, float]]
+
+ITERATIONS = sorted({0, *(round(10 ** (k / 12)) for k in range(33)), 500})
+RATIOS = {"conv1": 0.11, "stem": 0.19, "layer1": 0.33, "layer2": 0.62, "layer4": 0.99}
+
+
+def png(seed: int, *, blur: float = 0.0, pixels: int = 64) -> str:
+    """A made-up photograph, or a copy that lost a share of it, as a PNG in base64."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:pixels, 0:pixels] / pixels
+    waves = [np.sin(9 * x * rng.random() + 7 * y * rng.random() + k) for k in range(3)]
+    picture = 0.5 + 0.3 * np.stack(waves, axis=-1)
+    spot = (x - 0.45) ** 2 + (y - 0.5) ** 2 < 0.06
+    picture[spot] = [0.85, 0.55, 0.3]
+    noise = rng.normal(0.7, 0.05, picture.shape)
+    mixed = (1 - blur) * picture + blur * noise
+    buffer = io.BytesIO()
+    Image.fromarray((255 * mixed.clip(0, 1)).astype(np.uint8)).save(buffer, format="PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def record(
+    name: str, *, ratio: float, m_r: float = 12.0, pictured: bool = True, seed: int = 1
+) -> Record:
+    """A record of a descent that ends at a ratio of the input distance."""
+    falls = [120 * math.exp(-3.2 * math.log10(1 + k)) + 0.4 for k in ITERATIONS]
+    inputs = [40 * (ratio + (1 - ratio) * math.exp(-k / 60)) for k in ITERATIONS]
+    thumbnails = {
+        "target": png(seed),
+        "start": png(seed, blur=1.0),
+        "noised": png(seed, blur=0.12),
+        "copy": png(seed, blur=min(1.0, ratio)),
+    }
+    return Record(
+        id=hashlib.sha256(name.encode()).hexdigest(),
+        cell={"network": name},
+        values={"m_g": falls[-1], "m_i": inputs[-1], "m_r": m_r, "m_n": 2.0, "odd": math.nan},
+        traces={
+            "iteration": tuple(float(k) for k in ITERATIONS),
+            "m_g": tuple(falls),
+            "m_i": tuple(inputs),
+            "gradient_norm": tuple(1 / (1 + k) for k in ITERATIONS),
+            "rho": (math.nan,) * len(ITERATIONS),
+        },
+        status="not converged" if ratio > 0.5 else "plateau",
+        labels={"image": "astronaut"},
+        thumbnails=thumbnails if pictured else {},
+        seconds=1.5,
+    )
+
+
+def normal(name: str, mean: float, sd: float) -> Draw:
+    """Effects of a replicate: one, normal."""
+    return lambda rng: {name: float(rng.normal(mean, sd))}
+
+
+def condition(
+    claim: Claim,
+    parameters: Parameters,
+    draw: Draw,
+    *,
+    n: int = 24,
+    estimand: str = "main",
+    confirmatory: bool = True,
+    records: Mapping[str, tuple[str, ...]] | None = None,
+    descended: Callable[[int], bool | None] = lambda _: None,
+    decision: Decision | None = None,
+) -> ConditionResult:
+    """A condition decided on made-up replicates."""
+    text = repr((claim.id, estimand, sorted(parameters.items())))
+    rng = np.random.default_rng(int(hashlib.sha256(text.encode()).hexdigest()[:8], 16))
+    replicates = [Replicate(index=k, effects=draw(rng), descended=descended(k)) for k in range(n)]
+    options = " or ".join(str(value) for value in parameters.values())
+    return ConditionResult(
+        claim=claim,
+        estimand=estimand,
+        parameters=parameters,
+        confirmatory=confirmatory,
+        decision=decision
+        or decide(claim.estimands[estimand], replicates, alpha=claim.alpha, looks=LOOKS),
+        records=records or {},
+        command=f'pytest claims/ -k "{claim.id} and ({options})" --profile quick',
+    )
+
+
+def make_claim(
+    name: str,
+    statement: str,
+    estimand: Estimand | Mapping[str, Estimand],
+    *,
+    section: str = "Trivial autoencoding ability decreases with model depth",
+    method: str = "Untrained ResNets cut at a layer; the article's descent, L1 loss, with blur.",
+    headline: str | None = None,
+    beside: str | None = None,
+) -> Claim:
+    """A claim."""
+    return Claim(
+        id=name,
+        statement=statement,
+        section=section,
+        method=method,
+        estimands={"main": estimand} if isinstance(estimand, Estimand) else estimand,
+        headline=headline,
+        beside_headline=beside,
+    )
+
+
+def make_run(conditions: Sequence[ConditionResult], **changes: object) -> Run:
+    """A run with these conditions."""
+    claims = {item.claim.id: item.claim for item in conditions}
+    settings: dict[str, object] = {
+        "profile": "quick",
+        "device": "cpu",
+        "claims_digest": freeze(claims.values()),
+        "conditions": tuple(conditions),
+        "provenance": {
+            "commit": "3f1c2ab94d0e5b7788aa0011223344556677aabb",
+            "dirty": True,
+            "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
+            "precision": {"float32_matmul": "highest", "tf32": False},
+            "entropy": 20230517,
+        },
+        "measured": 812,
+        "reused": 204,
+        "seconds": 391.2,
+        "ended": "2025-11-23T06:40:12+00:00",
+    }
+    return Run(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def full_run(store: Store) -> Run:
+    """A run of about fifteen claims, its first replicates' records written to the store."""
+
+    def kept(*made: Record) -> dict[str, tuple[str, ...]]:
+        for item in made:
+            store.write(item)
+        return {item.cell["network"].split("/")[-1]: (item.id,) for item in made}  # type: ignore[attr-defined]
+
+    below = Criterion(effect="r", label="m_i / m_i(0)", below=0.25)
+    a1 = make_claim(
+        "A1",
+        "Early layers nearly copy the input",
+        event("The copy is at most a quarter as far from the target as the start", below),
+        headline="autoencoding",
+    )
+    a2 = make_claim(
+        "A2",
+        "Copying gets worse with depth",
+        trend(
+            "The distance of the copy grows from stage to stage",
+            Criterion(effect="slope", label="slope of m_i / m_i(0) a stage", above=0.05),
+        ),
+        headline="autoencoding",
+    )
+    ratio = {"scale": Scale.LOG, "label": "m_g / m_r"}
+    b3 = make_claim(
+        "B3",
+        "For an early layer the copy is worse than a slightly noised target, for a late one better",
+        conjunction(
+            "m_g lies above m_r at layer1 and below it at layer4",
+            Criterion(effect="early", above=LN_11, **{**ratio, "label": "m_g / m_r at layer1"}),
+            Criterion(effect="late", below=-LN_11, **{**ratio, "label": "m_g / m_r at layer4"}),
+        ),
+        section="Imperfect representations are due to nonunique approximation",
+        headline="disconnect",
+    )
+    rise = Criterion(effect="rise", label="m_i / m_i(0)", above=math.log(1.001), scale=Scale.LOG)
+    b8 = make_claim(
+        "B8",
+        "At the last stage of ResNet-50 the copy commonly moves away from the target while its "
+        "output approaches the target's",
+        event("m_g falls to half or less and m_i rises", rise, presupposes_descent=True),
+        section="Imperfect representations are due to nonunique approximation",
+        headline="disconnect",
+    )
+    b10 = make_claim(
+        "B10",
+        "Both at once: m_g below m_r and m_i above its start",
+        conjunction(
+            "On one replicate m_g(T) < m_r and m_i(T) > m_i(0)",
+            Criterion(effect="late", below=0.0, **ratio),
+            rise,
+        ),
+        headline="disconnect",
+    )
+    c6 = make_claim(
+        "C6",
+        "A layer narrower than the input has no unique copy",
+        {
+            "witness": exact(
+                "A vector in the null space changes the input and not the output",
+                Criterion(effect="residual", label="|A v| in machine epsilons", below=100.0),
+            ),
+            "floor": event(
+                "The copy stays away from the target",
+                Criterion(effect="r", label="m_i / m_i(0)", above=0.1),
+            ),
+            "law": equivalence(
+                "What is lost agrees with the floor sqrt(1 - b/n)",
+                effect="excess",
+                label="m_i / m_i(0) less the floor",
+                centre=0.0,
+                margin=0.05,
+            ),
+        },
+        section="Why depth leads to nonunique trivial representations",
+        headline="width",
+    )
+    c7 = make_claim(
+        "C7",
+        "A layer wider than the input is inverted at an exponential pace",
+        conjunction(
+            "log m_i falls along a line, to less than a hundredth",
+            Criterion(effect="fit", label="R² of log m_i", above=0.95),
+            Criterion(effect="r", label="m_i / m_i(0)", below=0.01),
+        ),
+        headline="width",
+    )
+    e1 = make_claim(
+        "E1",
+        "ReLU needs about twice the width of its input",
+        equivalence(
+            "Units until n of them are active, over n",
+            effect="width",
+            label="width / n",
+            centre=2.0,
+            margin=0.05,
+        ),
+        headline="relu",
+    )
+    e2 = make_claim(
+        "E2",
+        "And so at every later layer",
+        event(
+            "At constant width 3n the rank falls below n",
+            Criterion(effect="rank", label="rank / n", below=1.0),
+        ),
+        beside="relu",
+    )
+    d1 = make_claim(
+        "D1",
+        "Square linear stacks invert exactly in float64, not in float32",
+        conjunction(
+            "Relative error of the inverse",
+            Criterion(
+                effect="single",
+                label="error in float32",
+                above=math.log(1e-2),
+                scale=Scale.LOG,
+            ),
+            Criterion(
+                effect="double",
+                label="error in float64",
+                below=math.log(1e-6),
+                scale=Scale.LOG,
+            ),
+        ),
+        headline="precision",
+    )
+    c13 = make_claim(
+        "C13",
+        "The condition number grows with depth <b>for most</b> initialisations",
+        trend(
+            "Growth of log kappa a layer",
+            Criterion(effect="growth", label="log kappa a layer", above=0.2),
+        ),
+    )
+    x1 = make_claim(
+        "X9",
+        "Training rearranges what a late layer keeps",
+        event("Not measured in this profile", Criterion(effect="x", label="x", above=0.0)),
+    )
+
+    found: list[ConditionResult] = []
+    for network in ("resnet18", "resnet50"):
+        for cut in ("conv1", "stem", "layer1"):
+            found.append(
+                condition(
+                    a1,
+                    {"network": network, "cut": cut},
+                    normal("r", RATIOS[cut] * (0.8 if network == "resnet18" else 1), 0.03),
+                    records=kept(record(f"{network}/{cut}", ratio=RATIOS[cut])),
+                )
+            )
+    for decoder in ("adam", "l-bfgs"):
+        found.append(
+            condition(
+                a1,
+                {"network": "resnet50", "cut": "layer1", "decoder": decoder},
+                normal("r", 0.17, 0.05),
+                confirmatory=False,
+                n=12,
+            )
+        )
+    stages = [record(f"resnet50/{cut}", ratio=ratio_) for cut, ratio_ in RATIOS.items()]
+    found.append(
+        condition(
+            a2, {"network": "resnet50"}, normal("slope", 0.21, 0.04), n=12, records=kept(*stages)
+        )
+    )
+    found.append(condition(a2, {"network": "resnet18"}, normal("slope", 0.18, 0.04), n=12))
+    for step in (0.1, 0.01):
+        found.append(
+            condition(
+                b3,
+                {"network": "resnet50", "step": step},
+                lambda rng, step=step: {
+                    "early": rng.normal(0.9, 0.3),
+                    "late": rng.normal(-2.65 if step == 0.01 else 0.5, 0.4),
+                },
+                records=kept(
+                    record(f"b3/{step}/layer1", ratio=0.31, seed=2),
+                    record(f"b3/{step}/layer4", ratio=1.0, seed=2),
+                ),
+            )
+        )
+    found.append(
+        condition(
+            b8,
+            {"network": "resnet50", "step": "largest that falls"},
+            normal("rise", 0.002, 0.004),
+            n=48,
+            records=kept(record("b8/layer4", ratio=1.03, seed=2)),
+        )
+    )
+    found.append(
+        condition(
+            b8,
+            {"network": "resnet50", "step": "nominal"},
+            normal("rise", 0.4, 0.1),
+            confirmatory=False,
+            descended=lambda k: k % 2 == 0,
+        )
+    )
+    found.append(
+        condition(
+            b10,
+            {"network": "resnet50"},
+            lambda rng: {"late": rng.normal(-2, 0.3), "rise": rng.normal(-0.05, 0.01)},
+        )
+    )
+    for depth in (2, 4):
+        shared = kept(record(f"c6/{depth}/mlp", ratio=0.46, pictured=False))
+        found += [
+            condition(
+                c6,
+                {"depth": depth},
+                normal("residual", 2.1, 0.2),
+                estimand="witness",
+                records=shared,
+            ),
+            condition(
+                c6, {"depth": depth}, normal("r", 0.46, 0.02), estimand="floor", records=shared
+            ),
+            condition(
+                c6, {"depth": depth}, normal("excess", 0.004, 0.01), estimand="law", records=shared
+            ),
+        ]
+    found.append(
+        condition(
+            c7,
+            {"width": "3000 / 2523"},
+            lambda rng: {"fit": 1 - 0.01 * rng.random(), "r": 0.002 + 0.001 * rng.random()},
+        )
+    )
+    for n in (768, 1536):
+        found.append(condition(e1, {"n": n}, normal("width", 1.999, 0.01)))
+    found.append(condition(e2, {"depth": 6}, normal("rank", 1.0, 0.0), n=12))
+    for n in (64, 1536):
+        found.append(
+            condition(
+                d1,
+                {"n": n},
+                lambda rng, n=n: {
+                    "single": rng.normal(math.log(3e-3 if n == 64 else 0.4), 0.8),
+                    "double": rng.normal(math.log(1.2e-11), 0.8),
+                },
+                confirmatory=n == 1536,
+                n=12,
+            )
+        )
+    for activation in ("none", "relu", "leaky-relu", "tanh"):
+        for initialisation in ("default", "gaussian", "orthogonal"):
+            found.append(
+                condition(
+                    c13,
+                    {"activation": activation, "initialisation": initialisation, "width": 64},
+                    normal("growth", 0.0 if initialisation == "orthogonal" else 0.9, 0.2),
+                )
+            )
+    found.append(
+        condition(
+            x1,
+            {"network": "resnet50"},
+            normal("x", 0, 1),
+            decision=Decision(
+                verdict=Verdict.NOT_RUN, reason="not part of profile quick", n=0, final=False
+            ),
+        )
+    )
+    return make_run(found)
+
+
+def make_store(folder: Path) -> Store:
+    """An empty store."""
+    return Store(folder / "store")

@@ -1,0 +1,314 @@
+"""Locked verdicts: the file, and what a decision means beside it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.claim import Criterion, Scale, event
+from harness.errors import LockError
+from harness.lock import (
+    Entry,
+    Lock,
+    Locked,
+    Outcome,
+    Status,
+    combine,
+    compare,
+    condition_key,
+    diff,
+    read_lock,
+    write_lock,
+)
+from harness.verdict import Decision, Effect, Part, Replicate, Verdict, decide
+
+S, R, M, U, X, N, T = Verdict  # the order of their definition
+CRITERION = Criterion(effect="r", label="r", below=0.25)
+KEY = "A1 layer=conv1"
+
+
+def decision(verdict: Verdict, *, value: float | None = None) -> Decision:
+    parts = ()
+    if value is not None:
+        effect = Effect(
+            name="r", label="r", value=value, low=value - 1, high=None, level=0.998,
+            scale=Scale.LINEAR,
+        )  # fmt: skip
+        part = Part(
+            criterion=CRITERION, events=12, n=12, p_supported=0.1, p_refuted=1.0, effect=effect
+        )
+        parts = (part,)
+    return Decision(verdict=verdict, reason="its reason", n=12, parts=parts)
+
+
+def locked(verdict: Verdict, claim: str = "abc", **effects: Locked) -> Entry:
+    return Entry(verdict=verdict, claim=claim, effects=effects)
+
+
+# --- outcomes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lock", "now", "status"),
+    [
+        (None, S, Status.PASS),
+        (None, R, Status.FAIL),
+        (None, M, Status.FAIL),
+        *[(None, verdict, Status.SKIP) for verdict in (U, X, N, T)],
+        (S, S, Status.PASS),
+        (S, R, Status.FAIL),
+        (S, M, Status.FAIL),
+        (R, S, Status.FAIL),
+        (R, R, Status.XFAIL),
+        (R, M, Status.FAIL),
+        (M, M, Status.XFAIL),
+        (M, S, Status.FAIL),
+        *[(lock, verdict, Status.SKIP) for lock in Verdict for verdict in (U, X, N, T)],
+        (U, S, Status.PASS),
+        (U, R, Status.FAIL),
+        (X, R, Status.FAIL),
+    ],
+)
+def test_outcome(lock: Verdict | None, now: Verdict, status: Status) -> None:
+    entry = None if lock is None else locked(lock)
+    outcome = compare(entry, decision(now), "abc")
+    assert outcome.status is status
+    assert f"{now}: its reason" in outcome.message
+    decided = lock in (S, R, M)
+    if status is Status.FAIL and decided:
+        assert outcome.message.startswith(f"{lock} is locked, but this run is {now}")
+    # Decided before and open now is told in the warnings; nothing else here is.
+    assert (outcome.warning is not None) == (decided and now in (U, X, N, T))
+
+
+def test_a_changed_claim_drops_its_lock_and_says_so() -> None:
+    recurring = compare(locked(R, claim="old"), decision(R), "abc")
+    assert recurring.status is Status.FAIL
+    assert recurring.warning is not None
+    assert "has changed since refuted was locked" in recurring.warning
+    contrary = compare(locked(R, claim="old"), decision(S), "abc")
+    assert contrary.status is Status.PASS
+    assert contrary.warning is not None
+
+
+@pytest.mark.parametrize(
+    ("entry", "moved"),
+    [
+        (Locked(value=0.1, low=0.05, high=0.2), False),
+        (Locked(value=0.1, low=0.05, high=0.09), True),
+        (Locked(value=0.2, low=0.11, high=None), True),
+        (Locked(value=0.2, low=None, high=None), False),
+        (Locked(value=0.1, low=0.1, high=0.1), False),
+    ],
+)
+def test_an_effect_that_leaves_its_interval_is_a_warning(entry: Locked, moved: bool) -> None:
+    outcome = compare(locked(S, r=entry, gone=Locked(value=9.0)), decision(S, value=0.1), "abc")
+    assert outcome.status is Status.PASS
+    assert (outcome.warning is not None) == moved
+    if moved:
+        assert outcome.warning is not None
+        assert outcome.warning.startswith("still supported, but r is 0.1, outside the locked [")
+
+
+def test_an_effect_on_its_limit_has_not_left_it() -> None:
+    third = decision(R, value=1 / 3)
+    entry = Entry.of(third, "abc")
+    constant = locked(R, r=Locked(value=0.333333, low=0.333333, high=0.333333))
+    assert entry.effects["r"].value == 0.333333
+    assert compare(constant, third, "abc") == Outcome(
+        status=Status.XFAIL, message="refuted: its reason (as locked)"
+    )
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_report_only_ignores_locks(verdict: Verdict) -> None:
+    for lock in Verdict:
+        outcome = compare(locked(lock), decision(verdict), "abc", report_only=True)
+        assert outcome == Outcome(
+            status=Status.PASS if verdict is S else Status.SKIP, message=f"{verdict}: its reason"
+        )
+
+
+def test_a_claim_ends_as_the_worst_of_its_conditions() -> None:
+    by_status = {status: Outcome(status=status, message=str(status)) for status in Status}
+    for chosen in itertools.product(Status, repeat=2):
+        worst = combine([by_status[status] for status in chosen])
+        order = [Status.PASS, Status.SKIP, Status.XFAIL, Status.FAIL]
+        assert worst == by_status[max(chosen, key=order.index)]
+    warned = [Outcome(status=Status.PASS, message="a", warning=text) for text in ("v", "w", "v")]
+    assert combine(warned).warning == "v; w"
+    assert combine([]).status is Status.SKIP
+
+
+# --- the file -------------------------------------------------------------------------------
+
+LOCK = Lock(
+    profiles={
+        "quick": {
+            KEY: locked(S, r=Locked(value=0.12, low=0.1, high=0.15)),
+            'B8 label="odd" é=1': locked(R, r=Locked(value=1.0), q=Locked(value=-2.5, low=-3.0)),
+            "C1": locked(T),
+        },
+        "standard": {KEY: locked(M)},
+    }
+)
+
+
+def test_written_and_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "verdicts.toml"
+    write_lock(LOCK, file)
+    assert read_lock(file) == LOCK
+    assert [path.name for path in tmp_path.iterdir()] == ["verdicts.toml"]
+
+
+def test_the_file_is_sorted(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.toml", tmp_path / "second.toml"
+    write_lock(LOCK, first)
+    turned = {
+        profile: dict(reversed(entries.items()))
+        for profile, entries in reversed(LOCK.profiles.items())
+    }
+    write_lock(Lock(profiles=turned), second)
+    assert first.read_bytes() == second.read_bytes()
+    assert first.read_text(encoding="utf-8").startswith(
+        "# Locked verdicts by profile and condition. Written by "
+        "`pytest claims/ --update-verdicts`.\n"
+        "schema = 1\n\n"
+        '[quick."A1 layer=conv1"]\nclaim = "abc"\nverdict = "supported"\n\n'
+        '[quick."A1 layer=conv1".effects.r]\nvalue = 0.12\nlow = 0.1\nhigh = 0.15\n'
+    )
+
+
+limits = st.none() | st.floats(-1e9, 1e9)
+entries = st.builds(
+    Entry,
+    verdict=st.sampled_from(Verdict),
+    claim=st.text("0123456789abcdef", max_size=8),
+    effects=st.dictionaries(
+        st.text(max_size=5),
+        st.builds(Locked, value=st.floats(-1e9, 1e9), low=limits, high=limits),
+        max_size=2,
+    ),
+)
+profiles = st.dictionaries(
+    st.sampled_from(["quick", "standard", "article"]),
+    st.dictionaries(st.text(max_size=12), entries, min_size=1, max_size=3),
+)
+
+
+@given(profiles)
+@settings(deadline=None, max_examples=15)
+def test_any_lock_survives_the_file(
+    tmp_path_factory: pytest.TempPathFactory, found: dict[str, dict[str, Entry]]
+) -> None:
+    file = tmp_path_factory.mktemp("lock") / "verdicts.toml"
+    write_lock(Lock(profiles=found), file)
+    assert read_lock(file) == Lock(profiles=found)
+
+
+def test_no_file_is_an_empty_lock(tmp_path: Path) -> None:
+    assert read_lock(tmp_path / "none.toml") == Lock()
+    assert Lock().get("quick", KEY) is None
+
+
+GOOD = """schema = 1
+
+[quick."A1 layer=conv1"]
+claim = "abc"
+verdict = "supported"
+
+[quick."A1 layer=conv1".effects.r]
+value = 0.12
+low = 0.1
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "rule"),
+    [
+        ('claim = "abc"', "claim = abc", 4, "not valid TOML"),
+        ("low = 0.1\n", "low = 0.1\n[", 10, "not valid TOML"),
+        ("schema = 1", "schema = 2", 1, "schema is 2, this version reads 1"),
+        ("schema = 1\n", "\n", 1, "schema is None"),
+        ('"supported"', '"suported"', 5, "'suported' is no verdict"),
+        ('verdict = "supported"\n', "", 3, "None is no verdict"),
+        ('claim = "abc"', "claim = 3", 4, "claim is the digest"),
+        ("value = 0.12\n", "", 7, "value is None, not a number"),
+        ("low = 0.1", "low = nan", 9, "low is not finite"),
+        ("low = 0.1", "low = true", 9, "low is True, not a number"),
+        ('[quick."A1 layer=conv1".effects.r]\nvalue = 0.12\nlow = 0.1', "effects = 5", 7, "table"),
+        ("schema = 1", "schema = 1\nstandard = 7", 2, "standard is 7, not a table"),
+    ],
+)
+def test_what_is_malformed_is_named_with_its_line(
+    tmp_path: Path, old: str, new: str, line: int, rule: str
+) -> None:
+    assert GOOD.count(old) == 1
+    file = tmp_path / "verdicts.toml"
+    file.write_text(GOOD.replace(old, new), encoding="utf-8")
+    with pytest.raises(LockError) as raised:
+        read_lock(file)
+    assert f"verdicts.toml, line {line}: " in str(raised.value)
+    assert rule in str(raised.value)
+    assert "--update-verdicts" in raised.value.remedy
+
+
+def test_what_cannot_be_read_or_written(tmp_path: Path) -> None:
+    with pytest.raises(LockError, match="cannot be read"):
+        read_lock(tmp_path)
+    (tmp_path / "latin").write_bytes(b"\xe9")
+    with pytest.raises(LockError, match="cannot be read"):
+        read_lock(tmp_path / "latin")
+    with pytest.raises(LockError, match="cannot be written"):
+        write_lock(LOCK, tmp_path / "no" / "folder.toml")
+
+
+# --- updating -------------------------------------------------------------------------------
+
+
+def test_updating_replaces_what_ran_and_keeps_the_rest() -> None:
+    new = LOCK.updated("quick", {KEY: locked(R), "C1": locked(N), "Z": locked(U)})
+    assert new.get("quick", KEY) == locked(R)
+    assert new.get("quick", "C1") == locked(T)
+    assert new.get("quick", "Z") == locked(U)
+    assert new.profiles["standard"] == LOCK.profiles["standard"]
+    assert LOCK.get("quick", KEY) != locked(R)
+
+
+def test_updating_drops_what_belongs_to_no_claim() -> None:
+    new = LOCK.updated("quick", {"Z": locked(U, claim="new")}, claims=["new"])
+    assert list(new.profiles["quick"]) == ["Z"]
+
+
+def test_diff() -> None:
+    new = LOCK.updated(
+        "quick", {KEY: locked(R, claim="new", r=Locked(value=0.3, low=0.2)), "Z": locked(U)}
+    )
+    assert diff(LOCK, LOCK) == ""
+    assert diff(LOCK, new) == (
+        "~ quick: A1 layer=conv1: supported, r 0.12 [0.1, 0.15] -> "
+        "refuted, r 0.3 [0.2, inf] (claim changed)\n"
+        "+ quick: Z: inconclusive"
+    )
+    assert "- quick: Z: inconclusive" in diff(new, LOCK)
+
+
+def test_keys() -> None:
+    assert condition_key("A1", {}) == "A1"
+    parameters = {"network": "resnet50", "layer": "conv1", "width": 64}
+    key = condition_key("A1", parameters)
+    assert key == "A1 layer=conv1 network=resnet50 width=64"
+    assert condition_key("A1", dict(reversed(parameters.items()))) == key
+    assert condition_key("C6", {"n": 1}, estimand="floor") == "C6/floor n=1"
+
+
+def test_of_a_real_decision() -> None:
+    values = [0.1 + i / 1000 for i in range(11)] + [math.nan]
+    replicates = [Replicate(index=i, effects={"r": value}) for i, value in enumerate(values)]
+    found = decide(event("r", CRITERION), replicates)
+    assert Entry.of(found, "abc") == locked(U, r=Locked(value=0.105))

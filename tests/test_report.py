@@ -1,0 +1,498 @@
+"""The report: what is written holds what was found, whatever was found."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import html
+import io
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from report_fixtures import (
+    condition,
+    full_run,
+    make_claim,
+    make_run,
+    make_store,
+    normal,
+    record,
+)
+
+from harness.claim import HEADLINES, Criterion, Scale, conjunction, equivalence, event
+from harness.errors import OptionError
+from harness.results import Run
+from harness.store import Store
+from harness.verdict import Decision, Effect, Part, Verdict, decide_claim
+from reports import charts, words
+from reports.console import LINES, final_table
+from reports.document import document, dumps, schema
+from reports.html import slug, terms
+from reports.intervals import axis, toward
+from reports.summary import deciding_part, summarise
+from reports.tables import MARKDOWN_LIMIT, to_csv, to_markdown
+from reports.write import write_report
+
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+NASTY = "<script>alert('x')</script> & \"co\" {{ 7 * 7 }}"
+PLAIN = Criterion(effect="x", label="x", above=0.25)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return make_store(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def run(store: Store) -> Run:
+    return full_run(store)
+
+
+@pytest.fixture(scope="module")
+def folder(run: Run, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(run, store, tmp_path_factory.mktemp("out") / "deep" / "er").parent
+
+
+@pytest.fixture(scope="module")
+def written(folder: Path) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads((folder / "claims.json").read_text("utf-8"))
+    return parsed
+
+
+def odd_runs() -> Iterator[Any]:
+    """Runs at the edge of what a report can be asked to show."""
+    claim = make_claim("Z1", NASTY, event(NASTY, PLAIN), section=NASTY, method=NASTY)
+    log = make_claim(
+        "Z2",
+        "x" * 4000,
+        conjunction(
+            "Both",
+            Criterion(effect="x", label=NASTY, above=0.0, scale=Scale.LOG),
+            Criterion(effect="y", label="y", below=0.0),
+        ),
+        headline="relu",
+    )
+
+    def decided(effect: Effect | None, *, values: tuple[float, ...] = (1.0,)) -> Decision:
+        part = Part(criterion=PLAIN, events=0, n=1, p_supported=1.0, p_refuted=1.0, effect=effect)
+        return Decision(
+            verdict=Verdict.INVALID,
+            reason=NASTY,
+            n=1,
+            parts=(part,),
+            invalid={NASTY: 1},
+            values={"x": values},
+        )
+
+    def effect(value: float, low: float | None, high: float | None) -> Effect:
+        return Effect(
+            name="x", label="x", value=value, low=low, high=high, level=0.95, scale=Scale.LINEAR
+        )
+
+    def one(decision: Decision) -> Run:
+        return make_run(
+            [condition(claim, {"network": NASTY}, normal("x", 0, 1), decision=decision)]
+        )
+
+    not_run = Decision(verdict=Verdict.NOT_RUN, reason="", n=0)
+    nan, inf = math.nan, math.inf
+    yield pytest.param(make_run([]), id="no claims")
+    yield pytest.param(one(not_run), id="not run")
+    yield pytest.param(one(decided(None)), id="no effect")
+    yield pytest.param(one(decided(effect(nan, None, None), values=(nan, inf))), id="nan effect")
+    yield pytest.param(one(decided(effect(1.0, None, None))), id="unbounded")
+    yield pytest.param(one(decided(effect(1.0, -inf, inf))), id="infinite interval")
+    yield pytest.param(one(decided(effect(0.25, 0.25, 0.25))), id="no width, at the margin")
+    yield pytest.param(one(decided(effect(1e300, -1e300, 1e300))), id="enormous")
+    yield pytest.param(
+        make_run(
+            [
+                condition(
+                    log, {"b": "y" * 900}, lambda rng: {"x": 1e6 * rng.normal(), "y": nan}, n=24
+                )
+            ],
+            provenance={"commit": None, "odd": {"path": Path("/x"), "nan": nan, "set": {1}}},
+            seconds=nan,
+            ended="yesterday",
+            custom={"images": NASTY},
+        ),
+        id="long names",
+    )
+    yield pytest.param(
+        make_run(
+            [condition(claim, {"network": "a"}, normal("x", 0, 1), records={"run": ("0" * 64,)})]
+        ),
+        id="record missing",
+    )
+
+
+@pytest.mark.parametrize("odd", tuple(odd_runs()))
+def test_whatever_was_found_is_written(odd: Run, tmp_path: Path) -> None:
+    path = write_report(odd, make_store(tmp_path), tmp_path / "out")
+    page = path.read_text("utf-8")
+    jsonschema.validate(_strict((path.parent / "claims.json").read_text("utf-8")), schema())
+    assert "<script>alert" not in page
+    assert "nan" not in ESCAPES.sub("", final_table(odd, width=90, color=True)).lower()
+    rows = list(csv.DictReader(io.StringIO((path.parent / "claims.csv").read_text("utf-8"))))
+    assert len(rows) == len(odd.conditions)
+    for item in odd.conditions:
+        assert html.escape(item.claim.statement, quote=False)[:40] in page.replace("&#39;", "'")
+
+
+def test_names_with_html_are_text(tmp_path: Path) -> None:
+    claim = make_claim("<i>1", NASTY, event(NASTY, PLAIN), section=NASTY)
+    run = make_run([condition(claim, {NASTY: NASTY}, normal("x", 1, 0.1))], device=NASTY)
+    path = write_report(run, make_store(tmp_path), tmp_path / "out")
+    page = path.read_text("utf-8")
+    assert "<script>alert" not in page
+    assert "{{ 7 * 7 }}" in page
+    assert "<script>" not in (path.parent / "summary.md").read_text("utf-8")
+
+
+def test_json_keeps_the_contract(written: dict[str, Any], run: Run) -> None:
+    jsonschema.validate(written, schema())
+    assert list(written) == ["schema", "run", "headlines", "claims"]
+    assert written["schema"] == 1
+    assert [item["key"] for item in written["headlines"]] == list(HEADLINES)
+    claim = written["claims"][0]
+    assert list(claim) == [
+        "id", "statement", "section", "headline", "verdict", "reason", "conditions",
+    ]  # fmt: skip
+    assert list(claim["conditions"][0]) == [
+        "parameters", "confirmatory", "verdict", "reason", "n", "margin", "effect", "evidence",
+    ]  # fmt: skip
+    assert {"name", "value", "low", "high", "level"} <= set(claim["conditions"][0]["effect"])
+    assert sum(len(item["conditions"]) for item in written["claims"]) == len(run.conditions)
+    beside = {item["id"]: item["headline"] for item in written["claims"]}
+    assert beside["E2"] is None
+    relu = next(item for item in written["headlines"] if item["key"] == "relu")
+    assert (relu["claims"], relu["beside"]) == (["E1"], ["E2"])
+
+
+def test_the_schema_refuses_what_breaks_the_contract(written: dict[str, Any]) -> None:
+    for spoil in (
+        lambda c: c.update(verdict="maybe"),
+        lambda c: c.pop("reason"),
+        lambda c: c["conditions"][0].update(n="12"),
+        lambda c: c["conditions"][0].update(extra=1),
+        lambda c: c["conditions"][0]["effect"].update(value=None),
+        lambda c: c["conditions"][0]["evidence"].pop("p_supported"),
+    ):
+        copy = json.loads(json.dumps(written))
+        spoil(copy["claims"][0])
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(copy, schema())
+
+
+def test_a_claim_is_judged_by_its_confirmatory_conditions_alone(run: Run) -> None:
+    for item in summarise(run).claims:
+        own = [c for c in run.conditions if c.claim.id == item.claim.id]
+        expected = decide_claim([c.decision for c in own if c.confirmatory])
+        assert (item.verdict, item.reason) == expected
+        assert len(item.confirmatory) + len(item.beside) == len(own)
+
+
+def test_the_deciding_part_is_the_weakest_and_the_first_of_equals() -> None:
+    parts = tuple(
+        Part(
+            criterion=Criterion(effect=name, label=name, above=0.0),
+            events=1,
+            n=1,
+            p_supported=p,
+            p_refuted=1.0,
+            effect=None,
+        )
+        for name, p in (("a", 0.1), ("b", 0.7), ("c", 0.7))
+    )
+    claim = make_claim("Z", "z", event("z", PLAIN))
+    decision = Decision(verdict=Verdict.INCONCLUSIVE, reason="", n=1, parts=parts)
+    found = deciding_part(condition(claim, {}, normal("x", 0, 1), decision=decision))
+    assert found is parts[1]
+
+
+def test_json_has_the_evidence_and_nothing_that_is_not_finite(tmp_path: Path) -> None:
+    claim = make_claim("Z", "z", event("z", PLAIN))
+    values = iter([math.nan, math.inf, *range(1, 23)])
+    item = condition(
+        claim,
+        {"share": math.inf},
+        lambda _: {"x": float(next(values))},
+        records={"run": ("a" * 64,)},
+    )
+    found = document(summarise(make_run([item])))
+    text = dumps(found)
+    parsed = _strict(text)
+    assert parsed == found
+    result = parsed["claims"][0]["conditions"][0]
+    assert result["evidence"]["values"]["x"][:3] == [None, None, 1.0]
+    assert result["evidence"]["records"] == {"run": ["a" * 64]}
+    assert result["evidence"]["command"] == item.command
+    assert result["evidence"]["invalid"] == {"x is not finite": 2}
+    assert result["evidence"]["parts"][0]["direction"] == "above"
+    assert result["parameters"] == {"share": None}
+    assert result["margin"] == 0.25
+
+
+def test_an_open_interval_is_null_and_named_in_words() -> None:
+    effect = Effect(
+        name="x", label="a / b", value=0.7, low=None, high=None, level=0.9, scale=Scale.LOG
+    )
+    assert words.effect_text(effect) == "2.01× [0, ∞]"
+    assert words.effect_text(dataclasses.replace(effect, scale=Scale.LINEAR)) == "0.700 [-∞, ∞]"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.12345, "0.123"),
+        (0.0996, "0.0996"),
+        (0.9996, "1.00"),
+        (12.345, "12.3"),
+        (12345.6, "12,300"),
+        (999_999.0, "1e6"),
+        (1.23e-11, "1.23e-11"),
+        (-0.05, "-0.0500"),
+        (math.nan, "not finite"),
+    ],
+)
+def test_numbers_have_three_digits(value: float, text: str) -> None:
+    assert words.number(value) == text
+
+
+def test_log_ratios_are_shown_as_ratios() -> None:
+    effect = Effect(
+        name="x",
+        label="m_g / m_r",
+        value=math.log(1 / 14.2),
+        low=math.log(1 / 18.1),
+        high=math.log(1 / 11),
+        level=0.95,
+        scale=Scale.LOG,
+    )
+    assert words.effect_text(effect) == "0.0704× [0.0552, 0.0909]"
+    assert words.fold(effect) == "14.2 times lower"
+    near = dataclasses.replace(effect, value=math.log(1.0027), low=math.log(1.0004))
+    assert words.effect_text(near).startswith("1.0027× [1.0004")
+    margin = Criterion(effect="x", label="m_g / m_r", above=math.log(1.1), scale=Scale.LOG)
+    assert words.margin_text(margin) == "> 1.1×"
+    tight = dataclasses.replace(margin, above=math.log(1.001))
+    assert words.margin_text(tight) == "> 1.001×"
+
+
+def test_two_sides_of_a_margin_are_one_range() -> None:
+    estimand = equivalence("z", effect="x", label="x", centre=2.0, margin=0.05)
+    assert words.bounds_text(estimand.criteria) == "1.95 to 2.05"
+    assert words.parts_text(estimand) == "x 1.95 to 2.05"
+
+
+def test_text_is_typeset_without_loss() -> None:
+    assert words.typeset("-1.2e-11 [-2, 3e5]") == "−1.2·10⁻¹¹ [−2, 3·10⁵]"
+    assert words.typeset("one two-three") == "one two-three"
+    assert terms("m_g / m_i(0)") == [("", "m", "g"), (" / ", "m", "i"), ("(0)", "", "")]
+    assert slug("C6") == "C6"
+    assert slug("<b> x") == "-b-x".strip("-")
+
+
+def test_bars_point_to_what_is_claimed() -> None:
+    def part(criterion: Criterion, value: float, low: float | None, high: float | None) -> Part:
+        effect = Effect(
+            name="x", label="x", value=value, low=low, high=high, level=0.9, scale=Scale.LINEAR
+        )
+        return Part(criterion=criterion, events=0, n=1, p_supported=1, p_refuted=1, effect=effect)
+
+    below = Criterion(effect="x", label="x", below=0.25)
+    (supported,) = toward([(part(below, 0.1, 0.05, 0.2), Verdict.SUPPORTED, "a")])
+    assert 50 < supported.low < supported.point < supported.high <= 100
+    (refuted,) = toward([(part(below, 0.3, 0.28, None), Verdict.REFUTED, "a")])
+    assert refuted.point < refuted.high < 50
+    assert refuted.open_low
+    assert refuted.low == 0
+    on = axis([part(below, 0.1, 0.05, 0.2)])
+    assert on is not None
+    assert on.place(0.05) < on.place(0.1) < on.place(0.25)
+    assert on.claimed_low == 0
+    assert on.claimed_high == on.place(0.25) == on.margins[0]
+
+
+def test_csv_has_a_row_a_condition(folder: Path, run: Run) -> None:
+    rows = list(csv.DictReader(io.StringIO((folder / "claims.csv").read_text("utf-8"))))
+    assert len(rows) == len(run.conditions)
+    first = rows[0]
+    assert (first["claim"], first["parameter_network"], first["parameter_cut"]) == (
+        "A1",
+        "resnet18",
+        "conv1",
+    )
+    assert float(first["low"]) <= float(first["value"]) <= float(first["high"])
+    assert json.loads(first["parameters"]) == {"network": "resnet18", "cut": "conv1"}
+    assert {row["confirmatory"] for row in rows} == {"true", "false"}
+
+
+def test_markdown_fits_a_summary() -> None:
+    claim = make_claim("Z", "long | " * 300, event("z", PLAIN))
+    many = [
+        condition(
+            dataclasses.replace(claim, id=f"Z{k}"),
+            {},
+            normal("x", 0, 1),
+            decision=Decision(verdict=Verdict.NOT_RUN, reason="", n=0),
+        )
+        for k in range(500)
+    ]
+    text = to_markdown(summarise(make_run(many)))
+    assert len(text.encode()) <= MARKDOWN_LIMIT
+    assert "more claims are in claims.html" in text
+    row = next(line for line in text.splitlines() if line.startswith("| Z0"))
+    assert len(re.findall(r"(?<!\\)\|", row)) == 7
+
+
+def test_the_console_names_every_claim_and_fits(run: Run) -> None:
+    for width in (72, 80, 110, 160):
+        table = final_table(run, width=width, color=False)
+        lines = table.splitlines()
+        assert max(len(line) for line in lines) <= width
+        assert len(lines) <= LINES
+        for item in summarise(run).claims:
+            assert re.search(rf"^{item.claim.id} +.*{item.verdict.value}", table, re.MULTILINE)
+    order = [line.split()[0] for line in table.splitlines() if re.match(r"[A-Z]\d+ ", line)]
+    assert order.index("D1") < order.index("C13")
+    assert "0.328 [0.308, 0.393]" in table
+    for headline in HEADLINES.values():
+        assert headline in table
+
+
+def test_colour_adds_nothing_but_colour(run: Run) -> None:
+    plain = final_table(run, width=100, color=False)
+    assert "\x1b" not in plain
+    assert ESCAPES.sub("", final_table(run, width=100, color=True)) == plain
+
+
+def test_the_page_needs_nothing_else(folder: Path) -> None:
+    page = (folder / "claims.html").read_text("utf-8")
+    markup = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r"""(src|href|url\()\s*=?\s*["']?(https?:)?//""", markup)
+    assert "default-src 'none'" in page
+    assert len(page.encode()) < 2 * 2**20
+
+
+def test_the_page_has_every_claim_with_its_figures(folder: Path, run: Run) -> None:
+    page = (folder / "claims.html").read_text("utf-8")
+    for item in summarise(run).claims:
+        assert f'id="{item.claim.id}"' in page
+        assert f'href="#{item.claim.id}"' in page
+    assert page.count('<svg class="forest"') == 11  # all but the one that was not run
+    assert page.count('<svg class="track"') >= len(run.conditions) - 1
+    for text in ("<th>Commit", "<dt>Commit</dt>"):
+        assert (text in page) == text.startswith("<dt>")
+    assert "with uncommitted changes" in page
+
+
+def test_an_image_is_kept_once(folder: Path) -> None:
+    page = (folder / "claims.html").read_text("utf-8")
+    contents = re.findall(r"data:image/png;base64,([^\"]+)", page)
+    assert len(contents) == len(set(contents)) > 5
+    assert page.count('aria-label="target"') > 1
+
+
+def test_images_and_charts_stay_within_a_budget(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    claim = make_claim("Z", "z", event("z", PLAIN))
+    conditions = []
+    for k in range(120):
+        made = record(f"z/{k}", ratio=0.5, seed=k)
+        store.write(made)
+        ids = {"run": (made.id,), "again": (made.id,)}
+        conditions.append(condition(claim, {"k": k, "m": k}, normal("x", 1, 0.1), records=ids))
+    page = write_report(make_run(conditions), store, tmp_path / "out").read_text("utf-8")
+    assert len(page.encode()) < 8 * 2**20
+    assert "images were left out" in page
+    assert "charts were left out" in page
+
+
+def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    made = record("z", ratio=0.5)
+    store.write(made)
+    (tmp_path / "store" / "records" / made.id[:2] / f"{made.id}.json").write_text("{")
+    claim = make_claim("Z", "z", event("z", PLAIN))
+    run = make_run([condition(claim, {}, normal("x", 1, 0.1), records={"run": (made.id,)})])
+    page = write_report(run, store, tmp_path / "out").read_text("utf-8")
+    assert f"Record {made.id[:12]}: the record is damaged" in page
+
+
+def test_traces_are_thinned_and_positive() -> None:
+    long = dataclasses.replace(
+        record("z", ratio=0.5),
+        traces={
+            "iteration": tuple(float(k) for k in range(20_000)),
+            "m_g": (math.nan, 0.0, *(1.0 / (k + 1) for k in range(19_998))),
+        },
+    )
+    chart = charts.trace_chart("m_g", {"run": long}, title="m_g", reference="m_r")
+    assert chart is not None
+    line = chart.tables[0]
+    iterations, values = line["iteration"], line["value"]
+    assert isinstance(iterations, list)
+    assert isinstance(values, list)
+    assert len(iterations) == len(values) <= 70
+    assert (iterations[0], iterations[-1]) == (2, 19_999)
+    assert min(values) > 0
+    assert chart.spec == "traces-reference"
+    assert charts.trace_chart("m_i", {"run": long}, title="m_i") is None
+
+
+def test_the_specifications_are_valid_vega_lite() -> None:
+    found = charts.specifications(validate=True)
+    assert set(found) == {
+        "traces",
+        "traces-reference",
+        "replicates",
+        "replicates-log",
+    }
+    assert all(spec["data"] == {"name": "rows"} for spec in found.values())
+
+
+def test_a_report_that_is_replaced_is_replaced_whole(
+    run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "claims.html").write_text("old")
+    monkeypatch.setattr("reports.html.render", lambda *_: (_ for _ in ()).throw(RuntimeError))
+    with pytest.raises(RuntimeError):
+        write_report(run, store, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["claims.html"]
+    assert (tmp_path / "claims.html").read_text() == "old"
+
+
+def test_a_folder_that_cannot_be_written_is_one_message(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OptionError, match="--report DIR"):
+        write_report(make_run([]), store, tmp_path / "file" / "out")
+
+
+def test_reports_import_no_torch() -> None:
+    code = (
+        "import sys, reports.write, reports.console; "
+        "sys.exit(any(name.split('.')[0] == 'torch' for name in sys.modules))"
+    )
+    root = Path(__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_csv_of_no_claims_has_a_header() -> None:
+    assert to_csv(summarise(make_run([]))).startswith("claim,headline,")
+
+
+def _strict(text: str) -> Any:
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    return json.loads(text, parse_constant=refuse)

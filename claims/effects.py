@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
+from harness.statistics.trend import log_linear
 from harness.store import Record
 
 
@@ -25,16 +25,10 @@ def rise(record: Record) -> float:
 
 
 def exponential_fit(iterations: Sequence[int], distances: Sequence[float]) -> float:
-    """R^2 of a line through the logarithms of distances over iterations; 0 if one is not > 0."""
-    logs = [math.log(distance) if distance > 0 else math.nan for distance in distances]
-    if not all(map(math.isfinite, logs)):
-        return math.nan
-    return float(stats.linregress(iterations, logs).rvalue ** 2)
+    """R^2 of a line through the logarithms of distances over iterations."""
+    return log_linear(distances, iterations).r_squared
 
 
 def power_fit(iterations: Sequence[int], distances: Sequence[float]) -> float:
-    """The exponent of distances over iterations, by a line through both logarithms."""
-    logs = [math.log(distance) if distance > 0 else math.nan for distance in distances]
-    if not all(map(math.isfinite, logs)):
-        return math.nan
-    return float(stats.linregress(np.log(iterations), logs).slope)
+    """The exponent of distances over iterations: the slope where both are logarithms."""
+    return log_linear(distances, [math.log(length) for length in iterations]).rate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -108,9 +108,7 @@ class ClaimSession:
         receive: Callable[[Assay], None],
     ) -> Lab:
         """A lab for one test."""
-        return Lab(
-            profile=self.profile, custom=self.custom, parameters=parameters, receive=receive
-        )
+        return Lab(profile=self.profile, custom=self.custom, parameters=parameters, receive=receive)
 
     def plan(
         self,
@@ -131,9 +129,7 @@ class ClaimSession:
     def judge(self, number: int) -> tuple[ConditionResult, Outcome]:
         """Measure and decide an assay, and compare it with its lock."""
         assay = self.assays[number]
-        result = self._opened().run(
-            assay, label=_label(assay), command=self._command(number)
-        )
+        result = self._opened().run(assay, label=_label(assay), command=self._command(number))
         self._results[number] = result
         custom = self.custom.described()
         outcome = compare(
@@ -147,7 +143,7 @@ class ClaimSession:
         return result, outcome
 
     def plan_text(self) -> str:
-        """What would be measured: cells, and an estimate of the time, at the first and last look."""
+        """What would be measured: cells and time, up to the first look and up to the last."""
         store = Store(self._store_folder)
         lines = []
         for number in self._selected:
@@ -176,9 +172,7 @@ class ClaimSession:
         if not self.assays or self._config.getoption("plan"):
             return
         self.run = self._found()
-        self.report = write_report(
-            self.run, Store(self._store_folder), self._report_folder
-        )
+        self.report = write_report(self.run, Store(self._store_folder), self._report_folder)
         if self._config.getoption("update_verdicts") and not self.custom.described():
             self._update_lock()
 
@@ -218,7 +212,7 @@ class ClaimSession:
             measured=measured,
             reused=max(used - measured, 0),
             seconds=time.monotonic() - self._began,
-            ended=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            ended=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
             custom=self.custom.described(),
         )
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from scipy import stats
 
 from claims.decoders import resnet_decoder
 from harness.cells import Cell, Draw, Inversion
 from harness.claim import Claim, Criterion, event, trend
 from harness.lab import Lab
 from harness.settings import CUTS
+from harness.statistics.trend import theil_sen
 
 SECTION = "Trivial autoencoding ability decreases with model depth"
 
@@ -99,9 +99,7 @@ def test_a2_copying_gets_worse_with_depth(lab: Lab, network: str, decoder: str) 
         cells=lambda draw: {
             cut: copy_at(lab, draw, network=network, cut=cut, decoder=decoder) for cut in CUTS
         },
-        effects=lambda seen: {
-            "slope": float(stats.theilslopes([seen[cut].values["r"] for cut in CUTS]).slope)
-        },
+        effects=lambda seen: {"slope": theil_sen([seen[cut].values["r"] for cut in CUTS])},
         gallery=gallery(lab, network=network, decoder=decoder, cuts=CUTS)
         if decoder == "article"
         else {},

@@ -204,9 +204,7 @@ def test_c6_the_loss_is_what_the_null_space_holds(lab: Lab, ratio: float) -> Non
     )
 
 
-def narrow_copy(
-    lab: Lab, draw: Draw, ratio: float, activation: str, decoder: str
-) -> Inversion:
+def narrow_copy(lab: Lab, draw: Draw, ratio: float, activation: str, decoder: str) -> Inversion:
     """A copy from a narrow network."""
     images = small_image(lab)
     strong = decoder == "l-bfgs"
@@ -304,9 +302,7 @@ def test_c8_narrow_layers_stop_the_input_distance(lab: Lab) -> None:
 
 @pytest.mark.parametrize("depth", [4, 6])
 @pytest.mark.parametrize("activation", ["none", "relu"])
-def test_c11_nearer_in_output_and_farther_in_input(
-    lab: Lab, activation: str, depth: int
-) -> None:
+def test_c11_nearer_in_output_and_farther_in_input(lab: Lab, activation: str, depth: int) -> None:
     images = small_image(lab)
     ratio = 2.4 if activation == "relu" else 1.2
     lab.judge(

@@ -87,14 +87,16 @@ def test_b3_output_distance_reverses_with_depth(lab: Lab, network: str, decoder:
             "conv2": copy_at(lab, draw, network=network, cut="layer1", decoder=decoder),
             "conv5": copy_at(lab, draw, network=network, cut="layer4", decoder=decoder),
         },
-        effects=lambda seen: {
-            role: log_ratio(record.values["m_g"], record.values["m_r"])
-            for role, record in seen.items()
-        }
-        | {
-            f"{role} at the start": log_ratio(record.values["m_g0"], record.values["m_r"])
-            for role, record in seen.items()
-        },
+        effects=lambda seen: (
+            {
+                role: log_ratio(record.values["m_g"], record.values["m_r"])
+                for role, record in seen.items()
+            }
+            | {
+                f"{role} at the start": log_ratio(record.values["m_g0"], record.values["m_r"])
+                for role, record in seen.items()
+            }
+        ),
         confirmatory=confirmatory,
         most=at_most(lab, confirmatory=confirmatory),
     )
@@ -113,9 +115,7 @@ def test_b8_input_distance_rises_at_conv5(lab: Lab, network: str, decoder: str) 
             "rise since half-way": log_ratio(
                 seen["conv5"].values["m_i"], seen["conv5"].values["m_i_half"]
             ),
-            "m_g(T) / m_g(0)": log_ratio(
-                seen["conv5"].values["m_g"], seen["conv5"].values["m_g0"]
-            ),
+            "m_g(T) / m_g(0)": log_ratio(seen["conv5"].values["m_g"], seen["conv5"].values["m_g0"]),
         },
         gallery=gallery(lab, network=network, decoder=decoder, cuts=("layer4",))
         if decoder.startswith("article")

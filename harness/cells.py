@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from harness.settings import MLP, NOISE_TEXT, Decoder, Images, Network, Start
+from harness.settings import ARTICLE_START, MLP, NOISE_TEXT, Decoder, Images, Network, Start
 
 ENGINE = 1
 """Version of everything between a cell and its measurement; raised where outcomes change."""
@@ -87,7 +87,7 @@ class Inversion:
     images: Images
     decoder: Decoder
     iterations: int
-    start: Start = Start()
+    start: Start = ARTICLE_START
     noise: float = NOISE_TEXT
     dtype: str = "float32"
     batch: int = 1

@@ -11,7 +11,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def resolve_device(name: str) -> str:
-    """ "cpu" or "cuda".
+    """Resolve the name of a device to "cpu" or "cuda".
 
     Raises
     ------

@@ -9,4 +9,5 @@ from torch import Tensor
 
 def l2(difference: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
     """L2 norm of each sample (m_g of outputs, m_i of inputs; the article's equation for m)."""
-    return torch.linalg.vector_norm(difference.flatten(1), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(difference.flatten(1), dim=1)
+    return norms

@@ -19,9 +19,7 @@ T = TypeVar("T")
 class SerialExecutor(Executor):
     """Runs each call at once, in this process."""
 
-    def submit(
-        self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Future[T]:
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """A future that is already done."""
         future: Future[T] = Future()
         try:

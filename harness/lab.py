@@ -30,6 +30,10 @@ Tables = Callable[[Sequence[Mapping[str, Record]]], tuple[Table, ...]]
 """Further numbers for the report, from the records of all replicates."""
 
 
+def _no_tables(_: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
+    return ()
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Assay:
     """One condition of a claim as a test states it.
@@ -142,7 +146,7 @@ class Lab:
         effects: Effects,
         estimand: str | None = None,
         gallery: Mapping[str, Cell] | None = None,
-        tables: Tables = lambda records: (),
+        tables: Tables = _no_tables,
         confirmatory: bool = True,
         most: int = 48,
     ) -> None:
@@ -247,18 +251,12 @@ def not_run(assay: Assay, *, reason: str, command: str) -> ConditionResult:
     )
 
 
-def _replicate(
-    number: int, records: Mapping[str, Record], *, effects: Effects
-) -> Replicate:
-    descents = [
-        record for record in records.values() if record.cell["type"] == Inversion.__name__
-    ]
+def _replicate(number: int, records: Mapping[str, Record], *, effects: Effects) -> Replicate:
+    descents = [record for record in records.values() if record.cell["type"] == Inversion.__name__]
     return Replicate(
         index=number,
         effects=effects(records),
-        descended=all(
-            record.values["m_g"] <= record.values["m_g0"] / 2 for record in descents
-        )
+        descended=all(record.values["m_g"] <= record.values["m_g0"] / 2 for record in descents)
         if descents
         else None,
     )

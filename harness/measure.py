@@ -14,7 +14,7 @@ from torch import Tensor
 from harness.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank, Source
 from harness.distances import l2
 from harness.inversion.invert import invert
-from harness.settings import MLP, Start
+from harness.settings import ARTICLE_START, MLP
 from harness.spectrum import jacobian, spectrum
 from harness.subjects import draws
 from harness.subjects.mlp import Layer, draw_layers, draw_weight
@@ -200,7 +200,7 @@ def _rank(cell: LocalRank) -> Measurement:
     )
     matrix = jacobian(encoder, original)
     found = spectrum(matrix)
-    offset = draws.start(Start(), cell.images, cell.draw).flatten() - original
+    offset = draws.start(ARTICLE_START, cell.images, cell.draw).flatten() - original
     values = {
         "rank": float(found.rank),
         "rank_share": found.rank / cell.images.elements,

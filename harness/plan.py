@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.metadata
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -133,7 +134,7 @@ def estimate(mates: Sequence[Cell]) -> float:
             step = table.get(cut, table["layer4"]) * max(1.0, (cell.images.pixels / 48) ** 2)
         case Inversion(network=MLP() as network):
             widths = (network.inputs, *network.widths)
-            flops = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+            flops = sum(a * b for a, b in itertools.pairwise(widths))
             if network.linear:
                 flops = network.inputs * network.widths[-1]
             step = 5e-5 + _STEP_OVERHEAD * (not network.linear) + 4 * flops * len(mates) / 4e9
@@ -144,4 +145,4 @@ def estimate(mates: Sequence[Cell]) -> float:
         case LocalRank(network=network):
             return 3e-4 * network.widths[-1] + 5e-9 * network.inputs**3
     evaluations = 2.0 if isinstance(cell.decoder, LBFGS) else 1.0
-    return cell.iterations * step * evaluations * (1 if len(mates) == 1 else 1.0)
+    return cell.iterations * step * evaluations

@@ -130,6 +130,9 @@ class Start:
     sd: float = 0.05
 
 
+ARTICLE_START = Start()
+"""The article's start."""
+
 NOISE_TEXT = 1 / 25
 """Standard deviation of a' - a in the article's text."""
 NOISE_CODE = 1 / 18
@@ -138,8 +141,11 @@ NOISE_CODE = 1 / 18
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Blur:
-    """A Gaussian blur after each step; sigma falls linearly over the run (the article's 2.4 to
-    0.4), so that a longer run is not a continued shorter one."""
+    """A Gaussian blur after each step.
+
+    Sigma falls linearly over the run (the article's 2.4 to 0.4), so that a longer run is not a
+    continued shorter one.
+    """
 
     kernel: int = 3
     first: float = 2.4

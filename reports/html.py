@@ -280,7 +280,7 @@ def _condition(condition: ConditionResult, axes: Mapping[str, Axis]) -> Conditio
     decision = condition.decision
     exact = condition.judged_by.kind is Kind.EXACT
     effects = {
-        name: _effect(part, group, axes.get(name), verdict=decision.verdict, exact=exact)
+        name: _effect(part, group, axes.get(name), verdict=_mark(part, condition), exact=exact)
         for name, group in _by_effect(condition.judged_by.criteria).items()
         if (part := _weakest(decision.parts, group)) is not None
     }
@@ -311,6 +311,19 @@ def _effect(
         axis=on,
         bar=None if on is None else intervals.bar(part, on, verdict=verdict),
     )
+
+
+def _mark(part: Part, condition: ConditionResult) -> Verdict:
+    """The verdict that a part's interval is marked with: its own where there are several."""
+    decision = condition.decision
+    decided = decision.verdict in (Verdict.SUPPORTED, Verdict.REFUTED, Verdict.INCONCLUSIVE)
+    if condition.judged_by.kind is not Kind.CONJUNCTION or not decided:
+        return decision.verdict
+    alpha = condition.claim.alpha
+    if part.p_supported <= alpha:
+        return Verdict.SUPPORTED
+    refuted = len(decision.parts) * part.p_refuted <= alpha
+    return Verdict.REFUTED if refuted else Verdict.INCONCLUSIVE
 
 
 def _weakest(parts: Iterable[Part], group: Sequence[Criterion]) -> Part | None:

@@ -396,6 +396,23 @@ def test_the_page_has_every_claim_with_its_figures(folder: Path, run: Run) -> No
     assert "with uncommitted changes" in page
 
 
+def test_a_part_that_holds_is_not_marked_by_the_one_that_fails(tmp_path: Path) -> None:
+    claim = make_claim(
+        "Z",
+        "z",
+        conjunction(
+            "Both",
+            Criterion(effect="holds", label="holds", above=0.0),
+            Criterion(effect="fails", label="fails", above=0.0),
+        ),
+    )
+    item = condition(claim, {}, lambda rng: {"holds": 1 + rng.random(), "fails": -1 - rng.random()})
+    assert item.decision.verdict is Verdict.REFUTED
+    page = write_report(make_run([item]), make_store(tmp_path), tmp_path / "out").read_text("utf-8")
+    tracks = re.findall(r'<svg class="track".*?class="bar (v-\w+)"', page, re.DOTALL)
+    assert tracks == ["v-supported", "v-refuted"]
+
+
 def test_an_image_is_kept_once(folder: Path) -> None:
     page = (folder / "claims.html").read_text("utf-8")
     contents = re.findall(r"data:image/png;base64,([^\"]+)", page)

@@ -80,9 +80,7 @@ def run_lbfgs(
             loss=loss,
             scaled=history.pairs > 0,
         )
-        history.add(
-            (new_copy - copy).flatten(1), (new_gradient - gradient).flatten(1), where=moved
-        )
+        history.add((new_copy - copy).flatten(1), (new_gradient - gradient).flatten(1), where=moved)
         # A sample whose search failed gets one more try along its steepest descent.
         stuck = active & ~moved
         active = active & ~(stuck & (history.pairs == 0))

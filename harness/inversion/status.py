@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 

@@ -18,14 +18,12 @@ from harness.subjects.resnet import resnet_encoder
 
 
 def generator(draw: Draw, source: Source) -> torch.Generator:
-    """torch's generator for a source of randomness of a replicate."""
+    """Torch's generator for a source of randomness of a replicate."""
     # torch takes 64 bits but reads the highest one as a sign.
     return torch.Generator().manual_seed(draw.seed(source) >> 1)
 
 
-def original(
-    images: Images, draw: Draw
-) -> tuple[Float[Tensor, "channels rows columns"], str]:
+def original(images: Images, draw: Draw) -> tuple[Float[Tensor, "channels rows columns"], str]:
     """The image a of a replicate in float64, and its label."""
     drawn = draw_image(
         images.source,
@@ -40,19 +38,15 @@ def original(
     return torch.from_numpy(array), drawn.label
 
 
-def start(
-    settings: Start, images: Images, draw: Draw
-) -> Float[Tensor, "channels rows columns"]:
+def start(settings: Start, images: Images, draw: Draw) -> Float[Tensor, "channels rows columns"]:
     """The start a0 of a replicate in float64."""
     return torch.empty(images.shape, dtype=torch.float64).normal_(
         settings.mean, settings.sd, generator=generator(draw, Source.START)
     )
 
 
-def noise(
-    sd: float, images: Images, draw: Draw
-) -> Float[Tensor, "channels rows columns"]:
-    """a' - a of a replicate in float64."""
+def noise(sd: float, images: Images, draw: Draw) -> Float[Tensor, "channels rows columns"]:
+    """A' - a of a replicate in float64."""
     return torch.empty(images.shape, dtype=torch.float64).normal_(
         0, sd, generator=generator(draw, Source.NOISE)
     )

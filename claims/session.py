@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from claims.progress import ConsoleProgress
+from claims.registry import all_claims
 from harness.claim import freeze
 from harness.device import resolve_device
 from harness.errors import OptionError, UnknownNameError
@@ -201,12 +202,16 @@ class ClaimSession:
             )
             for number, assay in enumerate(self.assays)
         )
+        claims = all_claims(
+            self._config.rootpath, planned=[assay.claim for assay in self.assays]
+        )
         used = len(self._bench.used) if self._bench else 0
         measured = self._scheduler.measured if self._scheduler else 0
         return Run(
             profile=self.profile.name,
             device=self._device,
-            claims_digest=freeze({assay.claim.id: assay.claim for assay in self.assays}.values()),
+            claims_digest=freeze(claims),
+            claims=claims,
             conditions=conditions,
             provenance=self._provenance,
             measured=measured,

@@ -80,8 +80,10 @@ class Run:
         As chosen.
     claims_digest : str
         SHA-256 of the canonical claims.
+    claims : tuple of Claim
+        Every claim there is, in order; one without conditions here was not run.
     conditions : tuple of ConditionResult
-        Every condition of every claim, in the order of the claims.
+        The conditions of the claims that were collected.
     provenance : mapping
         Commit, dirty flag, package versions, device, precision flags, seeds' stream.
     measured, reused : int
@@ -97,6 +99,7 @@ class Run:
     profile: str
     device: str
     claims_digest: str
+    claims: tuple[Claim, ...]
     conditions: tuple[ConditionResult, ...]
     provenance: Mapping[str, object]
     measured: int

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from harness.cells import Cell
 from harness.errors import StoreError
@@ -19,6 +19,7 @@ from harness.remote import measure_bucket
 from harness.store import Store
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Hears how far the measuring is."""
 

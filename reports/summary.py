@@ -74,10 +74,12 @@ class Summary:
 
 def summarise(run: Run) -> Summary:
     """Judge the claims and headlines of a run from the decisions on their conditions."""
-    grouped: dict[str, list[ConditionResult]] = {}
-    for condition in run.conditions:
-        grouped.setdefault(condition.claim.id, []).append(condition)
-    claims = tuple(_summarise_claim(tuple(conditions)) for conditions in grouped.values())
+    claims = tuple(
+        _summarise_claim(
+            claim, tuple(item for item in run.conditions if item.claim.id == claim.id)
+        )
+        for claim in run.claims
+    )
     return Summary(
         run=run,
         claims=claims,
@@ -115,13 +117,11 @@ def effect_of(part: Part | None) -> Effect | None:
     return dataclasses.replace(part.effect, low=low, high=high)
 
 
-def _summarise_claim(conditions: tuple[ConditionResult, ...]) -> ClaimSummary:
+def _summarise_claim(claim: Claim, conditions: tuple[ConditionResult, ...]) -> ClaimSummary:
     verdict, reason = verdicts.decide_claim(
         [item.decision for item in conditions if item.confirmatory]
     )
-    return ClaimSummary(
-        claim=conditions[0].claim, verdict=verdict, reason=reason, conditions=conditions
-    )
+    return ClaimSummary(claim=claim, verdict=verdict, reason=reason, conditions=conditions)
 
 
 def _summarise_headline(key: str, claims: tuple[ClaimSummary, ...]) -> HeadlineSummary:

@@ -145,6 +145,7 @@ def make_run(conditions: Sequence[ConditionResult], **changes: object) -> Run:
         "profile": "quick",
         "device": "cpu",
         "claims_digest": freeze(claims.values()),
+        "claims": tuple(claims.values()),
         "conditions": tuple(conditions),
         "provenance": {
             "commit": "3f1c2ab94d0e5b7788aa0011223344556677aabb",

@@ -515,3 +515,14 @@ def _strict(text: str) -> Any:
         raise AssertionError(name)
 
     return json.loads(text, parse_constant=refuse)
+
+
+def test_a_claim_that_was_not_collected_is_not_run_and_keeps_its_headline_open() -> None:
+    positive = event("It is positive.", Criterion(effect="x", label="x", above=0.0))
+    left_out = make_claim("B8", "It rises.", positive, headline="disconnect")
+    ran = make_claim("C11", "It is far.", positive, headline="disconnect")
+    run = make_run([condition(ran, {}, normal("x", 1, 0.1))], claims=(left_out, ran))
+    summary = summarise(run)
+    assert [item.verdict for item in summary.claims] == [Verdict.NOT_RUN, Verdict.SUPPORTED]
+    headline = next(item for item in summary.headlines if item.key == "disconnect")
+    assert headline.verdict is Verdict.INCONCLUSIVE

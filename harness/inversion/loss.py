@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from harness.errors import UnknownNameError
 
 
+@runtime_checkable
 class Loss(Protocol):
     """A convex function of the residual O(a_n) - O(a)."""
 

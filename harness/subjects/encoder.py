@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ Pullback = Callable[[Tensor], Tensor]
 """Maps a cotangent of the output to the gradient with respect to the input."""
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """A differentiable map of a batch of samples, each independent of the others."""
 

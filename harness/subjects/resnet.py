@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import functools
+
 import torch
 from torch import nn
-from torch.fx.experimental.optimization import fuse
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from harness.errors import UnknownNameError
 from harness.settings import CUTS, ResNet
@@ -70,13 +74,34 @@ def resnet_encoder(
     network: ResNet, *, seed: int, dtype: torch.dtype, device: torch.device
 ) -> ModuleEncoder:
     """Encoder of a ResNet up to its cut, BatchNorm folded into the convolutions before it."""
-    return encoder_of(build_resnet(network, seed=seed), cut=network.cut, dtype=dtype, device=device)
+    whole = _kept(dataclasses.replace(network, cut=CUTS[-1]), seed=seed)
+    return encoder_of(whole, cut=network.cut, dtype=dtype, device=device)
+
+
+@functools.lru_cache(maxsize=1)
+def _kept(network: ResNet, *, seed: int) -> nn.Module:
+    """The network built last: a bucket measures many cuts of one network."""
+    return build_resnet(network, seed=seed)
 
 
 def encoder_of(
     whole: nn.Module, *, cut: str, dtype: torch.dtype, device: torch.device
 ) -> ModuleEncoder:
     """Encoder of a built ResNet up to a cut; the network itself stays as it was."""
-    module: nn.Module = fuse(cut_resnet(whole, cut=cut)).to(device, dtype)
+    # Folded in float64: folding in float32 would leave its rounding in a float64 encoder.
+    module = copy.deepcopy(cut_resnet(whole, cut=cut)).double()
+    _fold(module)
+    module = module.to(device, dtype)
     # mypy does not know the keyword that nn.Module.to documents.
     return ModuleEncoder(module.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+
+
+def _fold(module: nn.Module) -> None:
+    """Fold each BatchNorm into the convolution registered right before it, as ResNets have them."""
+    before: tuple[str, nn.Module] = "", module
+    for name, child in list(module.named_children()):
+        _fold(child)
+        if isinstance(before[1], nn.Conv2d) and isinstance(child, nn.BatchNorm2d):
+            setattr(module, before[0], fuse_conv_bn_eval(before[1], child))
+            setattr(module, name, nn.Identity())
+        before = name, child

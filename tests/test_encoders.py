@@ -1,0 +1,307 @@
+"""Encoders: drawn layers against torch.nn's own laws, composition, cuts, pullbacks, batch mates."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from harness.errors import UnknownNameError
+from harness.settings import ACTIVATIONS, CUTS, INITIALISATIONS, MLP, ResNet
+from harness.subjects.encoder import AffineEncoder, Encoder, ModuleEncoder
+from harness.subjects.mlp import Layer, Stack, compose, draw_layers, draw_weight, mlp_encoder
+from harness.subjects.resnet import build_resnet, cut_resnet, encoder_of
+
+CPU = torch.device("cpu")
+SIZES = st.integers(1, 9)
+IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def generators(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def encoder(network: MLP, *seeds: int, dtype: torch.dtype = torch.float64) -> Encoder:
+    return mlp_encoder(network, generators=generators(*seeds), dtype=dtype, device=CPU)
+
+
+def modules(network: MLP, layers: tuple[Layer, ...], *, sample: int) -> nn.Sequential:
+    """The same network made of torch.nn's own modules."""
+    kinds = {
+        "none": nn.Identity,
+        "relu": nn.ReLU,
+        "leaky-relu": nn.LeakyReLU,
+        "tanh": nn.Tanh,
+        "sigmoid": nn.Sigmoid,
+    }
+    parts: list[nn.Module] = []
+    for layer in layers:
+        out, inputs = layer.weight.shape[1:]
+        linear = nn.Linear(inputs, out, dtype=torch.float64)
+        linear.load_state_dict({"weight": layer.weight[sample], "bias": layer.bias[sample]})
+        parts += [linear, kinds[network.activation]()]
+    return nn.Sequential(*parts[:-1])
+
+
+def uniform_p(values: Tensor, bound: float) -> float:
+    """P-value of a Kolmogorov-Smirnov test against U(-bound, bound)."""
+    law = scipy.stats.uniform(-bound, 2 * bound)
+    return float(scipy.stats.kstest(values.flatten().numpy(), law.cdf).pvalue)
+
+
+class TestDrawnLayers:
+    """The laws of the weights; seeds are fixed, so that a p-value is no matter of luck."""
+
+    def test_the_default_has_the_law_of_torchs_linear_layers(self) -> None:
+        (layer,) = draw_layers(MLP(inputs=64, widths=(300,)), generators=generators(0))
+        torch.manual_seed(0)
+        theirs = nn.Linear(64, 300)
+        for mine, other in ((layer.weight, theirs.weight), (layer.bias, theirs.bias)):
+            assert float(mine.abs().max()) <= 1 / 8
+            assert float(mine.abs().max()) == pytest.approx(1 / 8, rel=0.02)
+            assert float(mine.abs().max()) == pytest.approx(
+                float(other.detach().abs().max()), rel=0.02
+            )
+            assert uniform_p(mine, 1 / 8) > 0.01
+            same = scipy.stats.ks_2samp(mine.flatten().numpy(), other.detach().flatten().numpy())
+            assert same.pvalue > 0.01
+
+    def test_gaussian_weights_have_variance_one_over_fan_in(self) -> None:
+        weight = draw_weight(
+            out=300, inputs=64, initialisation="gaussian", generator=generators(0)[0]
+        )
+        law = scipy.stats.norm(0, 1 / 8)
+        assert scipy.stats.kstest(weight.flatten().numpy(), law.cdf).pvalue > 0.01
+
+    @settings(max_examples=30, deadline=None)
+    @given(out=SIZES, inputs=SIZES, seed=st.integers(0, 2**63 - 1))
+    def test_orthogonal_weights_have_orthonormal_rows_or_columns(
+        self, out: int, inputs: int, seed: int
+    ) -> None:
+        weight = draw_weight(
+            out=out, inputs=inputs, initialisation="orthogonal", generator=generators(seed)[0]
+        )
+        tall = weight if out >= inputs else weight.T
+        identity = torch.eye(min(out, inputs), dtype=torch.float64)
+        torch.testing.assert_close(tall.T @ tall, identity, rtol=0, atol=1e-14)
+
+    def test_an_unknown_initialisation_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="kaiming"):
+            draw_weight(out=2, inputs=2, initialisation="kaiming", generator=generators(0)[0])
+
+    @pytest.mark.parametrize("initialisation", INITIALISATIONS)
+    def test_biases_are_there_or_exactly_zero(self, initialisation: str) -> None:
+        for bias in (True, False):
+            network = MLP(inputs=5, widths=(6, 4), initialisation=initialisation, bias=bias)
+            for layer in draw_layers(network, generators=generators(1)):
+                assert bool(layer.bias.any()) is bias
+
+    @settings(max_examples=20, deadline=None)
+    @given(seeds=st.lists(st.integers(0, 2**63 - 1), min_size=2, max_size=4, unique=True))
+    def test_each_sample_has_the_network_of_its_own_generator(self, seeds: list[int]) -> None:
+        network = MLP(inputs=4, widths=(5, 3))
+        together = draw_layers(network, generators=generators(*seeds))
+        for sample, seed in enumerate(seeds):
+            alone = draw_layers(network, generators=generators(seed))
+            for mine, one in zip(together, alone, strict=True):
+                assert torch.equal(mine.weight[sample], one.weight[0])
+                assert torch.equal(mine.bias[sample], one.bias[0])
+        assert not torch.equal(together[0].weight[0], together[0].weight[1])
+
+
+class TestMLPs:
+    @pytest.mark.parametrize("activation", ACTIVATIONS)
+    @pytest.mark.parametrize("bias", [True, False])
+    def test_outputs_and_gradients_are_those_of_torchs_modules(
+        self, activation: str, bias: bool
+    ) -> None:
+        network = MLP(inputs=7, widths=(9, 8, 5), activation=activation, bias=bias)
+        layers = draw_layers(network, generators=generators(3, 4))
+        inputs = torch.randn(2, 7, dtype=torch.float64, generator=generators(5)[0])
+        cotangent = torch.randn(2, 5, dtype=torch.float64, generator=generators(6)[0])
+        outputs, pullback = encoder(network, 3, 4).pull(inputs)
+        pulled = pullback(cotangent)
+        assert not outputs.requires_grad
+        assert not pulled.requires_grad
+        torch.testing.assert_close(encoder(network, 3, 4).encode(inputs), outputs)
+        for sample in range(2):
+            leaf = inputs[sample].clone().requires_grad_()
+            theirs = modules(network, layers, sample=sample)(leaf)
+            theirs.backward(cotangent[sample])
+            torch.testing.assert_close(outputs[sample], theirs.detach(), rtol=1e-13, atol=1e-14)
+            torch.testing.assert_close(pulled[sample], leaf.grad, rtol=1e-13, atol=1e-14)
+
+    @settings(max_examples=25, deadline=None)
+    @given(widths=st.lists(SIZES, min_size=1, max_size=5), seed=st.integers(0, 2**63 - 1))
+    def test_a_composed_stack_is_its_layers_applied(self, widths: list[int], seed: int) -> None:
+        network = MLP(inputs=6, widths=tuple(widths))
+        layers = draw_layers(network, generators=generators(seed, seed + 1))
+        inputs = torch.randn(2, 6, dtype=torch.float64, generator=generators(seed)[0])
+        composed = compose(layers)
+        whole = (composed.weight @ inputs[..., None]).squeeze(-1) + composed.bias
+        for sample in range(2):
+            applied = modules(network, layers, sample=sample)(inputs[sample])
+            torch.testing.assert_close(whole[sample], applied.detach(), rtol=1e-12, atol=1e-13)
+            torch.testing.assert_close(encoder(network, seed, seed + 1).encode(inputs), whole)
+
+    @pytest.mark.parametrize("activation", ["none", "relu"])
+    def test_float32_is_the_same_draw_rounded(self, activation: str) -> None:
+        network = MLP(inputs=8, widths=(8, 8), activation=activation)
+        layers = draw_layers(network, generators=generators(1))
+        if network.linear:
+            layers = (compose(layers),)
+        rounded = [Layer(layer.weight.float(), layer.bias.float()) for layer in layers]
+        theirs: Encoder = (
+            AffineEncoder(rounded[0].weight, rounded[0].bias)
+            if network.linear
+            else ModuleEncoder(Stack(rounded, activation=activation))
+        )
+        inputs = torch.rand(1, 8, generator=generators(2)[0])
+        mine = encoder(network, 1, dtype=torch.float32).encode(inputs)
+        assert mine.dtype == torch.float32
+        assert torch.equal(mine, theirs.encode(inputs))
+
+    @settings(max_examples=30, deadline=None)
+    @given(
+        order=st.lists(st.integers(0, 4), min_size=1, max_size=8),
+        activation=st.sampled_from(ACTIVATIONS),
+        seed=st.integers(0, 2**40),
+    )
+    def test_a_sample_does_not_depend_on_its_batch_mates(
+        self, order: list[int], activation: str, seed: int
+    ) -> None:
+        # Any choice of samples, in any order, some of them twice or absent.
+        network = MLP(inputs=6, widths=(11, 4), activation=activation)
+        seeds = [seed + sample for sample in range(5)]
+        inputs = torch.randn(5, 6, dtype=torch.float64, generator=generators(seed)[0])
+        cotangents = torch.randn(5, 4, dtype=torch.float64, generator=generators(seed + 1)[0])
+        outputs, pullback = encoder(network, *seeds).pull(inputs)
+        pulled = pullback(cotangents)
+        chosen, pull_chosen = encoder(network, *(seeds[one] for one in order)).pull(inputs[order])
+        torch.testing.assert_close(chosen, outputs[order], rtol=1e-13, atol=1e-14)
+        torch.testing.assert_close(
+            pull_chosen(cotangents[order]), pulled[order], rtol=1e-13, atol=1e-14
+        )
+
+    def test_not_a_number_in_one_sample_stays_there(self) -> None:
+        layers = draw_layers(
+            MLP(inputs=4, widths=(4, 4), activation="relu"), generators=generators(1, 2, 3)
+        )
+        layers[0].weight[1, 0, 0] = torch.nan
+        outputs, pullback = ModuleEncoder(Stack(layers, activation="relu")).pull(
+            torch.ones(3, 4, dtype=torch.float64)
+        )
+        gradient = pullback(torch.ones_like(outputs))
+        for values in (outputs, gradient):
+            assert values.isfinite().all(dim=1).tolist() == [True, False, True]
+
+
+@pytest.fixture(scope="module")
+def whole() -> nn.Module:
+    """A ResNet-18 whose BatchNorms do something."""
+    network = build_resnet(ResNet(name="resnet18", cut="conv1"), seed=7)
+    source = np.random.default_rng(7)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values, low, high in (
+                (module.weight, 0.5, 1.5),
+                (module.bias, -0.5, 0.5),
+                (module.running_mean, -0.5, 0.5),
+                (module.running_var, 0.5, 2.0),
+            ):
+                assert values is not None
+                values.copy_(torch.from_numpy(source.uniform(low, high, values.shape)))
+    return network
+
+
+@pytest.fixture(scope="module")
+def truths(whole: nn.Module) -> dict[str, Tensor]:
+    """Outputs at the cuts by torchvision's own forward pass, read by hooks that copy at once."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(cut: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def hook(module: nn.Module, given: object, output: Tensor) -> None:
+            seen[cut] = output.clone()
+
+        return hook
+
+    places = {"conv1": "conv1", "stem": "maxpool"}
+    double = copy.deepcopy(whole).double().eval()
+    for cut in CUTS:
+        double.get_submodule(places.get(cut, cut)).register_forward_hook(keep(cut))
+    double(IMAGES.double())
+    return seen
+
+
+class TestResNets:
+    @pytest.mark.parametrize("cut", CUTS)
+    def test_a_cut_is_what_torchvisions_forward_pass_has_there(
+        self, whole: nn.Module, truths: dict[str, Tensor], cut: str
+    ) -> None:
+        for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+            found = encoder_of(whole, cut=cut, dtype=dtype, device=CPU).encode(IMAGES.to(dtype))
+            assert found.dtype == dtype
+            assert found.shape == truths[cut].shape
+            assert float((found - truths[cut]).norm() / truths[cut].norm()) < tolerance
+
+    def test_conv1_is_the_value_before_batch_normalisation_and_rectifier(
+        self, whole: nn.Module
+    ) -> None:
+        kernel = whole.get_parameter("conv1.weight")
+        by_hand = nn.functional.conv2d(IMAGES, kernel, stride=2, padding=3)
+        found = encoder_of(whole, cut="conv1", dtype=torch.float32, device=CPU).encode(IMAGES)
+        assert float(found.min()) < 0
+        torch.testing.assert_close(found, by_hand)
+
+    def test_an_encoder_leaves_its_network_as_it_was(self, whole: nn.Module) -> None:
+        before = {name: value.clone() for name, value in whole.state_dict().items()}
+        encoder_of(whole, cut="layer2", dtype=torch.float64, device=CPU)
+        for name, value in whole.state_dict().items():
+            assert value.dtype == before[name].dtype
+            assert torch.equal(value, before[name])
+
+    def test_nothing_is_in_train_mode_or_has_parameter_gradients(self, whole: nn.Module) -> None:
+        found = encoder_of(whole, cut="layer4", dtype=torch.float32, device=CPU)
+        # BatchNorm and its batch statistics are gone, folded into the convolutions.
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in found.module.modules())
+        assert not any(parameter.requires_grad for parameter in found.module.parameters())
+        assert not cut_resnet(whole, cut="layer4").training
+
+    @settings(max_examples=8, deadline=None)
+    @given(order=st.lists(st.integers(0, 2), min_size=1, max_size=5))
+    def test_a_sample_does_not_depend_on_its_batch_mates(
+        self, whole: nn.Module, order: list[int]
+    ) -> None:
+        found = encoder_of(whole, cut="layer1", dtype=torch.float64, device=CPU)
+        images = torch.rand(3, 3, 32, 32, dtype=torch.float64, generator=generators(3)[0])
+        outputs, pullback = found.pull(images)
+        cotangent = torch.randn(outputs.shape, dtype=torch.float64, generator=generators(4)[0])
+        pulled = pullback(cotangent)
+        chosen, pull_chosen = found.pull(images[order])
+        torch.testing.assert_close(chosen, outputs[order], rtol=1e-11, atol=1e-12)
+        torch.testing.assert_close(
+            pull_chosen(cotangent[order]), pulled[order], rtol=1e-10, atol=1e-11
+        )
+
+    def test_a_seed_is_a_network_and_torchs_own_generator_is_left_alone(self) -> None:
+        torch.manual_seed(5)
+        state = torch.get_rng_state()
+        network = ResNet(name="resnet18", cut="conv1")
+        first, again, other = (build_resnet(network, seed=seed) for seed in (1, 1, 2))
+        assert torch.equal(torch.get_rng_state(), state)
+        kernels = [each.get_parameter("conv1.weight") for each in (first, again, other)]
+        assert torch.equal(kernels[0], kernels[1])
+        assert not torch.equal(kernels[0], kernels[2])
+
+    def test_unknown_networks_and_cuts_are_named_with_the_nearest(self, whole: nn.Module) -> None:
+        with pytest.raises(UnknownNameError, match=r"'resnet51': no such .* Choose .*resnet50"):
+            build_resnet(ResNet(name="resnet51", cut="conv1"), seed=0)
+        with pytest.raises(UnknownNameError, match=r"'layer5': no such cut .* Choose .*layer4"):
+            cut_resnet(whole, cut="layer5")

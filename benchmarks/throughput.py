@@ -76,10 +76,10 @@ class Throughput:
 
 
 class Reconstruction:
-    """Photographs on their way back from a layer; noise hits the machine and its ceiling alike.
+    """Photographs on their way back from a layer, timed in rounds.
 
     Whatever disturbs a measurement makes it slower, so the fastest round is compared with the best
-    ceiling, of as many tries, each taken right before its round.
+    ceiling, which is measured as often, each time right before a round.
 
     Parameters
     ----------
@@ -132,8 +132,7 @@ class Reconstruction:
         return stacked.flatten(1) if isinstance(self.case.network, MLP) else stacked
 
     def _steps_lasting(self, seconds: float) -> int:
-        self._descend(2)  # warms caches and allocator
-        _, taken = self._descend(2)
+        taken = min(self._descend(2)[1] for _ in range(3))  # the first one warms the caches
         return max(2, math.ceil(2 * seconds / taken))
 
     def _descend(self, steps: int) -> tuple[Tensor, float]:

@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, cast
+import shutil
+from collections.abc import Generator, Mapping
+from typing import cast
 
 import pytest
 
-from claims.session import ClaimSession
-from harness.device import DEVICES
-from harness.errors import DepthClaimsError
-from harness.executors import EXECUTORS
-from harness.lab import Lab
+from claims.options import Options
+from claims.progress import ConsoleProgress
+from claims.session import LOCK, ClaimSession, Parameters
+from harness.errors import ClaimError, DepthClaimsError
+from harness.lab import Assay, Lab
 from harness.lock import Outcome, Status
-from harness.plan import PROFILES
+from harness.results import ConditionResult
 from reports.console import final_table
-
-T = TypeVar("T")
 
 _SESSION = pytest.StashKey[ClaimSession]()
 _NUMBER = pytest.StashKey[int]()
-_VERDICT = pytest.StashKey[str]()
+_FAILURE = pytest.StashKey[DepthClaimsError]()
+_CLAIM, _VERDICT = "claim", "verdict"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of a run of the claims."""
-    add = parser.getgroup("claims", "verification of the article's claims").addoption
-    add("--profile", default="quick", metavar="NAME", help=f"{', '.join(PROFILES)} (quick)")
-    add("--device", default="auto", metavar="NAME", help=f"{', '.join(DEVICES)} (auto)")
-    add("--store", default=".store", metavar="DIR", help="folder of the records (.store)")
-    add("--report", default="reports/latest", metavar="DIR", help="where the report goes")
-    add("--network", metavar="NAME", help="a torchvision ResNet in place of the article's")
-    add("--weights", metavar="FILE", help="weights of --network: a state dict")
-    add("--images", metavar="DIR", help="a folder of images in place of the photographs")
-    add("--executor", default="processes", metavar="NAME", help=f"{', '.join(EXECUTORS)}")
-    add("--plan", action="store_true", help="print what would be measured, and do not run it")
-    add("--update-verdicts", action="store_true", help="lock the verdicts of this run")
+    Options.add(parser.getgroup("claims", "verification of the article's claims"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,9 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "headline: claims that decide a headline")
     try:
-        config.stash[_SESSION] = ClaimSession.of(config)
+        options = Options.of(config)
     except DepthClaimsError as error:
         raise pytest.UsageError(str(error)) from error
+    config.stash[_SESSION] = ClaimSession(
+        options, root=config.rootpath, progress=ConsoleProgress(config)
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -62,30 +55,49 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Plan every claim's test, and put those of headline claims first."""
     session = config.stash[_SESSION]
-    for item in items:
-        if isinstance(item, pytest.Function) and "lab" in item.fixturenames:
-            number = session.plan(item.obj, parameters=_parameters(item), nodeid=item.nodeid)
-            item.stash[_NUMBER] = number
-            if session.assays[number].claim.headline is not None:
-                item.add_marker(pytest.mark.headline)
+    try:
+        for item in items:
+            if isinstance(item, pytest.Function) and "lab" in item.fixturenames:
+                _plan(item, session)
+        if session.assays:
+            # Read now, so that a damaged lock is told before anything is measured.
+            _ = session.lock
+    except DepthClaimsError as error:
+        raise pytest.UsageError(str(error)) from error
     items.sort(key=lambda item: item.get_closest_marker("headline") is None)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Note which claims were selected, and queue their first replicates."""
+    """Note which conditions were selected."""
     numbers = [item.stash[_NUMBER] for item in session.items if _NUMBER in item.stash]
     session.config.stash[_SESSION].select(numbers)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> bool | None:
+@pytest.hookimpl(specname="pytest_runtestloop", tryfirst=True)
+def print_plan(session: pytest.Session) -> bool | None:
     """With --plan, print the plan in place of running the tests."""
-    if not session.config.getoption("plan"):
+    claims = session.config.stash[_SESSION]
+    if not claims.options.plan or session.testsfailed or session.config.option.collectonly:
         return None
     reporter = session.config.pluginmanager.getplugin("terminalreporter")
+    try:
+        text = claims.plan_text()
+    except DepthClaimsError as error:
+        raise pytest.UsageError(str(error)) from error
     if reporter is not None:
-        reporter.write_line(_guarded(session.config.stash[_SESSION].plan_text))
+        reporter.write_line(text)
     return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """An error that a person can mend ends the run as a wrong option does, in one message."""
+    try:
+        return (yield)
+    except pytest.exit.Exception as error:
+        if isinstance(error.__cause__, DepthClaimsError):
+            raise pytest.UsageError(str(error.__cause__)) from error
+        raise
 
 
 @pytest.fixture
@@ -94,34 +106,32 @@ def lab(request: pytest.FixtureRequest) -> Lab:
     session = request.config.stash[_SESSION]
     item = request.node
 
-    def judge(assay: object) -> None:
-        result, outcome = _guarded(lambda: session.judge(item.stash[_NUMBER]))
-        item.stash[_VERDICT] = result.decision.verdict.value
-        item.user_properties.append(("verdict", result.decision.verdict.value))
-        for part in result.decision.parts:
-            if part.effect is not None:
-                item.user_properties.append((f"effect {part.effect.name}", part.effect.value))
-        _end(outcome)
+    def judge(assay: Assay) -> None:
+        try:
+            if _NUMBER not in item.stash:
+                item.stash[_NUMBER] = session.add(assay, nodeid=item.nodeid)
+            result, outcome = session.judge(item.stash[_NUMBER])
+        except DepthClaimsError as error:
+            # pytest lets nothing else through a test; the loop turns it into the one message.
+            raise pytest.exit.Exception(str(error), pytest.ExitCode.USAGE_ERROR) from error
+        item.user_properties += _properties(result)
+        _end(outcome, confirmatory=assay.confirmatory)
 
     return session.lab(parameters=_parameters(item), receive=judge)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):  # type: ignore[no-untyped-def]
-    """Carry the verdict to the report of the test, for the word that is shown."""
-    report = yield
-    report.verdict = item.stash.get(_VERDICT, None)
-    return report
-
-
-def pytest_report_teststatus(report, config):  # type: ignore[no-untyped-def]
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport,
+) -> tuple[str, str, str] | None:
     """Show the verdict in place of pytest's own word."""
-    verdict = getattr(report, "verdict", None)
-    if verdict is None or report.when != "call":
+    if not isinstance(report, pytest.TestReport) or report.when != "call":
+        return None
+    properties = dict(report.user_properties)
+    if not {_CLAIM, _VERDICT} <= properties.keys():
         return None
     category = "xfailed" if hasattr(report, "wasxfail") else report.outcome
     letter = {"passed": ".", "failed": "F", "skipped": "s", "xfailed": "x"}[category]
-    return category, letter, verdict.upper()
+    return category, letter, str(properties[_VERDICT]).upper()
 
 
 def pytest_terminal_summary(
@@ -129,51 +139,75 @@ def pytest_terminal_summary(
 ) -> None:
     """The final table, what the lock has to say, and where the report is."""
     session = config.stash[_SESSION]
-    if session.run is None:
-        return
-    width = terminalreporter._tw.fullwidth
-    color = terminalreporter._tw.hasmarkup
-    terminalreporter.section("claims")
-    terminalreporter.write_line(final_table(session.run, width=width, color=color))
+    write = terminalreporter.write_line
+    if session.run is not None:
+        width = shutil.get_terminal_size().columns
+        terminalreporter.section("claims")
+        write(final_table(session.run, width=width, color=terminalreporter.hasmarkup))
     for warning in session.warnings:
-        terminalreporter.write_line(f"warning: {warning}", yellow=True)
+        write(f"warning: {warning}", yellow=True)
     if session.lock_changes is not None:
-        terminalreporter.write_line(session.lock_changes)
+        write(f"{LOCK}:")
+        write(session.lock_changes or "nothing has changed")
     if session.report is not None:
-        terminalreporter.write_line(f"report: {session.report}")
+        write(f"report: {session.report}")
+    if _FAILURE in config.stash:
+        write(f"ERROR: {config.stash[_FAILURE]}", red=True)
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """End the workers, write the report, and the lock where that was asked for."""
-    if _SESSION in session.config.stash:
-        _guarded(session.config.stash[_SESSION].finish)
+    config = session.config
+    complete = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    try:
+        config.stash[_SESSION].finish(complete=complete and not session.shouldfail)
+    except DepthClaimsError as error:
+        # The table is shown nevertheless, with the error below it.
+        config.stash[_FAILURE] = error
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
-def _parameters(item: pytest.Function) -> dict[str, str | int | float]:
-    # Tests of claims are parametrized by names and numbers alone.
-    return (
-        cast(dict[str, str | int | float], item.callspec.params)
-        if hasattr(item, "callspec")
-        else {}
-    )
+def _plan(item: pytest.Function, session: ClaimSession) -> None:
+    number = session.plan(item.obj, parameters=_parameters(item), nodeid=item.nodeid)
+    if number is not None:
+        item.stash[_NUMBER] = number
+        if session.assays[number].claim.headline is not None:
+            item.add_marker(pytest.mark.headline)
 
 
-def _end(outcome: Outcome) -> None:
+def _parameters(item: pytest.Function) -> Parameters:
+    parameters: Mapping[str, object] = item.callspec.params if hasattr(item, "callspec") else {}
+    for name, value in parameters.items():
+        if not isinstance(value, (str, int, float)):
+            raise ClaimError(
+                f"{item.nodeid}, {name}={value!r}",
+                rule="claims are parametrized by names and numbers alone",
+                remedy="Give the name of a setting, and look it up in the test",
+            )
+    return cast(Parameters, parameters)
+
+
+def _properties(result: ConditionResult) -> list[tuple[str, object]]:
+    """What the JUnit report of a test says of its verdict."""
+    effects = [part.effect for part in result.decision.parts if part.effect is not None]
+    return [
+        (_CLAIM, result.claim.id),
+        (_VERDICT, result.decision.verdict.value),
+        ("reason", result.decision.reason),
+        ("n", result.decision.n),
+        *((f"effect {effect.name}", effect.value) for effect in effects),
+    ]
+
+
+def _end(outcome: Outcome, *, confirmatory: bool) -> None:
     match outcome.status:
         case Status.PASS:
             return
         case Status.SKIP:
-            pytest.skip(outcome.message)
+            beside = "" if confirmatory else " (beside the claim, decides nothing)"
+            pytest.skip(outcome.message + beside)
         case Status.XFAIL:
             pytest.xfail(outcome.message)
         case Status.FAIL:
             pytest.fail(outcome.message, pytrace=False)
-
-
-def _guarded(call: Callable[[], T]) -> T:
-    """An error that a person can mend ends the run in one message, without a traceback."""
-    try:
-        return call()
-    except DepthClaimsError as error:
-        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)

@@ -23,7 +23,7 @@ _BELOW = "\x1bD\x1b[A\x1b7\n"
 _BACK = "\r\x1b[K\x1b8"
 
 
-class _Bar(tqdm):  # type: ignore[type-arg]  # its stubs make it generic, tqdm itself does not
+class _Bar(tqdm):  # type: ignore[misc]  # tqdm comes without types
     # Its thread would draw while pytest writes.
     monitor_interval = 0
 

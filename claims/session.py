@@ -1,218 +1,263 @@
-"""One run of the claims, from its options to its report."""
+"""One run of the claims, from what is collected to its report."""
 
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import shlex
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from claims.options import Options
 from claims.progress import ConsoleProgress
 from claims.registry import all_claims
-from harness.claim import freeze
+from harness.cells import Cell
+from harness.claim import Claim, freeze
 from harness.device import resolve_device
-from harness.errors import OptionError, UnknownNameError
-from harness.executors import EXECUTORS
+from harness.errors import ClaimError, OptionError
 from harness.lab import Assay, Bench, Custom, Lab, not_run
-from harness.lock import Entry, Outcome, compare, condition_key, diff, read_lock, write_lock
-from harness.plan import Profile, buckets
+from harness.lock import (
+    Entry,
+    Lock,
+    Outcome,
+    compare,
+    condition_key,
+    diff,
+    read_lock,
+    write_lock,
+)
+from harness.plan import buckets
 from harness.provenance import provenance
 from harness.results import ConditionResult, Run
 from harness.scheduler import Scheduler
-from harness.settings import ImageFolder
 from harness.store import Store
+from reports.words import duration
 from reports.write import write_report
 
 LOCK = Path("claims", "verdicts.toml")
+"""The locked verdicts, below the root folder of a run."""
+
+Parameters = Mapping[str, str | int | float]
+"""What a test is parametrized with."""
 
 
 class ClaimSession:
     """The state of a run: what is planned, what was found.
 
+    Nothing is read, written or started before a test needs it, so that a run without claims, or
+    one that only collects them, leaves no trace.
+
     Parameters
     ----------
-    config : pytest.Config
-        For progress on the console and the root folder.
-    profile, device, custom, executor
-        As chosen by the options, checked.
-    store, report : Path
-        Folders of the records and of the report.
+    options : Options
+        The options of the run.
+    root : Path
+        Root folder of the run, where the lock is.
+    progress : ConsoleProgress
+        Hears how far the measuring is.
     """
 
-    def __init__(
-        self,
-        config: pytest.Config,
-        *,
-        profile: Profile,
-        device: str,
-        custom: Custom,
-        executor: str,
-        store: Path,
-        report: Path,
-    ) -> None:
-        self.profile = profile
-        self.custom = custom
+    def __init__(self, options: Options, *, root: Path, progress: ConsoleProgress) -> None:
+        self.options = options
         self.assays: list[Assay] = []
         self.warnings: list[str] = []
         self.run: Run | None = None
         self.report: Path | None = None
         self.lock_changes: str | None = None
-        self._config = config
-        self._device = device
-        self._executor = executor
-        self._store_folder = store
-        self._report_folder = report
-        self._lock_path = config.rootpath / LOCK
-        self._lock = read_lock(self._lock_path)
+        self._root = root
+        self._progress = progress
         self._nodeids: list[str] = []
         self._selected: Sequence[int] = ()
         self._results: dict[int, ConditionResult] = {}
-        self._provenance = provenance(device=device)
+        self._errors: dict[int, str] = {}
         self._scheduler: Scheduler | None = None
         self._bench: Bench | None = None
         self._began = time.monotonic()
 
-    @classmethod
-    def of(cls, config: pytest.Config) -> ClaimSession:
-        """The session that the options of the command line ask for.
+    @property
+    def custom(self) -> Custom:
+        """The user's own subjects."""
+        return self.options.custom
+
+    @functools.cached_property
+    def device(self) -> str:
+        """The device to measure on."""
+        return resolve_device(self.options.device)
+
+    @functools.cached_property
+    def lock(self) -> Lock:
+        """The verdicts that are locked.
 
         Raises
         ------
-        DepthClaimsError
-            Where an option has a value that it cannot take.
+        LockError
+            Where their file cannot be read.
         """
-        executor = _given(config, "executor")
-        if executor not in EXECUTORS:
-            raise UnknownNameError.nearest(executor, EXECUTORS, what="executor")
-        return cls(
-            config,
-            profile=Profile(_given(config, "profile")),
-            device=resolve_device(_given(config, "device")),
-            custom=_custom(
-                network=config.getoption("network"),
-                weights=config.getoption("weights"),
-                images=config.getoption("images"),
-            ),
-            executor=executor,
-            store=config.invocation_params.dir / _given(config, "store"),
-            report=config.invocation_params.dir / _given(config, "report"),
+        return read_lock(self._root / LOCK)
+
+    # --- collecting -------------------------------------------------------------------------
+
+    def lab(self, *, parameters: Parameters, receive: Callable[[Assay], None]) -> Lab:
+        """A lab for one test."""
+        return Lab(
+            profile=self.options.profile,
+            custom=self.custom,
+            parameters=parameters,
+            receive=receive,
         )
 
-    def lab(
-        self,
-        *,
-        parameters: Mapping[str, str | int | float],
-        receive: Callable[[Assay], None],
-    ) -> Lab:
-        """A lab for one test."""
-        return Lab(profile=self.profile, custom=self.custom, parameters=parameters, receive=receive)
+    def plan(self, test: Callable[..., None], *, parameters: Parameters, nodeid: str) -> int | None:
+        """Let a test state its condition without measuring it.
 
-    def plan(
-        self,
-        test: Callable[..., None],
-        *,
-        parameters: Mapping[str, str | int | float],
-        nodeid: str,
-    ) -> int:
-        """Let a test state its assay without measuring it; returns the assay's number."""
-        test(lab=self.lab(parameters=parameters, receive=self.assays.append), **parameters)
+        Returns
+        -------
+        int or None
+            The condition's number; None where the test fails or skips before it states one. It
+            will do so again when it is run, in pytest's own way.
+
+        Raises
+        ------
+        ClaimError
+            Where it states several, or one that another test has stated.
+        """
+        stated: list[Assay] = []
+        try:
+            test(lab=self.lab(parameters=parameters, receive=stated.append), **parameters)
+            for assay in stated:
+                assay.cells_up_to(assay.sizes[0])
+        except (Exception, pytest.skip.Exception, pytest.fail.Exception):
+            return None
+        if len(stated) > 1:
+            raise ClaimError(
+                nodeid,
+                rule=f"a test states one condition of a claim, and this one states {len(stated)}",
+                remedy="Parametrize it",
+            )
+        return self.add(stated[0], nodeid=nodeid) if stated else None
+
+    def add(self, assay: Assay, *, nodeid: str) -> int:
+        """Note a condition that a test has stated; returns its number.
+
+        Raises
+        ------
+        ClaimError
+            Where another test has stated the same: their locked verdicts would be one.
+        """
+        for other, owner in zip(self.assays, self._nodeids, strict=True):
+            if assay.claim.id == other.claim.id and _key(assay) == _key(other):
+                raise ClaimError(
+                    nodeid,
+                    rule=f"the condition {_key(assay)!r} is that of {owner}, too",
+                    remedy="Give one of them another parameter or another estimand",
+                )
+        self.assays.append(assay)
         self._nodeids.append(nodeid)
         return len(self.assays) - 1
 
     def select(self, numbers: Sequence[int]) -> None:
-        """The assays that will run, in their order."""
+        """The conditions that will run, in their order."""
         self._selected = numbers
 
+    def plan_text(self) -> str:
+        """What would be measured: cells and time, up to the first look and up to the last."""
+        # Opening a store makes its folder.
+        folder = self.options.store
+        stored = Store(folder).__contains__ if folder.exists() else _nothing
+        chosen = [self.assays[number] for number in self._selected]
+        groups = {_label(assay): [assay] for assay in chosen}
+        groups["in all, cells that several ask for counted once"] = chosen
+        lines = []
+        for label, assays in groups.items():
+            first, last = (
+                _missing(
+                    [cell for assay in assays for cell in assay.cells_up_to(assay.sizes[look])],
+                    stored,
+                    device=self.device,
+                )
+                for look in (0, -1)
+            )
+            lines.append(f"{label}: {first}" + (f", at most {last}" if last != first else ""))
+        return "\n".join(lines)
+
+    # --- running ----------------------------------------------------------------------------
+
     def judge(self, number: int) -> tuple[ConditionResult, Outcome]:
-        """Measure and decide an assay, and compare it with its lock."""
+        """Measure and decide a condition, and compare it with its lock."""
         assay = self.assays[number]
-        result = self._opened().run(assay, label=_label(assay), command=self._command(number))
+        try:
+            result = self._opened().run(assay, label=_label(assay), command=self._command(number))
+        except Exception as error:
+            self._errors[number] = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise
+        finally:
+            self._progress.rest()
         self._results[number] = result
-        custom = self.custom.described()
+        custom = bool(self.custom.described())
         outcome = compare(
-            None if custom else self._lock.get(self.profile.name, _key(result)),
+            None if custom else self.lock.get(self.options.profile.name, _key(assay)),
             result.decision,
             assay.claim.digest,
-            report_only=bool(custom) or not assay.confirmatory,
+            report_only=custom or not assay.confirmatory,
         )
         if outcome.warning is not None:
             self.warnings.append(f"{_label(assay)}: {outcome.warning}")
         return result, outcome
 
-    def plan_text(self) -> str:
-        """What would be measured: cells and time, up to the first look and up to the last."""
-        store = Store(self._store_folder)
-        lines = []
-        for number in self._selected:
-            assay = self.assays[number]
-            first = _missing(assay.cells_up_to(assay.sizes[0]), store, device=self._device)
-            last = _missing(assay.cells_up_to(assay.sizes[-1]), store, device=self._device)
-            lines.append(f"{_label(assay)}: {_cost(first)}, at most {_cost(last)}")
-        chosen = [self.assays[number] for number in self._selected]
-        first = _missing(
-            [cell for assay in chosen for cell in assay.cells_up_to(assay.sizes[0])],
-            store,
-            device=self._device,
-        )
-        last = _missing(
-            [cell for assay in chosen for cell in assay.cells_up_to(assay.sizes[-1])],
-            store,
-            device=self._device,
-        )
-        lines.append(f"in all, shared cells once: {_cost(first)}, at most {_cost(last)}")
-        return "\n".join(lines)
+    def finish(self, *, complete: bool) -> None:
+        """End the workers; write the report, and the lock where that was asked for.
 
-    def finish(self) -> None:
-        """End the workers; write the report, and the lock where that was asked for."""
+        Parameters
+        ----------
+        complete : bool
+            Whether every selected test had its turn; otherwise the lock stays as it is.
+        """
         if self._scheduler is not None:
             self._scheduler.close()
-        if not self.assays or self._config.getoption("plan"):
+        if self._bench is None:
             return
         self.run = self._found()
-        self.report = write_report(self.run, Store(self._store_folder), self._report_folder)
-        if self._config.getoption("update_verdicts") and not self.custom.described():
+        self.report = write_report(self.run, Store(self.options.store), self.options.report)
+        if self.options.update_verdicts and complete:
             self._update_lock()
 
     def _opened(self) -> Bench:
         """The bench, made when a test first needs it, with all first looks queued."""
         if self._bench is None:
-            store = Store(self._store_folder)
+            store = Store(self.options.store)
+            _check_writable(self.options.report)
             self._scheduler = Scheduler(
                 store,
-                executor=self._executor,
-                device=self._device,
+                executor=self.options.executor,
+                device=self.device,
                 provenance=self._provenance,
-                progress=ConsoleProgress(self._config),
+                progress=self._progress,
             )
-            self._bench = Bench(store=store, scheduler=self._scheduler, device=self._device)
+            self._bench = Bench(store=store, scheduler=self._scheduler, device=self.device)
             self._bench.prepare(self.assays[number] for number in self._selected)
         return self._bench
 
+    @functools.cached_property
+    def _provenance(self) -> dict[str, object]:
+        return provenance(device=self.device)
+
+    @functools.cached_property
+    def _claims(self) -> tuple[Claim, ...]:
+        """Every claim, collected or not."""
+        return all_claims(self._root, planned=[assay.claim for assay in self.assays])
+
     def _found(self) -> Run:
-        conditions = tuple(
-            self._results.get(number)
-            or not_run(
-                assay,
-                reason="not selected" if number not in self._selected else "the run ended before",
-                command=self._command(number),
-            )
-            for number, assay in enumerate(self.assays)
-        )
-        claims = all_claims(
-            self._config.rootpath, planned=[assay.claim for assay in self.assays]
-        )
         used = len(self._bench.used) if self._bench else 0
         measured = self._scheduler.measured if self._scheduler else 0
         return Run(
-            profile=self.profile.name,
-            device=self._device,
-            claims_digest=freeze(claims),
-            claims=claims,
-            conditions=conditions,
+            profile=self.options.profile.name,
+            device=self.device,
+            claims_digest=freeze(self._claims),
+            claims=self._claims,
+            conditions=tuple(map(self._result, range(len(self.assays)))),
             provenance=self._provenance,
             measured=measured,
             reused=max(used - measured, 0),
@@ -221,99 +266,80 @@ class ClaimSession:
             custom=self.custom.described(),
         )
 
+    def _result(self, number: int) -> ConditionResult:
+        if number in self._results:
+            return self._results[number]
+        if number in self._errors:
+            reason = f"an error ended its test ({self._errors[number]})"
+        elif number in self._selected:
+            reason = "the run ended before"
+        else:
+            reason = "not selected"
+        return not_run(self.assays[number], reason=reason, command=self._command(number))
+
     def _update_lock(self) -> None:
         entries = {
-            _key(result): Entry.of(result.decision, result.claim.digest)
-            for result in self._results.values()
+            _key(self.assays[number]): Entry.of(result.decision, result.claim.digest)
+            for number, result in self._results.items()
             if result.confirmatory
         }
-        updated = self._lock.updated(
-            self.profile.name, entries, claims=[assay.claim.digest for assay in self.assays]
+        updated = self.lock.updated(
+            self.options.profile.name, entries, claims=[claim.digest for claim in self._claims]
         )
-        write_lock(updated, self._lock_path)
-        self.lock_changes = diff(self._lock, updated)
+        write_lock(updated, self._root / LOCK)
+        self.lock_changes = diff(self.lock, updated)
 
     def _command(self, number: int) -> str:
-        words = ["pytest", self._nodeids[number], "--profile", self.profile.name]
+        """The command line that measures one condition of this run again."""
+        words = ["pytest", self._nodeids[number], "--profile", self.options.profile.name]
+        if self.options.device != "auto":
+            words += ["--device", self.options.device]
+        if self.custom.network:
+            words += ["--network", self.custom.network]
+        if self.custom.weights:
+            words += ["--weights", str(self.custom.weights.path)]
+        if self.custom.images:
+            words += ["--images", str(self.custom.images.path)]
         return shlex.join(words)
 
 
-def _given(config: pytest.Config, name: str) -> str:
-    return str(config.getoption(name))
-
-
-def _custom(*, network: str | None, weights: str | None, images: str | None) -> Custom:
-    """The user's own subjects, checked before anything is measured."""
-    return Custom(
-        network=_network(network, weights=weights),
-        weights=_weights(weights, network=network),
-        images=_images(images),
-    )
-
-
-def _network(network: str | None, *, weights: str | None) -> str | None:
-    if network is None:
-        return None
-    # torch is imported only where the user names a network.
-    from harness.subjects.resnet import resnet_names
-
-    names = resnet_names()
-    if network not in names:
-        raise UnknownNameError.nearest(network, names, what="ResNet of torchvision")
-    return network
-
-
-def _weights(weights: str | None, *, network: str | None) -> Any:
-    if weights is None:
-        return None
-    if network is None:
+def _check_writable(report: Path) -> None:
+    """Learn before the measuring, not after it, that a report cannot be written."""
+    try:
+        report.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=report):
+            pass
+    except OSError as error:
         raise OptionError(
-            f"--weights {weights}",
-            rule="weights belong to one network, and none is named",
-            remedy="Name it with --network NAME",
-        )
-    from harness.settings import ResNet
-    from harness.subjects.resnet import build_resnet
-    from harness.subjects.weights import weights_file
-
-    file = weights_file(Path(weights).resolve())
-    build_resnet(ResNet(name=network, cut="conv1", weights=file), seed=0)
-    return file
-
-
-def _images(images: str | None) -> ImageFolder | None:
-    if images is None:
-        return None
-    from harness.subjects.folder import folder_digest, scan_folder
-
-    folder = Path(images).resolve()
-    scan_folder(folder)
-    return ImageFolder(sha256=folder_digest(folder), path=folder)
+            report,
+            rule=f"the report has to go to a folder that can be written ({error.strerror})",
+            remedy="Choose another with --report DIR",
+        ) from error
 
 
 def _label(assay: Assay) -> str:
-    return " ".join([assay.claim.id, *(str(value) for value in assay.parameters.values())])
+    words = [assay.claim.id, *map(str, assay.parameters.values())]
+    if len(assay.claim.estimands) > 1:
+        words.insert(1, assay.estimand)
+    return " ".join(words)
 
 
-def _key(result: ConditionResult) -> str:
-    several = len(result.claim.estimands) > 1
+def _key(assay: Assay) -> str:
+    several = len(assay.claim.estimands) > 1
     return condition_key(
-        result.claim.id,
-        result.parameters,
-        estimand=result.estimand if several else None,
+        assay.claim.id, assay.parameters, estimand=assay.estimand if several else None
     )
 
 
-def _missing(cells: Iterable[Any], store: Store, *, device: str) -> tuple[int, float]:
-    """Cells that the store lacks, and seconds of one core for them."""
+def _nothing(_: str) -> bool:
+    return False
+
+
+def _missing(cells: Iterable[Cell], stored: Callable[[str], bool], *, device: str) -> str:
+    """Cells that are not stored, and the time of one core that they take, in words."""
     count, seconds = 0, 0.0
     for bucket in buckets(cells, device=device):
-        lacking = [ids for ids in bucket.ids if any(identity not in store for identity in ids)]
+        lacking = [ids for ids in bucket.ids if not all(map(stored, ids))]
         count += sum(map(len, lacking))
         seconds += bucket.seconds * len(lacking) / len(bucket.ids)
-    return count, seconds
-
-
-def _cost(missing: tuple[int, float]) -> str:
-    count, seconds = missing
-    return f"{count} cells, about {seconds / 60:.1f} min of one core"
+    return f"{count} cells, about {duration(seconds)} of one core" if count else "nothing"

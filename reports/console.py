@@ -11,7 +11,6 @@ from harness.verdict import Verdict
 from reports.summary import (
     ClaimSummary,
     HeadlineSummary,
-    claimed_text,
     condition_name,
     deciding_part,
     effect_of,
@@ -23,17 +22,16 @@ from reports.words import (
     counts_text,
     duration,
     effect_text,
+    parts_text,
 )
 
-LINES = 60
+LINES = 80
 """Lines that the table aims at; where conditions would exceed it, they are summed up."""
 
 _LEAST_WIDTH = 72
 _INDENT = 6
 _VERDICT = 14
 _N = 4
-_WIDTH_FOR_LABELS = 130
-_WIDTH_FOR_CLAIMED = 92
 _COLOURS = {
     Verdict.SUPPORTED: "32",
     Verdict.REFUTED: "31",
@@ -84,16 +82,9 @@ class _Layout:
     def __init__(self, *, width: int, color: bool, claims: Sequence[ClaimSummary]) -> None:
         self._width = width
         self._color = color
-        self._labels = width >= _WIDTH_FOR_LABELS
-        conditions = [condition for item in claims for condition in item.confirmatory]
-        rows = [self._effect_columns(condition) for condition in conditions]
-        self._effect = min(32, max([17, *(len(effect) for effect, _ in rows)]))
-        self._claimed = min(
-            34 if self._labels else 16, max([7, *(len(claimed) for _, claimed in rows)])
-        )
-        if width < _WIDTH_FOR_CLAIMED:
-            self._claimed = 0
-        columns = [_VERDICT, self._effect, *([self._claimed] if self._claimed else []), _N]
+        rows = [_effect(condition) for item in claims for condition in item.confirmatory]
+        self._effect = min(32, max([17, *map(len, rows)]))
+        columns = (_VERDICT, self._effect, _N)
         self._text = max(10, width - _INDENT - sum(columns) - 2 * len(columns))
 
     def heading(self, run: Run) -> str:
@@ -102,7 +93,7 @@ class _Layout:
 
     def columns(self) -> str:
         return self._dim(
-            self._row("claim", "what it says", "verdict", "effect [interval]", "claimed", "n")
+            self._row("claimed of each replicate", "verdict", "effect [interval]", "n")
         )
 
     def title(self, headline: HeadlineSummary | None) -> str:
@@ -115,14 +106,18 @@ class _Layout:
 
     def claim(self, item: ClaimSummary, *, beside: bool, conditions: int) -> list[str]:
         statement = f"(beside) {item.claim.statement}" if beside else item.claim.statement
-        first, *rest = textwrap.wrap(statement, self._text) or [""]
+        said = textwrap.wrap(statement, self._width - _INDENT) or [""]
+        estimands = item.claim.estimands
+        estimand = item.shown.judged_by if item.shown else next(iter(estimands.values()))
+        claimed, *rest = textwrap.wrap(parts_text(estimand), self._text) or [""]
         if len(rest) > 1:
             rest = [_shorten(" ".join(rest), self._text)]
-        effect, claimed = self._effect_columns(item.shown)
-        n = "" if item.shown is None else str(item.shown.decision.n)
+        n = str(item.shown.decision.n) if item.shown else ""
         return [
-            self._row(item.claim.id, first, item.verdict, effect, claimed, n),
-            *(" " * _INDENT + line for line in rest),
+            item.claim.id.ljust(_INDENT) + said[0],
+            *(" " * _INDENT + line for line in said[1:]),
+            self._row(claimed, item.verdict, _effect(item.shown), n),
+            *(" " * _INDENT + self._dim(line) for line in rest),
             *self._conditions(item, conditions),
         ]
 
@@ -130,10 +125,9 @@ class _Layout:
         listed = _listed(item, most)
         lines = [
             self._row(
-                "",
                 "· " + (condition_name(condition) or "as stated"),
                 condition.decision.verdict,
-                *self._effect_columns(condition),
+                _effect(condition),
                 str(condition.decision.n),
             )
             for condition in listed
@@ -160,7 +154,7 @@ class _Layout:
             f"claims {run.claims_digest[:12]}"
         )
         how = (
-            "effect: median over n replicates; a claim shows its weakest condition; "
+            "effect: median over n replicates with its interval; a claim shows its weakest condition; "
             "beside: reported, not deciding; ×: ratio"
         )
         return [
@@ -169,35 +163,19 @@ class _Layout:
             *(self._dim(line) for line in textwrap.wrap(how, self._width)),
         ]
 
-    def _row(
-        self, name: str, text: str, verdict: Verdict | str, effect: str, claimed: str, n: str
-    ) -> str:
+    def _row(self, text: str, verdict: Verdict | str, effect: str, n: str) -> str:
         if isinstance(verdict, Verdict):
             word = f"{VERDICT_MARKS[verdict]} {verdict.value}"
             mark = self._paint(word, verdict) + " " * (_VERDICT - len(word))
         else:
             mark = f"  {verdict}".ljust(_VERDICT)
         cells = [
-            name.ljust(_INDENT)[: max(_INDENT, len(name))]
-            + _shorten(text, self._text).ljust(self._text),
+            " " * _INDENT + _shorten(text, self._text).ljust(self._text),
             mark,
             _shorten(effect, self._effect).ljust(self._effect),
+            n.rjust(_N),
         ]
-        if self._claimed:
-            cells.append(_shorten(claimed, self._claimed).ljust(self._claimed))
-        return "  ".join([*cells, n.rjust(_N)])
-
-    def _effect_columns(self, condition: ConditionResult | None) -> tuple[str, str]:
-        """An effect with its interval, and what is claimed of it."""
-        part = None if condition is None else deciding_part(condition)
-        if condition is None or part is None:
-            return "", ""
-        effect = effect_of(part)
-        label = f"{part.criterion.label} " if self._labels else ""
-        return (
-            "" if effect is None else effect_text(effect),
-            label + claimed_text(condition, part),
-        )
+        return "  ".join(cells)
 
     def _fit(self, text: str) -> str:
         return _shorten(text, self._width)
@@ -210,6 +188,12 @@ class _Layout:
 
     def _dim(self, text: str) -> str:
         return f"\x1b[2m{text}\x1b[0m" if self._color else text
+
+
+def _effect(condition: ConditionResult | None) -> str:
+    """The effect of a condition's deciding part with its interval."""
+    effect = None if condition is None else effect_of(deciding_part(condition))
+    return "" if effect is None else effect_text(effect)
 
 
 def _listed(item: ClaimSummary, most: int) -> list[ConditionResult]:

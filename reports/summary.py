@@ -75,9 +75,7 @@ class Summary:
 def summarise(run: Run) -> Summary:
     """Judge the claims and headlines of a run from the decisions on their conditions."""
     claims = tuple(
-        _summarise_claim(
-            claim, tuple(item for item in run.conditions if item.claim.id == claim.id)
-        )
+        _summarise_claim(claim, tuple(item for item in run.conditions if item.claim.id == claim.id))
         for claim in run.claims
     )
     return Summary(

@@ -1,0 +1,445 @@
+"""The descents against a naive loop, torch's Adam, a closed form and a theorem."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.ndimage
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from harness.errors import UnknownNameError
+from harness.inversion.invert import Recovery, invert
+from harness.inversion.loss import loss_named
+from harness.inversion.schedule import (
+    adam_rates,
+    apply_blur,
+    blur_kernels,
+    descent_steps,
+    trace_points,
+)
+from harness.settings import CUTS, Adam, Blur, Decoder, Descent, ResNet
+from harness.subjects import vision  # noqa: F401  (makes the next import possible everywhere)
+from harness.subjects.encoder import AffineEncoder, Encoder, ModuleEncoder
+from harness.subjects.resnet import build_resnet, encoder_of
+
+# isort: split
+from torchvision.transforms.functional import gaussian_blur
+
+CPU = torch.device("cpu")
+SEEDS = st.integers(0, 2**63 - 1)
+PLAIN = Descent(loss="l2", factor=1.0, schedule="fixed", blur=None)
+ARTICLE = Descent()
+
+
+def normal(*shape: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+def affine(batch: int, m: int, n: int, *, seed: int) -> AffineEncoder:
+    return AffineEncoder(normal(batch, m, n, seed=seed) / n**0.5, normal(batch, m, seed=seed + 1))
+
+
+def run(
+    encoder: Encoder, original: Tensor, *, start: Tensor, decoder: Decoder, iterations: int
+) -> Recovery:
+    """Invert, with a' far enough that m_r is no matter."""
+    return invert(
+        encoder,
+        original,
+        start=start,
+        noised=original + 1,
+        decoder=decoder,
+        iterations=iterations,
+    )
+
+
+def distance(found: Tensor, truth: Tensor) -> float:
+    return float((found - truth).norm() / truth.norm())
+
+
+# The article's equations, step by step, on the network as torchvision made it.
+
+
+def naive_output(network: nn.Module, image: Tensor, *, cut: str) -> Tensor:
+    """O_l(a): the layers one after the other, nothing folded, nothing in place."""
+    hidden = nn.functional.conv2d(image, network.get_parameter("conv1.weight"), stride=2, padding=3)
+    if cut == "conv1":
+        return hidden
+    hidden = torch.relu(network.get_submodule("bn1")(hidden))
+    hidden = nn.functional.max_pool2d(hidden, kernel_size=3, stride=2, padding=1)
+    for layer in CUTS[2 : CUTS.index(cut) + 1]:
+        hidden = network.get_submodule(layer)(hidden)
+    return hidden
+
+
+def naive_gradient(
+    network: nn.Module, image: Tensor, target: Tensor, *, cut: str, factor: float, loss: str
+) -> Tensor:
+    image = image.clone().requires_grad_()
+    output = naive_output(network, image, cut=cut)
+    if loss == "l1":
+        value = factor * torch.sum(torch.abs(target - output))
+    else:
+        value = factor * torch.sum((target - output) ** 2) / 2
+    value.backward()
+    assert image.grad is not None
+    return image.grad
+
+
+def naive_descent(
+    network: nn.Module,
+    target: Tensor,
+    start: Tensor,
+    *,
+    cut: str,
+    iterations: int,
+    decreasing: bool = False,
+    blur: bool = True,
+    loss: str = "l1",
+) -> Tensor:
+    """a <- N_c(a - eps * g), sigma from 2.4 to 0.4."""
+    image = start.clone()
+    for iteration in range(iterations):
+        epsilon = 0.1
+        if decreasing:
+            epsilon = max(0.1 * (iterations - iteration) / iterations, 0.0001)
+        gradient = naive_gradient(network, image, target, cut=cut, factor=0.15, loss=loss)
+        image = image - epsilon * gradient
+        if blur:
+            sigma = 2.4 - 2.0 * iteration / max(iterations - 1, 1)
+            image = gaussian_blur(image, kernel_size=[3, 3], sigma=[sigma, sigma])
+    return image
+
+
+@pytest.fixture(scope="module", params=["resnet18", "resnet50"])
+def network(request: pytest.FixtureRequest) -> nn.Module:
+    """An untrained ResNet in float64, with BatchNorms that do something."""
+    whole = build_resnet(ResNet(name=request.param, cut="conv1"), seed=11).double()
+    source = torch.Generator().manual_seed(11)
+    for module in whole.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(0, 0.2, generator=source)
+            module.running_var.uniform_(0.7, 1.4, generator=source)
+            module.weight.uniform_(0.7, 1.3, generator=source)
+            module.bias.normal_(0, 0.2, generator=source)
+    return whole
+
+
+IMAGE = torch.rand(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+START = 0.7 + normal(2, 3, 32, 32, seed=2) / 20
+
+
+class TestAgainstTheNaiveLoop:
+    """L1 descent is chaotic: one step is compared tightly, trajectories only for smooth losses."""
+
+    @pytest.mark.parametrize("cut", CUTS)
+    def test_one_step_is_the_same(
+        self, network: nn.Module, cut: str, request: pytest.FixtureRequest
+    ) -> None:
+        deep = "resnet50" in request.node.name
+        if deep and cut not in ("layer1", "layer4"):
+            pytest.skip("the deeper network is compared at its first and its last stage")
+        truth = naive_gradient(
+            network, START, naive_output(network, IMAGE, cut=cut), cut=cut, factor=1, loss="l1"
+        )
+        step = naive_descent(
+            network, naive_output(network, IMAGE, cut=cut), START, cut=cut, iterations=1
+        )
+        unblurred = naive_descent(
+            network, naive_output(network, IMAGE, cut=cut), START, cut=cut, iterations=1, blur=False
+        )
+        # In float32 a few signs of tiny residuals differ.
+        for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 2e-2)):
+            encoder = encoder_of(network, cut=cut, dtype=dtype, device=CPU)
+            image, start = IMAGE.to(dtype), START.to(dtype)
+            output, pullback = encoder.pull(start)
+            gradient = pullback(loss_named("l1").cotangent(output - encoder.encode(image)))
+            assert gradient.dtype == dtype
+            assert distance(gradient, truth) < tolerance
+            found = run(encoder, image, start=start, decoder=ARTICLE, iterations=1)
+            assert distance(found.copy - start, step - START) < tolerance
+            assert float(found.traces["gradient_norm"][0, 0]) == pytest.approx(
+                float(truth[0].norm()), rel=tolerance
+            )
+            without = dataclasses.replace(ARTICLE, blur=None)
+            found = run(encoder, image, start=start, decoder=without, iterations=1)
+            assert distance(found.copy - start, unblurred - START) < tolerance
+
+    @pytest.mark.parametrize("schedule", ["fixed", "decreasing"])
+    @pytest.mark.parametrize("network", ["resnet18"], indirect=True)
+    def test_a_smooth_run_is_the_same_with_all_its_schedules(
+        self, network: nn.Module, schedule: str
+    ) -> None:
+        target = naive_output(network, IMAGE, cut="conv1")
+        truth = naive_descent(
+            network,
+            target,
+            START,
+            cut="conv1",
+            iterations=9,
+            decreasing=schedule == "decreasing",
+            loss="l2",
+        )
+        decoder = Descent(loss="l2", schedule=schedule)
+        encoder = encoder_of(network, cut="conv1", dtype=torch.float64, device=CPU)
+        found = run(encoder, IMAGE, start=START, decoder=decoder, iterations=9)
+        assert distance(found.copy - START, truth - START) < 1e-12
+
+
+class TestSchedules:
+    def test_the_articles_step_is_fixed_with_the_factor_in_it(self) -> None:
+        np.testing.assert_allclose(descent_steps(ARTICLE, iterations=4), [0.015] * 4, rtol=1e-15)
+        halved = Descent(step=0.2, factor=0.35)
+        np.testing.assert_allclose(descent_steps(halved, iterations=2), [0.07] * 2, rtol=1e-15)
+
+    def test_a_decreasing_step_stops_at_its_minimum(self) -> None:
+        decoder = Descent(step=1.0, factor=2.0, schedule="decreasing", minimum=0.3)
+        np.testing.assert_allclose(
+            descent_steps(decoder, iterations=5), [2.0, 1.6, 1.2, 0.8, 0.6], rtol=1e-15
+        )
+
+    def test_no_iterations_have_no_steps(self) -> None:
+        for schedule in ("fixed", "decreasing"):
+            assert descent_steps(Descent(schedule=schedule), iterations=0).shape == (0,)
+        assert adam_rates(Adam(), iterations=0).shape == (0,)
+
+    def test_unknown_names_are_refused(self) -> None:
+        with pytest.raises(UnknownNameError, match=r"'decreasin': no such schedule.*decreasing"):
+            descent_steps(Descent(schedule="decreasin"), iterations=1)
+        with pytest.raises(UnknownNameError, match=r"'l3': no such loss"):
+            loss_named("l3")
+
+    @settings(max_examples=25, deadline=None)
+    @given(sigma=st.floats(0.1, 10), size=st.sampled_from([3, 5]), seed=SEEDS)
+    def test_a_blur_is_torchvisions_and_scipys(self, sigma: float, size: int, seed: int) -> None:
+        images = normal(2, 3, 7, 6, seed=seed)
+        blur = Blur(kernel=size, first=sigma, last=sigma)
+        (kernel,) = blur_kernels(blur, iterations=1, dtype=torch.float64, device=CPU)
+        mine = apply_blur(images, kernel=kernel)
+        theirs = gaussian_blur(images, kernel_size=[size, size], sigma=[sigma, sigma])
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-13)
+        # scipy calls a reflection that does not repeat the border "mirror".
+        scipys = scipy.ndimage.gaussian_filter(
+            images.numpy(), sigma, radius=size // 2, mode="mirror", axes=(2, 3)
+        )
+        np.testing.assert_allclose(mine.numpy(), scipys, rtol=1e-12, atol=1e-13)
+
+    @settings(max_examples=25, deadline=None)
+    @given(iterations=st.integers(1, 50), first=st.floats(0.2, 5), last=st.floats(0.2, 5))
+    def test_kernels_are_weights_and_their_width_goes_from_first_to_last(
+        self, iterations: int, first: float, last: float
+    ) -> None:
+        blur = Blur(first=first, last=last)
+        kernels = blur_kernels(blur, iterations=iterations, dtype=torch.float64, device=CPU)
+        assert kernels.shape == (iterations, 3)
+        torch.testing.assert_close(kernels.sum(1), torch.ones(iterations, dtype=torch.float64))
+        # The ratio of neighbouring weights is exp(1 / (2 sigma^2)).
+        sigmas = (1 / (2 * (kernels[:, 1] / kernels[:, 0]).log())).sqrt()
+        line = np.linspace(first, last, iterations)
+        np.testing.assert_allclose(sigmas.numpy(), line, rtol=1e-9)
+
+    @given(iterations=st.integers(0, 300_000))
+    @settings(max_examples=50, deadline=None)
+    def test_a_trace_has_its_marks_in_order(self, iterations: int) -> None:
+        points = trace_points(iterations)
+        assert list(points) == sorted(set(points))
+        assert points[0] == 0
+        assert points[-1] == iterations
+        assert {iterations // 2, iterations * 3 // 4} <= set(points)
+        assert len(points) <= 52
+
+
+class TestAdam:
+    @settings(max_examples=10, deadline=None)
+    @given(seed=st.integers(0, 2**40), beta1=st.floats(0, 0.99), beta2=st.floats(0.5, 0.9999))
+    def test_its_steps_are_those_of_torchs(self, seed: int, beta1: float, beta2: float) -> None:
+        decoder = Adam(rate=0.03, beta1=beta1, beta2=beta2)
+        encoder, original = affine(2, 6, 5, seed=seed), normal(2, 5, seed=seed + 3)
+        start = normal(2, 5, seed=seed + 4)
+        iterations = 20
+        found = run(encoder, original, start=start, decoder=decoder, iterations=iterations)
+
+        image = start.clone().requires_grad_()
+        target = encoder.encode(original)
+        tiny = torch.finfo(torch.float64).tiny ** 0.5
+        theirs = torch.optim.Adam([image], lr=0.03, betas=(beta1, beta2), eps=tiny)
+        rates = torch.optim.lr_scheduler.LambdaLR(
+            theirs, lambda step: 0.5 * (1 + np.cos(np.pi * step / iterations))
+        )
+        for _ in range(iterations):
+            theirs.zero_grad()
+            (
+                (encoder.matrix @ image[..., None]).squeeze(-1) + encoder.offset - target
+            ).square().sum().div(2).backward()
+            theirs.step()
+            rates.step()
+        torch.testing.assert_close(found.copy, image.detach(), rtol=1e-9, atol=1e-11)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_a_start_at_the_target_stays_there(self, dtype: torch.dtype) -> None:
+        encoder = AffineEncoder(torch.eye(3, dtype=dtype)[None], torch.zeros(1, 3, dtype=dtype))
+        original = torch.ones(1, 3, dtype=dtype)
+        found = run(encoder, original, start=original, decoder=Adam(), iterations=5)
+        assert torch.equal(found.copy, original)
+
+
+class TestKnownAnswers:
+    @settings(max_examples=20, deadline=None)
+    @given(
+        m=st.integers(1, 8),
+        n=st.integers(1, 8),
+        iterations=st.integers(1, 60),
+        share=st.floats(0.05, 1.9),
+        seed=st.integers(0, 2**40),
+    )
+    def test_l2_descent_follows_the_spectral_closed_form(
+        self, m: int, n: int, iterations: int, share: float, seed: int
+    ) -> None:
+        encoder, original = affine(1, m, n, seed=seed), normal(1, n, seed=seed + 2)
+        start = original + normal(1, n, seed=seed + 3)
+        matrix = encoder.matrix[0].numpy()
+        _, singular, right = scipy.linalg.svd(matrix)
+        values = np.zeros(n)
+        values[: len(singular)] = singular
+        eta = share / values[0] ** 2
+        found = run(
+            encoder,
+            original,
+            start=start,
+            decoder=dataclasses.replace(PLAIN, step=eta),
+            iterations=iterations,
+        )
+        # Each right singular vector shrinks on its own; those of the null space stay.
+        shares = (1 - eta * values**2) ** iterations * (right @ (start - original)[0].numpy())
+        error = float(np.abs(right @ (found.copy - original)[0].numpy() - shares).max())
+        assert error <= 1e-10 * float((start - original).norm())
+
+    def test_an_orthogonal_network_is_inverted_in_one_step(self) -> None:
+        rotation = torch.linalg.qr(normal(3, 12, 12, seed=1)).Q
+        encoder = AffineEncoder(rotation, normal(3, 12, seed=2))
+        original, start = normal(3, 12, seed=3), normal(3, 12, seed=4)
+        decoder = dataclasses.replace(PLAIN, step=1.0)
+        found = run(encoder, original, start=start, decoder=decoder, iterations=1)
+        assert distance(found.copy, original) < 1e-14
+
+    @settings(max_examples=10, deadline=None)
+    @given(seed=st.integers(0, 2**40), scale=st.floats(1e-3, 1e3))
+    def test_a_planted_null_space_keeps_exactly_its_part(self, seed: int, scale: float) -> None:
+        # Singular values 1 on the rest: one step and every start leaves the projection.
+        basis = np.linalg.qr(normal(9, 9, seed=seed).numpy())[0]
+        kept, null = basis[:, :6], basis[:, 6:]
+        encoder = AffineEncoder(torch.from_numpy(kept.T.copy())[None], normal(1, 6, seed=seed + 1))
+        original = normal(1, 9, seed=seed + 2)
+        start = original + scale * normal(1, 9, seed=seed + 3)
+        offset = (start - original)[0].numpy()
+        floor = np.linalg.norm(null.T @ offset) / np.linalg.norm(offset)
+        decoder = dataclasses.replace(PLAIN, step=0.7)
+        found = run(encoder, original, start=start, decoder=decoder, iterations=40)
+        share = float(found.m_i[0] / found.traces["m_i"][0, 0])
+        assert share == pytest.approx(floor, rel=1e-10)
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        m=st.integers(1, 10),
+        n=st.integers(1, 10),
+        seed=st.integers(0, 2**40),
+        step=st.floats(1e-3, 0.3),
+    )
+    def test_on_a_convex_loss_m_i_falls_while_rho_is_at_most_one(
+        self, m: int, n: int, seed: int, step: float
+    ) -> None:
+        decoder = Descent(step=step, factor=1.0, blur=None)
+        encoder, original = affine(2, m, n, seed=seed), normal(2, n, seed=seed + 2)
+        start = normal(2, n, seed=seed + 3)
+        # Every iteration of so short a run is traced.
+        found = run(encoder, original, start=start, decoder=decoder, iterations=9)
+        assert found.points == tuple(range(10))
+        m_i, rho = found.traces["m_i"], found.traces["rho"]
+        falls = m_i[1:] <= m_i[:-1] * (1 + 1e-12)
+        assert bool(falls[rho[:-1] <= 1].all())
+        # and by how much: |a_{n+1} - a|^2 <= |a_n - a|^2 - 2 step f (1 - rho)
+        bound = m_i[:-1] ** 2 - 2 * step * found.traces["loss"][:-1] * (1 - rho[:-1])
+        assert bool((m_i[1:] ** 2 <= bound + 1e-9).all())
+
+
+class TestTraces:
+    def test_every_quantity_is_what_its_formula_says(self) -> None:
+        encoder, original = affine(2, 5, 4, seed=1), normal(2, 4, seed=2)
+        start = normal(2, 4, seed=3)
+        decoder = Descent(step=0.2, factor=0.5, blur=None, schedule="decreasing", minimum=0.05)
+        found = run(encoder, original, start=start, decoder=decoder, iterations=3)
+        for sample in range(2):
+            matrix = encoder.matrix[sample].numpy()
+            copy, truth = start[sample].numpy(), original[sample].numpy()
+            for row, step in enumerate((0.1, 0.1 * 2 / 3, 0.1 / 3, 0.1 / 3)):
+                residual = matrix @ (copy - truth)
+                gradient = matrix.T @ np.sign(residual)
+                loss = np.abs(residual).sum()
+                expected = {
+                    "m_g": np.linalg.norm(residual),
+                    "m_i": np.linalg.norm(copy - truth),
+                    "gradient_norm": np.linalg.norm(gradient),
+                    "loss": loss,
+                    "rho": step * (gradient @ gradient) / (2 * loss),
+                }
+                for name, value in expected.items():
+                    assert float(found.traces[name][row, sample]) == pytest.approx(value, rel=1e-10)
+                if row < 3:
+                    copy = copy - step * gradient
+            assert found.copy[sample].numpy() == pytest.approx(copy, rel=1e-10)
+        reference = encoder.matrix @ torch.ones(2, 4, 1, dtype=torch.float64)
+        torch.testing.assert_close(found.m_r, reference.flatten(1).norm(dim=1))
+        torch.testing.assert_close(found.m_n, torch.full((2,), 2.0, dtype=torch.float64))
+
+
+class Convolutions(nn.Sequential):
+    """A small network of images that rounds as larger ones do."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__(
+            nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 2)
+        )
+        self.double().eval().requires_grad_(False)
+
+
+class TestBatchMates:
+    @settings(max_examples=15, deadline=None)
+    @given(
+        order=st.lists(st.integers(0, 3), min_size=1, max_size=6),
+        decoder=st.sampled_from([ARTICLE, Descent(loss="l2"), Adam(), Descent(blur=None)]),
+        seed=st.integers(0, 2**40),
+    )
+    def test_one_step_of_a_sample_does_not_depend_on_the_others(
+        self, order: list[int], decoder: Decoder, seed: int
+    ) -> None:
+        encoder = ModuleEncoder(Convolutions())
+        original, start = normal(4, 3, 12, 12, seed=seed), normal(4, 3, 12, 12, seed=seed + 1)
+        together = run(encoder, original, start=start, decoder=decoder, iterations=1)
+        chosen = run(encoder, original[order], start=start[order], decoder=decoder, iterations=1)
+        torch.testing.assert_close(chosen.copy, together.copy[order], rtol=1e-11, atol=1e-12)
+        torch.testing.assert_close(chosen.m_r, together.m_r[order], rtol=1e-11, atol=1e-12)
+        for name, table in chosen.traces.items():
+            torch.testing.assert_close(
+                table, together.traces[name][:, order], rtol=1e-11, atol=1e-12, equal_nan=True
+            )
+        assert chosen.statuses == tuple(together.statuses[sample] for sample in order)
+
+    @pytest.mark.parametrize("decoder", [ARTICLE, Adam()])
+    def test_the_same_call_gives_the_same_bits(self, decoder: Decoder) -> None:
+        encoder = ModuleEncoder(Convolutions())
+        original, start = normal(2, 3, 12, 12, seed=1), normal(2, 3, 12, 12, seed=2)
+        first, again = (
+            run(encoder, original, start=start, decoder=decoder, iterations=30) for _ in range(2)
+        )
+        assert torch.equal(first.copy, again.copy)
+        assert not torch.equal(first.copy, start)

@@ -6,11 +6,13 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
+from harness.claim import Kind
 from harness.results import ConditionResult, Run
 from harness.verdict import Verdict
 from reports.summary import (
     ClaimSummary,
     HeadlineSummary,
+    claimed_text,
     condition_name,
     deciding_part,
     effect_of,
@@ -92,9 +94,7 @@ class _Layout:
         return self._fit(f"depth-claims · profile {run.profile} · {run.device}{custom}")
 
     def columns(self) -> str:
-        return self._dim(
-            self._row("claimed of each replicate", "verdict", "effect [interval]", "n")
-        )
+        return self._dim(self._row("claimed of a replicate", "verdict", "effect [interval]", "n"))
 
     def title(self, headline: HeadlineSummary | None) -> str:
         if headline is None:
@@ -107,9 +107,7 @@ class _Layout:
     def claim(self, item: ClaimSummary, *, beside: bool, conditions: int) -> list[str]:
         statement = f"(beside) {item.claim.statement}" if beside else item.claim.statement
         said = textwrap.wrap(statement, self._width - _INDENT) or [""]
-        estimands = item.claim.estimands
-        estimand = item.shown.judged_by if item.shown else next(iter(estimands.values()))
-        claimed, *rest = textwrap.wrap(parts_text(estimand), self._text) or [""]
+        claimed, *rest = textwrap.wrap(_claimed(item), self._text) or [""]
         if len(rest) > 1:
             rest = [_shorten(" ".join(rest), self._text)]
         n = str(item.shown.decision.n) if item.shown else ""
@@ -154,8 +152,8 @@ class _Layout:
             f"claims {run.claims_digest[:12]}"
         )
         how = (
-            "effect: median over n replicates with its interval; a claim shows its weakest condition; "
-            "beside: reported, not deciding; ×: ratio"
+            "effect: median over n replicates with its interval; a claim shows its weakest "
+            "condition; beside: reported, not deciding; ×: ratio"
         )
         return [
             f"{len(claims)} {noun}{': ' if words else ''}{words}",
@@ -188,6 +186,18 @@ class _Layout:
 
     def _dim(self, text: str) -> str:
         return f"\x1b[2m{text}\x1b[0m" if self._color else text
+
+
+def _claimed(item: ClaimSummary) -> str:
+    """What is claimed of the effect that stands for a claim."""
+    shown = item.shown
+    if shown is None:
+        return parts_text(next(iter(item.claim.estimands.values())))
+    part = deciding_part(shown)
+    if part is None or shown.judged_by.kind is not Kind.CONJUNCTION:
+        return parts_text(shown.judged_by)
+    weakest = f"(weakest of {len(shown.decision.parts)} parts)"
+    return f"{part.criterion.label} {claimed_text(shown, part)} {weakest}"
 
 
 def _effect(condition: ConditionResult | None) -> str:

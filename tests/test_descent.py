@@ -118,7 +118,7 @@ def naive_descent(
     return image
 
 
-@pytest.fixture(scope="module", params=["resnet18", "resnet50"])
+@pytest.fixture(scope="module")
 def network(request: pytest.FixtureRequest) -> nn.Module:
     """An untrained ResNet in float64, with BatchNorms that do something."""
     whole = build_resnet(ResNet(name=request.param, cut="conv1"), seed=11).double()
@@ -134,29 +134,22 @@ def network(request: pytest.FixtureRequest) -> nn.Module:
     return whole
 
 
-IMAGE = torch.rand(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-START = 0.7 + normal(2, 3, 32, 32, seed=2) / 20
+IMAGE = torch.rand(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+START = 0.7 + normal(1, 3, 32, 32, seed=2) / 20
 
 
 class TestAgainstTheNaiveLoop:
     """L1 descent is chaotic: one step is compared tightly, trajectories only for smooth losses."""
 
-    @pytest.mark.parametrize("cut", CUTS)
-    def test_one_step_is_the_same(
-        self, network: nn.Module, cut: str, request: pytest.FixtureRequest
-    ) -> None:
-        deep = "resnet50" in request.node.name
-        if deep and cut not in ("layer1", "layer4"):
-            pytest.skip("the deeper network is compared at its first and its last stage")
-        truth = naive_gradient(
-            network, START, naive_output(network, IMAGE, cut=cut), cut=cut, factor=1, loss="l1"
-        )
-        step = naive_descent(
-            network, naive_output(network, IMAGE, cut=cut), START, cut=cut, iterations=1
-        )
-        unblurred = naive_descent(
-            network, naive_output(network, IMAGE, cut=cut), START, cut=cut, iterations=1, blur=False
-        )
+    @pytest.mark.parametrize(
+        ("network", "cut"),
+        [*(("resnet18", cut) for cut in CUTS), ("resnet50", "layer1"), ("resnet50", "layer4")],
+        indirect=["network"],
+    )
+    def test_one_step_is_the_same(self, network: nn.Module, cut: str) -> None:
+        target = naive_output(network, IMAGE, cut=cut)
+        truth = naive_gradient(network, START, target, cut=cut, factor=0.15, loss="l1") / 0.15
+        step = naive_descent(network, target, START, cut=cut, iterations=1)
         # In float32 a few signs of tiny residuals differ.
         for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 2e-2)):
             encoder = encoder_of(network, cut=cut, dtype=dtype, device=CPU)
@@ -167,12 +160,6 @@ class TestAgainstTheNaiveLoop:
             assert distance(gradient, truth) < tolerance
             found = run(encoder, image, start=start, decoder=ARTICLE, iterations=1)
             assert distance(found.copy - start, step - START) < tolerance
-            assert float(found.traces["gradient_norm"][0, 0]) == pytest.approx(
-                float(truth[0].norm()), rel=tolerance
-            )
-            without = dataclasses.replace(ARTICLE, blur=None)
-            found = run(encoder, image, start=start, decoder=without, iterations=1)
-            assert distance(found.copy - start, unblurred - START) < tolerance
 
     @pytest.mark.parametrize("schedule", ["fixed", "decreasing"])
     @pytest.mark.parametrize("network", ["resnet18"], indirect=True)

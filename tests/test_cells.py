@@ -1,0 +1,347 @@
+"""Identities of cells and seeds of replicates: stable, sensitive to everything, free of clashes."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.cells import (
+    ActiveUnits,
+    Cell,
+    Draw,
+    ExactInverse,
+    Inversion,
+    LocalRank,
+    Source,
+    Stream,
+    block,
+    identity,
+)
+from harness.plan import PROFILES, Profile, buckets, context
+from harness.settings import (
+    LBFGS,
+    MLP,
+    Adam,
+    Blur,
+    Descent,
+    ImageFolder,
+    Images,
+    ResNet,
+    Start,
+    WeightsFile,
+)
+
+CONTEXT = {"engine": 1, "device": "cpu"}
+ROOT = Path(__file__).parents[1]
+
+WEIGHTS = WeightsFile(sha256="ab" * 32, path=Path("here/weights.pt"))
+FOLDER = ImageFolder(sha256="cd" * 32, path=Path("here"))
+STACK = MLP(inputs=48, widths=(60, 48), activation="relu")
+CELLS: tuple[Cell, ...] = (
+    Inversion(
+        draw=Draw(replicate=3),
+        network=ResNet(name="resnet50", cut="layer4", weights=WEIGHTS),
+        images=Images(pixels=64, rows=32, source="folder", folder=FOLDER),
+        decoder=Descent(),
+        iterations=500,
+    ),
+    Inversion(
+        draw=Draw(replicate=3, stream=Stream.PILOT),
+        network=STACK,
+        images=Images(pixels=4),
+        decoder=Adam(),
+        iterations=7,
+        batch=12,
+    ),
+    Inversion(
+        draw=Draw(replicate=3),
+        network=STACK,
+        images=Images(pixels=4),
+        decoder=LBFGS(),
+        iterations=7,
+        dtype="float64",
+    ),
+    ExactInverse(draw=Draw(replicate=3), network=STACK, images=Images(pixels=4)),
+    ActiveUnits(draw=Draw(replicate=3), images=Images(pixels=4)),
+    LocalRank(draw=Draw(replicate=3), network=STACK, images=Images(pixels=4)),
+)
+
+
+def name_of(cell: Cell) -> str:
+    return identity(cell, context=CONTEXT)
+
+
+# What the identity of the first cell is the digest of, written out by hand: it must not change
+# unless what it stands for does, or every store there is would be measured again.
+BY_HAND = {
+    "cell": {
+        "type": "Inversion",
+        "draw": {"type": "Draw", "replicate": 3, "stream": "confirmatory"},
+        "network": {
+            "type": "ResNet",
+            "name": "resnet50",
+            "cut": "layer4",
+            "weights": {"type": "WeightsFile", "sha256": "ab" * 32},
+        },
+        "images": {
+            "type": "Images",
+            "pixels": 64,
+            "rows": 32,
+            "channels": 3,
+            "source": "folder",
+            "folder": {"type": "ImageFolder", "sha256": "cd" * 32},
+        },
+        "decoder": {
+            "type": "Descent",
+            "step": 0.1,
+            "factor": 0.15,
+            "schedule": "fixed",
+            "minimum": 0.0001,
+            "blur": {"type": "Blur", "kernel": 3, "first": 2.4, "last": 0.4},
+            "loss": "l1",
+        },
+        "iterations": 500,
+        "start": {"type": "Start", "mean": 0.7, "sd": 0.05},
+        "noise": 0.04,
+        "dtype": "float32",
+        "batch": 1,
+    },
+    "context": {"engine": 1, "device": "cpu"},
+}
+
+
+class TestStability:
+    def test_an_identity_is_the_digest_of_canonical_json(self) -> None:
+        text = json.dumps(BY_HAND, sort_keys=True, separators=(",", ":"))
+        assert name_of(CELLS[0]) == hashlib.sha256(text.encode()).hexdigest()
+
+    def test_an_identity_is_the_same_in_every_process(self) -> None:
+        program = (
+            "import sys; sys.path.insert(0, 'tests')\n"
+            "from test_cells import CELLS, name_of\n"
+            "print(*map(name_of, CELLS))"
+        )
+        for seed in ("1", "2"):
+            done = subprocess.run(
+                [sys.executable, "-c", program],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=120,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            )
+            assert done.stdout.split() == [name_of(cell) for cell in CELLS]
+
+    def test_where_files_lie_is_no_part_of_it(self) -> None:
+        cell = CELLS[0]
+        assert isinstance(cell, Inversion)
+        assert isinstance(cell.network, ResNet)
+        moved = dataclasses.replace(
+            cell,
+            network=dataclasses.replace(
+                cell.network, weights=dataclasses.replace(WEIGHTS, path=Path("/elsewhere.pt"))
+            ),
+            images=dataclasses.replace(
+                cell.images, folder=dataclasses.replace(FOLDER, path=Path("/elsewhere"))
+            ),
+        )
+        assert moved == cell
+        assert name_of(moved) == name_of(cell)
+
+    def test_numbers_that_are_not_finite_have_no_identity(self) -> None:
+        with pytest.raises(ValueError, match="JSON"):
+            name_of(dataclasses.replace(CELLS[1], noise=float("nan")))
+
+
+def variations(value: Any) -> Iterator[Any]:
+    """Values of the same kind that differ in one setting, all the way down."""
+    match value:
+        case bool():
+            yield not value
+        case enum.Enum():
+            yield from (other for other in type(value) if other is not value)
+        case int():
+            yield from (value + 1, value + 7)
+        case float():
+            yield from (value * 2 + 1, float(np.nextafter(value, np.inf)))
+        case str():
+            yield value + "x"
+        case tuple():
+            yield from (value[:-1], (*value, value[-1]), value[::-1])
+            for place, item in enumerate(value):
+                for other in variations(item):
+                    yield (*value[:place], other, *value[place + 1 :])
+        case None:
+            yield "something"
+        case Blur():
+            yield None
+            yield from changed(value)
+        case _ if dataclasses.is_dataclass(value):
+            yield from changed(value)
+        case _:
+            raise AssertionError(value)
+
+
+def changed(instance: Any) -> Iterator[Any]:
+    for field in dataclasses.fields(instance):
+        if field.metadata.get("identity", True):
+            for other in variations(getattr(instance, field.name)):
+                yield dataclasses.replace(instance, **{field.name: other})
+
+
+class TestSensitivity:
+    @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: type(cell).__name__)
+    def test_every_setting_matters(self, cell: Cell) -> None:
+        others = list(changed(cell))
+        assert len(others) > len(dataclasses.fields(cell))
+        names = [name_of(cell), *map(name_of, others)]
+        assert len(set(names)) == len(names)
+
+    def test_everything_else_that_decides_an_outcome_matters(self) -> None:
+        settings = context(device="cpu")
+        assert {"engine", "device", "precision", "versions"} <= set(settings)
+        assert {"torch", "torchvision", "numpy", "pillow"} <= set(settings["versions"])  # type: ignore[call-overload]
+        names = {identity(CELLS[0], context={**settings, key: "other"}) for key in settings}
+        assert len(names | {identity(CELLS[0], context=settings)}) == len(settings) + 1
+        assert context(device="cuda") != settings
+
+    def test_a_family_of_cells_has_no_clashes(self) -> None:
+        cells = [
+            Inversion(
+                draw=Draw(replicate=replicate, stream=stream),
+                network=network,
+                images=Images(pixels=pixels),
+                decoder=decoder,
+                iterations=iterations,
+                dtype=dtype,
+            )
+            for replicate, stream, network, pixels, decoder, iterations, dtype in itertools.product(
+                range(12),
+                Stream,
+                (
+                    ResNet(name="resnet18", cut="conv1"),
+                    MLP(inputs=1, widths=(11,)),
+                    MLP(inputs=11, widths=(1,)),
+                    MLP(inputs=1, widths=(1, 1)),
+                ),
+                (1, 11),
+                (Descent(), Descent(blur=None), Adam(), Adam(loss="l1"), LBFGS()),
+                (1, 11),
+                ("float32", "float64"),
+            )
+        ]
+        assert len({name_of(cell) for cell in cells}) == len(cells) == len(set(cells))
+
+    # Positive numbers: 0.0 and -0.0 are equal and may well be measured twice.
+    _positive = st.floats(1e-6, 1e6)
+    _stacks = st.builds(
+        MLP,
+        inputs=st.integers(1, 3),
+        widths=st.lists(st.integers(1, 12), min_size=1, max_size=3).map(tuple),
+        activation=st.sampled_from(["none", "relu"]),
+        bias=st.booleans(),
+    )
+    _cells = st.builds(
+        Inversion,
+        draw=st.builds(Draw, replicate=st.integers(0, 3), stream=st.sampled_from(Stream)),
+        network=_stacks,
+        images=st.builds(Images, pixels=st.integers(1, 3), rows=st.none() | st.integers(1, 3)),
+        decoder=st.builds(Descent, step=_positive, blur=st.none() | st.builds(Blur, last=_positive))
+        | st.builds(Adam, rate=_positive),
+        start=st.builds(Start, mean=_positive),
+        iterations=st.integers(0, 3),
+        batch=st.integers(1, 3),
+    ) | st.builds(
+        LocalRank,
+        draw=st.builds(Draw, replicate=st.integers(0, 3)),
+        network=_stacks,
+        images=st.builds(Images, pixels=st.integers(1, 3)),
+    )
+
+    @given(first=_cells, second=_cells)
+    def test_identities_are_equal_where_cells_are(self, first: Cell, second: Cell) -> None:
+        assert (name_of(first) == name_of(second)) == (first == second)
+        copied = dataclasses.replace(first, draw=dataclasses.replace(first.draw))
+        assert name_of(copied) == name_of(first)
+
+
+class TestSeeds:
+    @given(
+        replicate=st.integers(0, 10**6),
+        stream=st.sampled_from(Stream),
+        source=st.sampled_from(Source),
+    )
+    def test_a_seed_is_that_of_the_seed_sequence(
+        self, replicate: int, stream: Stream, source: Source
+    ) -> None:
+        draw = Draw(replicate=replicate, stream=stream)
+        sequence = np.random.SeedSequence(
+            20_230_517,
+            spawn_key=(list(Stream).index(stream), replicate, list(Source).index(source)),
+        )
+        assert draw.seed(source) == int(sequence.generate_state(1, np.uint64)[0])
+        first, again = (draw.rng(source).random(4) for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+
+    def test_replicates_streams_and_sources_share_no_seed(self) -> None:
+        seeds = [
+            # torch gets all bits but one.
+            Draw(replicate=replicate, stream=stream).seed(source) >> 1
+            for replicate in range(300)
+            for stream in Stream
+            for source in Source
+        ]
+        assert len(set(seeds)) == len(seeds) == 300 * 3 * 4
+
+
+class TestBlocks:
+    @given(replicate=st.integers(0, 500), batch=st.integers(1, 20))
+    def test_blocks_are_aligned_and_shared_by_their_members(
+        self, replicate: int, batch: int
+    ) -> None:
+        cell = dataclasses.replace(CELLS[1], draw=Draw(replicate=replicate), batch=batch)
+        mates = block(cell)
+        assert [mate.draw.replicate % batch for mate in mates] == list(range(batch))
+        assert cell in mates
+        assert all(block(mate) == mates for mate in mates)
+        assert {dataclasses.replace(mate, draw=cell.draw) for mate in mates} == {cell}
+
+    def test_equal_cells_come_once_and_a_resnets_cuts_come_together(self) -> None:
+        def cut(name: str, replicate: int) -> Inversion:
+            return Inversion(
+                draw=Draw(replicate=replicate),
+                network=ResNet(name="resnet18", cut=name),
+                images=Images(pixels=32),
+                decoder=Descent(),
+                iterations=3,
+            )
+
+        wanted = [cut("conv1", 0), cut("layer4", 0), cut("conv1", 1), cut("conv1", 0)]
+        found = buckets([*wanted, CELLS[1], CELLS[1]], device="cpu")
+        assert sorted(len(bucket.blocks) for bucket in found) == [1, 1, 2]
+        for bucket in found:
+            for mates, names in zip(bucket.blocks, bucket.ids, strict=True):
+                settings = context(device="cpu")
+                assert names == tuple(identity(cell, context=settings) for cell in mates)
+        seconds = [bucket.seconds for bucket in found]
+        assert seconds == sorted(seconds, reverse=True)
+        assert min(seconds) > 0
+
+    def test_profiles_pick_their_settings(self) -> None:
+        picked = [Profile(name).pick(quick=1, standard=2, article=3) for name in PROFILES]
+        assert picked == [1, 2, 3]

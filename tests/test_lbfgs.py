@@ -1,0 +1,260 @@
+"""L-BFGS: optima that scipy finds too, known floors, honest ends, a search of each sample's own."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.optimize
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from harness.inversion.invert import Recovery, invert
+from harness.inversion.lbfgs import run_lbfgs
+from harness.inversion.status import Status
+from harness.inversion.trace import Trace
+from harness.settings import LBFGS, MLP
+from harness.subjects.encoder import AffineEncoder, Encoder, ModuleEncoder
+from harness.subjects.mlp import mlp_encoder
+
+CPU = torch.device("cpu")
+
+
+def normal(*shape: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+def run(
+    encoder: Encoder,
+    original: Tensor,
+    *,
+    start: Tensor,
+    iterations: int,
+    decoder: LBFGS = LBFGS(),  # noqa: B008  (frozen)
+) -> Recovery:
+    return invert(
+        encoder,
+        original,
+        start=start,
+        noised=original + 1e-3,
+        decoder=decoder,
+        iterations=iterations,
+    )
+
+
+class Rosenbrock(nn.Module):
+    """Residuals of which Rosenbrock's function is the sum of squares, least at (1, 1)."""
+
+    def __init__(self, curvature: float = 10.0) -> None:
+        super().__init__()
+        self.curvature = curvature
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        x, y = inputs.unbind(1)
+        return torch.stack([self.curvature * (y - x.square()), 1 - x], dim=1)
+
+
+class Cubic(nn.Module):
+    """x^3 - 3x: descending towards a far value from the left of -1 ends at its local maximum."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs**3 - 3 * inputs
+
+
+class TestOptima:
+    @pytest.mark.parametrize("curvature", [1.0, 10.0])
+    def test_rosenbrock_from_the_classical_starts(self, curvature: float) -> None:
+        starts = [[-1.2, 1.0], [0.0, 0.0], [3.0, -2.0]]
+        found = run(
+            ModuleEncoder(Rosenbrock(curvature)),
+            torch.ones(3, 2, dtype=torch.float64),
+            start=torch.tensor(starts, dtype=torch.float64),
+            iterations=400,
+        )
+
+        def value(point: np.ndarray) -> float:
+            return curvature**2 * (point[1] - point[0] ** 2) ** 2 + (1 - point[0]) ** 2
+
+        for sample, start in enumerate(starts):
+            theirs = scipy.optimize.minimize(
+                value, start, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-10}
+            )
+            assert theirs.x == pytest.approx([1, 1], abs=1e-2)
+            assert found.copy[sample].tolist() == pytest.approx([1, 1], abs=1e-7)
+            assert float(found.traces["loss"][-1, sample]) <= theirs.fun / 2 + 1e-14
+        assert set(found.statuses) == {Status.MATCHED}
+
+    @settings(max_examples=15, deadline=None)
+    @given(m=st.integers(1, 12), n=st.integers(1, 8), seed=st.integers(0, 2**40))
+    def test_targets_out_of_reach_are_met_as_nearly_as_least_squares_can(
+        self, m: int, n: int, seed: int
+    ) -> None:
+        encoder = AffineEncoder(normal(2, m, n, seed=seed), normal(2, m, seed=seed + 1))
+        target, start = normal(2, m, seed=seed + 2), normal(2, n, seed=seed + 3)
+        trace = Trace((0, 300), original=start)
+        # A rank-deficient or ill-conditioned draw has slow directions; its loss is still least.
+        run_lbfgs(encoder, start=start, target=target, decoder=LBFGS(), iterations=300, trace=trace)
+        for sample in range(2):
+            matrix = encoder.matrix[sample].numpy()
+            beyond = (target - encoder.offset)[sample].numpy()
+            best = scipy.linalg.lstsq(matrix, beyond)[0]
+            least = np.square(matrix @ best - beyond).sum() / 2
+            assert float(trace.table[-1, 3, sample]) == pytest.approx(least, rel=1e-6, abs=1e-9)
+
+    def test_a_badly_scaled_quadratic(self) -> None:
+        # Condition number 1e8 of the quadratic, as scipy's minimiser sees it.
+        scale = torch.logspace(0, -4, 10, dtype=torch.float64)
+        encoder = AffineEncoder(torch.diag(scale)[None], torch.zeros(1, 10, dtype=torch.float64))
+        original, start = normal(1, 10, seed=1), normal(1, 10, seed=2)
+        found = run(encoder, original, start=start, iterations=200)
+
+        def value(point: np.ndarray) -> tuple[float, np.ndarray]:
+            residual = scale.numpy() * (point - original[0].numpy())
+            return float(residual @ residual / 2), scale.numpy() * residual
+
+        theirs = scipy.optimize.minimize(
+            value,
+            start[0].numpy(),
+            jac=True,
+            method="L-BFGS-B",
+            options={"ftol": 0, "gtol": 1e-12, "maxiter": 200, "maxcor": 20},
+        )
+        assert float(found.traces["loss"][-1]) <= max(theirs.fun, 1e-15)
+
+    @pytest.mark.parametrize("depth", [1, 3])
+    def test_an_orthogonal_network_is_inverted_to_round_off(self, depth: int) -> None:
+        network = MLP(inputs=24, widths=(24,) * depth, initialisation="orthogonal")
+        generators = [torch.Generator().manual_seed(seed) for seed in (1, 2, 3)]
+        encoder = mlp_encoder(network, generators=generators, dtype=torch.float64, device=CPU)
+        original, start = normal(3, 24, seed=1), normal(3, 24, seed=2)
+        found = run(encoder, original, start=start, iterations=10)
+        error = (found.copy - original).norm(dim=1) / original.norm(dim=1)
+        assert float(error.max()) < 1e-14
+
+    @settings(max_examples=15, deadline=None)
+    @given(seed=st.integers(0, 2**40), nullity=st.integers(1, 8), scale=st.floats(1e-3, 1e3))
+    def test_a_null_space_keeps_exactly_its_part_wherever_the_start(
+        self, seed: int, nullity: int, scale: float
+    ) -> None:
+        # Singular values from 1 to 3, and nullity zeros.
+        left = np.linalg.qr(normal(9, 9, seed=seed).numpy())[0]
+        right = np.linalg.qr(normal(9, 9, seed=seed + 1).numpy())[0]
+        values = np.concatenate([np.linspace(3, 1, 9 - nullity), np.zeros(nullity)])
+        matrix = (left * values) @ right.T
+        encoder = AffineEncoder(torch.from_numpy(matrix)[None], normal(1, 9, seed=seed + 2))
+        original = normal(1, 9, seed=seed + 3)
+        start = original + scale * normal(1, 9, seed=seed + 4)
+        offset = (start - original)[0].numpy()
+        null = scipy.linalg.null_space(matrix)
+        assert null.shape == (9, nullity)
+        floor = np.linalg.norm(null.T @ offset) / np.linalg.norm(offset)
+        found = run(encoder, original, start=start, iterations=60)
+        assert float(found.m_i[0] / found.traces["m_i"][0, 0]) == pytest.approx(floor, rel=1e-7)
+
+
+class TestEnds:
+    def test_a_local_minimum_is_reported_and_not_called_a_match(self) -> None:
+        # Towards x = 3 from -1.2: the nearest value on this branch is that of x = -1.
+        found = run(
+            ModuleEncoder(Cubic()),
+            torch.full((2, 1), 3.0, dtype=torch.float64),
+            start=torch.tensor([[-1.2], [2.0]], dtype=torch.float64),
+            iterations=100,
+        )
+        assert found.statuses == (Status.PLATEAU, Status.MATCHED)
+        assert float(found.copy[0]) == pytest.approx(-1, abs=1e-3)
+        assert float(found.copy[1]) == pytest.approx(3, abs=1e-9)
+
+    def test_too_few_iterations_are_reported(self) -> None:
+        found = run(
+            ModuleEncoder(Rosenbrock(100.0)),
+            torch.ones(1, 2, dtype=torch.float64),
+            start=torch.tensor([[-1.2, 1.0]], dtype=torch.float64),
+            iterations=12,
+        )
+        assert found.statuses == (Status.UNFINISHED,)
+
+    def test_a_start_at_the_target_stays_there(self) -> None:
+        encoder = AffineEncoder(normal(1, 3, 3, seed=1), normal(1, 3, seed=2))
+        original = normal(1, 3, seed=3)
+        found = run(encoder, original, start=original, iterations=4)
+        assert torch.equal(found.copy, original)
+        assert found.statuses == (Status.MATCHED,)
+
+    @settings(max_examples=20, deadline=None)
+    @given(seed=st.integers(0, 2**40), history=st.integers(1, 6))
+    def test_the_loss_never_rises(self, seed: int, history: int) -> None:
+        network = MLP(inputs=6, widths=(9, 9), activation="tanh")
+        generators = [torch.Generator().manual_seed(seed)]
+        encoder = mlp_encoder(network, generators=generators, dtype=torch.float64, device=CPU)
+        found = run(
+            encoder,
+            normal(1, 6, seed=seed),
+            start=normal(1, 6, seed=seed + 1),
+            iterations=40,
+            decoder=LBFGS(history=history),
+        )
+        assert bool((found.traces["loss"].diff(dim=0) <= 0).all())
+        assert bool(found.traces["rho"].isnan().all())
+
+
+class TestBatchMates:
+    def rosenbrocks(self, *, curvature: list[float]) -> ModuleEncoder:
+        scale = torch.tensor(curvature, dtype=torch.float64)
+
+        class Each(nn.Module):
+            def forward(self, inputs: Tensor) -> Tensor:
+                x, y = inputs.unbind(1)
+                return torch.stack([scale * (y - x.square()), 1 - x], dim=1)
+
+        return ModuleEncoder(Each())
+
+    def test_each_sample_searches_on_its_own(self) -> None:
+        # A valley that needs many halvings beside one that needs none: both as if alone.
+        curvature = [1000.0, 0.1, 10.0]
+        starts = torch.tensor([[-1.2, 1.0], [0.5, 0.5], [4.0, -7.0]], dtype=torch.float64)
+        ones = torch.ones(3, 2, dtype=torch.float64)
+        together = run(self.rosenbrocks(curvature=curvature), ones, start=starts, iterations=25)
+        for sample, one in enumerate(curvature):
+            alone = run(
+                self.rosenbrocks(curvature=[one]),
+                ones[:1],
+                start=starts[sample : sample + 1],
+                iterations=25,
+            )
+            assert torch.equal(alone.copy[0], together.copy[sample])
+            assert torch.equal(alone.traces["loss"][:, 0], together.traces["loss"][:, sample])
+
+    @settings(max_examples=15, deadline=None)
+    @given(order=st.lists(st.integers(0, 3), min_size=1, max_size=6), seed=st.integers(0, 2**40))
+    def test_permuted_or_padded_batches_give_the_same(self, order: list[int], seed: int) -> None:
+        encoder = AffineEncoder(normal(4, 6, 5, seed=seed), normal(4, 6, seed=seed + 1))
+        original, start = normal(4, 5, seed=seed + 2), normal(4, 5, seed=seed + 3)
+        together = run(encoder, original, start=start, iterations=3)
+        chosen = run(
+            AffineEncoder(encoder.matrix[order], encoder.offset[order]),
+            original[order],
+            start=start[order],
+            iterations=3,
+        )
+        torch.testing.assert_close(chosen.copy, together.copy[order], rtol=1e-9, atol=1e-10)
+
+    def test_a_sample_that_is_not_finite_leaves_the_others_alone(self) -> None:
+        encoder = AffineEncoder(normal(3, 5, 5, seed=1), normal(3, 5, seed=2))
+        original, start = normal(3, 5, seed=3), normal(3, 5, seed=4)
+        healthy = run(encoder, original, start=start, iterations=60)
+        for poison in (torch.nan, torch.inf):
+            matrix = encoder.matrix.clone()
+            matrix[1, 2, 2] = poison
+            found = run(
+                dataclasses.replace(encoder, matrix=matrix), original, start=start, iterations=60
+            )
+            assert found.statuses[1] is Status.NON_FINITE
+            for sample in (0, 2):
+                assert found.statuses[sample] is healthy.statuses[sample]
+                torch.testing.assert_close(found.copy[sample], healthy.copy[sample])

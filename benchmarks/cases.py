@@ -68,14 +68,16 @@ def mlp(*, width: int, depth: int, pixels: int, batch: int) -> Case:
 
 CASES = (
     *(
-        resnet(name, layer, pixels=64, batch=batch)
-        for name, layer, batch in itertools.product(("resnet18", "resnet50"), LAYERS, (1, 8, 32))
+        resnet("resnet18", layer, pixels=64, batch=batch)
+        for layer, batch in itertools.product(LAYERS, (1, 8, 32))
     ),
-    # The sizes that claims take: the quick profile's least one, and the networks' own.
     *(
-        resnet(name, layer, pixels=32, batch=1)
-        for name, layer in itertools.product(("resnet18", "resnet50"), LAYERS)
+        resnet("resnet50", layer, pixels=64, batch=batch)
+        for layer, batch in itertools.product(LAYERS, (1, 8))
     ),
+    # The least size that a claim takes, and the size that the network was made for.
+    resnet("resnet18", "layer4", pixels=32, batch=1),
+    resnet("resnet50", "layer4", pixels=32, batch=1),
     resnet("resnet50", "layer4", pixels=224, batch=1),
     mlp(width=3000, depth=4, pixels=32, batch=1),
 )

@@ -17,7 +17,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def gemm_gflops(
-    *, dtype: torch.dtype, device: torch.device, size: int | None = None, repeats: int = 6
+    *, dtype: torch.dtype, device: torch.device, size: int | None = None, repeats: int = 4
 ) -> float:
     """The best rate of a product of two square matrices, in GFLOP/s.
 

@@ -89,9 +89,11 @@ class Reconstruction:
         "cpu" or "cuda".
     seconds : float
         Least time of a round, as far as a few steps foretell it.
+    longest : float
+        Time of all rounds, foretold likewise: there are six, or as many as fit, at least three.
     """
 
-    def __init__(self, case: Case, *, device: str, seconds: float) -> None:
+    def __init__(self, case: Case, *, device: str, seconds: float, longest: float) -> None:
         self.case = case
         self._device = torch.device(device)
         replicates = [Draw(replicate=number, stream=Stream.PILOT) for number in range(case.batch)]
@@ -103,7 +105,9 @@ class Reconstruction:
         self._target = self._encoder.encode(self._original)
         self._seconds: list[float] = []
         self._ceilings: list[float] = []
-        self.steps = self._steps_lasting(seconds)
+        taken = min(self._descend(2)[1] for _ in range(2)) / 2  # the first one warms the caches
+        self.steps = max(2, math.ceil(seconds / taken))
+        self.rounds = min(max(int(longest / (self.steps * taken)), 3), 6)
 
     def measure_ceiling(self) -> None:
         """Note the machine's ceiling as it is now."""
@@ -130,10 +134,6 @@ class Reconstruction:
     def _placed(self, images: list[Tensor]) -> Tensor:
         stacked = torch.stack(images).to(self._device, DTYPE)
         return stacked.flatten(1) if isinstance(self.case.network, MLP) else stacked
-
-    def _steps_lasting(self, seconds: float) -> int:
-        taken = min(self._descend(2)[1] for _ in range(3))  # the first one warms the caches
-        return max(2, math.ceil(2 * seconds / taken))
 
     def _descend(self, steps: int) -> tuple[Tensor, float]:
         synchronize(self._device)

@@ -340,11 +340,14 @@ def _table(table: Table) -> TableView:
     return TableView(
         title=table.title,
         columns=table.columns,
-        rows=tuple(
-            tuple(cell if isinstance(cell, str) else words.number(cell) for cell in row)
-            for row in table.rows
-        ),
+        rows=tuple(tuple(_cell_text(cell) for cell in row) for row in table.rows),
     )
+
+
+def _cell_text(cell: str | int | float) -> str:
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return cell if isinstance(cell, str) else words.number(cell)
 
 
 def _mark(part: Part, condition: ConditionResult) -> Verdict:
@@ -471,6 +474,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("Cells", f"{run.measured} measured, {run.reused} reused from the store"),
         *((f"Your {name}", value) for name, value in run.custom.items()),
     ]
+    provenance.pop("device", None)  # told above
     for key, value in provenance.items():
         facts.append((key.replace("_", " ").capitalize(), _flat(value)))
     return facts

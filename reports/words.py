@@ -90,7 +90,8 @@ def typeset(text: str) -> str:
         head, mark, tail = word.partition("e")
         core = tail.rstrip("×],)")
         if mark and head.lstrip("[-<>").replace(".", "", 1).isdigit() and _is_integer(core):
-            word = f"{head}·10{core.translate(_SUPERSCRIPTS)}{tail[len(core) :]}"
+            power = str(int(core)).translate(_SUPERSCRIPTS)
+            word = f"{head}·10{power}{tail[len(core) :]}"
         bare = word.lstrip("[")
         if bare.startswith("-") and (bare[1:2].isdigit() or bare[1:2] == "∞"):
             word = word.replace("-", "−", 1)

@@ -193,6 +193,10 @@ def _unbounded_float(path: Path) -> None:
     Image.fromarray(np.full((10, 10), 300, np.float32)).save(path, "tiff")
 
 
+def _negative_float(path: Path) -> None:
+    Image.fromarray(np.full((10, 10), -0.5, np.float32)).save(path, "tiff")
+
+
 def _not_a_number(path: Path) -> None:
     Image.fromarray(np.full((10, 10), np.nan, np.float32)).save(path, "tiff")
 
@@ -218,6 +222,7 @@ def _wide_integers(path: Path) -> None:
         (_dangling, "not a file"),
         (_pipe, "not a file"),
         (_unbounded_float, "values from 300 to 300, where 0 to 1 is read"),
+        (_negative_float, "values from -0.5 to -0.5"),
         (_not_a_number, "values from nan"),
         (_wide_integers, "values from 70000 to 70000, where 0 to 65535"),
     ],
@@ -239,6 +244,16 @@ def test_a_file_that_cannot_be_used_is_named(
 def test_the_limit_lies_below_the_size_at_which_pillow_warns() -> None:
     assert Image.MAX_IMAGE_PIXELS is not None
     assert MAX_PIXELS < Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("limit", [100, 50])
+def test_where_pillow_only_warns_the_image_is_refused_too(
+    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "a.png")  # 120 pixels: Pillow warns above 100, raises above 2 * 50
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(ImageError, match="Pillow's own limit"):
+        decode(path)
 
 
 def test_the_smallest_and_the_largest_sizes_are_accepted(
@@ -420,6 +435,13 @@ def test_exchanging_two_contents_changes_the_digest(tmp_path: Path) -> None:
     save(tmp_path / "a.png", RED), save(tmp_path / "b.png", BLUE)
     digest = folder_digest(tmp_path)
     save(tmp_path / "a.png", BLUE), save(tmp_path / "b.png", RED)
+    assert folder_digest(tmp_path) != digest
+
+
+def test_a_new_name_in_the_same_place_changes_the_digest(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", RED), save(tmp_path / "b.png", BLUE)
+    digest = folder_digest(tmp_path)
+    (tmp_path / "b.png").rename(tmp_path / "c.png")
     assert folder_digest(tmp_path) != digest
 
 

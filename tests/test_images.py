@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
+from sklearn.datasets import load_digits
 
 from harness.errors import ImageError, UnknownNameError
 from harness.subjects import photographs
-from harness.subjects.dead_leaves import draw_dead_leaves, draw_radii
+from harness.subjects.dead_leaves import _covered, draw_dead_leaves, draw_radii
 from harness.subjects.images import SOURCES, draw_image
 from harness.subjects.photographs import (
     PHOTOGRAPHS,
@@ -234,6 +236,8 @@ def test_dead_leaves_have_the_exact_mean_variance_and_correlation(axis: int) -> 
         error = each.std(ddof=1) / np.sqrt(len(each))
         assert error < 0.02
         assert abs(each.mean() - correlation) < 4 * error, f"lag {lag}"
+    each = 12 * (centred[:, 0] * centred[:, 1]).mean(axis=(1, 2))
+    assert abs(each.mean()) < 4 * each.std(ddof=1) / np.sqrt(len(each)), "channels"
     each = centred.mean(axis=(1, 2, 3))
     assert abs(each.mean()) < 4 * each.std(ddof=1) / np.sqrt(len(each))
 
@@ -252,6 +256,24 @@ def test_leaves_whose_centres_lie_outside_count_as_much() -> None:
         same = images[:, 0, row, column] == images[:, 0, other_row, other_column]
         exact = _same_leaf(distance, 6, 6.001)
         assert abs(same.mean() - exact) < 4 * np.sqrt(exact * (1 - exact) / 800)
+
+
+@given(
+    leaves=st.lists(
+        st.tuples(st.floats(-9, 19), st.floats(-9, 19), st.floats(0.01, 9)), min_size=1, max_size=5
+    )
+)
+def test_a_leaf_covers_the_samples_within_its_radius(
+    leaves: list[tuple[float, float, float]],
+) -> None:
+    rows, columns, radii = np.array(leaves).T
+    leaf, sample = _covered(np.stack([rows, columns]), radii, side=10)
+    across = (np.arange(10) + 0.5 - rows[:, None]) ** 2
+    along = (np.arange(10) + 0.5 - columns[:, None]) ** 2
+    inside = across[:, :, None] + along[:, None, :] <= radii[:, None, None] ** 2
+    found = np.zeros((radii.size, 100), dtype=int)
+    np.add.at(found, (leaf, sample), 1)
+    np.testing.assert_array_equal(found.reshape(inside.shape), inside)
 
 
 def test_radii_follow_the_inverse_cube() -> None:
@@ -307,11 +329,16 @@ def test_impossible_leaves_are_refused(options: dict[str, int]) -> None:
 @given(seed=SEEDS)
 @settings(max_examples=30, deadline=None)
 def test_a_digit_is_one_of_scikit_learns_in_three_equal_channels(seed: int) -> None:
-    from sklearn.datasets import load_digits
-
     digits = load_digits()
     drawn = draw_image("digits", pixels=8, rng=np.random.default_rng(seed))
     np.testing.assert_array_equal(drawn.values[0], drawn.values[1])
     np.testing.assert_array_equal(drawn.values[0], drawn.values[2])
     matches = np.abs(digits.images / 16 - drawn.values[0]).max(axis=(1, 2)) < 1e-6
     assert {f"digit {target}" for target in digits.target[matches]} == {drawn.label}
+
+
+def test_a_digit_is_enlarged_bilinearly() -> None:
+    small = draw_image("digits", pixels=8, rng=np.random.default_rng(1)).values[0]
+    large = draw_image("digits", pixels=24, rng=np.random.default_rng(1)).values[0]
+    expected = ndimage.zoom(small, 3, order=1, mode="nearest", grid_mode=True)
+    np.testing.assert_allclose(large, expected, atol=1e-6)

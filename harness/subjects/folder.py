@@ -255,7 +255,7 @@ def _scaled(path: Path, image: Image.Image, *, top: float) -> Image.Image:
 def _too_large(path: Path) -> ImageError:
     return ImageError(
         path,
-        rule=f"more than {MAX_PIXELS // 1_000_000} million pixels",
+        rule=f"more than {MAX_PIXELS // 1_000_000} million pixels, or than Pillow's own limit",
         remedy="Reduce it first; a crop is reduced anyway",
     )
 

@@ -88,10 +88,9 @@ def encoder_of(
     whole: nn.Module, *, cut: str, dtype: torch.dtype, device: torch.device
 ) -> ModuleEncoder:
     """Encoder of a built ResNet up to a cut; the network itself stays as it was."""
-    # Folded in float64: folding in float32 would leave its rounding in a float64 encoder.
-    module = copy.deepcopy(cut_resnet(whole, cut=cut)).double()
+    # In its dtype before folding, or a float64 encoder would have the rounding of float32.
+    module = copy.deepcopy(cut_resnet(whole, cut=cut)).to(device, dtype)
     _fold(module)
-    module = module.to(device, dtype)
     # mypy does not know the keyword that nn.Module.to documents.
     return ModuleEncoder(module.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
 

@@ -28,7 +28,7 @@ def forward_macs(module: nn.Module, inputs: Tensor) -> int:
     """
     total = 0
 
-    def add(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+    def add(layer: nn.Conv2d | nn.Linear, _: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
         # A weight's first axis is the output's channels: the others are what one element takes.
         total += output.numel() * layer.weight[0].numel()

@@ -16,7 +16,8 @@ _FOUND = pytest.StashKey[list[Throughput]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_FOUND] = []
+    found: list[Throughput] = []
+    config.stash[_FOUND] = found
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +40,10 @@ def found(pytestconfig: pytest.Config) -> list[Throughput]:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    if config.stash[_FOUND]:
+    found = config.stash[_FOUND]
+    if found:
         terminalreporter.section("reconstruction throughput")
-        terminalreporter.write_line(throughput_table(config.stash[_FOUND]))
+        terminalreporter.write_line(throughput_table(found))
 
 
 def _cores() -> int:

@@ -5,6 +5,8 @@ No time is asserted: a machine that is busy makes a benchmark slow, not wrong.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -21,7 +23,7 @@ LONGEST = 2.0
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_reconstruction(benchmark, case: Case, device: str, found: list[Throughput]) -> None:
+def test_reconstruction(benchmark: Any, case: Case, device: str, found: list[Throughput]) -> None:
     reconstruction = Reconstruction(case, device=device, seconds=SECONDS, longest=LONGEST)
     copies = benchmark.pedantic(
         reconstruction.descend, setup=reconstruction.measure_ceiling, rounds=reconstruction.rounds

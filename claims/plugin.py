@@ -74,7 +74,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(specname="pytest_runtestloop", tryfirst=True)
-def print_plan(session: pytest.Session) -> bool | None:
+def pytest_print_plan(session: pytest.Session) -> bool | None:
     """With --plan, print the plan in place of running the tests."""
     claims = session.config.stash[_SESSION]
     if not claims.options.plan or session.testsfailed or session.config.option.collectonly:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -29,6 +30,22 @@ class SerialExecutor(Executor):
         return future
 
 
+class ProcessPool(ProcessPoolExecutor):
+    """Processes that Ctrl-C does not reach; it is the parent's, which ends them."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """A future of the call."""
+        if not hasattr(signal, "pthread_sigmask"):
+            return super().submit(fn, *args, **kwargs)
+        # Processes start here and inherit what is blocked: `_prepare` runs only after their first
+        # imports.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
 def executor_named(name: str, *, device: str) -> tuple[Executor, int]:
     """An executor and how many buckets it measures at a time.
 
@@ -45,7 +62,7 @@ def executor_named(name: str, *, device: str) -> tuple[Executor, int]:
             return SerialExecutor(), 1
         case "processes":
             workers = 1 if device == "cuda" else available_cores()
-            pool = ProcessPoolExecutor(
+            pool = ProcessPool(
                 workers,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_prepare,
@@ -61,6 +78,8 @@ def available_cores() -> int:
 
 
 def _prepare() -> None:
+    # Where nothing can be blocked; before the import of torch, which takes seconds.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Imported in the worker, so that the parent needs no torch.
     from harness.worker import prepare
 

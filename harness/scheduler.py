@@ -132,13 +132,17 @@ class Scheduler:
     def _submit(self) -> None:
         while self._queue and len(self._running) < self._slots:
             *_, bucket = heapq.heappop(self._queue)
-            future = self._executor.submit(
-                measure_bucket,
-                bucket,
-                store=self._store.folder,
-                device=self._device,
-                provenance=self._provenance,
-            )
+            try:
+                future = self._executor.submit(
+                    measure_bucket,
+                    bucket,
+                    store=self._store.folder,
+                    device=self._device,
+                    provenance=self._provenance,
+                )
+            except BrokenProcessPool as error:
+                self._forget(bucket)
+                raise _killed() from error
             self._running[future] = bucket
 
     def _collect(self) -> None:
@@ -148,14 +152,20 @@ class Scheduler:
             try:
                 self._ended += future.result()
             except BrokenProcessPool as error:
-                raise StoreError(
-                    "a worker process",
-                    rule="it was killed (by hand, or for want of memory)",
-                    remedy="Run again: finished cells are kept",
-                ) from error
+                self._forget(bucket)
+                raise _killed() from error
+            except Exception:
+                self._forget(bucket)
+                raise
             finished = self._missing & _identities(bucket)
             self._missing -= finished
             self.measured += len(finished)
+
+    def _forget(self, bucket: Bucket) -> None:
+        """Let a failed bucket be asked for again; who waited for it would wait for ever."""
+        self._known -= _identities(bucket)
+        self._missing -= _identities(bucket)
+        self._estimated -= bucket.seconds
 
     def _tell(self, label: str) -> None:
         elapsed = time.monotonic() - self._began
@@ -172,3 +182,11 @@ class Scheduler:
 
 def _identities(bucket: Bucket) -> set[str]:
     return {identity for block in bucket.ids for identity in block}
+
+
+def _killed() -> StoreError:
+    return StoreError(
+        "a worker process",
+        rule="it was killed (by hand, or for want of memory)",
+        remedy="Run again: finished cells are kept",
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import os
-import signal
 import threading
 from collections.abc import Mapping
 from multiprocessing import parent_process
@@ -26,8 +25,7 @@ THUMBNAILS_OF = 0
 
 
 def prepare() -> None:
-    """Set a worker process up: one thread, Ctrl-C left to the parent, an end with the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Set a worker process up: one thread, an end with the parent."""
     torch.set_num_threads(1)
     parent = parent_process()
     if parent is not None:

@@ -186,8 +186,6 @@ def variations(value: Any) -> Iterator[Any]:
             for place, item in enumerate(value):
                 for other in variations(item):
                     yield (*value[:place], other, *value[place + 1 :])
-        case None:
-            yield "something"
         case Blur():
             yield None
             yield from changed(value)
@@ -197,10 +195,15 @@ def variations(value: Any) -> Iterator[Any]:
             raise AssertionError(value)
 
 
+ABSENT = {"rows": 2, "folder": FOLDER, "weights": WEIGHTS}
+"""Values in place of None."""
+
+
 def changed(instance: Any) -> Iterator[Any]:
     for field in dataclasses.fields(instance):
         if field.metadata.get("identity", True):
-            for other in variations(getattr(instance, field.name)):
+            value = getattr(instance, field.name)
+            for other in [ABSENT[field.name]] if value is None else variations(value):
                 yield dataclasses.replace(instance, **{field.name: other})
 
 

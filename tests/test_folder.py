@@ -157,6 +157,10 @@ def _broken_checksum(path: Path) -> None:
     path.write_bytes(contents)
 
 
+def _broken_header(path: Path) -> None:
+    path.write_bytes(b"P6\nten 10\n255\n")  # Pillow raises a ValueError, which is no OSError
+
+
 def _one_pixel(path: Path) -> None:
     save(path, size=(1, 1))
 
@@ -213,6 +217,7 @@ def _wide_integers(path: Path) -> None:
         (_truncated, "cannot be read as an image"),
         (_truncated_jpeg, "cannot be read as an image .*truncated"),
         (_broken_checksum, "cannot be read as an image"),
+        (_broken_header, "cannot be read as an image .ValueError"),
         (_one_pixel, "1 x 1 pixels, where each side needs at least 8"),
         (_narrow, "7 x 50 pixels"),
         (_flat, "50 x 7 pixels"),

@@ -55,7 +55,7 @@ def classify(
     finite : tensor of bool, shape (batch,)
         Whether everything of the sample stayed finite.
     """
-    plateau = last > late * (1 - PLATEAU)
+    plateau = last >= late * (1 - PLATEAU)
     statuses = []
     for sample in range(len(first)):
         if not finite[sample]:

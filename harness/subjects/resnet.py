@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from harness.errors import UnknownNameError
+from harness.errors import UnknownNameError, WeightsError
 from harness.settings import CUTS, ResNet
 from harness.subjects.encoder import ModuleEncoder
 from harness.subjects.vision import models
-from harness.subjects.weights import load_weights
+from harness.subjects.weights import load_weights, weights_file
 
 
 def resnet_names() -> tuple[str, ...]:
@@ -52,6 +52,12 @@ def build_resnet(network: ResNet, *, seed: int) -> nn.Module:
         whole: nn.Module = models.get_model(network.name, weights=None)
     if network.weights is not None:
         load_weights(whole, path=network.weights.path, name=network.name)
+        if weights_file(network.weights.path) != network.weights:
+            raise WeightsError(
+                network.weights.path,
+                rule="the weights file has changed since the run began",
+                remedy="Run again, and leave it alone meanwhile",
+            )
     return whole.eval().requires_grad_(False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -76,13 +77,10 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, RuntimeError, EOFError, OSError, KeyError) as error:
-        raise WeightsError(
-            path,
-            rule=f"the weights file is corrupt or not one ({_first_line(error)})",
-            remedy="Save it again with torch.save(network.state_dict(), FILE) or safetensors",
-        ) from error
+        with warnings.catch_warnings():
+            # torch wonders at files of other makes before it refuses them.
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             path,
@@ -90,8 +88,15 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             "never run",
             remedy="Save the weights alone: torch.save(network.state_dict(), FILE) or safetensors",
         ) from error
+    except Exception as error:
+        # Damage makes unpicklers fail in every way there is: UnicodeDecodeError, IndexError, ...
+        raise WeightsError(
+            path,
+            rule=f"the weights file is corrupt or not one ({_first_line(error)})",
+            remedy="Save it again with torch.save(network.state_dict(), FILE) or safetensors",
+        ) from error
     if not isinstance(state, Mapping) or not all(
-        isinstance(value, Tensor) for value in state.values()
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
     ):
         raise WeightsError(
             path,

@@ -1,0 +1,537 @@
+"""The plugin on tiny suites: verdicts, locks, exit codes, selection, plans, report, console."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import tomllib
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from plugin_suite import ROOT, Suite, claim, of, one_message, text
+
+from claims import plugin, progress
+from harness.lock import read_lock
+
+pytest_plugins = ("pytester",)
+
+FILES = {"claims.html", "claims.json", "claims.csv", "summary.md"}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, store: Path) -> Suite:
+    return Suite(pytester, store)
+
+
+# Verdicts and exit codes
+
+
+@pytest.mark.parametrize(
+    ("verdict", "outcomes", "code"),
+    [
+        ("supported", {"passed": 1}, 0),
+        ("refuted", {"failed": 1}, 1),
+        ("inconclusive", {"skipped": 1}, 0),
+        ("invalid", {"skipped": 1}, 0),
+    ],
+)
+def test_a_verdict_without_a_lock(
+    suite: Suite, verdict: str, outcomes: dict[str, int], code: int
+) -> None:
+    result = suite.write(test_z=of(verdict)).run("-v", "-rs")
+    result.assert_outcomes(**outcomes)
+    assert result.ret == code
+    assert suite.verdicts() == {"Z1": verdict}
+    result.stdout.re_match_lines([rf"test_z.py::test_{verdict}_1 {verdict.upper()}\b.*"])
+    # The table that ends a run.
+    result.stdout.re_match_lines([rf".*\b{verdict}\b.*", r"1 claim: 1 " + verdict])
+    assert "Traceback" not in text(result)
+
+
+def test_a_refutation_is_told_without_source_code(suite: Suite) -> None:
+    result = suite.write(test_z=of("refuted")).run()
+    result.stdout.no_fnmatch_line("*def test_*")
+    result.stdout.no_fnmatch_line("*pytest.fail*")
+    result.stdout.fnmatch_lines(["refuted: *"])
+
+
+def test_a_claim_is_mixed_where_its_conditions_disagree(suite: Suite) -> None:
+    body = """
+    @pytest.mark.parametrize("kind", ["supported", "refuted"])
+    def test_both(lab, kind):
+        judge(lab, claim("Z1"), kind)
+    """
+    result = suite.write(test_z=body).run()
+    result.assert_outcomes(passed=1, failed=1)
+    assert suite.verdicts() == {"Z1": "mixed"}
+
+
+def test_what_is_not_selected_is_not_run(suite: Suite) -> None:
+    result = suite.write(test_z=of("supported", "refuted")).run("-k", "supported")
+    result.assert_outcomes(passed=1, deselected=1)
+    assert result.ret == 0
+    assert [(name, verdict) for name, verdict, _ in suite.conditions()] == [
+        ("Z1", "supported"),
+        ("Z2", "not run"),
+    ]
+    assert suite.conditions()[1][2] == "not selected"
+
+
+def test_nothing_selected_writes_nothing(suite: Suite) -> None:
+    result = suite.write(test_z=of("supported")).run("-k", "absent")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert not suite.report.exists()
+
+
+def test_x_ends_at_the_first_refutation(suite: Suite) -> None:
+    result = suite.write(test_z=of("supported", "refuted", "supported")).run("-x")
+    result.assert_outcomes(passed=1, failed=1)
+    assert result.ret == 1
+    assert suite.conditions()[2] == ("Z3", "not run", "the run ended before")
+
+
+def test_headlines_come_first_and_can_be_selected(suite: Suite) -> None:
+    body = """
+    def test_aside(lab):
+        judge(lab, claim("Z1"), "supported")
+
+    def test_main(lab):
+        judge(lab, claim("Z2", headline="relu"), "supported")
+    """
+    suite.write(test_z=body)
+    result = suite.run("-v")
+    result.stdout.fnmatch_lines(["*::test_main SUPPORTED*", "*::test_aside SUPPORTED*"])
+    result = suite.run("-m", "headline")
+    result.assert_outcomes(passed=1, deselected=1)
+    assert suite.verdicts() == {"Z1": "not run", "Z2": "supported"}
+
+
+def test_a_condition_beside_the_claim_fails_nothing(suite: Suite) -> None:
+    body = """
+    def test_it(lab):
+        judge(lab, claim("Z1"), "supported")
+
+    @pytest.mark.parametrize("kind", ["refuted"])
+    def test_beside(lab, kind):
+        judge(lab, claim("Z1"), kind, confirmatory=False)
+    """
+    suite.locked.parent.mkdir()
+    result = suite.write(test_z=body).run("-rs", "--update-verdicts")
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["REFUTED *: refuted: * (beside the claim, decides nothing)"])
+    assert set(tomllib.loads(suite.locked.read_text())["quick"]) == {"Z1"}
+
+
+def test_an_ordinary_failure_stays_one(suite: Suite) -> None:
+    body = """
+    def test_broken(lab):
+        lab.judge(claim("Z1"), cells=lambda draw: {}, effects=lambda seen: {"x": 1 / 0})
+
+    def test_broken_cells(lab):
+        lab.judge(claim("Z2"), cells=lambda draw: {"a": 1 / 0}, effects=lambda seen: {})
+
+    def test_skipped(lab):
+        pytest.skip("needs something")
+
+    def test_fine(lab, tmp_path):
+        judge(lab, claim("Z3"), "supported")
+    """
+    result = suite.write(test_z=body).run("-rs")
+    result.assert_outcomes(failed=2, skipped=1, passed=1)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*ZeroDivisionError*"])
+    error = "an error ended its test (ZeroDivisionError: division by zero)"
+    assert suite.conditions() == [
+        ("Z1", "not run", error),
+        ("Z2", "not run", error),
+        ("Z3", "supported", suite.conditions()[2][2]),
+    ]
+
+
+def test_a_test_that_measures_and_breaks_does_not_hang_the_next(suite: Suite) -> None:
+    body = """
+    from harness.cells import ActiveUnits
+    from harness.settings import Images
+
+    CELLS = lambda draw: {"a": ActiveUnits(
+        draw=draw, images=Images(pixels=8, channels=1, source="digits"), initialisation="absent"
+    )}
+
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_broken(lab, number):
+        lab.judge(claim(f"Z{number}"), cells=CELLS, effects=lambda seen: {"x": 1.0})
+    """
+    suite.write(test_z=body)
+    process = suite.start()
+    try:
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1, output
+    assert "2 failed" in output
+
+
+# Locks
+
+
+def test_a_locked_refutation_that_recurs_is_expected(suite: Suite) -> None:
+    suite.lock("refuted")
+    result = suite.write(test_z=of("refuted")).run("-v")
+    result.assert_outcomes(xfailed=1)
+    assert result.ret == 0
+    result.stdout.re_match_lines([r"test_z.py::test_refuted_1 REFUTED\b.*"])
+
+
+def test_a_locked_support_that_recurs_passes(suite: Suite) -> None:
+    suite.lock("supported")
+    result = suite.write(test_z=of("supported")).run()
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("warning:*")
+
+
+@pytest.mark.parametrize(
+    ("locked", "now"), [("supported", "refuted"), ("refuted", "supported"), ("mixed", "supported")]
+)
+def test_a_reversal_fails_and_names_both(suite: Suite, locked: str, now: str) -> None:
+    suite.lock(locked)
+    result = suite.write(test_z=of(now)).run()
+    result.assert_outcomes(failed=1)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines([f"{locked} is locked, but this run is {now}: *"])
+
+
+@pytest.mark.parametrize("locked", ["supported", "refuted"])
+@pytest.mark.parametrize("now", ["inconclusive", "invalid"])
+def test_decided_before_and_undecided_now_warns_and_skips(
+    suite: Suite, locked: str, now: str
+) -> None:
+    suite.lock(locked)
+    result = suite.write(test_z=of(now)).run()
+    result.assert_outcomes(skipped=1)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines([f"warning: Z1: {locked} is locked, but this run is {now}: *"])
+
+
+def test_the_lock_of_a_changed_claim_is_dropped(suite: Suite) -> None:
+    suite.lock("supported", of=claim("Z1", margin=0.5))
+    result = suite.write(test_z=of("refuted")).run()
+    result.assert_outcomes(failed=1)
+    result.stdout.no_fnmatch_line("*supported is locked*")
+    result.stdout.fnmatch_lines(["warning: Z1: the claim has changed since *--update-verdicts"])
+
+
+def test_an_effect_that_left_its_interval_is_a_warning(suite: Suite) -> None:
+    suite.lock("supported", value=3.0, low=2.0, high=4.0)
+    result = suite.write(test_z=of("supported")).run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["warning: Z1: still supported, but x is 1, outside *2, 4*"])
+
+
+def test_update_verdicts_judges_by_the_former_lock_and_shows_what_changed(suite: Suite) -> None:
+    suite.lock("supported")
+    suite.write(test_z=of("refuted", "inconclusive"))
+    result = suite.run("--update-verdicts")
+    result.assert_outcomes(failed=1, skipped=1)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        [
+            "claims/verdicts.toml:",
+            "~ quick: Z1: supported -> refuted, x -1 *",
+            "+ quick: Z2: inconclusive, *",
+        ]
+    )
+    # Once locked, the same run is as expected, and updating changes nothing.
+    result = suite.run("--update-verdicts")
+    result.assert_outcomes(xfailed=1, skipped=1)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["nothing has changed"])
+
+
+def test_update_verdicts_keeps_what_did_not_run(suite: Suite) -> None:
+    suite.write(test_z=of("supported", "refuted"))
+    suite.locked.parent.mkdir()
+    suite.run("--update-verdicts")
+    suite.run("--update-verdicts", "-k", "supported")
+    assert set(read_lock(suite.locked).profiles["quick"]) == {"Z1", "Z2"}
+
+
+def test_a_run_that_ends_early_locks_nothing(suite: Suite) -> None:
+    suite.locked.parent.mkdir()
+    suite.write(test_z=of("refuted", "supported")).run("--update-verdicts", "-x")
+    assert not suite.locked.exists()
+
+
+def test_the_lock_is_that_of_the_profile(suite: Suite) -> None:
+    suite.lock("refuted")
+    result = suite.write(test_z=of("supported")).run("--profile", "standard")
+    result.assert_outcomes(passed=1)
+
+
+# The user's own subjects
+
+
+def test_a_custom_run_ignores_locks_and_only_reports(suite: Suite) -> None:
+    from PIL import Image
+
+    images = suite.folder / "images"
+    images.mkdir()
+    Image.new("RGB", (20, 20), "red").save(images / "a.png")
+    suite.lock("refuted")
+    suite.write(test_z=of("supported", "refuted"))
+    result = suite.run("--images", "images", "-rs")
+    result.assert_outcomes(passed=1, skipped=1)
+    assert result.ret == 0
+    result.stdout.no_fnmatch_line("*is locked*")
+    run = json.loads((suite.report / "claims.json").read_text())["run"]
+    assert str(images) in json.dumps(run)
+
+
+def test_the_users_network_takes_the_place_of_a_tests_own(suite: Suite) -> None:
+    body = """
+    @pytest.mark.networks("resnet50", "resnet18")
+    def test_it(lab, network):
+        judge(lab, claim("Z1"), "supported")
+    """
+    suite.write(test_z=body)
+    result = suite.run("--co", "-q")
+    result.stdout.fnmatch_lines(["*[[]resnet50]", "*[[]resnet18]"])
+    result = suite.run("-v", "--network", "resnext50_32x4d")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*::test_it[[]resnext50_32x4d] SUPPORTED*"])
+    command = json.loads((suite.report / "claims.json").read_text())["claims"][0]["conditions"][0]
+    assert "--network resnext50_32x4d" in json.dumps(command)
+
+
+# Without measuring
+
+
+def test_a_plan_measures_and_writes_nothing(suite: Suite) -> None:
+    suite.store = suite.folder / "fresh"
+    suite.write(test_z=of("supported", "inconclusive"))
+    result = suite.run("--plan")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["Z1: 12 cells, about *, at most 48 cells, about *", "Z2: 12 cells*", "in all*: 12 cells*"]
+    )
+    assert not suite.store.exists()
+    assert not suite.report.exists()
+    suite.run("-k", "inconclusive")
+    result = suite.run("--plan")
+    result.stdout.fnmatch_lines(["Z1: nothing", "Z2: nothing", "in all*: nothing"])
+
+
+@pytest.mark.parametrize("words", [("--collect-only",), ("--setup-plan",), ("--fixtures",)])
+def test_pytests_own_ways_to_look_leave_no_trace(suite: Suite, words: tuple[str, ...]) -> None:
+    suite.store = suite.folder / "fresh"
+    result = suite.write(test_z=of("supported")).run(*words)
+    assert result.ret == 0
+    assert not suite.store.exists()
+    assert not suite.report.exists()
+    result.stdout.no_fnmatch_line("*= claims =*")
+
+
+def test_tests_without_claims_are_left_alone(suite: Suite) -> None:
+    suite.locked.parent.mkdir()
+    suite.locked.write_text("not a lock")
+    suite.store = suite.folder / "fresh"
+    result = suite.write(test_other="def test_it(): pass").run("-v")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*::test_it PASSED*"])
+    result.stdout.no_fnmatch_line("*= claims =*")
+    assert not suite.store.exists()
+    assert not suite.report.exists()
+
+
+def test_an_error_in_collection_is_pytests(suite: Suite) -> None:
+    suite.write(test_a="import absent_module", test_z=of("supported"))
+    for words in ((), ("--plan",)):
+        result = suite.run(*words)
+        assert result.ret == pytest.ExitCode.INTERRUPTED
+        assert not suite.report.exists()
+
+
+# The report and the console
+
+
+def test_the_report_is_there_and_a_second_run_measures_nothing(suite: Suite) -> None:
+    suite.store = suite.folder / "fresh"
+    suite.write(test_z=of("supported", "inconclusive"))
+    result = suite.run()
+    result.stdout.fnmatch_lines(["48 cells measured, 0 reused*", f"report: {suite.report}*.html"])
+    assert {path.name for path in suite.report.iterdir()} == FILES
+    before = {path: path.stat().st_mtime_ns for path in suite.store.rglob("*.json")}
+    assert len(before) == 48
+    result = suite.run()
+    result.stdout.fnmatch_lines(["0 cells measured, 48 reused*"])
+    assert before == {path: path.stat().st_mtime_ns for path in suite.store.rglob("*.json")}
+
+
+def test_paths_are_relative_to_where_pytest_was_started(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite.write(test_z=of("supported"))
+    below = suite.folder / "below"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    result = suite.run("..", "--report", "out", "--store", "kept", "-q")
+    result.assert_outcomes(passed=1)
+    assert {path.name for path in below.iterdir()} >= {"out", "kept"}
+
+
+def test_junit_has_the_verdict_and_its_effect(suite: Suite) -> None:
+    suite.write(test_z=of("supported", "refuted")).run("--junitxml=junit.xml")
+    cases = list(ET.parse(suite.folder / "junit.xml").iter("testcase"))
+    first, second = (
+        {entry.get("name"): entry.get("value") for entry in case.iter("property")} for case in cases
+    )
+    assert first == {
+        "claim": "Z1",
+        "verdict": "supported",
+        "reason": first["reason"],
+        "n": "12",
+        "effect x": "1.0",
+    }
+    assert second["verdict"] == "refuted"
+
+
+def test_quiet_is_short(suite: Suite) -> None:
+    result = suite.write(test_z=of("supported", "inconclusive")).run("-q")
+    assert len(result.outlines) < 30
+    assert result.outlines[0].startswith(".s")
+
+
+def test_a_condition_is_stated_once(suite: Suite) -> None:
+    body = """
+    def test_one(lab):
+        judge(lab, claim("Z1"), "supported")
+
+    def test_other(lab):
+        judge(lab, claim("Z1"), "refuted")
+    """
+    one_message(suite.write(test_z=body).run(), "test_other", "'Z1'", "test_one")
+    body = """
+    def test_two(lab):
+        judge(lab, claim("Z1"), "supported")
+        judge(lab, claim("Z2"), "supported")
+    """
+    one_message(suite.write(test_z=body).run(), "test_two", "this one states 2")
+
+
+NO_TORCH = """
+import sys
+
+def pytest_unconfigure():
+    found = {"torch", "torchvision", "jax"} & sys.modules.keys()
+    print("imported:", *sorted(found))
+"""
+
+
+@pytest.mark.parametrize("words", [("--co", "-q"), ("-k", "e2 and 3", "--plan")])
+def test_collecting_the_claims_imports_no_torch(tmp_path: Path, words: tuple[str, ...]) -> None:
+    output = run_watched(tmp_path, "claims/", *words)
+    assert "imported:\n" in output
+
+
+def test_a_run_from_a_full_store_imports_no_torch(tmp_path: Path) -> None:
+    words = ("claims/test_lower_bounds.py", "-k", "16 and default")
+    output = run_watched(tmp_path, *words, "--executor=serial")
+    assert "imported: torch torchvision\n" in output
+    output = run_watched(tmp_path, *words)
+    assert "0 cells measured" in output
+    assert "imported:\n" in output
+
+
+def run_watched(folder: Path, *words: str) -> str:
+    (folder / "watch_torch.py").write_text(NO_TORCH)
+    found = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "watch_torch", "-p", "no:cacheprovider"),
+            *("-p", "no:jaxtyping", f"--store={folder / 's'}", f"--report={folder / 'r'}", *words),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    return found.stdout + "\n"
+
+
+# Progress
+
+
+def in_terminal(suite: Suite, *words: str) -> str:
+    """What a run writes to a terminal of 100 columns."""
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    command = [sys.executable, "-m", "pytest", *suite.arguments(*words)]
+    environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    environment.pop("COLUMNS", None)
+    process = subprocess.Popen(
+        command, cwd=suite.folder, env=environment, stdin=child, stdout=child, stderr=child
+    )
+    os.close(child)
+    written = b""
+    while True:
+        try:
+            chunk = os.read(parent, 65536)
+        except OSError:  # Linux's way to say that the other end is closed
+            break
+        if not chunk:
+            break
+        written += chunk
+    process.wait(30)
+    os.close(parent)
+    return written.decode()
+
+
+def test_a_terminal_gets_a_bar_that_leaves_pytests_lines_whole(suite: Suite) -> None:
+    suite.store = suite.folder / "fresh"
+    suite.write(test_z=of("supported", "inconclusive"))
+    written = in_terminal(suite)
+    assert re.search(r"Z1 .*\d+/12 cells, about \d+ s left", written)
+    # The bar lies between saving the place on pytest's line and going back to it.
+    kept = re.sub(r"\x1bD\x1b\[A\x1b7.*?\x1b8", "", written, flags=re.DOTALL)
+    plain = re.sub(r"\x1b\[[0-9;]*[mK]", "", kept).replace("\r", "")
+    assert re.search(r"^test_z\.py \.s +\[100%\]$", plain, flags=re.MULTILINE)
+    assert "cells, about" not in plain
+
+
+@pytest.fixture
+def told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_INTERVAL", 0.0)
+
+
+def test_elsewhere_a_line_says_how_far_it_is(suite: Suite, told_at_once: None) -> None:
+    suite.store = suite.folder / "fresh"
+    result = suite.write(test_z=of("supported", "inconclusive")).run("-v")
+    result.stdout.re_match_lines([r"Z1: \d+/12 cells, about \d+ s left .*"])
+    # The verdict stands on a line that names its test.
+    result.stdout.re_match_lines([r"test_z.py::test_supported_1 SUPPORTED .*"])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(-1, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (185, "3 min 05 s")]
+)
+def test_time_left(seconds: float, words: str) -> None:
+    duration: Callable[[float], str] = progress._duration
+    assert duration(seconds) == words
+
+
+def test_the_plugin_is_that_of_this_folder() -> None:
+    assert Path(plugin.__file__).parents[1] == ROOT

@@ -94,7 +94,9 @@ def _invert(cells: Sequence[Inversion], *, device: torch.device) -> tuple[Measur
         return shaped.to(device, dtype)
 
     recovery = invert(
-        draws.encoder(cell.network, replicates, dtype=dtype, device=device),
+        draws.encoder(
+            cell.network, replicates, dtype=dtype, device=device, shape=cell.images.shape
+        ),
         placed(originals),
         start=placed(starts),
         noised=placed(originals + noises),

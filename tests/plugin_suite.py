@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sklearn.datasets  # noqa: F401
+import sklearn.datasets
 
 # Imported here once: pytester forgets what a run imports, and torch cannot be imported twice.
-import claims.plugin  # noqa: F401
-import harness.subjects.resnet  # noqa: F401
-import harness.worker  # noqa: F401
-import sklearn.datasets  # noqa: F401
+import claims.plugin
+import harness.subjects.resnet
+import harness.worker
 from harness.cells import ActiveUnits, Cell, Draw
 from harness.claim import Claim, Criterion, event
 from harness.lab import Lab
@@ -29,6 +28,9 @@ from harness.store import Record
 from harness.verdict import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
+
+KEPT = (claims.plugin, harness.subjects.resnet, harness.worker, sklearn.datasets)
+"""What would otherwise be imported by every run anew."""
 
 EFFECTS: Mapping[str, Callable[[int], float]] = {
     "supported": lambda _: 1.0,

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.cells import (
@@ -276,6 +276,9 @@ class TestSensitivity:
         images=st.builds(Images, pixels=st.integers(1, 3)),
     )
 
+    # A checker of types, where one is on, looks at random items of a tuple.
+    @pytest.mark.filterwarnings("ignore:Do not use the .random. module")
+    @settings(max_examples=100, deadline=None)
     @given(first=_cells, second=_cells)
     def test_identities_are_equal_where_cells_are(self, first: Cell, second: Cell) -> None:
         assert (name_of(first) == name_of(second)) == (first == second)

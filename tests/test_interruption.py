@@ -18,7 +18,7 @@ SLOW = """
 from harness.cells import ActiveUnits
 from harness.settings import Images
 
-@pytest.mark.parametrize("rows", [30, 31])
+@pytest.mark.parametrize("rows", [20, 21])
 def test_slow(lab, rows):
     # Each cell takes a tenth of a second: the run is ended while some are finished.
     lab.judge(
@@ -109,7 +109,7 @@ def test_ctrl_c(suite: Suite) -> None:
 def test_kill_of_the_parent(suite: Suite) -> None:
     process = begun(suite)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait(30)
+    process.communicate(timeout=30)
     # A worker may be measuring; it ends without waiting for anybody.
     wait_for_end_of_all(process.pid, seconds=10)
     assert not suite.report.joinpath("claims.html").exists()
@@ -136,6 +136,6 @@ def test_kill_of_a_worker(suite: Suite) -> None:
 def test_term_ends_the_workers(suite: Suite) -> None:
     process = begun(suite)
     os.kill(process.pid, signal.SIGTERM)
-    process.wait(30)
+    process.communicate(timeout=30)
     wait_for_end_of_all(process.pid, seconds=10)
     assert_goes_on(suite)

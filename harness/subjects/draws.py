@@ -53,11 +53,17 @@ def noise(sd: float, images: Images, draw: Draw) -> Float[Tensor, "channels rows
 
 
 def encoder(
-    network: Network, draws: Sequence[Draw], *, dtype: torch.dtype, device: torch.device
+    network: Network,
+    draws: Sequence[Draw],
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    shape: tuple[int, int, int] | None = None,
 ) -> Encoder:
     """Encoder of the networks of some replicates, one a sample.
 
-    A ResNet takes one replicate at a time, since its weights are the replicate's own.
+    A ResNet takes one replicate at a time, since its weights are the replicate's own; given the
+    shape of the images, it fits these alone and is faster.
     """
     match network:
         case MLP():
@@ -66,5 +72,9 @@ def encoder(
         case ResNet():
             (draw,) = draws
             return resnet_encoder(
-                network, seed=draw.seed(Source.WEIGHTS) >> 1, dtype=dtype, device=device
+                network,
+                seed=draw.seed(Source.WEIGHTS) >> 1,
+                dtype=dtype,
+                device=device,
+                shape=shape,
             )

@@ -8,11 +8,11 @@ import functools
 
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from harness.errors import UnknownNameError, WeightsError
 from harness.settings import CUTS, ResNet
 from harness.subjects.encoder import ModuleEncoder
+from harness.subjects.simplify import fold_batchnorm, trim_kernels
 from harness.subjects.vision import models
 from harness.subjects.weights import load_weights, weights_file
 
@@ -77,11 +77,16 @@ def cut_resnet(whole: nn.Module, *, cut: str) -> nn.Sequential:
 
 
 def resnet_encoder(
-    network: ResNet, *, seed: int, dtype: torch.dtype, device: torch.device
+    network: ResNet,
+    *,
+    seed: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    shape: tuple[int, int, int] | None = None,
 ) -> ModuleEncoder:
-    """Encoder of a ResNet up to its cut, BatchNorm folded into the convolutions before it."""
+    """Encoder of a ResNet up to its cut; see `encoder_of`."""
     whole = _kept(dataclasses.replace(network, cut=CUTS[-1]), seed=seed)
-    return encoder_of(whole, cut=network.cut, dtype=dtype, device=device)
+    return encoder_of(whole, cut=network.cut, dtype=dtype, device=device, shape=shape)
 
 
 @functools.lru_cache(maxsize=1)
@@ -91,22 +96,22 @@ def _kept(network: ResNet, *, seed: int) -> nn.Module:
 
 
 def encoder_of(
-    whole: nn.Module, *, cut: str, dtype: torch.dtype, device: torch.device
+    whole: nn.Module,
+    *,
+    cut: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    shape: tuple[int, int, int] | None = None,
 ) -> ModuleEncoder:
-    """Encoder of a built ResNet up to a cut; the network itself stays as it was."""
+    """Encoder of a built ResNet up to a cut; the network itself stays as it was.
+
+    BatchNorm is folded into the convolutions, and kernels are trimmed to images of one shape
+    where it is given.
+    """
     # In its dtype before folding, or a float64 encoder would have the rounding of float32.
     module = copy.deepcopy(cut_resnet(whole, cut=cut)).to(device, dtype)
-    _fold(module)
+    fold_batchnorm(module)
+    if shape is not None:
+        trim_kernels(module, shape=shape)
     # mypy does not know the keyword that nn.Module.to documents.
     return ModuleEncoder(module.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
-
-
-def _fold(module: nn.Module) -> None:
-    """Fold each BatchNorm into the convolution registered right before it, as ResNets have them."""
-    before: tuple[str, nn.Module] = "", module
-    for name, child in list(module.named_children()):
-        _fold(child)
-        if isinstance(before[1], nn.Conv2d) and isinstance(child, nn.BatchNorm2d):
-            setattr(module, before[0], fuse_conv_bn_eval(before[1], child))
-            setattr(module, name, nn.Identity())
-        before = name, child

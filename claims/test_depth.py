@@ -151,8 +151,8 @@ def small_image(lab: Lab) -> Images:
 
 
 def tiny_image(lab: Lab) -> Images:
-    """A grey photograph of 64 elements for the longest runs of `quick`: the condition number, and
-    with it the course of a run, depends on the ratio of widths and on depth, not on n."""
+    """A grey photograph of 64 elements for the long runs of `quick`: the condition number, and with
+    it the course of a run, depends on the ratio of widths and on depth, not on n."""
     return lab.photographs(
         pixels=lab.profile.pick(quick=8, standard=8, article=29),
         channels=lab.profile.pick(quick=1, standard=3, article=3),
@@ -303,7 +303,7 @@ def test_c8_narrow_layers_stop_the_input_distance(lab: Lab) -> None:
 @pytest.mark.parametrize("depth", [4, 6])
 @pytest.mark.parametrize("activation", ["none", "relu"])
 def test_c11_nearer_in_output_and_farther_in_input(lab: Lab, activation: str, depth: int) -> None:
-    images = small_image(lab)
+    images = tiny_image(lab)
     ratio = 2.4 if activation == "relu" else 1.2
     lab.judge(
         C11,

@@ -32,6 +32,9 @@ ROOT = Path(__file__).resolve().parents[1]
 KEPT = (claims.plugin, harness.subjects.resnet, harness.worker, sklearn.datasets)
 """What would otherwise be imported by every run anew."""
 
+ALONE = ("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+"""Other plugins take longer to load than these runs."""
+
 EFFECTS: Mapping[str, Callable[[int], float]] = {
     "supported": lambda _: 1.0,
     "refuted": lambda _: -1.0,
@@ -118,19 +121,21 @@ class Suite:
         """Those of a run; what `words` say comes last and wins."""
         return [
             *("--executor=serial", "--device=cpu", f"--store={self.store}"),
-            *(f"--report={self.report}", "-p", "no:cacheprovider", *words),
+            *(f"--report={self.report}", "-p", "no:cacheprovider", "--assert=plain", *words),
         ]
 
     def run(self, *words: str) -> pytest.RunResult:
         """Run in this process."""
-        return self.pytester.runpytest_inprocess(*self.arguments(*words))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(*ALONE)
+            return self.pytester.runpytest_inprocess(*self.arguments(*words))
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
         """Start a process of its own."""
         return subprocess.Popen(
             [sys.executable, "-m", "pytest", *self.arguments(*words)],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -150,6 +155,12 @@ class Suite:
         """Verdicts of the claims in the report."""
         document = json.loads((self.report / "claims.json").read_text())
         return {found["id"]: found["verdict"] for found in document["claims"]}
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """That of a process in which a suite runs."""
+    path = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
+    return {**os.environ, **dict([ALONE]), "PYTHONPATH": path, **variables}
 
 
 def text(result: pytest.RunResult) -> str:

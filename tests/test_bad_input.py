@@ -167,6 +167,7 @@ def test_real_photographs_of_every_kind(tmp_path: Path) -> None:
     Image.fromarray(skimage.data.coffee()).save(images / "coffee.webp")
     words = [
         *("claims/test_lower_bounds.py", "-k", "16 and default", "-p", "no:cacheprovider"),
+        "--assert=plain",
         *("--images", str(images), "--store", str(tmp_path / "s"), "--report", str(tmp_path / "r")),
     ]
     found = subprocess.run(

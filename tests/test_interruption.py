@@ -131,11 +131,3 @@ def test_kill_of_a_worker(suite: Suite) -> None:
     assert "Traceback" not in output
     wait_for_end_of_all(process.pid, seconds=5)
     assert_goes_on(suite)
-
-
-def test_term_ends_the_workers(suite: Suite) -> None:
-    process = begun(suite)
-    os.kill(process.pid, signal.SIGTERM)
-    process.communicate(timeout=30)
-    wait_for_end_of_all(process.pid, seconds=10)
-    assert_goes_on(suite)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from plugin_suite import ROOT, Suite, claim, of, one_message, text
+from plugin_suite import ALONE, ROOT, Suite, claim, environment, of, one_message, text
 
 from claims import plugin, progress
 from harness.lock import read_lock
@@ -460,10 +460,10 @@ def run_watched(folder: Path, *words: str) -> str:
     found = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-p", "watch_torch", "-p", "no:cacheprovider"),
-            *("-p", "no:jaxtyping", f"--store={folder / 's'}", f"--report={folder / 'r'}", *words),
+            *(f"--store={folder / 's'}", f"--report={folder / 'r'}", "--assert=plain", *words),
         ],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(folder)},
+        env={**os.environ, **dict([ALONE]), "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
         timeout=300,
@@ -480,10 +480,10 @@ def in_terminal(suite: Suite, *words: str) -> str:
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     command = [sys.executable, "-m", "pytest", *suite.arguments(*words)]
-    environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    environment.pop("COLUMNS", None)
+    variables = environment(TERM="xterm")
+    variables.pop("COLUMNS", None)
     process = subprocess.Popen(
-        command, cwd=suite.folder, env=environment, stdin=child, stdout=child, stderr=child
+        command, cwd=suite.folder, env=variables, stdin=child, stdout=child, stderr=child
     )
     os.close(child)
     written = b""

@@ -270,8 +270,11 @@ class TestFailures:
 
     @pytest.mark.timeout(120)
     def test_a_worker_that_is_killed_is_reported_and_finished_cells_stay(
-        self, tmp_path: Path
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        # One worker is enough here, and starting one takes seconds.
+        monkeypatch.setattr(executors, "available_cores", lambda: 1)
+
         class Killer(Ear):
             def __call__(self, **said: object) -> None:
                 if list(Store(tmp_path)):
@@ -299,7 +302,10 @@ PROGRAM = """
 import sys, time
 sys.path.insert(0, "tests")
 from pathlib import Path
+from harness import executors
 from test_scheduler import Ear, cell, scheduler_of
+
+executors.available_cores = lambda: 1
 
 class Caller(Ear):
     def __call__(self, **said):

@@ -72,6 +72,14 @@ class TestSpectrum:
         assert found.gap == pytest.approx(2e17)
         assert spectrum(torch.eye(3, dtype=torch.float64)).gap == float("inf")
 
+    def test_the_tolerance_grows_with_the_size_as_numpys_does(self) -> None:
+        # Ten roundings of the greatest value count in a small matrix and not in a large one.
+        for size, rank in ((4, 2), (40, 1)):
+            matrix = np.zeros((size, size))
+            matrix[0, 0], matrix[1, 1] = 1, 10 * np.finfo(np.float64).eps
+            assert spectrum(torch.from_numpy(matrix)).rank == rank
+            assert np.linalg.matrix_rank(matrix) == rank
+
     def test_nothing_has_rank_zero_and_every_direction_in_its_null_space(self) -> None:
         found = spectrum(torch.zeros(2, 3, dtype=torch.float64))
         assert (found.rank, found.condition, found.gap) == (0, 1.0, float("inf"))

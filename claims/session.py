@@ -198,7 +198,7 @@ class ClaimSession:
         self._results[number] = result
         custom = bool(self.custom.described())
         outcome = compare(
-            None if custom else self.lock.get(self.options.profile.name, _key(assay)),
+            self.lock.get(self.options.profile.name, _key(assay)),
             result.decision,
             assay.claim.digest,
             report_only=custom or not assay.confirmatory,

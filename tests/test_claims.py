@@ -1,0 +1,83 @@
+"""What the claims are made of: effects with known answers, and claims that are well formed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from claims.decoders import resnet_decoder
+from claims.effects import exponential_fit, log_ratio, power_fit, rise
+from claims.registry import all_claims
+from harness.claim import HEADLINES, LN_11, LOOKS, freeze
+from harness.plan import PROFILES, Profile
+from harness.settings import Descent
+from harness.store import Record
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def record(**values: float) -> Record:
+    return Record(id="0" * 64, cell={}, values=values, status="plateau", seconds=0.0)
+
+
+def test_log_ratio_is_infinite_or_nan_where_a_distance_is_not_positive() -> None:
+    assert log_ratio(math.e, 1.0) == pytest.approx(1.0)
+    assert log_ratio(1.0, 0.0) == math.inf
+    assert log_ratio(0.0, 1.0) == -math.inf
+    assert math.isnan(log_ratio(0.0, 0.0))
+    assert math.isnan(log_ratio(math.nan, 1.0))
+
+
+def test_a_rise_counts_where_the_output_distance_halved_alone() -> None:
+    fell = record(m_i=2.0, m_i0=1.0, m_g=0.5, m_g0=1.0)
+    stayed = record(m_i=2.0, m_i0=1.0, m_g=0.51, m_g0=1.0)
+    shrank = record(m_i=0.5, m_i0=1.0, m_g=0.9, m_g0=1.0)
+    assert rise(fell) == pytest.approx(math.log(2))
+    assert rise(stayed) == 0.0
+    assert rise(shrank) == pytest.approx(-math.log(2))
+
+
+def test_fits_tell_an_exponential_from_a_power_law() -> None:
+    lengths = [1_000, 3_000, 10_000, 30_000, 100_000]
+    exponential = [math.exp(-length / 20_000) for length in lengths]
+    power = [length**-0.7 for length in lengths]
+    assert exponential_fit(lengths, exponential) == pytest.approx(1.0)
+    assert exponential_fit(lengths, power) < 0.8
+    assert power_fit(lengths, power) == pytest.approx(-0.7)
+
+
+def test_every_claim_has_the_alpha_and_looks_of_the_design_and_a_known_headline() -> None:
+    found = all_claims(ROOT, planned=())
+    assert [claim.id for claim in found] == [
+        "A1", "A2", "B3", "B8", "B10", "C6", "C7", "C8", "C11", "D1", "E1", "E2",
+    ]  # fmt: skip
+    for claim in found:
+        assert (claim.alpha, claim.looks) == (0.01, LOOKS)
+    deciding = {claim.headline for claim in found if claim.headline}
+    assert deciding == set(HEADLINES)
+
+
+def test_the_digest_of_the_claims_depends_on_a_margin() -> None:
+    claims = all_claims(ROOT, planned=())
+    assert pytest.approx(math.log(1.1), rel=1e-15) == LN_11
+    assert freeze(claims) == freeze(reversed(claims))
+    assert freeze(claims) != freeze(claims[1:])
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_falling_step_is_a_share_of_the_nominal_one(name: str) -> None:
+    nominal = resnet_decoder("article-nominal", Profile(name))
+    falling = resnet_decoder("article-falling", Profile(name))
+    assert isinstance(nominal, Descent)
+    assert isinstance(falling, Descent)
+    assert nominal.step == 0.1
+    assert falling.step < nominal.step
+    assert nominal.blur is None
+    assert falling.blur is None
+
+
+def test_a_decoder_without_a_name_here_is_refused() -> None:
+    with pytest.raises(ValueError, match="gradient-free"):
+        resnet_decoder("gradient-free", Profile("quick"))

@@ -1,7 +1,8 @@
-"""The device to measure on, found without importing torch unless there may be a GPU."""
+"""The device to measure on, found without importing torch."""
 
 from __future__ import annotations
 
+import ctypes
 import ctypes.util
 import importlib.metadata
 
@@ -18,7 +19,7 @@ def resolve_device(name: str) -> str:
     UnknownNameError
         Where the name is none of `DEVICES`.
     DeviceError
-        Where CUDA is asked for and torch finds no GPU.
+        Where CUDA is asked for and there is no GPU, or torch is a CPU build.
     """
     if name not in DEVICES:
         raise UnknownNameError.nearest(name, DEVICES, what="device")
@@ -29,15 +30,22 @@ def resolve_device(name: str) -> str:
     if name == "cuda":
         raise DeviceError(
             "cuda",
-            rule="torch finds no GPU here (none is installed, or this torch is a CPU build)",
+            rule="torch finds no GPU here (none is installed, or torch is a CPU build)",
             remedy="Choose --device cpu, or install a CUDA build of torch",
         )
     return "cpu"
 
 
 def _has_cuda() -> bool:
-    if importlib.metadata.version("torch").endswith("+cpu") or not ctypes.util.find_library("cuda"):
+    """Whether torch is built for CUDA and the driver finds a GPU."""
+    library = ctypes.util.find_library("cuda")
+    if library is None or importlib.metadata.version("torch").endswith("+cpu"):
         return False
-    import torch
-
-    return bool(torch.cuda.is_available())
+    driver = ctypes.CDLL(library)
+    count = ctypes.c_int(0)
+    # CUDA's driver API: both calls return 0 for success.
+    return (
+        not driver.cuInit(0)
+        and not driver.cuDeviceGetCount(ctypes.byref(count))
+        and count.value > 0
+    )

@@ -92,7 +92,7 @@ def _thumbnails(measurement: Measurement) -> dict[str, str]:
 
 
 def _png(image: NDArray[np.float64]) -> str:
-    """A PNG in base64; values beyond [0, 1] are clipped, non-finite ones black."""
+    """A PNG in base64; values beyond [0, 1] are clipped, nan is black."""
     clipped = np.nan_to_num(np.clip(image, 0, 1), nan=0.0)
     rows = (clipped * 255).round().astype(np.uint8).transpose(1, 2, 0)
     picture = Image.fromarray(rows if rows.shape[2] == 3 else rows[..., 0])

@@ -488,8 +488,8 @@ def _null(criterion: Criterion) -> float | None:
 def _number(value: float, scale: Scale) -> str:
     """A number as a reader wants it, a log ratio as the ratio."""
     if scale is Scale.LINEAR:
-        return f"{value:.3g}"
-    return f"{math.exp(value):.3g}" if abs(value) < 700 else f"10^{value / math.log(10):.0f}"
+        return f"{value:.4g}"
+    return f"{math.exp(value):.4g}" if abs(value) < 700 else f"10^{value / math.log(10):.0f}"
 
 
 def _beyond(criterion: Criterion) -> str:

@@ -99,7 +99,8 @@ def _gallery(records: Mapping[str, Record], album: Album) -> Gallery:
     for name, caption in GIVEN.items():
         key = album.add(first.thumbnails[name]) if name in first.thumbnails else None
         if key is not None:
-            given.append(Picture(key=key, caption=caption))
+            size = _size(first) if name == "target" else ""
+            given.append(Picture(key=key, caption=caption + size))
     copies = []
     for caption, record in records.items():
         key = album.add(record.thumbnails[COPY])
@@ -110,6 +111,13 @@ def _gallery(records: Mapping[str, Record], album: Album) -> Gallery:
         given=tuple(given),
         copies=tuple(copies),
     )
+
+
+def _size(record: Record) -> str:
+    """The side of a record's image in words, where its cell tells it."""
+    images = record.cell.get("images")
+    pixels = images.get("pixels") if isinstance(images, Mapping) else None
+    return f", {pixels} pixels" if pixels else ""
 
 
 def _note(record: Record) -> str:

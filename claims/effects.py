@@ -17,6 +17,12 @@ def log_ratio(above: float, below: float) -> float:
         return float(np.log(np.float64(above)) - np.log(np.float64(below)))
 
 
+def ratio(above: float, below: float) -> float:
+    """above / below, to be shown; infinite or nan where below is 0."""
+    with np.errstate(all="ignore"):
+        return float(np.float64(above) / np.float64(below))
+
+
 def rise(record: Record) -> float:
     """ln(m_i(T) / m_i(0)), but at most 0 where m_g did not fall to half: then it is no event."""
     grown = log_ratio(record.values["m_i"], record.values["m_i0"])
@@ -25,8 +31,9 @@ def rise(record: Record) -> float:
 
 
 def exponential_fit(iterations: Sequence[int], distances: Sequence[float]) -> float:
-    """R^2 of a line through the logarithms of distances over iterations."""
-    return log_linear(distances, iterations).r_squared
+    """R^2 of a line through the logarithms of distances over iterations, 0 where it rises."""
+    line = log_linear(distances, iterations)
+    return 0.0 if line.rate > 0 else line.r_squared
 
 
 def power_fit(iterations: Sequence[int], distances: Sequence[float]) -> float:

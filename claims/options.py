@@ -138,7 +138,7 @@ class _Given:
 
 
 def _device(name: str) -> str:
-    # torch may have to be asked what "auto" is; a run that measures nothing need not know.
+    # Finding out what "auto" is may start a driver; a run that measures nothing need not know.
     return name if name == "auto" else resolve_device(name)
 
 

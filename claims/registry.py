@@ -7,8 +7,11 @@ import pkgutil
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 import claims
 from harness.claim import Claim
+from harness.errors import ClaimError
 
 
 def all_claims(root: Path, *, planned: Iterable[Claim]) -> tuple[Claim, ...]:
@@ -20,14 +23,30 @@ def all_claims(root: Path, *, planned: Iterable[Claim]) -> tuple[Claim, ...]:
         Root folder of the run. A suite elsewhere has its planned claims alone.
     planned : iterable of Claim
         The claims of the collected tests.
+
+    Raises
+    ------
+    ClaimError
+        Where a file cannot be imported: without it neither digest nor lock would be complete.
     """
     found = {claim.id: claim for claim in planned}
     if root.resolve() == Path(__file__).resolve().parents[1]:
         for module in pkgutil.iter_modules(claims.__path__):
             if module.name.startswith("test_"):
-                stated = vars(importlib.import_module(f"claims.{module.name}")).values()
+                stated = _names_of(f"claims.{module.name}").values()
                 found |= {value.id: value for value in stated if isinstance(value, Claim)}
     return tuple(found[key] for key in sorted(found, key=_by_letter_and_number))
+
+
+def _names_of(module: str) -> dict[str, object]:
+    try:
+        return vars(importlib.import_module(module))
+    except (Exception, pytest.skip.Exception) as error:
+        raise ClaimError(
+            f"{module.replace('.', '/')}.py",
+            rule=f"the file cannot be imported ({type(error).__name__}: {error})",
+            remedy="Mend it, or move it away",
+        ) from error
 
 
 def _by_letter_and_number(identity: str) -> tuple[str, int, str]:

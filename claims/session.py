@@ -229,6 +229,8 @@ class ClaimSession:
         if self._bench is None:
             store = Store(self.options.store)
             _check_writable(self.options.report)
+            # Read once now, so that a broken file of claims is told before anything is measured.
+            all_claims(self._root, planned=())
             self._scheduler = Scheduler(
                 store,
                 executor=self.options.executor,
@@ -250,8 +252,8 @@ class ClaimSession:
         return all_claims(self._root, planned=[assay.claim for assay in self.assays])
 
     def _found(self) -> Run:
-        used = len(self._bench.used) if self._bench else 0
-        measured = self._scheduler.measured if self._scheduler else 0
+        used = self._bench.used if self._bench else set()
+        measured = self._scheduler.measured if self._scheduler else set()
         return Run(
             profile=self.options.profile.name,
             device=self.device,
@@ -259,8 +261,8 @@ class ClaimSession:
             claims=self._claims,
             conditions=tuple(map(self._result, range(len(self.assays)))),
             provenance=self._provenance,
-            measured=measured,
-            reused=max(used - measured, 0),
+            measured=len(measured),
+            reused=len(used - measured),
             seconds=time.monotonic() - self._began,
             ended=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
             custom=self.custom.described(),

@@ -12,6 +12,7 @@ from harness.claim import Claim, Criterion, equivalence, event
 from harness.lab import Lab
 from harness.results import Table
 from harness.settings import MLP
+from harness.statistics.intervals import share_interval
 from harness.store import Record
 
 SECTION = "Theoretical lower bounds for perfect input representation"
@@ -41,9 +42,9 @@ E2 = Claim(
     id="E2",
     statement="Each later ReLU layer must be wider again.",
     section=SECTION,
-    method="Freshly drawn ReLU networks of six layers of equal width, 3 n; rank of the Jacobian at "
-    "the photograph in float64. Were the claim true, the layers after the first would lose the "
-    "image. Constant width 2 n stands beside it.",
+    method="Freshly drawn ReLU networks of six layers of equal width, 3 n, the last one before its "
+    "ReLU; rank of the Jacobian at the photograph in float64. Were the claim true, the layers "
+    "after the first would lose the image. Constant width 2 n stands beside it.",
     estimands={
         "rank": event(
             "The rank of the Jacobian at the image is below n.",
@@ -77,14 +78,14 @@ def law_beside_shares(records: Sequence[Mapping[str, Record]], *, n: int) -> Tab
     rows = []
     for ratio in RATIOS:
         enough = sum(int(seen["layer"].values[f"enough_{ratio:g}"]) for seen in records)
-        interval = stats.binomtest(enough, len(records)).proportion_ci()
+        low, high = share_interval(enough, len(records), level=0.95)
         rows.append(
             (
                 ratio,
                 float(stats.binom.sf(n - 1, int(ratio * n), 0.5)),
                 enough / len(records),
-                float(interval.low),
-                float(interval.high),
+                low,
+                high,
             )
         )
     return Table(

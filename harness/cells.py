@@ -24,6 +24,9 @@ ENGINE = 1
 BATCH = 12
 """Replicates of a small network that are measured together; the least number of a look."""
 
+NON_FINITE = "non-finite"
+"""Status of a cell in which a value became infinite or not a number."""
+
 _ENTROPY = 20_230_517
 """Root of all seeds."""
 

@@ -38,10 +38,13 @@ def resolve_device(name: str) -> str:
 
 def _has_cuda() -> bool:
     """Whether torch is built for CUDA and the driver finds a GPU."""
-    library = ctypes.util.find_library("cuda")
-    if library is None or importlib.metadata.version("torch").endswith("+cpu"):
+    if importlib.metadata.version("torch").endswith("+cpu"):
         return False
-    driver = ctypes.CDLL(library)
+    try:
+        # By name where there is no cache of libraries to look it up in.
+        driver = ctypes.CDLL(ctypes.util.find_library("cuda") or "libcuda.so.1")
+    except OSError:
+        return False
     count = ctypes.c_int(0)
     # CUDA's driver API: both calls return 0 for success.
     return (

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from multiprocessing.process import BaseProcess
 from typing import ParamSpec, TypeVar
 
 from harness.errors import UnknownNameError
@@ -31,19 +33,49 @@ class SerialExecutor(Executor):
 
 
 class ProcessPool(ProcessPoolExecutor):
-    """Processes that Ctrl-C does not reach; it is the parent's, which ends them."""
+    """Processes that Ctrl-C does not reach; it is the parent's, which ends them.
+
+    Parameters
+    ----------
+    workers : int
+        How many.
+    """
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(
+            workers, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare
+        )
+        self._own: set[BaseProcess] = set()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """A future of the call."""
-        if not hasattr(signal, "pthread_sigmask"):
-            return super().submit(fn, *args, **kwargs)
         # Processes start here and inherit what is blocked: `_prepare` runs only after their first
         # imports.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return super().submit(fn, *args, **kwargs)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        with _without_interrupts():
+            others = set(multiprocessing.active_children()) - self._own
+            future = super().submit(fn, *args, **kwargs)
+            self._own |= set(multiprocessing.active_children()) - others
+            return future
+
+    def end(self) -> None:
+        """End the pool and its processes at once, whatever they are doing."""
+        self.shutdown(wait=False, cancel_futures=True)
+        for process in self._own:
+            process.terminate()
+            process.join()
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let Ctrl-C wait, where the system can block signals."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def executor_named(name: str, *, device: str) -> tuple[Executor, int]:
@@ -62,12 +94,7 @@ def executor_named(name: str, *, device: str) -> tuple[Executor, int]:
             return SerialExecutor(), 1
         case "processes":
             workers = 1 if device == "cuda" else available_cores()
-            pool = ProcessPool(
-                workers,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_prepare,
-            )
-            return pool, workers
+            return ProcessPool(workers), workers
         case _:
             raise UnknownNameError.nearest(name, EXECUTORS, what="executor")
 

@@ -8,10 +8,13 @@ decision. The same statement serves to plan a run without running it.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from harness.cells import Cell, Draw, Inversion, identity
-from harness.claim import Claim
+import numpy as np
+
+from harness.cells import NON_FINITE, Cell, Draw, Inversion, identity
+from harness.claim import Claim, Estimand
 from harness.plan import Profile, context, replicates
 from harness.results import ConditionResult, Table
 from harness.scheduler import Scheduler
@@ -23,8 +26,8 @@ Cells = Callable[[Draw], Mapping[str, Cell]]
 """What a replicate consists of, by role."""
 
 Effects = Callable[[Mapping[str, Record]], Mapping[str, float]]
-"""What a replicate yields, from its records by role."""
-
+"""What a replicate yields, from its records by role: the effects that its estimand judges, and
+whatever else is to be shown beside them, in units that a reader understands."""
 
 Tables = Callable[[Sequence[Mapping[str, Record]]], tuple[Table, ...]]
 """Further numbers for the report, from the records of all replicates."""
@@ -196,20 +199,23 @@ class Bench:
 
     def run(self, assay: Assay, *, label: str, command: str) -> ConditionResult:
         """Measure an assay look by look until it is decided."""
+        estimand = assay.claim.estimands[assay.estimand]
         decision = Decision(verdict=Verdict.NOT_RUN, reason="no replicate was measured", n=0)
         records: list[Mapping[str, Record]] = []
+        judged: list[Replicate] = []
         for size in assay.sizes:
             self._scheduler.need(assay.cells_up_to(size), label=label)
             records += [
                 {role: self._read(cell) for role, cell in assay.cells(draw).items()}
                 for draw in replicates(size)[len(records) :]
             ]
+            judged = [
+                _replicate(number, by_role, effects=assay.effects)
+                for number, by_role in enumerate(records)
+            ]
             decision = decide(
-                assay.claim.estimands[assay.estimand],
-                [
-                    _replicate(number, by_role, effects=assay.effects)
-                    for number, by_role in enumerate(records)
-                ],
+                estimand,
+                judged,
                 alpha=assay.claim.alpha,
                 looks=assay.looks or assay.claim.looks[:1],
             )
@@ -226,7 +232,7 @@ class Bench:
             decision=decision,
             records=roles,
             command=command,
-            tables=assay.tables(records),
+            tables=(*assay.tables(records), *_beside(estimand, judged), *_endings(records)),
             gallery={role: self._read(cell).id for role, cell in assay.gallery.items()},
         )
 
@@ -259,12 +265,58 @@ def _replicate(number: int, records: Mapping[str, Record], *, effects: Effects) 
         descended=all(record.values["m_g"] <= record.values["m_g0"] / 2 for record in descents)
         if descents
         else None,
+        failed_control="a value became infinite or not a number"
+        if any(record.status == NON_FINITE for record in records.values())
+        else None,
     )
 
 
-def in_order(assays: Sequence[Assay]) -> list[int]:
-    """Positions of assays, those of headline claims first, otherwise as they are."""
-    return sorted(
-        range(len(assays)),
-        key=lambda position: (assays[position].claim.headline is None, position),
+def _beside(estimand: Estimand, replicates: Sequence[Replicate]) -> tuple[Table, ...]:
+    """What the replicates yield beyond the effects that are judged."""
+    judged = {criterion.effect for criterion in estimand.criteria}
+    names = [name for name in replicates[0].effects if name not in judged] if replicates else []
+    if not names:
+        return ()
+    rows = []
+    for name in names:
+        values = [replicate.effects[name] for replicate in replicates]
+        rows.append((name, _median(values), float(np.min(values)), float(np.max(values))))
+    return (
+        Table(
+            title="Measured beside the effect; it decides nothing.",
+            columns=("over replicates", "median", "least", "largest"),
+            rows=tuple(rows),
+        ),
     )
+
+
+def _endings(records: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
+    """How the runs ended, by role, and where rho stood."""
+    runs = {
+        role: [seen[role] for seen in records]
+        for role, record in (records[0].items() if records else ())
+        if record.cell["type"] == Inversion.__name__
+    }
+    if not runs:
+        return ()
+    statuses = sorted({record.status for ended in runs.values() for record in ended})
+    rows: list[tuple[str | int | float, ...]] = []
+    for role, ended in runs.items():
+        counts = Counter(record.status for record in ended)
+        rho = _median([record.values["rho"] for record in ended])
+        # Decoders without a step of their own have none.
+        rows.append((role, *(counts[status] for status in statuses), "" if rho != rho else rho))
+    return (
+        Table(
+            title="How many runs ended in which way, and the median of rho = step * |g|^2 / (2 f) "
+            "at their ends.",
+            columns=("run", *statuses, "rho"),
+            rows=tuple(rows),
+        ),
+    )
+
+
+def _median(values: Sequence[float]) -> float:
+    # Between infinities of both signs there is none.
+    with np.errstate(invalid="ignore"):
+        return float(np.median(values))

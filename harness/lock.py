@@ -32,6 +32,7 @@ from pathlib import Path
 import tomli_w
 
 from harness.errors import LockError
+from harness.store import write_atomically
 from harness.verdict import Decision, Verdict
 
 SCHEMA = 1
@@ -264,14 +265,15 @@ def write_lock(lock: Lock, path: str | os.PathLike[str]) -> None:
         if entries:
             content[profile] = {key: _plain(entries[key]) for key in sorted(entries)}
     file = Path(path)
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        draft.write_text(HEADER + tomli_w.dumps(content), encoding="utf-8")
-        draft.replace(file)
+        write_atomically(file, (HEADER + tomli_w.dumps(content)).encode())
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise LockError(
-            file, rule=f"the file cannot be written ({error})", remedy="Make its folder writable"
+            file,
+            rule=f"the file cannot be written ({error.strerror})",
+            remedy="Make its folder writable"
+            if file.parent.is_dir()
+            else f"Make the folder {file.parent.name}, or run where it is",
         ) from error
 
 
@@ -325,7 +327,7 @@ def _interval(effect: Locked) -> str:
 
 
 class Status(enum.StrEnum):
-    """What a decision is to pytest, from best to worst."""
+    """What a decision is to pytest."""
 
     PASS = "pass"
     SKIP = "skip"
@@ -335,7 +337,7 @@ class Status(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What pytest reports of a condition or a claim.
+    """What pytest reports of a condition.
 
     Parameters
     ----------
@@ -416,17 +418,3 @@ def _moved(entry: Entry, decision: Decision) -> str | None:
     if not moved:
         return None
     return f"still {decision.verdict}, but {' and '.join(moved)}"
-
-
-def combine(outcomes: Iterable[Outcome]) -> Outcome:
-    """The outcome of a claim from those of its conditions: the worst, with the messages of it.
-
-    A claim passes if all its conditions do; without conditions it is skipped.
-    """
-    found = list(outcomes)
-    if not found:
-        return Outcome(status=Status.SKIP, message=f"{Verdict.NOT_RUN}: no condition was run")
-    worst = max((outcome.status for outcome in found), key=list(Status).index)
-    messages = dict.fromkeys(outcome.message for outcome in found if outcome.status is worst)
-    warnings = dict.fromkeys(outcome.warning for outcome in found if outcome.warning)
-    return Outcome(status=worst, message="; ".join(messages), warning="; ".join(warnings) or None)

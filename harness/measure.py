@@ -11,7 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank, Source
+from harness.cells import (
+    NON_FINITE,
+    ActiveUnits,
+    Cell,
+    ExactInverse,
+    Inversion,
+    LocalRank,
+    Source,
+)
 from harness.distances import l2
 from harness.inversion.invert import invert
 from harness.settings import ARTICLE_START, MLP
@@ -21,7 +29,6 @@ from harness.subjects.mlp import Layer, draw_layers, draw_weight
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _MEASURED = "measured"
-_NON_FINITE = "non-finite"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -221,4 +228,4 @@ def _rank(cell: LocalRank) -> Measurement:
 
 def _end(values: Mapping[str, float], *, but: str = "") -> str:
     finite = all(np.isfinite(value) for name, value in values.items() if name != but)
-    return _MEASURED if finite else _NON_FINITE
+    return _MEASURED if finite else NON_FINITE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import multiprocessing
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -13,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from harness.cells import Cell
 from harness.errors import StoreError
-from harness.executors import executor_named
+from harness.executors import ProcessPool, executor_named
 from harness.plan import Bucket, buckets
 from harness.remote import measure_bucket
 from harness.store import Store
@@ -45,6 +44,11 @@ class Scheduler:
         Goes into each record.
     progress : Progress
         Called whenever a bucket has ended.
+
+    Attributes
+    ----------
+    measured : set of str
+        Identities of the cells that were measured, batch mates and what nobody used included.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class Scheduler:
         self._estimated = 0.0
         self._ended = 0.0
         self._began = time.monotonic()
-        self.measured = 0
+        self.measured: set[str] = set()
 
     def offer(self, cells: Iterable[Cell], *, priority: int) -> None:
         """Queue cells that will be needed; lower priorities are measured first."""
@@ -87,8 +91,7 @@ class Scheduler:
         ids = {
             identity
             for bucket in buckets(wanted, device=self._device)
-            for block in bucket.ids
-            for identity in block
+            for identity in _identities(bucket)
         }
         # What an earlier offer queued keeps its place in the queue but is now waited for.
         self._queue = [
@@ -104,10 +107,10 @@ class Scheduler:
 
     def close(self) -> None:
         """End the workers at once; what they have not written is measured by the next run."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            child.terminate()
-            child.join()
+        if isinstance(self._executor, ProcessPool):
+            self._executor.end()
+        else:
+            self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _lacking(self, bucket: Bucket) -> Bucket | None:
         """The part of a bucket that is neither stored nor queued."""
@@ -159,7 +162,7 @@ class Scheduler:
                 raise
             finished = self._missing & _identities(bucket)
             self._missing -= finished
-            self.measured += len(finished)
+            self.measured |= finished
 
     def _forget(self, bucket: Bucket) -> None:
         """Let a failed bucket be asked for again; who waited for it would wait for ever."""
@@ -174,8 +177,8 @@ class Scheduler:
         pace = elapsed / self._ended if self._ended > 5 else 1 / self._slots
         self._progress(
             label=label,
-            done=self.measured,
-            total=self.measured + len(self._missing),
+            done=len(self.measured),
+            total=len(self.measured) + len(self._missing),
             seconds_left=left * pace,
         )
 

@@ -15,7 +15,6 @@ the article's Conv2 to Conv5 are layer1 to layer4."""
 
 ACTIVATIONS = ("none", "relu", "leaky-relu", "tanh", "sigmoid")
 INITIALISATIONS = ("default", "gaussian", "orthogonal")
-DTYPES = ("float32", "float64")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -345,7 +345,7 @@ def test_a_damaged_lock_is_told_before_measuring(suite: Suite) -> None:
 def test_a_lock_that_cannot_be_written_leaves_the_report(suite: Suite) -> None:
     # There is no folder claims/ in this suite.
     result = suite.run("--update-verdicts")
-    one_message(result, "verdicts.toml", "cannot be written", "Make its folder writable")
+    one_message(result, "verdicts.toml", "cannot be written", "Make the folder claims")
     assert suite.verdicts() == {"Z1": "supported"}
     assert not suite.locked.exists()
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import claims
 from claims.decoders import resnet_decoder
-from claims.effects import exponential_fit, log_ratio, power_fit, rise
+from claims.effects import exponential_fit, log_ratio, power_fit, ratio, rise
 from claims.registry import all_claims
 from harness.claim import HEADLINES, LN_11, LOOKS, freeze
+from harness.errors import ClaimError
 from harness.plan import PROFILES, Profile
 from harness.settings import Descent
 from harness.store import Record
@@ -28,6 +30,8 @@ def test_log_ratio_is_infinite_or_nan_where_a_distance_is_not_positive() -> None
     assert log_ratio(0.0, 1.0) == -math.inf
     assert math.isnan(log_ratio(0.0, 0.0))
     assert math.isnan(log_ratio(math.nan, 1.0))
+    assert ratio(1.0, 0.0) == math.inf
+    assert math.isnan(ratio(0.0, 0.0))
 
 
 def test_a_rise_counts_where_the_output_distance_halved_alone() -> None:
@@ -46,6 +50,8 @@ def test_fits_tell_an_exponential_from_a_power_law() -> None:
     assert exponential_fit(lengths, exponential) == pytest.approx(1.0)
     assert exponential_fit(lengths, power) < 0.8
     assert power_fit(lengths, power) == pytest.approx(-0.7)
+    assert exponential_fit(lengths, exponential[::-1]) == 0.0  # it grows
+    assert math.isnan(exponential_fit(lengths, [*exponential[1:], math.nan]))
 
 
 def test_every_claim_has_the_alpha_and_looks_of_the_design_and_a_known_headline() -> None:
@@ -59,11 +65,23 @@ def test_every_claim_has_the_alpha_and_looks_of_the_design_and_a_known_headline(
     assert deciding == set(HEADLINES)
 
 
+@pytest.mark.parametrize(
+    "text", ["1 / 0", "1 +", "import pytest\npytest.skip(allow_module_level=True)"]
+)
+def test_a_file_of_claims_that_is_broken_is_named(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "test_broken.py").write_text(text)
+    monkeypatch.setattr(claims, "__path__", [*claims.__path__, str(tmp_path)])
+    with pytest.raises(ClaimError, match=r"claims/test_broken\.py: the file cannot be imported"):
+        all_claims(ROOT, planned=())
+
+
 def test_the_digest_of_the_claims_depends_on_a_margin() -> None:
-    claims = all_claims(ROOT, planned=())
+    stated = all_claims(ROOT, planned=())
     assert pytest.approx(math.log(1.1), rel=1e-15) == LN_11
-    assert freeze(claims) == freeze(reversed(claims))
-    assert freeze(claims) != freeze(claims[1:])
+    assert freeze(stated) == freeze(reversed(stated))
+    assert freeze(stated) != freeze(stated[1:])
 
 
 @pytest.mark.parametrize("name", PROFILES)

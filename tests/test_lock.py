@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from harness.lock import (
     Locked,
     Outcome,
     Status,
-    combine,
     compare,
     condition_key,
     diff,
@@ -132,17 +130,6 @@ def test_report_only_ignores_locks(verdict: Verdict) -> None:
         assert outcome == Outcome(
             status=Status.PASS if verdict is S else Status.SKIP, message=f"{verdict}: its reason"
         )
-
-
-def test_a_claim_ends_as_the_worst_of_its_conditions() -> None:
-    by_status = {status: Outcome(status=status, message=str(status)) for status in Status}
-    for chosen in itertools.product(Status, repeat=2):
-        worst = combine([by_status[status] for status in chosen])
-        order = [Status.PASS, Status.SKIP, Status.XFAIL, Status.FAIL]
-        assert worst == by_status[max(chosen, key=order.index)]
-    warned = [Outcome(status=Status.PASS, message="a", warning=text) for text in ("v", "w", "v")]
-    assert combine(warned).warning == "v; w"
-    assert combine([]).status is Status.SKIP
 
 
 # --- the file -------------------------------------------------------------------------------

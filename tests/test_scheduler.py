@@ -107,14 +107,14 @@ class TestOnce:
         first.need(wanted, label="b")
         first.need(wanted, label="c")
         assert sorted(blocks) == sorted((name,) for name in names(wanted))
-        assert first.measured == 3
+        assert len(first.measured) == 3
         before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
         assert {path.stem for path in before} == names(wanted)
 
         again, ear = scheduler_of(tmp_path, ear=(ear := Ear())), ear
         again.need(wanted, label="d")
         assert len(blocks) == 3
-        assert again.measured == 0
+        assert len(again.measured) == 0
         assert ear.heard == [("d", 0, 0)]
         assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == before
 
@@ -135,7 +135,7 @@ class TestOnce:
         found = scheduler_of(tmp_path)
         found.need([wanted], label="a")
         assert set(Store(tmp_path)) == names(block(wanted))
-        assert found.measured == 3
+        assert len(found.measured) == 3
         found.need(block(wanted), label="b")
         assert [len(mates) for mates in blocks] == [3]
         # One that is lost is measured with its mates, for rounding depends on them, and comes back
@@ -200,6 +200,19 @@ class TestRecords:
         for name in serial:
             assert content(serial.read(name)) == content(processes.read(name))
         assert multiprocessing.active_children() == []
+
+    def test_the_end_of_a_pool_is_not_that_of_other_processes(self) -> None:
+        other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+        other.start()
+        pool = executors.ProcessPool(1)
+        try:
+            pool.submit(time.sleep, 60)
+            assert len(multiprocessing.active_children()) == 2
+            pool.end()
+            assert multiprocessing.active_children() == [other]
+        finally:
+            other.terminate()
+            other.join()
 
 
 class TestFailures:
@@ -294,7 +307,7 @@ class TestFailures:
         assert {path.stem for path in kept} <= names(wanted)
         rest = scheduler_of(tmp_path)
         rest.need(wanted, label="b")
-        assert rest.measured == len(wanted) - len(kept)
+        assert len(rest.measured) == len(wanted) - len(kept)
         assert {path: path.read_bytes() for path in kept} == kept
 
 

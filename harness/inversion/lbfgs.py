@@ -1,7 +1,8 @@
 """L-BFGS, batched: every sample has its own history, line search and end.
 
-Nocedal and Wright, Numerical Optimization (2006): two-loop recursion (algorithm 7.4), backtracking
-under the Armijo condition (3.4), pairs without positive curvature skipped (7.19).
+Nocedal and Wright, Numerical Optimization (2006): two-loop recursion (algorithm 7.4) scaled by
+(7.20), backtracking under the Armijo condition (3.4), pairs without positive curvature (6.7)
+skipped.
 """
 
 from __future__ import annotations
@@ -149,6 +150,7 @@ class _History:
         self._inverse = like.new_zeros(size, batch)
         self._gamma = like.new_ones(batch)
         self._next = 0
+        # Added since the last `forget`; that the ring has dropped the oldest does not matter.
         self.pairs: Tensor = torch.zeros(batch, dtype=torch.long, device=like.device)
 
     def add(

@@ -7,6 +7,8 @@ import enum
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from harness import cells
+
 PLATEAU = 0.01
 """A loss that fell by less than this share over the last quarter of a run lies on a plateau."""
 
@@ -18,7 +20,7 @@ class Status(enum.StrEnum):
     PLATEAU = "plateau"
     UNFINISHED = "not converged"
     DIVERGED = "diverged"
-    NON_FINITE = "non-finite"
+    NON_FINITE = cells.NON_FINITE
 
     @property
     def message(self) -> str:

@@ -21,9 +21,7 @@ class Trace:
     points : sequence of int
         The iterations, ascending; the last one is the end of the run.
     original : tensor, shape (batch, ...)
-        The image a.
-    batch, dtype, device
-        Of the table.
+        The image a; the table takes its dtype and device.
     """
 
     def __init__(self, points: Sequence[int], *, original: Tensor) -> None:

@@ -25,8 +25,13 @@ help:  ## list these commands
 verify: environment  ## measure and judge the claims, headlines first, and write the report
 	@$(bin)/python -m pytest claims/ $(ARGS)
 
+# Under test the shapes in annotations are checked at every call of what computes with tensors.
+checked := harness.distances,harness.inversion,harness.measure,harness.spectrum
+checked := $(checked),harness.subjects.draws,harness.subjects.encoder,harness.subjects.mlp
+checked := $(checked),harness.subjects.resnet,harness.subjects.simplify,beartype.beartype
+
 test: environment  ## run the project's own tests
-	@$(bin)/python -m pytest tests/ $(ARGS)
+	@$(bin)/python -m pytest tests/ --jaxtyping-packages=$(checked) $(ARGS)
 
 benchmark: environment  ## measure the speed of inversion
 	@$(bin)/python -m pytest benchmarks/ $(ARGS)

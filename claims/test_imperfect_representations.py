@@ -8,6 +8,7 @@ import pytest
 
 from claims.effects import log_ratio, ratio, rise
 from claims.test_autoencoding import at_most, copy_at, gallery
+from harness.cells import Cell, Draw
 from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, event
 from harness.lab import Lab
 
@@ -76,6 +77,20 @@ B10 = Claim(
 )
 
 CONFIRMATORY = ("resnet50", "article-falling")
+CONV5_DECODERS = ("article-falling", "article-nominal", "article", "adam", "l-bfgs")
+"""The confirmatory decoder, then those beside it: the nominal step, the same with blur, others."""
+
+
+def conv5(lab: Lab, draw: Draw, *, network: str, decoder: str) -> dict[str, Cell]:
+    """The run of B8 and B10."""
+    return {"conv5": copy_at(lab, draw, network=network, cut="layer4", decoder=decoder)}
+
+
+def conv5_gallery(lab: Lab, *, network: str, decoder: str) -> dict[str, Cell]:
+    """A larger copy, for the article's descent alone."""
+    if not decoder.startswith("article"):
+        return {}
+    return gallery(lab, network=network, decoder=decoder, cuts=("layer4",))
 
 
 @pytest.mark.networks("resnet50", "resnet18")
@@ -100,19 +115,20 @@ def test_b3_output_distance_reverses_with_depth(lab: Lab, network: str, decoder:
                 for role, record in seen.items()
             }
         ),
+        gallery=gallery(lab, network=network, decoder=decoder, cuts=("layer1", "layer4"))
+        if decoder == "article"
+        else {},
         confirmatory=confirmatory,
         most=at_most(lab, confirmatory=confirmatory),
     )
 
 
 @pytest.mark.networks("resnet50", "resnet18")
-@pytest.mark.parametrize("decoder", ["article-falling", "article-nominal", "adam", "l-bfgs"])
+@pytest.mark.parametrize("decoder", CONV5_DECODERS)
 def test_b8_input_distance_rises_at_conv5(lab: Lab, network: str, decoder: str) -> None:
     lab.judge(
         B8,
-        cells=lambda draw: {
-            "conv5": copy_at(lab, draw, network=network, cut="layer4", decoder=decoder)
-        },
+        cells=lambda draw: conv5(lab, draw, network=network, decoder=decoder),
         effects=lambda seen: {
             "rise": rise(seen["conv5"]),
             "m_i(T) / m_i(0), whether or not m_g halved": seen["conv5"].values["r"],
@@ -122,28 +138,25 @@ def test_b8_input_distance_rises_at_conv5(lab: Lab, network: str, decoder: str) 
             "m_g(T) / m_g(0)": ratio(seen["conv5"].values["m_g"], seen["conv5"].values["m_g0"]),
             "m_g(T) / m_r": ratio(seen["conv5"].values["m_g"], seen["conv5"].values["m_r"]),
         },
-        gallery=gallery(lab, network=network, decoder=decoder, cuts=("layer4",))
-        if decoder.startswith("article")
-        else {},
+        gallery=conv5_gallery(lab, network=network, decoder=decoder),
         confirmatory=(network, decoder) == CONFIRMATORY,
         most=at_most(lab, confirmatory=(network, decoder) == CONFIRMATORY),
     )
 
 
 @pytest.mark.networks("resnet50", "resnet18")
-@pytest.mark.parametrize("decoder", ["article-falling", "article-nominal", "adam", "l-bfgs"])
+@pytest.mark.parametrize("decoder", CONV5_DECODERS)
 def test_b10_both_at_once(lab: Lab, network: str, decoder: str) -> None:
     lab.judge(
         B10,
-        cells=lambda draw: {
-            "conv5": copy_at(lab, draw, network=network, cut="layer4", decoder=decoder)
-        },
+        cells=lambda draw: conv5(lab, draw, network=network, decoder=decoder),
         effects=lambda seen: {
             "both": min(
                 log_ratio(seen["conv5"].values["m_r"], seen["conv5"].values["m_g"]),
                 log_ratio(seen["conv5"].values["m_i"], seen["conv5"].values["m_i0"]),
             )
         },
+        gallery=conv5_gallery(lab, network=network, decoder=decoder),
         confirmatory=(network, decoder) == CONFIRMATORY,
         most=at_most(lab, confirmatory=(network, decoder) == CONFIRMATORY),
     )

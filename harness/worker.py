@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from multiprocessing import parent_process
 from pathlib import Path
 
@@ -26,7 +27,6 @@ THUMBNAILS_OF = 0
 
 def prepare() -> None:
     """Set a worker process up: one thread, an end with the parent."""
-    torch.set_num_threads(1)
     parent = parent_process()
     if parent is not None:
         # A parent that was killed leaves no message; without this its workers would stay for ever.
@@ -57,7 +57,14 @@ def measure_bucket(
         Goes into each record.
     """
     _be_precise()
-    records = Store(store)
+    with _one_thread():
+        _measure(bucket, records=Store(store), device=device, provenance=provenance)
+    return bucket.seconds
+
+
+def _measure(
+    bucket: Bucket, *, records: Store, device: str, provenance: Mapping[str, object]
+) -> None:
     for mates, ids in zip(bucket.blocks, bucket.ids, strict=True):
         if all(identity in records for identity in ids):
             continue
@@ -78,13 +85,27 @@ def measure_bucket(
                     provenance=provenance,
                 )
             )
-    return bucket.seconds
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread, whichever executor measures: rounding depends on their number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _be_precise() -> None:
-    """IEEE float32 everywhere: cuDNN's convolutions use TF32 unless told otherwise."""
+    """IEEE float32 everywhere, and one result for one seed.
+
+    cuDNN's convolutions use TF32, and algorithms that add in any order, unless told otherwise.
+    """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
 
 
 def _thumbnails(measurement: Measurement) -> dict[str, str]:

@@ -100,9 +100,7 @@ def test_a2_copying_gets_worse_with_depth(lab: Lab, network: str, decoder: str) 
             cut: copy_at(lab, draw, network=network, cut=cut, decoder=decoder) for cut in CUTS
         },
         effects=lambda seen: {"slope": theil_sen([seen[cut].values["r"] for cut in CUTS])},
-        gallery=gallery(lab, network=network, decoder=decoder, cuts=CUTS)
-        if decoder == "article"
-        else {},
+        gallery=gallery(lab, network=network, decoder=decoder, cuts=CUTS),
         confirmatory=decoder == "adam",
         most=at_most(lab, confirmatory=decoder == "adam"),
     )

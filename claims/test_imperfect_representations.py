@@ -86,13 +86,6 @@ def conv5(lab: Lab, draw: Draw, *, network: str, decoder: str) -> dict[str, Cell
     return {"conv5": copy_at(lab, draw, network=network, cut="layer4", decoder=decoder)}
 
 
-def conv5_gallery(lab: Lab, *, network: str, decoder: str) -> dict[str, Cell]:
-    """A larger copy, for the article's descent alone."""
-    if not decoder.startswith("article"):
-        return {}
-    return gallery(lab, network=network, decoder=decoder, cuts=("layer4",))
-
-
 @pytest.mark.networks("resnet50", "resnet18")
 @pytest.mark.parametrize("decoder", ["article", "adam"])
 def test_b3_output_distance_reverses_with_depth(lab: Lab, network: str, decoder: str) -> None:
@@ -115,9 +108,7 @@ def test_b3_output_distance_reverses_with_depth(lab: Lab, network: str, decoder:
                 for role, record in seen.items()
             }
         ),
-        gallery=gallery(lab, network=network, decoder=decoder, cuts=("layer1", "layer4"))
-        if decoder == "article"
-        else {},
+        gallery=gallery(lab, network=network, decoder=decoder, cuts=("layer1", "layer4")),
         confirmatory=confirmatory,
         most=at_most(lab, confirmatory=confirmatory),
     )
@@ -138,7 +129,7 @@ def test_b8_input_distance_rises_at_conv5(lab: Lab, network: str, decoder: str) 
             "m_g(T) / m_g(0)": ratio(seen["conv5"].values["m_g"], seen["conv5"].values["m_g0"]),
             "m_g(T) / m_r": ratio(seen["conv5"].values["m_g"], seen["conv5"].values["m_r"]),
         },
-        gallery=conv5_gallery(lab, network=network, decoder=decoder),
+        gallery=gallery(lab, network=network, decoder=decoder, cuts=("layer4",)),
         confirmatory=(network, decoder) == CONFIRMATORY,
         most=at_most(lab, confirmatory=(network, decoder) == CONFIRMATORY),
     )
@@ -156,7 +147,7 @@ def test_b10_both_at_once(lab: Lab, network: str, decoder: str) -> None:
                 log_ratio(seen["conv5"].values["m_i"], seen["conv5"].values["m_i0"]),
             )
         },
-        gallery=conv5_gallery(lab, network=network, decoder=decoder),
+        gallery=gallery(lab, network=network, decoder=decoder, cuts=("layer4",)),
         confirmatory=(network, decoder) == CONFIRMATORY,
         most=at_most(lab, confirmatory=(network, decoder) == CONFIRMATORY),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Generator, Mapping
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -39,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except DepthClaimsError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[_SESSION] = ClaimSession(
-        options, root=config.rootpath, progress=ConsoleProgress(config)
+        options, root=_suite_root(config), progress=ConsoleProgress(config)
     )
 
 
@@ -109,7 +110,7 @@ def lab(request: pytest.FixtureRequest) -> Lab:
     def judge(assay: Assay) -> None:
         try:
             if _NUMBER not in item.stash:
-                item.stash[_NUMBER] = session.add(assay, nodeid=item.nodeid)
+                item.stash[_NUMBER] = session.add(assay, nodeid=_nodeid(item))
             result, outcome = session.judge(item.stash[_NUMBER])
         except DepthClaimsError as error:
             # pytest lets nothing else through a test; the loop turns it into the one message.
@@ -169,7 +170,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def _plan(item: pytest.Function, session: ClaimSession) -> None:
-    number = session.plan(item.obj, parameters=_parameters(item), nodeid=item.nodeid)
+    number = session.plan(item.obj, parameters=_parameters(item), nodeid=_nodeid(item))
     if number is not None:
         item.stash[_NUMBER] = number
         if session.assays[number].claim.headline is not None:
@@ -211,3 +212,22 @@ def _end(outcome: Outcome, *, confirmatory: bool) -> None:
             pytest.xfail(outcome.message)
         case Status.FAIL:
             pytest.fail(outcome.message, pytrace=False)
+
+
+def _suite_root(config: pytest.Config) -> Path:
+    """The folder whose conftest brought this plugin.
+
+    pytest's own root follows every existing path on the command line, those of --store and
+    --report included, since it looks for it before it knows these options.
+    """
+    for plugin in config.pluginmanager.get_plugins():
+        if "claims.plugin" in getattr(plugin, "pytest_plugins", ()):
+            return Path(plugin.__file__).parent
+    return config.rootpath
+
+
+def _nodeid(item: pytest.Item) -> str:
+    """The test as it is named from the root of its suite."""
+    root = _suite_root(item.config)
+    path = item.path.relative_to(root) if item.path.is_relative_to(root) else item.path
+    return "::".join([path.as_posix(), *item.nodeid.split("::")[1:]])

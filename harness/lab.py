@@ -130,6 +130,10 @@ class Lab:
         """A ResNet cut at a layer, with the user's weights where there are any."""
         return ResNet(name=name, cut=cut, weights=self.custom.weights)
 
+    def stands_for(self, network: str, *, article: str) -> bool:
+        """Whether a network is the article's, or the user's in its place."""
+        return network == (self.custom.network or article)
+
     def photographs(self, *, pixels: int, rows: int | None = None, channels: int = 3) -> Images:
         """Crops of the bundled photographs, or of the user's images."""
         folder = self.custom.images

@@ -365,7 +365,7 @@ def _mark(part: Part, condition: ConditionResult) -> Verdict:
 
 def _weakest(parts: Iterable[Part], group: Sequence[Criterion]) -> Part | None:
     own = [part for part in parts if part.criterion in group]
-    return max(own, key=lambda part: part.p_supported, default=None)
+    return max(own, key=lambda part: (part.p_supported, -part.p_refuted), default=None)
 
 
 def _by_effect(criteria: Iterable[Criterion]) -> dict[str, list[Criterion]]:

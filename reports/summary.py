@@ -93,8 +93,12 @@ def condition_name(condition: ConditionResult) -> str:
 
 
 def deciding_part(condition: ConditionResult) -> Part | None:
-    """The part of a condition that is weakest for support; the first of equals."""
-    return max(condition.decision.parts, key=lambda part: part.p_supported, default=None)
+    """The part of a condition that is weakest for support; of equals, strongest against it."""
+    return max(
+        condition.decision.parts,
+        key=lambda part: (part.p_supported, -part.p_refuted),
+        default=None,
+    )
 
 
 def claimed_text(condition: ConditionResult, part: Part) -> str:

@@ -535,3 +535,31 @@ def test_time_left(seconds: float, words: str) -> None:
 
 def test_the_plugin_is_that_of_this_folder() -> None:
     assert Path(plugin.__file__).parents[1] == ROOT
+
+
+def test_an_existing_store_and_report_elsewhere_leave_the_lock_where_it_is(tmp_path: Path) -> None:
+    """pytest takes its root folder from existing paths on the command line, ours included."""
+    for folder in ("store", "report"):
+        (tmp_path / folder).mkdir()
+    found = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "claims/", "-k", "e2 and 3", "--executor", "serial"),
+            *("--store", str(tmp_path / "store"), "--report", str(tmp_path / "report")),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout
+    assert "1 xfailed" in found.stdout
+    content = json.loads((tmp_path / "report" / "claims.json").read_text())
+    (command,) = [
+        condition["evidence"]["command"]
+        for claim in content["claims"]
+        for condition in claim["conditions"]
+        if condition["verdict"] == "refuted"
+    ]
+    assert "claims/test_lower_bounds.py::" in command
+    assert "/claims/" not in command

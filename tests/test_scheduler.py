@@ -390,7 +390,7 @@ class TestEnds:
         os.killpg(running.pid, signal.SIGINT)
         output, errors = running.communicate(timeout=30)
         assert output.endswith("interrupted\n")
-        # CPython 3.11 may complain about its own pool where it ends while a worker is being started.
+        # CPython 3.11 may complain of its own pool where it ends while a worker is being started.
         assert "KeyboardInterrupt" not in errors
         assert errors == "" or when == "as workers start"
         assert running.returncode == 0

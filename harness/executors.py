@@ -59,10 +59,11 @@ class ProcessPool(ProcessPoolExecutor):
 
     def end(self) -> None:
         """End the pool and its processes at once, whatever they are doing."""
-        self.shutdown(wait=False, cancel_futures=True)
         for process in self._own:
             process.terminate()
-            process.join()
+        # The pool's own thread waits for its processes. Waiting for them here as well, or not for
+        # the thread, would race with it.
+        self.shutdown(wait=True, cancel_futures=True)
 
 
 @contextlib.contextmanager

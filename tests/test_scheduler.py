@@ -209,9 +209,6 @@ class TestRecords:
             pool.submit(time.sleep, 60)
             assert len(multiprocessing.active_children()) == 2
             pool.end()
-            limit = time.monotonic() + 20
-            while len(multiprocessing.active_children()) > 1 and time.monotonic() < limit:
-                time.sleep(0.05)
             assert multiprocessing.active_children() == [other]
         finally:
             other.terminate()
@@ -390,8 +387,6 @@ class TestEnds:
         os.killpg(running.pid, signal.SIGINT)
         output, errors = running.communicate(timeout=30)
         assert output.endswith("interrupted\n")
-        # CPython 3.11 may complain of its own pool where it ends while a worker is being started.
-        assert "KeyboardInterrupt" not in errors
-        assert errors == "" or when == "as workers start"
+        assert errors == ""
         assert running.returncode == 0
         assert not list(tmp_path.rglob("*.part"))

@@ -2,14 +2,14 @@
 #
 #   PYTHON    the Python that makes the environment (3.11 or newer)
 #   PIP_ARGS  passed on to `pip install`, for instance the index of a CUDA build of torch
-#   ARGS      passed on to pytest
+#   ARGS      passed on to pytest, and by calibrate to harness.calibration
 #
 # Exit status: 0 if and only if that of pytest is 0. make itself turns every other status of a
 # command into 2 and has no way around it; its closing line names pytest's ("Error 1" means status
 # 1). Where the number counts, call pytest: .venv/bin/python -m pytest claims/
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test benchmark lint environment clean
+.PHONY: help verify test calibrate benchmark lint environment clean
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -33,8 +33,14 @@ checked := $(checked),harness.subjects.resnet,harness.subjects.simplify,beartype
 test: environment  ## run the project's own tests
 	@$(bin)/python -m pytest tests/ --jaxtyping-packages=$(checked) $(ARGS)
 
-benchmark: environment  ## measure the speed of inversion
-	@$(bin)/python -m pytest benchmarks/ $(ARGS)
+calibrate: environment  ## simulate the whole decision procedure; table and calibration.json
+	@$(bin)/python -m harness.calibration $(ARGS)
+
+# `make benchmark EXTRAS=` leaves the peers out; the comparisons with them are skipped then.
+benchmark: export EXTRAS := peers
+benchmark: environment  ## measure the speed of inversion, beside its peers
+	@mkdir -p build
+	@$(bin)/python -m pytest benchmarks/ --full --benchmark-json=build/benchmarks.json $(ARGS)
 
 lint: environment  ## check style, types and the direction of imports
 	@$(bin)/python -m ruff check .

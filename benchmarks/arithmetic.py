@@ -1,23 +1,45 @@
-"""The arithmetic of a step, counted from the shapes of a network's layers.
+"""The work of a step, counted from the shapes of a network's layers: operations and bytes.
 
 A step is a forward pass up to the cut and the gradient with respect to the input. Both take one
 multiplication and one addition for each weight that meets each output element; nothing else counts
-(activations, pooling, the blur), and no gradient of a parameter is needed.
+(activations, pooling, the blur), and no gradient of a parameter is needed. As counters of
+operations do, this takes every tap of a kernel at every output, also where it meets padding. Both
+passes read each weight once; what they read and write besides does not count either.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+import dataclasses
 
 import torch
 from torch import Tensor, nn
 
-from harness.settings import MLP, Images, Network, ResNet
+from benchmarks.cases import Case
+from harness.settings import MLP, Network, ResNet
 from harness.subjects.resnet import build_resnet, cut_resnet
 
+PASSES = 2
+"""Forward and back."""
 
-def forward_macs(module: nn.Module, inputs: Tensor) -> int:
-    """Multiply-accumulates of the convolutions and linear layers in one forward pass.
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a step takes at least.
+
+    Parameters
+    ----------
+    flops : int
+        Floating-point operations.
+    weights : int
+        Weights read.
+    """
+
+    flops: int
+    weights: int
+
+
+def count(module: nn.Module, inputs: Tensor) -> tuple[int, int]:
+    """Multiply-accumulates of one forward pass in convolutions and linear layers, and weights.
 
     Parameters
     ----------
@@ -26,12 +48,13 @@ def forward_macs(module: nn.Module, inputs: Tensor) -> int:
     inputs : tensor
         On the module's device; on "meta" nothing is computed.
     """
-    total = 0
+    macs = weights = 0
 
     def add(layer: nn.Conv2d | nn.Linear, _: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
+        nonlocal macs, weights
         # A weight's first axis is the output's channels: the others are what one element takes.
-        total += output.numel() * layer.weight[0].numel()
+        macs += output.numel() * layer.weight[0].numel()
+        weights += layer.weight.numel()
 
     handles = [
         layer.register_forward_hook(add)
@@ -44,19 +67,22 @@ def forward_macs(module: nn.Module, inputs: Tensor) -> int:
     finally:
         for handle in handles:
             handle.remove()
-    return total
+    return macs, weights
 
 
-def step_flops(network: Network, images: Images) -> int:
-    """Floating-point operations of a step on one image: two a multiply-accumulate, forward and
-    back."""
+def step_work(case: Case) -> Work:
+    """The work of a step on all images of a case."""
+    with torch.device("meta"):
+        shape = case.images.shape if isinstance(case.network, ResNet) else (case.images.elements,)
+        macs, weights = count(_skeleton(case.network), torch.empty(1, *shape))
+    return Work(flops=2 * PASSES * macs * case.batch, weights=PASSES * weights * case.networks)
+
+
+def _skeleton(network: Network) -> nn.Module:
+    """A network of the right shapes."""
     match network:
         case MLP():
-            macs = sum(
-                inputs * outputs for inputs, outputs in pairwise((network.inputs, *network.widths))
-            )
+            widths = (network.inputs, *network.widths)
+            return nn.Sequential(*map(nn.Linear, widths, widths[1:]))
         case ResNet():
-            with torch.device("meta"):
-                module = cut_resnet(build_resnet(network, seed=0), cut=network.cut)
-                macs = forward_macs(module, torch.empty(1, *images.shape))
-    return 2 * 2 * macs
+            return cut_resnet(build_resnet(network, seed=0), cut=network.cut)

@@ -6,9 +6,20 @@ import dataclasses
 import itertools
 
 from claims.decoders import ARTICLE, ARTICLE_MLP
-from harness.settings import MLP, Descent, Images, Network, ResNet
+from harness.settings import (
+    LBFGS,
+    MLP,
+    Adam,
+    Decoder,
+    Descent,
+    GaussNewton,
+    Images,
+    LinearSolve,
+    Network,
+    ResNet,
+)
 
-LAYERS = ("layer1", "layer2", "layer4")
+LAYERS = ("layer1", "layer2", "layer3", "layer4")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,31 +33,65 @@ class Case:
     layer : str
         Where it is cut.
     network, images, decoder
-        What is reconstructed and how, by the article's descent.
+        What is reconstructed and how.
     batch : int
         Images reconstructed together.
+    fresh : bool
+        Whether every image has weights of its own, as a replicate of a claim has, or all share one
+        network.
+    precision : str
+        One of `harness.settings.PRECISIONS`.
     """
 
     name: str
     layer: str
     network: Network
     images: Images
-    decoder: Descent
+    decoder: Decoder
     batch: int
+    fresh: bool
+    precision: str = "float32"
+
+    @property
+    def networks(self) -> int:
+        """Networks drawn."""
+        return self.batch if self.fresh else 1
+
+    @property
+    def alone(self) -> Case:
+        """One image of the case."""
+        return dataclasses.replace(self, batch=1)
 
     def __str__(self) -> str:
-        return f"{self.name}-{self.layer}-{self.images.pixels}px-batch{self.batch}"
+        words = [self.name, self.layer, f"{self.images.pixels}px", f"batch{self.batch}"]
+        # An MLP's weights are always fresh.
+        if self.fresh and isinstance(self.network, ResNet):
+            words.append("fresh")
+        if self.precision != "float32":
+            words.append(self.precision)
+        return "-".join(words)
 
 
-def resnet(name: str, layer: str, *, pixels: int, batch: int) -> Case:
-    """The article's descent on a ResNet."""
+def resnet(
+    name: str,
+    layer: str,
+    *,
+    pixels: int,
+    batch: int,
+    decoder: Decoder = ARTICLE,
+    fresh: bool = False,
+    precision: str = "float32",
+) -> Case:
+    """A ResNet with torchvision's initialisation, by default with the article's descent."""
     return Case(
         name=name,
         layer=layer,
         network=ResNet(name=name, cut=layer),
         images=Images(pixels=pixels),
-        decoder=ARTICLE,
+        decoder=decoder,
         batch=batch,
+        fresh=fresh,
+        precision=precision,
     )
 
 
@@ -63,21 +108,66 @@ def mlp(*, width: int, depth: int, pixels: int, batch: int) -> Case:
         images=images,
         decoder=ARTICLE_MLP,
         batch=batch,
+        fresh=True,
     )
 
 
-CASES = (
-    *(
-        resnet("resnet18", layer, pixels=64, batch=batch)
-        for layer, batch in itertools.product(LAYERS, (1, 8, 32))
-    ),
-    *(
-        resnet("resnet50", layer, pixels=64, batch=batch)
-        for layer, batch in itertools.product(LAYERS, (1, 8))
-    ),
-    # The least size that a claim takes, and the size that the network was made for.
-    resnet("resnet18", "layer4", pixels=32, batch=1),
-    resnet("resnet50", "layer4", pixels=32, batch=1),
-    resnet("resnet50", "layer4", pixels=224, batch=1),
+def decoder_name(decoder: Decoder) -> str:
+    """A decoder's name for people."""
+    match decoder:
+        case Descent(rule="gradient"):
+            return "article"
+        case Descent(rule=rule):
+            return rule
+        case Adam():
+            return "adam"
+        case LBFGS():
+            return "l-bfgs"
+        case GaussNewton():
+            return "gauss-newton"
+        case LinearSolve():
+            return "linear"
+
+
+SELECTED = (
+    *(resnet("resnet18", layer, pixels=64, batch=8) for layer in LAYERS),
+    resnet("resnet18", "layer4", pixels=64, batch=1),
+    resnet("resnet18", "layer4", pixels=64, batch=32),
+    resnet("resnet18", "layer4", pixels=32, batch=8),
+    resnet("resnet18", "layer4", pixels=64, batch=4, fresh=True),
+    resnet("resnet50", "layer4", pixels=64, batch=8),
     mlp(width=3000, depth=4, pixels=32, batch=1),
 )
+"""Enough to see whether anything has become slower: the cost by layer at least."""
+
+MORE = (
+    # By layer, from conv1 on, and by batch; by batch most finely at the deepest layer.
+    *(resnet("resnet18", layer, pixels=64, batch=8) for layer in ("conv1", "stem")),
+    *(
+        resnet("resnet18", layer, pixels=64, batch=batch)
+        for layer, batch in itertools.product(LAYERS[:3], (1, 32))
+    ),
+    *(resnet("resnet18", "layer4", pixels=64, batch=batch) for batch in (2, 4, 16, 64)),
+    # By resolution; 32 pixels are the least that a claim takes, 224 what the networks are made for.
+    *(resnet("resnet18", "layer4", pixels=pixels, batch=8) for pixels in (128, 224)),
+    resnet("resnet18", "layer4", pixels=32, batch=1),
+    resnet("resnet50", "layer4", pixels=32, batch=1),
+    *(resnet("resnet50", layer, pixels=64, batch=8) for layer in LAYERS[:3]),
+    *(
+        resnet("resnet50", layer, pixels=224, batch=batch)
+        for layer, batch in itertools.product(LAYERS[1:], (1, 4))
+    ),
+    # By weight seeds.
+    *(resnet("resnet18", "layer4", pixels=64, batch=batch, fresh=True) for batch in (1, 2)),
+    *(mlp(width=3000, depth=4, pixels=32, batch=batch) for batch in (2, 4)),
+)
+"""What else the whole run measures, on any device."""
+
+GPU = (
+    *(
+        resnet("resnet50", "layer4", pixels=299, batch=batch, precision=precision)
+        for batch, precision in itertools.product((1, 32), ("float32", "tf32"))
+    ),
+    *(mlp(width=3000, depth=4, pixels=32, batch=batch) for batch in (8, 31)),
+)
+"""What only a GPU does in reasonable time."""

@@ -1,33 +1,61 @@
-"""Image-steps per second of the article's descent, next to the matrix-multiplication ceiling.
+"""Image-steps per second of the article's descent, beside what the machine could do.
 
 No time is asserted: a machine that is busy makes a benchmark slow, not wrong.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks.cases import CASES, Case
-from benchmarks.throughput import Reconstruction, Throughput
+from benchmarks.cases import GPU, MORE, SELECTED, Case
+from benchmarks.limit import Ceilings, facts
+from benchmarks.loops.engine import Engine
+from benchmarks.pace import Pace, rounds
+from benchmarks.profile import shares
+from benchmarks.tables import THROUGHPUT, Facts
+from benchmarks.tasks import draw_tasks
+from harness.subjects.precision import precision_of
 
 pytest.importorskip("pytest_benchmark", reason="the benchmarks need pytest-benchmark")
 
-SECONDS = 0.15
-"""Least time of a round: short ones find the quiet moments of a shared machine."""
+pytestmark = pytest.mark.benchmark(group=THROUGHPUT)
 
 LONGEST = 2.0
-"""Time of a benchmark's rounds, unless three take longer."""
+"""Seconds of a benchmark's rounds, unless three take longer."""
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_reconstruction(benchmark: Any, case: Case, device: str, found: list[Throughput]) -> None:
-    reconstruction = Reconstruction(case, device=device, seconds=SECONDS, longest=LONGEST)
-    copies = benchmark.pedantic(
-        reconstruction.descend, setup=reconstruction.measure_ceiling, rounds=reconstruction.rounds
-    )
+def _measure(benchmark: Any, case: Case, device: torch.device) -> dict[str, object]:
+    with precision_of(case.precision, device=device) as precision:
+        tasks = draw_tasks(case, precision=precision, device=device)
+        loops = [Engine(task, case.decoder) for task in tasks]
+        pace = Pace(loops, images=case.batch, device=device)
+        ceilings = Ceilings(case, dtype=precision.network, device=device)
+        copies = benchmark.pedantic(
+            pace.round, setup=ceilings.measure, rounds=rounds(pace, longest=LONGEST)
+        )
+        profile = shares(loops[0], steps=pace.steps, device=device)
     assert torch.isfinite(copies).all()
-    found.append(reconstruction.throughput())
-    benchmark.extra_info.update(found[-1].extra_info())
+    return {**facts(case, pace, ceilings.limit(), device=device), "profile": profile}
+
+
+@pytest.mark.parametrize(
+    "case", [*SELECTED, *(pytest.param(case, marks=pytest.mark.full) for case in MORE)], ids=str
+)
+def test_throughput(
+    benchmark: Any, case: Case, device: torch.device, state: Callable[[Facts], None]
+) -> None:
+    state(_measure(benchmark, case, device))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("case", GPU, ids=str)
+def test_throughput_of_a_gpu(
+    benchmark: Any, case: Case, device: torch.device, state: Callable[[Facts], None]
+) -> None:
+    if device.type != "cuda":
+        pytest.skip("takes minutes an image without a GPU (--device)")
+    state(_measure(benchmark, case, device))

@@ -11,10 +11,10 @@ import pytest
 
 from harness.device import DEVICES, resolve_device
 from harness.errors import OptionError, UnknownNameError
-from harness.executors import EXECUTORS
+from harness.executors import FORMS, chosen
 from harness.lab import Custom
 from harness.plan import PROFILES, Profile
-from harness.settings import ImageFolder, WeightsFile
+from harness.settings import PRECISIONS, ImageFolder, WeightsFile
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,9 @@ class Options:
     device : str
         "auto", which is resolved where it first matters, or a device that is there.
     executor : str
-        One of `EXECUTORS`.
+        As in `harness.executors.FORMS`.
+    precision : str
+        One of `PRECISIONS`.
     store, report : Path
         Folders of the records and of the report.
     custom : Custom
@@ -42,6 +44,7 @@ class Options:
     profile: Profile
     device: str
     executor: str
+    precision: str
     store: Path
     report: Path
     custom: Custom
@@ -54,6 +57,12 @@ class Options:
         add = group.addoption
         add("--profile", default="quick", metavar="NAME", help=f"{', '.join(PROFILES)} (quick)")
         add("--device", default="auto", metavar="NAME", help=f"{', '.join(DEVICES)} (auto)")
+        add(
+            "--precision",
+            default="float32",
+            metavar="NAME",
+            help=f"{', '.join(PRECISIONS)} (float32), for what a claim does not ask in float64",
+        )
         add("--store", default=".store", metavar="DIR", help="folder of the records (.store)")
         add(
             "--report",
@@ -68,7 +77,7 @@ class Options:
             "--executor",
             default="processes",
             metavar="NAME",
-            help=f"{', '.join(EXECUTORS)} (processes)",
+            help=f"{', '.join(FORMS)} (processes)",
         )
         add("--plan", action="store_true", help="print what would be measured, and measure nothing")
         add(
@@ -89,8 +98,9 @@ class Options:
         given = _Given(config)
         options = cls(
             profile=Profile(given.text("profile")),
-            device=_device(given.text("device")),
+            device=_device(given.text("device"), executor=given.text("executor")),
             executor=_executor(given.text("executor")),
+            precision=_precision(given.text("precision"), device=given.text("device")),
             store=given.path("store"),
             report=given.path("report"),
             custom=Custom(),
@@ -137,20 +147,28 @@ class _Given:
         return None if self._config.getoption(name) is None else read(name)
 
 
-def _device(name: str) -> str:
+def _device(name: str, *, executor: str) -> str:
     # Finding out what "auto" is may start a driver; a run that measures nothing need not know.
-    return name if name == "auto" else resolve_device(name)
+    # Where others measure, it is they who have the device or not.
+    if name == "auto" or (name in DEVICES and chosen(executor).kind == "dask"):
+        return name
+    return resolve_device(name)
 
 
 def _executor(name: str) -> str:
-    if name == "dask" or name.startswith("dask:"):
+    chosen(name)
+    return name
+
+
+def _precision(name: str, *, device: str) -> str:
+    if name not in PRECISIONS:
+        raise UnknownNameError.nearest(name, PRECISIONS, what="precision")
+    if name == "tf32" and device == "cpu":
         raise OptionError(
-            f"--executor {name}",
-            rule="measuring on several machines is not supported yet",
-            remedy=f"Choose {' or '.join(EXECUTORS)}",
+            "--precision tf32 --device cpu",
+            rule="TF32 is a way in which GPUs multiply",
+            remedy="Choose float32",
         )
-    if name not in EXECUTORS:
-        raise UnknownNameError.nearest(name, EXECUTORS, what="executor")
     return name
 
 

@@ -12,7 +12,7 @@ import pytest
 from claims.options import Options
 from claims.progress import ConsoleProgress
 from claims.session import LOCK, ClaimSession, Parameters
-from harness.errors import ClaimError, DepthClaimsError
+from harness.errors import ClaimError, DepthClaimsError, WorkerError
 from harness.lab import Assay, Lab
 from harness.lock import Outcome, Status
 from harness.results import ConditionResult
@@ -112,6 +112,9 @@ def lab(request: pytest.FixtureRequest) -> Lab:
             if _NUMBER not in item.stash:
                 item.stash[_NUMBER] = session.add(assay, nodeid=_nodeid(item))
             result, outcome = session.judge(item.stash[_NUMBER])
+        except WorkerError as error:
+            # It concerns these cells alone.
+            pytest.fail(str(error), pytrace=False)
         except DepthClaimsError as error:
             # pytest lets nothing else through a test; the loop turns it into the one message.
             raise pytest.exit.Exception(str(error), pytest.ExitCode.USAGE_ERROR) from error

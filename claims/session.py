@@ -85,8 +85,12 @@ class ClaimSession:
 
     @functools.cached_property
     def device(self) -> str:
-        """The device to measure on."""
-        return resolve_device(self.options.device)
+        """The device to measure on; one that is named was checked, or is for workers to have."""
+        return resolve_device("auto") if self._auto else self.options.device
+
+    @property
+    def _auto(self) -> bool:
+        return self.options.device == "auto"
 
     @functools.cached_property
     def lock(self) -> Lock:
@@ -106,6 +110,7 @@ class ClaimSession:
         return Lab(
             profile=self.options.profile,
             custom=self.custom,
+            precision=self.options.precision,
             parameters=parameters,
             receive=receive,
         )
@@ -235,6 +240,7 @@ class ClaimSession:
                 store,
                 executor=self.options.executor,
                 device=self.device,
+                auto=self._auto,
                 provenance=self._provenance,
                 progress=self._progress,
             )
@@ -244,7 +250,7 @@ class ClaimSession:
 
     @functools.cached_property
     def _provenance(self) -> dict[str, object]:
-        return provenance(device=self.device)
+        return provenance(device=self.device, precision=self.options.precision)
 
     @functools.cached_property
     def _claims(self) -> tuple[Claim, ...]:
@@ -254,13 +260,14 @@ class ClaimSession:
     def _found(self) -> Run:
         used = self._bench.used if self._bench else set()
         measured = self._scheduler.measured if self._scheduler else set()
+        workers = self._scheduler.workers if self._scheduler else None
         return Run(
             profile=self.options.profile.name,
             device=self.device,
             claims_digest=freeze(self._claims),
             claims=self._claims,
             conditions=tuple(map(self._result, range(len(self.assays)))),
-            provenance=self._provenance,
+            provenance={**self._provenance, **({"workers": workers} if workers else {})},
             measured=len(measured),
             reused=len(used - measured),
             seconds=time.monotonic() - self._began,
@@ -296,6 +303,8 @@ class ClaimSession:
         words = ["pytest", self._nodeids[number], "--profile", self.options.profile.name]
         if self.options.device != "auto":
             words += ["--device", self.options.device]
+        if self.options.precision != "float32":
+            words += ["--precision", self.options.precision]
         if self.custom.network:
             words += ["--network", self.custom.network]
         if self.custom.weights:

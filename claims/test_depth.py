@@ -219,7 +219,7 @@ def narrow_copy(lab: Lab, draw: Draw, ratio: float, activation: str, decoder: st
         iterations=lab.profile.pick(quick=500, standard=1000, article=1000)
         if strong
         else lab.profile.pick(quick=2000, standard=10_000, article=10_000),
-        dtype="float64",
+        precision="float64",
         batch=BATCH,
     )
 
@@ -240,7 +240,7 @@ def runs(
             images=images,
             decoder=ARTICLE_MLP,
             iterations=length,
-            dtype="float64",
+            precision="float64",
             batch=BATCH,
         )
         for length in lengths
@@ -318,7 +318,7 @@ def test_c11_nearer_in_output_and_farther_in_input(lab: Lab, activation: str, de
                 images=images,
                 decoder=ARTICLE_MLP,
                 iterations=lab.profile.pick(quick=2000, standard=10_000, article=10_000),
-                dtype="float64",
+                precision="float64",
                 batch=BATCH,
             )
         },

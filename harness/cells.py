@@ -16,9 +16,19 @@ from typing import Any, cast
 
 import numpy as np
 
-from harness.settings import ARTICLE_START, MLP, NOISE_TEXT, Decoder, Images, Network, Start
+from harness.errors import UnknownNameError
+from harness.settings import (
+    ARTICLE_START,
+    MLP,
+    NOISE_TEXT,
+    PRECISIONS,
+    Decoder,
+    Images,
+    Network,
+    Start,
+)
 
-ENGINE = 1
+ENGINE = 2
 """Version of everything between a cell and its measurement; raised where outcomes change."""
 
 BATCH = 12
@@ -38,6 +48,7 @@ class Source(enum.IntEnum):
     IMAGE = 1
     START = 2
     NOISE = 3
+    PRIOR = 4
 
 
 class Stream(enum.IntEnum):
@@ -55,12 +66,12 @@ class Draw:
     replicate: int
     stream: Stream = Stream.CONFIRMATORY
 
-    def seed(self, source: Source) -> int:
-        """The seed (64 bits) of a source of randomness in this replicate."""
+    def seed(self, source: Source, number: int = 0) -> int:
+        """The seed (64 bits) of a source of randomness in this replicate, the first or a later."""
         sequence = np.random.SeedSequence(
             _ENTROPY, spawn_key=(int(self.stream), self.replicate, int(source))
         )
-        return int(sequence.generate_state(1, np.uint64)[0])
+        return int(sequence.generate_state(number + 1, np.uint64)[number])
 
     def rng(self, source: Source) -> np.random.Generator:
         """A numpy generator for a source of randomness in this replicate."""
@@ -79,8 +90,10 @@ class Inversion:
         Steps of the decoder.
     noise : float
         Standard deviation of a' - a.
-    dtype : str
-        "float32" or "float64".
+    precision : str
+        One of `harness.settings.PRECISIONS`.
+    restarts : int
+        Starts of each replicate, run beside each other; the best end is kept.
     batch : int
         Replicates computed together, in aligned blocks; rounding depends on it.
     """
@@ -92,8 +105,13 @@ class Inversion:
     iterations: int
     start: Start = ARTICLE_START
     noise: float = NOISE_TEXT
-    dtype: str = "float32"
+    precision: str = "float32"
+    restarts: int = 1
     batch: int = 1
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UnknownNameError.nearest(self.precision, PRECISIONS, what="precision")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

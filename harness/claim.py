@@ -20,6 +20,9 @@ ALPHA = 0.01
 LOOKS: tuple[tuple[int, float], ...] = ((12, 0.2), (24, 0.3), (48, 0.5))
 """Replicates at each look, and the share of alpha that the look spends."""
 
+USUAL_SHARES = (0.25, 0.75)
+"""Shares p0 against which the usual looks can decide either way by the second of them."""
+
 LN_11 = 0.09531017980432493
 """The default margin of a log ratio, ln 1.1."""
 
@@ -28,6 +31,7 @@ class Kind(enum.StrEnum):
     """How an estimand is judged; the value is the letter that the claims' table uses."""
 
     EXACT = "P"
+    EXISTENTIAL = "Ex"
     EVENT = "S"
     PROPORTION = "Pr"
     TREND = "T"
@@ -146,6 +150,20 @@ def exact(text: str, criterion: Criterion) -> Estimand:
     return Estimand(kind=Kind.EXACT, criteria=(criterion,), text=text)
 
 
+def existential(text: str, criterion: Criterion, *, presupposes_descent: bool = False) -> Estimand:
+    """Ex: it happens at all; one witness supports.
+
+    Refuted where the event is shown to be rarer than the criterion's share, .25 by convention: with
+    the usual looks that takes 0 of 24 replicates.
+    """
+    return Estimand(
+        kind=Kind.EXISTENTIAL,
+        criteria=(criterion,),
+        text=text,
+        presupposes_descent=presupposes_descent,
+    )
+
+
 def conjunction(text: str, *criteria: Criterion, presupposes_descent: bool = False) -> Estimand:
     """IUT: all parts hold (intersection-union test)."""
     return Estimand(
@@ -210,6 +228,15 @@ class Claim:
             raise ClaimError(
                 self.id, rule="a claim has at least one estimand", remedy="Give estimands="
             )
+        low, high = USUAL_SHARES
+        for estimand in self.estimands.values():
+            for criterion in estimand.criteria:
+                if self.looks == LOOKS and not low <= criterion.share <= high:
+                    raise ClaimError(
+                        f"{self.id}, share {criterion.share:g}",
+                        rule=f"the usual looks decide against shares from {low:g} to {high:g}",
+                        remedy="Give the claim looks= of its own",
+                    )
 
     @property
     def digest(self) -> str:

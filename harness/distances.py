@@ -11,3 +11,8 @@ def l2(difference: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
     """L2 norm of each sample (m_g of outputs, m_i of inputs; the article's equation for m)."""
     norms: Tensor = torch.linalg.vector_norm(difference.flatten(1), dim=1)
     return norms
+
+
+def per_sample(values: Float[Tensor, " batch"], *, like: Tensor) -> Float[Tensor, "batch ..."]:
+    """One number a sample, shaped so that it broadcasts against a batch."""
+    return values.reshape(-1, *[1] * (like.dim() - 1))

@@ -74,5 +74,21 @@ class ClaimError(DepthClaimsError):
     """A claim that is not well formed."""
 
 
+class SettingError(DepthClaimsError):
+    """Settings of a measurement that contradict each other or are out of range."""
+
+
+class SpectrumError(DepthClaimsError):
+    """A Jacobian whose spectrum cannot be had: too large, too imprecise or not finite."""
+
+
+class ExecutorError(DepthClaimsError):
+    """An executor that cannot be had, or whose workers cannot measure what is asked for."""
+
+
+class WorkerError(DepthClaimsError):
+    """Cells that cannot be measured, since every worker that tried has died."""
+
+
 class OptionError(DepthClaimsError):
     """A command-line option with a value that it cannot take."""

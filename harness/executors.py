@@ -1,26 +1,78 @@
-"""Where buckets are measured: in this process, or in a pool of processes."""
+"""Where buckets are measured: in this process, in processes of this machine, or by Dask's workers.
+
+Each is a `concurrent.futures.Executor` with what the scheduler has to know of it besides.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import importlib.util
 import multiprocessing
 import os
+import re
 import signal
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
-from harness.errors import UnknownNameError
+from harness import tuning
+from harness.cluster import DaskWorkers
+from harness.errors import ExecutorError, UnknownNameError
+from harness.store import Store
+from harness.tuning import Layout, Machine
 
-EXECUTORS = ("processes", "serial")
+FORMS = ("processes", "processes:NxT", "serial", "dask:ADDRESS")
+"""Names of executors."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class Workers(Protocol):
+    """What the scheduler needs of an executor."""
+
+    lost: tuple[type[Exception], ...]
+    """Errors of a call whose worker died."""
+
+    tries: int
+    """How often to submit a call whose worker died."""
+
+    @property
+    def slots(self) -> int:
+        """Calls to have under way; it may change while they run."""
+        ...
+
+    @property
+    def threads(self) -> int | None:
+        """Threads of torch for each call; None where its worker decides."""
+        ...
+
+    @property
+    def described(self) -> str:
+        """In words."""
+        ...
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """A future of the call."""
+        ...
+
+    def end(self) -> None:
+        """Drop what is queued and let go of the workers at once."""
+        ...
+
+
 class SerialExecutor(Executor):
-    """Runs each call at once, in this process."""
+    """Runs each call at once, in this process, with one thread: what others are compared with."""
+
+    lost: tuple[type[Exception], ...] = ()
+    tries = 1
+    slots = 1
+    threads = 1
+    described = "this process, with one thread"
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """A future that is already done."""
@@ -31,39 +83,126 @@ class SerialExecutor(Executor):
             future.set_exception(error)
         return future
 
+    def end(self) -> None:
+        """Nothing is left to end."""
 
-class ProcessPool(ProcessPoolExecutor):
-    """Processes that Ctrl-C does not reach; it is the parent's, which ends them.
+
+class ProcessPool(Executor):
+    """Processes of this machine; one that dies takes its own call along and no other.
 
     Parameters
     ----------
-    workers : int
-        How many.
+    layout : Layout
+        How many, and the threads of each.
     """
 
-    def __init__(self, workers: int) -> None:
-        super().__init__(
-            workers, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare
-        )
+    # Python's own pool gives up all calls of all its processes when one of them dies. Here each
+    # process has a pool to itself.
+
+    lost: tuple[type[Exception], ...] = (BrokenProcessPool,)
+    tries = 2
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._processes = [_Process() for _ in range(layout.processes)]
+
+    @property
+    def slots(self) -> int:
+        """One call a process."""
+        return self._layout.processes
+
+    @property
+    def threads(self) -> int:
+        """Threads of torch for each call."""
+        return self._layout.threads
+
+    @property
+    def described(self) -> str:
+        """The layout."""
+        return str(self._layout)
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """A future of the call; it goes to the process that has the fewest."""
+        process = min(self._processes, key=lambda process: process.pending)
+        try:
+            return process.submit(fn, *args, **kwargs)
+        except BrokenProcessPool:
+            process.end()
+            another = self._processes[self._processes.index(process)] = _Process()
+            return another.submit(fn, *args, **kwargs)
+
+    def tune(self, layouts: Sequence[Layout]) -> dict[Layout, float]:
+        """Take the fastest of the layouts, none with more processes than there are.
+
+        Returns
+        -------
+        dict of Layout to float
+            Steps per second of all its processes together, at the same time.
+        """
+        # All have imported torch before the first is tried.
+        for future in [
+            process.submit(tuning.steps_per_second, 1, seconds=0.0) for process in self._processes
+        ]:
+            future.result()
+        rates = dict.fromkeys(layouts, 0.0)
+        for layout in list(layouts) * tuning.ROUNDS:
+            running = [
+                process.submit(tuning.steps_per_second, layout.threads, seconds=tuning.SECONDS)
+                for process in self._processes[: layout.processes]
+            ]
+            rates[layout] = max(rates[layout], sum(future.result() for future in running))
+        self._layout = tuning.fastest(rates)
+        _end(self._processes[self._layout.processes :])
+        del self._processes[self._layout.processes :]
+        return rates
+
+    def end(self) -> None:
+        """End the processes at once, whatever they are doing."""
+        _end(self._processes)
+
+
+class _Process(ProcessPoolExecutor):
+    """A pool of one process that Ctrl-C does not reach; it is the parent's, which ends it."""
+
+    def __init__(self) -> None:
+        super().__init__(1, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare)
         self._own: set[BaseProcess] = set()
+        self._calls: list[Future[object]] = []
+
+    @property
+    def pending(self) -> int:
+        """Calls that have not ended."""
+        self._calls = [call for call in self._calls if not call.done()]
+        return len(self._calls)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """A future of the call."""
-        # Processes start here and inherit what is blocked: `_prepare` runs only after their first
+        # The process starts here and inherits what is blocked: `_prepare` runs only after its first
         # imports.
         with _without_interrupts():
             others = set(multiprocessing.active_children()) - self._own
             future = super().submit(fn, *args, **kwargs)
             self._own |= set(multiprocessing.active_children()) - others
+            self._calls.append(future)  # type: ignore[arg-type]  # only asked whether it is done
             return future
 
-    def end(self) -> None:
-        """End the pool and its processes at once, whatever they are doing."""
+    def terminate(self) -> None:
+        """Tell the process to end."""
         for process in self._own:
             process.terminate()
-        # The pool's own thread waits for its processes. Waiting for them here as well, or not for
-        # the thread, would race with it.
-        self.shutdown(wait=True, cancel_futures=True)
+
+    def end(self) -> None:
+        """End the process at once."""
+        _end([self])
+
+
+def _end(processes: Sequence[_Process]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        # The pool's own thread waits for its process. Waiting for it here as well, or not for the
+        # thread, would race with it.
+        process.shutdown(wait=True, cancel_futures=True)
 
 
 @contextlib.contextmanager
@@ -79,36 +218,133 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def executor_named(name: str, *, device: str) -> tuple[Executor, int]:
-    """An executor and how many buckets it measures at a time.
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """An executor's name, taken apart.
 
-    One process a core with one thread each measures more than one process with all threads; a GPU
-    is shared best by one process.
+    Parameters
+    ----------
+    kind : str
+        "serial", "processes" or "dask".
+    layout : Layout, optional
+        Of processes, where the name fixes it.
+    address : str
+        Of Dask's scheduler.
+    """
+
+    kind: str
+    layout: Layout | None = None
+    address: str = ""
+
+
+def chosen(name: str) -> Chosen:
+    """Take the name of an executor apart; nothing is started or reached.
 
     Raises
     ------
     UnknownNameError
-        Where the name is none of `EXECUTORS`.
+        Where there is no such executor.
+    ExecutorError
+        Where it is not written as it has to be, or a package is missing.
     """
-    match name:
-        case "serial":
-            return SerialExecutor(), 1
+    kind, _, rest = name.partition(":")
+    match kind:
+        case "serial" if not rest:
+            return Chosen(kind)
         case "processes":
-            workers = 1 if device == "cuda" else available_cores()
-            return ProcessPool(workers), workers
-        case _:
-            raise UnknownNameError.nearest(name, EXECUTORS, what="executor")
+            numbers = re.fullmatch(r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?", rest)
+            if numbers is not None:
+                return Chosen(kind, layout=Layout(int(numbers[1]), int(numbers[2] or 1)))
+            if name == kind:
+                return Chosen(kind)
+            raise ExecutorError(
+                f"--executor {name}",
+                rule="processes are given by their number and the threads of each",
+                remedy="Write processes:4, or processes:4x2 for two threads each",
+            )
+        case "dask":
+            if not rest.strip():
+                raise ExecutorError(
+                    f"--executor {name}",
+                    rule="the address of Dask's scheduler is missing",
+                    remedy="Write dask:tcp://HOST:8786, the address that `dask scheduler` prints",
+                )
+            if importlib.util.find_spec("distributed") is None:
+                raise ExecutorError(
+                    f"--executor {name}",
+                    rule="the package distributed is not installed",
+                    remedy="Install the extra dask: pip install '.[dask]'",
+                )
+            return Chosen(kind, address=rest.strip())
+    raise UnknownNameError.nearest(name, FORMS, what="executor")
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def open_workers(name: str, *, device: str, auto: bool, store: Store) -> Workers:
+    """The workers of an executor, ready to be given calls.
+
+    A GPU is shared best by one process. On a CPU, the layout of processes and threads that measures
+    most is found by trying, once for a machine.
+
+    Parameters
+    ----------
+    name : str
+        As in `chosen`.
+    device : str
+        "cpu" or "cuda": where they measure.
+    auto : bool
+        Whether it was found on this machine, rather than asked for.
+    store : Store
+        Where they write records.
+
+    Raises
+    ------
+    UnknownNameError, ExecutorError
+        As `chosen`; and where workers cannot be reached, or would measure something else.
+    """
+    found = chosen(name)
+    match found.kind:
+        case "serial":
+            return SerialExecutor()
+        case "dask":
+            return DaskWorkers(found.address, device=device, auto=auto, store=store)
+    if found.layout is not None:
+        return ProcessPool(found.layout)
+    return ProcessPool(Layout(1, 1)) if device == "cuda" else _tuned()
+
+
+def _tuned() -> ProcessPool:
+    machine = Machine.here()
+    layouts = machine.layouts
+    known = layouts[0] if len(layouts) == 1 else tuning.remembered(machine)
+    if known is not None:
+        return ProcessPool(known)
+    pool = ProcessPool(layouts[0])
+    try:
+        tuning.remember(machine, pool.tune(layouts))
+    except BrokenProcessPool as error:
+        pool.end()
+        raise ExecutorError(
+            "a worker process",
+            rule="it was killed as it started (by hand, or for want of memory)",
+            remedy="Free memory, or take fewer processes: --executor processes:1",
+        ) from error
+    except BaseException:
+        pool.end()
+        raise
+    return pool
 
 
 def _prepare() -> None:
-    # Where nothing can be blocked; before the import of torch, which takes seconds.
+    # Where nothing can be blocked.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Imported in the worker, so that the parent needs no torch.
-    from harness.worker import prepare
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # A parent that was killed leaves no message; without this its workers would stay for ever.
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
 
-    prepare()
+
+def _end_with(sentinel: int) -> None:
+    from multiprocessing.connection import wait
+
+    wait([sentinel])
+    os._exit(1)

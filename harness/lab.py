@@ -18,9 +18,10 @@ from harness.claim import Claim, Estimand
 from harness.plan import Profile, context, replicates
 from harness.results import ConditionResult, Table
 from harness.scheduler import Scheduler
+from harness.sentinel import at_precision, disagreement, sentinel
 from harness.settings import ImageFolder, Images, ResNet, WeightsFile
 from harness.store import Record, Store
-from harness.verdict import Decision, Replicate, Verdict, decide
+from harness.verdict import Decision, Replicate, Stop, Verdict, decide
 
 Cells = Callable[[Draw], Mapping[str, Cell]]
 """What a replicate consists of, by role."""
@@ -84,7 +85,12 @@ class Assay:
     def cells_up_to(self, number: int) -> list[Cell]:
         """All cells of the first replicates, and those of the gallery."""
         cells = [cell for draw in replicates(number) for cell in self.cells(draw).values()]
-        return [*cells, *self.gallery.values()]
+        return [*cells, *self.sentinels(), *self.gallery.values()]
+
+    def sentinels(self) -> list[Cell]:
+        """What the first look is measured again as, where its precision needs to be vouched for."""
+        asked = [cell for draw in replicates(self.sizes[0]) for cell in self.cells(draw).values()]
+        return [sentinel(cell) for cell in asked if sentinel(cell) != cell]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,6 +121,8 @@ class Lab:
         Sizes and numbers of this run.
     custom : Custom
         The user's own subjects.
+    precision : str
+        One of `harness.settings.PRECISIONS`, for all that a claim does not put into float64 itself.
     parameters : mapping
         Of the test.
     receive : callable
@@ -123,6 +131,7 @@ class Lab:
 
     profile: Profile
     custom: Custom
+    precision: str
     parameters: Mapping[str, str | int | float]
     receive: Callable[[Assay], None]
 
@@ -161,14 +170,18 @@ class Lab:
 
         `estimand` may be left out where the claim has one.
         """
+
+        def placed(asked: Mapping[str, Cell]) -> dict[str, Cell]:
+            return {role: at_precision(cell, self.precision) for role, cell in asked.items()}
+
         self.receive(
             Assay(
                 claim=claim,
                 estimand=estimand or next(iter(claim.estimands)),
                 parameters=self.parameters,
-                cells=cells,
+                cells=lambda draw: placed(cells(draw)),
                 effects=effects,
-                gallery=gallery or {},
+                gallery=placed(gallery or {}),
                 tables=tables,
                 confirmatory=confirmatory,
                 most=most,
@@ -213,18 +226,11 @@ class Bench:
                 {role: self._read(cell) for role, cell in assay.cells(draw).items()}
                 for draw in replicates(size)[len(records) :]
             ]
-            judged = [
-                _replicate(number, by_role, effects=assay.effects)
-                for number, by_role in enumerate(records)
-            ]
-            decision = decide(
-                estimand,
-                judged,
-                alpha=assay.claim.alpha,
-                looks=assay.looks or assay.claim.looks[:1],
-            )
+            judged = _replicates(records, effects=assay.effects)
+            decision = _decide(assay, judged)
             if decision.final:
                 break
+        decision = self._vouched(assay, decision, judged)
         roles = {
             role: tuple(by_role[role].id for by_role in records) for role in (records or [{}])[0]
         }
@@ -238,6 +244,29 @@ class Bench:
             command=command,
             tables=(*assay.tables(records), *_beside(estimand, judged), *_endings(records)),
             gallery={role: self._read(cell).id for role, cell in assay.gallery.items()},
+        )
+
+    def _vouched(self, assay: Assay, decision: Decision, judged: Sequence[Replicate]) -> Decision:
+        """The decision, or "invalid" where float64 disagrees on the first look's replicates."""
+        if not assay.sentinels():
+            return decision
+        first = assay.sizes[0]
+        records = [
+            {role: self._read(sentinel(cell)) for role, cell in assay.cells(draw).items()}
+            for draw in replicates(first)
+        ]
+        reason = disagreement(
+            assay.claim.estimands[assay.estimand],
+            low=_decide(assay, judged[:first]),
+            high=_decide(assay, _replicates(records, effects=assay.effects)),
+        )
+        if reason is None:
+            return decision
+        return dataclasses.replace(
+            decision,
+            verdict=Verdict.INVALID,
+            stop=Stop.INVALID,
+            reason=f"the precision does not suffice: {reason}",
         )
 
     def _read(self, cell: Cell) -> Record:
@@ -259,6 +288,19 @@ def not_run(assay: Assay, *, reason: str, command: str) -> ConditionResult:
         records={},
         command=command,
     )
+
+
+def _decide(assay: Assay, judged: Sequence[Replicate]) -> Decision:
+    return decide(
+        assay.claim.estimands[assay.estimand],
+        judged,
+        alpha=assay.claim.alpha,
+        looks=assay.looks or assay.claim.looks[:1],
+    )
+
+
+def _replicates(records: Sequence[Mapping[str, Record]], *, effects: Effects) -> list[Replicate]:
+    return [_replicate(number, by_role, effects=effects) for number, by_role in enumerate(records)]
 
 
 def _replicate(number: int, records: Mapping[str, Record], *, effects: Effects) -> Replicate:
@@ -311,11 +353,32 @@ def _endings(records: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
         # Decoders without a step of their own have none.
         rows.append((role, *(counts[status] for status in statuses), "" if rho != rho else rho))
     return (
+        *_memory(runs),
         Table(
             title="How many runs ended in which way, and the median of rho = step * |g|^2 / (2 f) "
             "at their ends.",
             columns=("run", *statuses, "rho"),
             rows=tuple(rows),
+        ),
+    )
+
+
+def _memory(runs: Mapping[str, Sequence[Record]]) -> tuple[Table, ...]:
+    """Which runs were split because memory ran out."""
+    split = [
+        (role, record.labels["memory"])
+        for role, ended in runs.items()
+        for record in ended
+        if "memory" in record.labels
+    ]
+    if not split:
+        return ()
+    return (
+        Table(
+            title="Memory ran out; these runs were split into smaller batches, which moves their "
+            "rounding.",
+            columns=("run", "replicates"),
+            rows=tuple(dict.fromkeys(split)),
         ),
     )
 

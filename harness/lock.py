@@ -32,7 +32,7 @@ from pathlib import Path
 import tomli_w
 
 from harness.errors import LockError
-from harness.store import write_atomically
+from harness.files import write_atomically
 from harness.verdict import Decision, Verdict
 
 SCHEMA = 1
@@ -103,6 +103,7 @@ class Lock:
         entries: Mapping[str, Entry],
         *,
         claims: Iterable[str] | None = None,
+        conditions: Iterable[str] | None = None,
     ) -> Lock:
         """The lock with entries of a profile replaced or added; the others stay.
 
@@ -114,12 +115,19 @@ class Lock:
             What the run found, by key; what it did not run leaves the old entry as it is.
         claims : iterable of str, optional
             Digests of all claims as they are now; entries of others are dropped.
+        conditions : iterable of str, optional
+            Keys of all conditions that the claims have now, where a run has collected every one of
+            them, whether it ran them or not. Entries of others, whose parameters have gone, are
+            dropped; without it they stay, since the run cannot tell them from what it left out.
         """
         ran = {k: entry for k, entry in entries.items() if entry.verdict is not Verdict.NOT_RUN}
         merged = {**self.profiles.get(profile, {}), **ran}
         if claims is not None:
             current = set(claims)
             merged = {key: entry for key, entry in merged.items() if entry.claim in current}
+        if conditions is not None:
+            stated = {*conditions, *ran}
+            merged = {key: entry for key, entry in merged.items() if key in stated}
         return Lock(profiles={**self.profiles, profile: merged})
 
 

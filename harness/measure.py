@@ -21,11 +21,15 @@ from harness.cells import (
     Source,
 )
 from harness.distances import l2
-from harness.inversion.invert import invert
+from harness.errors import DeviceError
+from harness.inversion.checkpoint import Checkpoint
+from harness.inversion.invert import Spread, invert
 from harness.settings import ARTICLE_START, MLP
-from harness.spectrum import jacobian, spectrum
+from harness.spectrum import decompose, jacobian
 from harness.subjects import draws
+from harness.subjects.adapters import Cast, Reshaped
 from harness.subjects.mlp import Layer, draw_layers, draw_weight
+from harness.subjects.precision import Precision, precision_of
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _MEASURED = "measured"
@@ -59,7 +63,9 @@ class Measurement:
     seconds: float = 0.0
 
 
-def measure(cells: Sequence[Cell], *, device: str) -> tuple[Measurement, ...]:
+def measure(
+    cells: Sequence[Cell], *, device: str, checkpoint: Checkpoint | None = None
+) -> tuple[Measurement, ...]:
     """Measure a block of cells that differ in their replicates alone.
 
     Parameters
@@ -68,13 +74,24 @@ def measure(cells: Sequence[Cell], *, device: str) -> tuple[Measurement, ...]:
         One block, as `harness.cells.block` composes it.
     device : str
         "cpu" or "cuda".
+    checkpoint : Checkpoint or None
+        Of the block's run; removed by the caller once the results are safe.
+
+    Raises
+    ------
+    DeviceError
+        Where the device has not the memory for one replicate, or not the precision.
     """
     began = time.perf_counter()
     place = torch.device(device)
     first = cells[0]
     match first:
         case Inversion():
-            results = _invert([cell for cell in cells if isinstance(cell, Inversion)], device=place)
+            results = _invert_as_fits(
+                [cell for cell in cells if isinstance(cell, Inversion)],
+                device=place,
+                checkpoint=checkpoint,
+            )
         case ExactInverse():
             results = tuple(
                 _invert_exactly(cell) for cell in cells if isinstance(cell, ExactInverse)
@@ -87,62 +104,129 @@ def measure(cells: Sequence[Cell], *, device: str) -> tuple[Measurement, ...]:
     return tuple(dataclasses.replace(result, seconds=share) for result in results)
 
 
-def _invert(cells: Sequence[Inversion], *, device: torch.device) -> tuple[Measurement, ...]:
+def _invert_as_fits(
+    cells: Sequence[Inversion], *, device: torch.device, checkpoint: Checkpoint | None
+) -> tuple[Measurement, ...]:
+    """Invert a block in one batch, or in halves of it where memory runs out."""
+    try:
+        with precision_of(cells[0].precision, device=device) as precision:
+            return _invert(cells, precision=precision, device=device, checkpoint=checkpoint)
+    except torch.OutOfMemoryError as error:
+        if len(cells) == 1:
+            raise DeviceError(
+                device.type,
+                rule="its memory does not hold the inversion of one image",
+                remedy="Choose a smaller profile, or another --device",
+            ) from error
+    # Outside the handler, whose error still holds what was allocated.
+    torch.cuda.empty_cache()
+    half = (len(cells) + 1) // 2
+    return tuple(
+        dataclasses.replace(result, labels={"memory": f"{len(part)} at a time", **result.labels})
+        for number, part in enumerate((cells[:half], cells[half:]))
+        for result in _invert_as_fits(
+            part, device=device, checkpoint=checkpoint and checkpoint.part(number)
+        )
+    )
+
+
+def _invert(
+    cells: Sequence[Inversion],
+    *,
+    precision: Precision,
+    device: torch.device,
+    checkpoint: Checkpoint | None,
+) -> tuple[Measurement, ...]:
     cell = cells[0]
-    dtype = _DTYPES[cell.dtype]
     replicates = [each.draw for each in cells]
     drawn = [draws.original(cell.images, draw) for draw in replicates]
     originals = torch.stack([image for image, _ in drawn])
-    starts = torch.stack([draws.start(cell.start, cell.images, draw) for draw in replicates])
+    starts = torch.cat(
+        [draws.starts(cell.start, cell.images, draw, restarts=cell.restarts) for draw in replicates]
+    )
     noises = torch.stack([draws.noise(cell.noise, cell.images, draw) for draw in replicates])
+    encoder = draws.encoder(
+        cell.network,
+        replicates,
+        dtype=precision.network,
+        device=device,
+        shape=cell.images.shape,
+    )
+    if precision.network != precision.images:
+        encoder = Cast(encoder, inside=precision.network, outside=precision.images)
+    # Only priors need to see rows and columns where the network takes vectors.
+    vectors = isinstance(cell.network, MLP) and not cell.decoder.priors
+    if isinstance(cell.network, MLP) and not vectors:
+        encoder = Reshaped(encoder)
 
     def placed(images: Tensor) -> Tensor:
-        shaped = images.flatten(1) if isinstance(cell.network, MLP) else images
-        return shaped.to(device, dtype)
+        return (images.flatten(1) if vectors else images).to(device, precision.images)
 
     recovery = invert(
-        draws.encoder(
-            cell.network, replicates, dtype=dtype, device=device, shape=cell.images.shape
-        ),
+        encoder,
         placed(originals),
         start=placed(starts),
         noised=placed(originals + noises),
         decoder=cell.decoder,
         iterations=cell.iterations,
+        generators=[
+            draws.generator(draw, Source.PRIOR, number)
+            for draw in replicates
+            for number in range(cell.restarts)
+        ],
+        checkpoint=checkpoint,
     )
     copies = recovery.copy.reshape(originals.shape).cpu().double()
     traces = {name: table.cpu().double() for name, table in recovery.traces.items()}
     results = []
     for sample in range(len(cells)):
         along = {name: tuple(table[:, sample].tolist()) for name, table in traces.items()}
-        m_i0, m_g0 = along["m_i"][0], along["m_g"][0]
-        m_i, m_g = float(recovery.m_i[sample]), float(recovery.m_g[sample])
         half = recovery.points.index(cell.iterations // 2)
+        m_i = float(recovery.m_i[sample])
         results.append(
             Measurement(
                 values={
-                    "m_g": m_g,
+                    "m_g": float(recovery.m_g[sample]),
                     "m_i": m_i,
                     "m_r": float(recovery.m_r[sample]),
                     "m_n": float(recovery.m_n[sample]),
-                    "m_g0": m_g0,
-                    "m_i0": m_i0,
+                    "m_g0": along["m_g"][0],
+                    "m_i0": along["m_i"][0],
                     "m_i_half": along["m_i"][half],
-                    "r": m_i / m_i0,
+                    "r": m_i / along["m_i"][0],
                     "rho": along["rho"][-1],
+                    "scale": float(recovery.scale[sample]),
+                    "at": float(recovery.at[sample]),
+                    **_restarts(recovery.spread, sample),
                 },
                 status=recovery.statuses[sample].value,
                 traces={"iteration": tuple(map(float, recovery.points)), **along},
-                labels={"image": drawn[sample][1]},
+                labels={
+                    "image": drawn[sample][1],
+                    "ending": recovery.endings[sample].name.lower(),
+                },
                 images={
                     "target": originals[sample].numpy(),
-                    "start": starts[sample].numpy(),
+                    "start": starts[sample * cell.restarts].numpy(),
                     "noised": (originals + noises)[sample].numpy(),
                     "copy": copies[sample].numpy(),
                 },
             )
         )
     return tuple(results)
+
+
+def _restarts(spread: Spread, sample: int) -> dict[str, float]:
+    """How far the restarts of an image ended from each other, where there are any."""
+    m_g, m_i = spread.m_g[sample], spread.m_i[sample]
+    if len(m_g) == 1:
+        return {}
+    return {
+        "m_g_largest": float(m_g.max()),
+        "m_i_least": float(m_i.min()),
+        "m_i_largest": float(m_i.max()),
+        "apart": float(spread.apart[sample]),
+    }
 
 
 def _invert_exactly(cell: ExactInverse) -> Measurement:
@@ -203,23 +287,23 @@ def _count_active(cell: ActiveUnits) -> Measurement:
 def _rank(cell: LocalRank) -> Measurement:
     """Rank at the image, a direction of its null space, and the floor that the null space sets."""
     image, label = draws.original(cell.images, cell.draw)
-    original = image.flatten()
+    original = image.flatten()[None]
     encoder = draws.encoder(
         cell.network, [cell.draw], dtype=torch.float64, device=torch.device("cpu")
     )
-    matrix = jacobian(encoder, original)
-    found = spectrum(matrix)
-    offset = draws.start(ARTICLE_START, cell.images, cell.draw).flatten() - original
+    (found,) = decompose(jacobian(encoder, original))
+    (start,) = draws.starts(ARTICLE_START, cell.images, cell.draw)
     values = {
         "rank": float(found.rank),
         "rank_share": found.rank / cell.images.elements,
         "gap": found.gap,
+        "decided": float(found.decided),
         "condition": found.condition,
-        "floor": float((found.null @ offset).norm() / offset.norm()),
+        "floor": float(found.null_share(start.flatten()[None] - original)),
     }
     if len(found.null):
-        output = encoder.encode(original[None])
-        moved = encoder.encode((original + found.null[-1])[None])
+        output = encoder.encode(original)
+        moved = encoder.encode(original + found.null[-1])
         scale = max(float(found.values[0]), float(output.norm()))
         eps = torch.finfo(torch.float64).eps
         values["witness_residual"] = float((moved - output).norm()) / (eps * scale)

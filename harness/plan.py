@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import importlib.metadata
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -85,11 +86,24 @@ class Bucket:
     ids: tuple[tuple[str, ...], ...]
     seconds: float
 
+    def part(self, numbers: Sequence[int]) -> Bucket:
+        """Some of the blocks, by their numbers; they share the estimate evenly."""
+        return Bucket(
+            blocks=tuple(self.blocks[number] for number in numbers),
+            ids=tuple(self.ids[number] for number in numbers),
+            seconds=self.seconds * len(numbers) / len(self.blocks),
+        )
+
+
+LONGEST = 300.0
+"""Seconds of a bucket that is not parted further: what a lost worker costs, and an unlucky end of a
+run; building a network once more costs less than one of them."""
+
 
 def buckets(cells: Iterable[Cell], *, device: str) -> tuple[Bucket, ...]:
     """Cells with their batch mates, grouped by replicate and network; longest first.
 
-    Equal cells are measured once.
+    Equal cells are measured once. Groups that take longer than `LONGEST` are parted between blocks.
     """
     settings = context(device=device)
     blocks: dict[str, tuple[Cell, ...]] = {}
@@ -101,13 +115,27 @@ def buckets(cells: Iterable[Cell], *, device: str) -> tuple[Bucket, ...]:
         groups.setdefault(_shared(mates[0]), []).append(mates)
     made = [
         Bucket(
-            blocks=tuple(group),
-            ids=tuple(tuple(identity(cell, context=settings) for cell in mates) for mates in group),
-            seconds=sum(estimate(mates) for mates in group),
+            blocks=tuple(part),
+            ids=tuple(tuple(identity(cell, context=settings) for cell in mates) for mates in part),
+            seconds=sum(estimate(mates) for mates in part),
         )
         for group in groups.values()
+        for part in _parts(group)
     ]
     return tuple(sorted(made, key=lambda bucket: -bucket.seconds))
+
+
+def _parts(group: Iterable[tuple[Cell, ...]]) -> list[list[tuple[Cell, ...]]]:
+    """Blocks in their order, in runs of at most `LONGEST` or of a single block."""
+    parts: list[list[tuple[Cell, ...]]] = []
+    seconds = math.inf
+    for mates in group:
+        seconds += estimate(mates)
+        if seconds > LONGEST:
+            parts.append([])
+            seconds = estimate(mates)
+        parts[-1].append(mates)
+    return parts
 
 
 def _shared(cell: Cell) -> object:

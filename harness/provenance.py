@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 import subprocess
@@ -20,8 +21,15 @@ _PACKAGES = (
     "statsmodels",
 )
 
+_PRECISIONS = {
+    "float32": "IEEE float32 (no TF32)",
+    "tf32": "float32, products in TF32",
+    "float64": "IEEE float64",
+    "bf16": "bfloat16 in the network, IEEE float32 outside",
+}
 
-def provenance(*, device: str) -> dict[str, object]:
+
+def provenance(*, device: str, precision: str) -> dict[str, object]:
     """Commit and dirty flag, versions of packages, device and precision, as plain JSON values.
 
     torch is not imported for it.
@@ -31,12 +39,20 @@ def provenance(*, device: str) -> dict[str, object]:
         "commit": commit,
         "dirty": dirty,
         "engine": ENGINE,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
+        **machine(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "device": device,
-        "precision": "IEEE float32 (no TF32)",
+        "precision": _PRECISIONS[precision],
+    }
+
+
+@functools.cache
+def machine() -> dict[str, str]:
+    """What is of the machine alone: Python, platform and processor."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor(),
     }
 
 
@@ -55,7 +71,8 @@ def _git(folder: Path, *arguments: str) -> str:
     ).stdout.strip()
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of the processor."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         for line in information.read_text().splitlines():

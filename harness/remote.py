@@ -9,9 +9,23 @@ from harness.plan import Bucket
 
 
 def measure_bucket(
-    bucket: Bucket, *, store: Path, device: str, provenance: Mapping[str, object]
+    bucket: Bucket,
+    *,
+    store: Path,
+    device: str,
+    threads: int | None,
+    provenance: Mapping[str, object],
 ) -> float:
-    """`harness.worker.measure_bucket`, imported where it runs."""
+    """`harness.worker.measure_bucket`, imported where it runs.
+
+    Without a number of threads, the worker is one of Dask and has as many as it was started with.
+    """
     from harness import worker
 
-    return worker.measure_bucket(bucket, store=store, device=device, provenance=provenance)
+    if threads is None:
+        from distributed import get_worker
+
+        threads = get_worker().state.nthreads
+    return worker.measure_bucket(
+        bucket, store=store, device=device, threads=threads, provenance=provenance
+    )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import secrets
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import StoreError
+from harness.files import write_atomically
 
 SCHEMA = 1
 """Version of the record format; a store of a newer one is refused."""
@@ -55,6 +56,11 @@ class Record:
     provenance: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
+ABANDONED = 3600.0
+"""Seconds after which a file that is still not whole has lost its writer: writing takes less than
+one."""
+
+
 class Store:
     """A folder of records.
 
@@ -71,6 +77,8 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.running = folder / "running"
+        """Where runs that are under way keep their checkpoints."""
         self._records = folder / "records"
         try:
             self._records.mkdir(parents=True, exist_ok=True)
@@ -126,23 +134,16 @@ class Store:
                 remedy="Free space, or choose another store with --store DIR",
             ) from error
 
+    def sweep(self) -> None:
+        """Remove the parts of files that writers left when they were killed."""
+        for part in (*self._records.glob("*/.*.part"), *self.running.glob(".*.part")):
+            # Another run may sweep at the same time.
+            with contextlib.suppress(OSError):
+                if time.time() - part.stat().st_mtime > ABANDONED:
+                    part.unlink()
+
     def _path(self, identity: str) -> Path:
         return self._records / identity[:2] / f"{identity}.json"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file by new content in one step, so that a kill leaves the old one or the new."""
-    # Not tempfile.mkstemp, whose files nobody else may read.
-    part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _encode(record: Record) -> bytes:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
-import os
-import threading
 from collections.abc import Iterator, Mapping
-from multiprocessing import parent_process
 from pathlib import Path
 
 import numpy as np
@@ -17,31 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.cells import canonical
+from harness.inversion.checkpoint import Checkpoint
 from harness.measure import Measurement, measure
 from harness.plan import Bucket
+from harness.provenance import machine
 from harness.store import Record, Store
 
 THUMBNAILS_OF = 0
 """The replicate whose images are kept."""
 
 
-def prepare() -> None:
-    """Set a worker process up: one thread, an end with the parent."""
-    parent = parent_process()
-    if parent is not None:
-        # A parent that was killed leaves no message; without this its workers would stay for ever.
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    from multiprocessing.connection import wait
-
-    wait([sentinel])
-    os._exit(1)
-
-
 def measure_bucket(
-    bucket: Bucket, *, store: Path, device: str, provenance: Mapping[str, object]
+    bucket: Bucket, *, store: Path, device: str, threads: int, provenance: Mapping[str, object]
 ) -> float:
     """Measure the blocks of a bucket that the store lacks; returns the estimate of what was done.
 
@@ -53,12 +37,14 @@ def measure_bucket(
         Folder of the store.
     device : str
         "cpu" or "cuda".
+    threads : int
+        Of torch.
     provenance : mapping
-        Goes into each record.
+        Goes into each record, with this machine and the threads.
     """
-    _be_precise()
-    with _one_thread():
-        _measure(bucket, records=Store(store), device=device, provenance=provenance)
+    here = {**provenance, **machine(), "threads": threads}
+    with _threads(threads):
+        _measure(bucket, records=Store(store), device=device, provenance=here)
     return bucket.seconds
 
 
@@ -68,9 +54,9 @@ def _measure(
     for mates, ids in zip(bucket.blocks, bucket.ids, strict=True):
         if all(identity in records for identity in ids):
             continue
-        for cell, identity, measurement in zip(
-            mates, ids, measure(mates, device=device), strict=True
-        ):
+        checkpoint = Checkpoint(records.running / f"{ids[0]}.safetensors")
+        measured = measure(mates, device=device, checkpoint=checkpoint)
+        for cell, identity, measurement in zip(mates, ids, measured, strict=True):
             keep = cell.draw.replicate == THUMBNAILS_OF
             records.write(
                 Record(
@@ -85,27 +71,18 @@ def _measure(
                     provenance=provenance,
                 )
             )
+        checkpoint.remove()
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread, whichever executor measures: rounding depends on their number."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _threads(number: int) -> Iterator[None]:
+    """So many threads of torch in the thread that this runs in."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
-
-
-def _be_precise() -> None:
-    """IEEE float32 everywhere, and one result for one seed.
-
-    cuDNN's convolutions use TF32, and algorithms that add in any order, unless told otherwise.
-    """
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.deterministic = True
+        torch.set_num_threads(before)
 
 
 def _thumbnails(measurement: Measurement) -> dict[str, str]:

@@ -134,6 +134,10 @@ def _evidence(condition: ConditionResult) -> dict[str, object]:
         "final": decision.final,
         "refutation": None if decision.refutation is None else decision.refutation.value,
         "counterexample": decision.counterexample,
+        "witness": decision.witness,
+        "stop": None if decision.stop is None else decision.stop.value,
+        "looks": [plain(look) for look in decision.path],
+        "needed": decision.needed,
         "invalid": dict(decision.invalid),
         "parts": [_part(part) for part in decision.parts],
         "values": plain(
@@ -174,4 +178,6 @@ def _effect(effect: Effect | None) -> dict[str, object] | None:
         "high": plain(effect.high),
         "level": effect.level,
         "scale": effect.scale.value,
+        "hodges_lehmann": plain(effect.hodges_lehmann),
+        "superiority": plain(effect.superiority),
     }

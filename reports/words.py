@@ -32,6 +32,10 @@ VERDICT_MEANINGS: Mapping[Verdict, str] = {
 
 KIND_WORDS: Mapping[Kind, str] = {
     Kind.EXACT: "Exact: it has to hold in every replicate; one counterexample refutes it.",
+    Kind.EXISTENTIAL: (
+        "Existential: one replicate in which it happens supports it. Refuted if it happens in less "
+        "than the stated share of all replicates (exact binomial test)."
+    ),
     Kind.EVENT: (
         "Event: each replicate either lies beyond the margin or does not. Supported if more than "
         "half of all replicates would (exact sign test)."

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.errors import OptionError
+from harness.files import write_atomically
 from harness.results import Run
-from harness.store import Store, write_atomically
+from harness.store import Store
 from reports import document, html, tables
 from reports.summary import summarise
 

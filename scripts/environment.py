@@ -1,9 +1,10 @@
 """Make the project's environment, `.venv`, where it is missing or out of date.
 
-The packages are the project's dependencies and those of its extra `test`, in the versions that
-`constraints.txt` pins. The project itself is not installed: it runs from its own folder. A stamp,
-written last, says what the environment was made from; while it still holds there is nothing to do.
-Whatever a person can mend is told in one line. `PIP_ARGS` in the environment is passed on to pip.
+The packages are the project's dependencies and those of its extra `test` and of the extras that
+`EXTRAS` in the environment names, in the versions that `constraints.txt` pins. The project itself
+is not installed: it runs from its own folder. A stamp, written last, says what the environment was
+made from; while it still holds there is nothing to do. Whatever a person can mend is told in one
+line. `PIP_ARGS` in the environment is passed on to pip.
 """
 
 import sys
@@ -30,7 +31,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 PINS = "constraints.txt"
@@ -52,9 +53,11 @@ class Environment:
         The project's folder.
     pip_args : str
         Further arguments for pip, quoted as for a shell.
+    extras : sequence of str
+        Extras of the project besides `test`. Those that are there already are kept.
     """
 
-    def __init__(self, root: Path, pip_args: str) -> None:
+    def __init__(self, root: Path, pip_args: str, extras: Sequence[str] = ()) -> None:
         self.root = root
         self.folder = root / ".venv"
         self.python = self.folder / "bin" / "python"
@@ -65,6 +68,7 @@ class Environment:
         self.log = root / "build" / "environment.log"
         self.sources = (root / "pyproject.toml", root / PINS)
         self.pip_args = pip_args
+        self.extras = {"test", *extras}
 
     def made_from(self) -> dict[str, str]:
         """Whatever decides the content of the environment."""
@@ -75,6 +79,7 @@ class Environment:
             "python": sys.version,
             "pip_args": self.pip_args,
             "sources": contents.hexdigest(),
+            "extras": " ".join(sorted(self.extras)),
         }
 
     def stamped(self) -> dict[str, str] | None:
@@ -87,10 +92,13 @@ class Environment:
 
     def is_current(self) -> bool:
         """Whether the environment is whole and made from what is there now."""
+        before, now = self.stamped(), self.made_from()
         return (
             self.python.exists()
             and not self.unfinished.exists()
-            and self.stamped() == self.made_from()
+            and before is not None
+            and self.extras <= _extras(before)
+            and all(before.get(k) == now[k] for k in now if k != "extras")
         )
 
     def can_be_updated(self) -> bool:
@@ -123,10 +131,20 @@ class Environment:
             )
         return True
 
+    @property
+    def project(self) -> dict[str, Any]:
+        """What pyproject.toml says about the project."""
+        return dict(tomllib.loads(self.sources[0].read_text("utf-8"))["project"])
+
     def requirements(self) -> list[str]:
         """Return what the project needs in order to run and be tested."""
-        project = tomllib.loads(self.sources[0].read_text("utf-8"))["project"]
-        return [*project["dependencies"], *project["optional-dependencies"]["test"]]
+        optional = self.project["optional-dependencies"]
+        for unknown in sorted(self.extras - set(optional)):
+            raise SetupError(f"EXTRAS={unknown}: no such extra. Choose {' or '.join(optional)}.")
+        return [
+            *self.project["dependencies"],
+            *(needed for extra in sorted(self.extras) for needed in optional[extra]),
+        ]
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[tuple[int, ...]]:
@@ -154,7 +172,6 @@ class Environment:
                 self._make(log, lock)
 
     def _make(self, log: IO[str], lock: tuple[int, ...]) -> None:
-        requirements = self.requirements()
         try:
             pip_args = shlex.split(self.pip_args)
         except ValueError as error:
@@ -162,6 +179,10 @@ class Environment:
                 f"PIP_ARGS={self.pip_args}: {str(error).lower()}. Quote it as for a shell."
             ) from error
         update = self.can_be_updated()
+        if update:
+            known = set(self.project["optional-dependencies"])
+            self.extras |= _extras(self.stamped() or {}) & known
+        requirements = self.requirements()
         if not update:
             for module in ("venv", "ensurepip"):
                 _require_module(module)
@@ -222,6 +243,11 @@ class Environment:
             raise SetupError(_explain(command, self._logged(), self.log.relative_to(self.root)))
 
 
+def _extras(stamp: dict[str, str]) -> set[str]:
+    """The extras that an environment was made with."""
+    return set(stamp.get("extras", "").split())
+
+
 def _require_module(name: str) -> None:
     """Refuse a Python without `name`; a finder is asked, because an import may have effects."""
     if importlib.util.find_spec(name) is None:
@@ -262,7 +288,8 @@ def main() -> int | str:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     try:
-        Environment(ROOT, os.environ.get("PIP_ARGS", "").strip()).make()
+        pip_args, extras = (os.environ.get(name, "").strip() for name in ("PIP_ARGS", "EXTRAS"))
+        Environment(ROOT, pip_args, extras.split()).make()
     except KeyboardInterrupt:
         return "Interrupted: .venv is not finished. The next call makes it anew."
     except (SetupError, OSError, ValueError) as error:

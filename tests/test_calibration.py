@@ -1,203 +1,325 @@
 """The whole procedure, looks and stopping included, in worlds whose truth is known.
 
-Short form: each world is simulated some thousand times at once with the P values of
-`harness.statistics.sequential`; `test_simulation_is_the_procedure` ties it to `decide`.
+The short form of `make calibrate`: the same worlds with fewer simulations, held against the lower
+Monte Carlo bound.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
-from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from harness.claim import ALPHA, LOOKS, Criterion, conjunction, equivalence, event
-from harness.statistics.intervals import median_rank
-from harness.statistics.sequential import tails
+from harness.calibration.__main__ import FILE, main
+from harness.calibration.simulation import (
+    Row,
+    calibrate,
+    complaints,
+    exact_rates,
+    run,
+)
+from harness.calibration.worlds import MARGIN, NOISES, PLANNED, World, worlds
+from harness.claim import (
+    ALPHA,
+    LOOKS,
+    Criterion,
+    Estimand,
+    Kind,
+    conjunction,
+    equivalence,
+    event,
+    existential,
+)
+from harness.statistics.decision import Ruling, decided
+from harness.statistics.intervals import median_limits
 from harness.verdict import Replicate, Verdict, decide
 
-SIMULATIONS = 10_000
-MARGIN = 0.5
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+WORLDS = worlds()
+SHORT = 2_000
 
 
-@dataclasses.dataclass(frozen=True)
-class Simulated:
-    """By simulation: supported, refuted, and the number of the look at which it stopped."""
-
-    supported: Bools
-    refuted: Bools
-    look: npt.NDArray[np.int_]
+def name(world: World) -> str:
+    odd = f"-x{world.scale:g}" * (world.scale != 1) + "-failing" * bool(world.failing)
+    return f"{world.kind}{world.parts}-{world.effect:.3g}-{world.noise}-icc{world.icc:g}{odd}"
 
 
-def simulate(events: Bools) -> Simulated:
-    """Decide simulations by their events, an array of simulations x parts x replicates."""
-    count, parts, _ = events.shape
-    p_up, p_down = np.ones((count, parts)), np.ones((count, parts))
-    supported, refuted = np.zeros(count, bool), np.zeros(count, bool)
-    look = np.full(count, len(LOOKS) - 1)
-    for number, (n, share) in enumerate(LOOKS):
-        table = np.array([tails(s, n, 0.5) for s in range(n + 1)]) / share
-        p = table[events[:, :, :n].sum(axis=2)]
-        p_up, p_down = np.minimum(p_up, p[..., 0]), np.minimum(p_down, p[..., 1])
-        up = p_up.max(axis=1) <= ALPHA
-        down = parts * p_down.min(axis=1) <= ALPHA
-        open_ = ~supported & ~refuted
-        look[open_ & (up ^ down)] = number
-        supported |= open_ & up & ~down
-        refuted |= open_ & down & ~up
-    return Simulated(supported=supported, refuted=refuted, look=look)
+@pytest.mark.parametrize("number", range(len(WORLDS)), ids=[name(world) for world in WORLDS])
+def test_no_world_breaks_what_is_promised(number: int) -> None:
+    row = calibrate(WORLDS[number], np.random.default_rng([11, number]), simulations=SHORT)
+    assert complaints(row, strict=False) == ()
 
 
-def covered(values: Floats, look: npt.NDArray[np.int_], truth: float) -> Bools:
-    """Whether the interval at the look at which each simulation stopped holds the median."""
-    inside = np.zeros(len(values), bool)
-    for number, (n, share) in enumerate(LOOKS):
-        rank = median_rank(n, share * ALPHA / 2)
-        assert rank is not None
-        ordered = np.sort(values[:, :n], axis=1)
-        here = (ordered[:, rank - 1] <= truth) & (truth <= ordered[:, n - rank])
-        inside |= (look == number) & here
-    return inside
+def test_the_worlds_are_those_asked_for() -> None:
+    effects = {-MARGIN, 0.0, MARGIN, 2 * MARGIN}
+    asked = {
+        (effect, noise, clustered)
+        for effect in effects
+        for noise in ("normal", "t3", "lognormal")
+        for clustered in (False, True)
+    }
+    for kind, parts in [
+        (Kind.EVENT, 1),
+        (Kind.CONJUNCTION, 2),
+        (Kind.CONJUNCTION, 4),
+        (Kind.EQUIVALENCE, 2),
+        (Kind.EXISTENTIAL, 1),
+    ]:
+        here = {
+            (world.effect, world.noise, world.icc > 0)
+            for world in WORLDS
+            if (world.kind, world.parts) == (kind, parts)
+        }
+        assert asked <= here
+    assert len(asked) == 24
 
 
-def at_most(wrong: Bools, rate: float) -> None:
-    """Fail only where the lower Monte Carlo bound of a rate exceeds what is allowed."""
-    bound = stats.binomtest(int(wrong.sum()), len(wrong)).proportion_ci(0.99).low
-    assert bound <= rate, f"{wrong.mean():.4f} of {len(wrong)} where {rate} is allowed"
+# --- the worlds' own truth ------------------------------------------------------------------
 
 
-def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    return rng.normal(size=shape)
+@pytest.mark.parametrize(
+    "world",
+    [
+        World(kind=Kind.EVENT, effect=effect, noise=noise, icc=icc)
+        for effect, noise, icc in [
+            (0.0, "normal", 0.0),
+            (1.0, "t3", 0.5),
+            (0.3, "lognormal", 0.5),
+            (-0.2, "uniform", 0.0),
+        ]
+    ],
+    ids=name,
+)
+def test_medians_and_probabilities_are_the_true_ones(world: World) -> None:
+    values = world.draw(np.random.default_rng(0), series=4_000, replicates=48)
+    for seen, truth in [
+        ((values > world.effect).mean(), 0.5),
+        (world.events(values).mean(), world.probabilities[0]),
+    ]:
+        assert seen == pytest.approx(truth, abs=4 * math.sqrt(0.25 / values.size))
 
 
-def t3(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    return rng.standard_t(3, size=shape)
+def test_clusters_share_their_photograph() -> None:
+    """The population is named: ten photographs, and half of the variance is theirs."""
+    world = World(kind=Kind.CONJUNCTION, effect=0.0, others=0.0, noise="normal", icc=0.5, parts=2)
+    values = world.draw(np.random.default_rng(1), series=2_000, replicates=48)
+    one, other = values[:, 0].ravel(), values[:, 1].ravel()
+    # Two parts of a replicate share its photograph and nothing else.
+    assert np.corrcoef(one, other)[0, 1] == pytest.approx(0.5, abs=0.01)
+    assert one.var() == pytest.approx(1.0, abs=0.02)
 
 
-def lognormal(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    return rng.lognormal(size=shape) - 1  # its median is 0
+@pytest.mark.parametrize(
+    ("world", "holds"),
+    [
+        (World(kind=Kind.EVENT, effect=MARGIN, noise="t3", icc=0.5), False),
+        (World(kind=Kind.EVENT, effect=MARGIN + 1e-9, noise="t3", icc=0.5), True),
+        (World(kind=Kind.EVENT, effect=MARGIN + 0.05, noise="normal", failing=0.1), False),
+        (World(kind=Kind.CONJUNCTION, effect=0.0, noise="normal", parts=2), False),
+        (World(kind=Kind.EQUIVALENCE, effect=0.0, noise="normal", parts=2), True),
+        (World(kind=Kind.EQUIVALENCE, effect=MARGIN, noise="normal", parts=2), False),
+        (World(kind=Kind.EXISTENTIAL, effect=0.0, noise="normal"), True),
+        (World(kind=Kind.EXISTENTIAL, effect=-MARGIN, noise="normal"), None),  # P = .16
+        (World(kind=Kind.EXISTENTIAL, effect=-MARGIN, noise="uniform"), False),
+    ],
+    ids=lambda value: name(value) if isinstance(value, World) else str(value),
+)
+def test_what_holds(world: World, holds: bool | None) -> None:
+    assert world.holds is holds
 
 
-def photographs(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """Clusters: 15 photographs, drawn with replacement; the population is these photographs."""
-    population = stats.norm.ppf((np.arange(15) + 0.5) / 15)  # symmetric: the median is 0
-    return population[rng.integers(15, size=shape)] + rng.normal(size=shape) / 2
+# --- theory ---------------------------------------------------------------------------------
 
 
-Noise = Callable[[np.random.Generator, tuple[int, ...]], Floats]
-noises = pytest.mark.parametrize("noise", [normal, t3, lognormal, photographs])
-
-
-@noises
-@pytest.mark.parametrize("effect", [-MARGIN, 0.0, MARGIN, 2 * MARGIN])
-def test_wrong_verdicts_and_coverage(noise: Noise, effect: float) -> None:
-    rng = np.random.default_rng([11, round(10 * (effect + 1))])
-    values = effect + noise(rng, (SIMULATIONS, 48))
-    found = simulate((values > MARGIN)[:, None])
-    # At the margin p = 1/2, which the refutation asserts: there it cannot be wrong.
-    at_most(found.refuted if effect > MARGIN else found.supported, ALPHA)
-    inside = covered(values, found.look, effect)
-    assert inside.mean() >= 0.95
-    for number, (_, share) in enumerate(LOOKS):
-        at_most(~inside & (found.look == number), share * ALPHA)
-
-
-@pytest.mark.parametrize("noise", [normal, lognormal])
-def test_just_beyond_the_margin_refutation_errs_as_rarely(noise: Noise) -> None:
-    values = noise(np.random.default_rng(12), (SIMULATIONS, 48)) + MARGIN + 1e-9
-    at_most(simulate((values > MARGIN)[:, None]).refuted, ALPHA)
+@pytest.mark.parametrize("noise", ["normal", "t3", "lognormal"])
+@pytest.mark.parametrize("effect", [-MARGIN, 0.0, MARGIN, 2 * MARGIN, PLANNED])
+def test_simulation_agrees_with_the_binomial_law(noise: str, effect: float) -> None:
+    """Wrong and right verdicts of an event a replicate are known exactly."""
+    world = World(kind=Kind.EVENT, effect=effect, noise=noise)
+    p = float(NOISES[noise].law.sf(np.array(MARGIN - effect)))
+    assert world.probabilities == pytest.approx((p,))
+    wrong, power = exact_rates(world)
+    assert wrong is not None
+    assert power is not None
+    assert wrong <= ALPHA / 2
+    row = calibrate(
+        world, np.random.default_rng([12, round(10 * (effect + 1))]), simulations=10_000
+    )
+    for seen, exact in ((row.wrong_definite, wrong), (row.power, power)):
+        assert abs(seen - exact) <= 4 * math.sqrt(exact * (1 - exact) / 10_000) + 1e-9
 
 
 def test_power_as_planned() -> None:
     """One standard deviation beyond the margin: about .67 by n = 24 and .99 by n = 48."""
-    values = 1 + MARGIN + normal(np.random.default_rng(13), (SIMULATIONS, 48))
-    found = simulate((values > MARGIN)[:, None])
-    by_24 = (found.supported & (found.look <= 1)).mean()
-    assert by_24 == pytest.approx(0.67, abs=0.04)
-    assert found.supported.mean() == pytest.approx(0.99, abs=0.01)
+    world = World(kind=Kind.EVENT, effect=PLANNED, noise="normal")
+    row = calibrate(world, np.random.default_rng(13), simulations=10_000)
+    assert row.power_by_look[1] == pytest.approx(0.67, abs=0.02)
+    assert row.power == pytest.approx(0.99, abs=0.01)
 
 
-@pytest.mark.parametrize("parts", [2, 4])
-@pytest.mark.parametrize("correlation", [0.0, 0.9])
-def test_conjunctions(parts: int, correlation: float) -> None:
-    rng = np.random.default_rng([14, parts, round(10 * correlation)])
-    shared = rng.normal(size=(SIMULATIONS, 1, 48))
-    own = rng.normal(size=(SIMULATIONS, parts, 48))
-    values = math.sqrt(correlation) * shared + math.sqrt(1 - correlation) * own
-    # Hardest for refutation: every part holds by the slightest.
-    at_most(simulate(values > -1e-9).refuted, ALPHA)
-    # Hardest for support: all but one hold beyond doubt, and that one is at the border.
-    values[:, 1:] += 10
-    at_most(simulate(values > 0).supported, ALPHA)
+def test_existential_claims_err_by_the_chance_of_none() -> None:
+    """At P = .25 none of 24 has a probability of .75 to the 24."""
+    border = MARGIN - float(stats.norm.ppf(0.75))
+    wrong, power = exact_rates(World(kind=Kind.EXISTENTIAL, effect=border, noise="normal"))
+    assert wrong == pytest.approx(0.75**24)
+    assert power == pytest.approx(1 - 0.75**24)
 
 
-def test_equivalence() -> None:
-    rng = np.random.default_rng(15)
-    at_border = MARGIN + rng.normal(size=(SIMULATIONS, 48)) / 20
-    both = np.stack([at_border < MARGIN, at_border > -MARGIN], axis=1)
-    at_most(simulate(both).supported, ALPHA)
-    # Both sides hold by the slightest where the noise dwarfs the margins.
-    wide = 1e6 * rng.normal(size=(SIMULATIONS, 48))
-    at_most(simulate(np.stack([wide < MARGIN, wide > -MARGIN], axis=1)).refuted, ALPHA)
+@pytest.mark.parametrize("icc", [0.0, 0.5])
+def test_reversed_errs_as_rarely(icc: float) -> None:
+    """ "Reversed" asserts an effect below 0; at 0 it is wrong."""
+    world = World(kind=Kind.EVENT, effect=0.0, noise="normal", icc=icc)
+    values = world.draw(np.random.default_rng(14), series=10_000, replicates=48)
+    found = decided(
+        world.kind,
+        world.events(values),
+        failed=np.zeros((10_000, 48), bool),
+        shares=world.shares,
+        opposite=values < 0,
+    )
+    assert (found.ruling == Ruling.REFUTED).mean() > 0.3
+    wrong = int(found.reversed.sum())
+    assert stats.binomtest(wrong, 10_000).proportion_ci(0.99).low <= ALPHA / 2
 
 
 def test_crossed_draws_are_not_replicates() -> None:
     """Why a replicate draws everything anew: 4 networks x 12 images pooled err far above alpha."""
     rng = np.random.default_rng(16)
     networks, images = rng.normal(size=(2000, 4, 1)), rng.normal(size=(2000, 1, 12))
-    pooled = (networks + images).reshape(2000, 48)
-    order = rng.permutation(48)
-    found = simulate((pooled[:, order] > 0)[:, None])
-    assert (found.supported | found.refuted).mean() > 0.1
+    pooled = (networks + images).reshape(2000, 48)[:, rng.permutation(48)]
+    found = decided(
+        Kind.EVENT, (pooled > 0)[:, None], failed=np.zeros((2000, 48), bool), shares=[0.5]
+    )
+    assert (found.ruling != Ruling.OPEN).mean() > 0.1
+
+
+# --- the simulation is the procedure --------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("estimand", "margins"),
+    ("estimand", "world"),
     [
-        (event("s", Criterion(effect="x", label="x", above=MARGIN)), "S"),
+        (
+            event("s", Criterion(effect="x", label="x", above=MARGIN)),
+            World(kind=Kind.EVENT, effect=0.0, noise="t3", failing=0.05),
+        ),
         (
             conjunction(
                 "iut",
                 Criterion(effect="x", label="x", above=MARGIN),
                 Criterion(effect="y", label="y", above=MARGIN),
             ),
-            "IUT",
+            World(kind=Kind.CONJUNCTION, effect=0.0, others=0.0, noise="normal", parts=2),
         ),
-        (equivalence("e", effect="x", label="x", centre=0.0, margin=MARGIN), "E"),
+        (
+            equivalence("e", effect="x", label="x", centre=0.0, margin=MARGIN),
+            World(kind=Kind.EQUIVALENCE, effect=0.0, noise="normal", parts=2, scale=0.3),
+        ),
+        (
+            existential("ex", Criterion(effect="x", label="x", above=MARGIN, share=0.25)),
+            World(kind=Kind.EXISTENTIAL, effect=-1.0, noise="normal"),
+        ),
     ],
-    ids=["event", "conjunction", "equivalence"],
+    ids=["event", "conjunction", "equivalence", "existential"],
 )
-def test_simulation_is_the_procedure(estimand: object, margins: str) -> None:
+def test_simulation_is_the_procedure(estimand: Estimand, world: World) -> None:
+    """Ruling, stop and interval of `run` are those of `decide`, replicate by replicate."""
     rng = np.random.default_rng(17)
-    x, y = rng.normal(size=(2, 120, 48)) + rng.uniform(-1.5, 2.5, size=(2, 120, 1))
-    events = {
-        "S": (x > MARGIN)[:, None],
-        "IUT": np.stack([x > MARGIN, y > MARGIN], axis=1),
-        "E": np.stack([x < MARGIN, x > -MARGIN], axis=1),
-    }[margins]
-    found = simulate(events)
-    held = covered(x, found.look, 0.3)
+    verdicts = {Ruling.OPEN: Verdict.INCONCLUSIVE, Ruling.SUPPORTED: Verdict.SUPPORTED}
+    verdicts |= {Ruling.REFUTED: Verdict.REFUTED, Ruling.INVALID: Verdict.INVALID}
     seen = set()
-    for i in range(len(x)):
-        replicates = [
-            Replicate(index=j, effects={"x": float(x[i, j]), "y": float(y[i, j])})
-            for j in range(48)
-        ]
-        decision = decide(estimand, replicates)  # type: ignore[arg-type]
-        seen.add(decision.verdict)
-        assert (decision.verdict is Verdict.SUPPORTED) == found.supported[i]
-        assert (decision.verdict is Verdict.REFUTED) == found.refuted[i]
-        assert decision.n == LOOKS[found.look[i]][0]
-        effect = decision.parts[0].effect
-        assert effect is not None
-        assert effect.low is not None
-        assert effect.high is not None
-        assert (effect.low <= 0.3 <= effect.high) == held[i]
-    assert {Verdict.REFUTED, Verdict.INCONCLUSIVE} < seen
+    for moved in rng.uniform(-1.5, 2.5, size=60):
+        here = dataclasses.replace(world, effect=float(moved), others=float(moved + 0.5))
+        found = run(here, rng, simulations=5)
+        for values, ruling, n in zip(found.values, found.ruling, found.n, strict=True):
+            rows = {"x": values[0], "y": values[-1]}
+            replicates = [
+                Replicate(index=j, effects={key: float(row[j]) for key, row in rows.items()})
+                for j in range(48)
+            ]
+            # As the lab does it: no more replicates than the looks ask for.
+            for size, _ in LOOKS:
+                decision = decide(estimand, replicates[:size])
+                if decision.final:
+                    break
+            seen.add(decision.verdict)
+            assert decision.verdict is verdicts[Ruling(ruling)]
+            assert decision.n == n
+            for part, own in zip(decision.parts, values, strict=True):
+                assert part.effect is not None
+                share = dict(LOOKS)[int(n)]
+                low, high = median_limits(own[:n], tail=share * ALPHA / 2)
+                assert (part.effect.low, part.effect.high) == (
+                    low if np.isfinite(low) else None,
+                    high if np.isfinite(high) else None,
+                )
+    assert {Verdict.SUPPORTED, Verdict.REFUTED} <= seen
+
+
+# --- what a broken promise looks like -------------------------------------------------------
+
+KEPT = Row(
+    kind="S", parts=1, effect=0.5, others=10.0, noise="normal", icc=0.0, scale=1.0, failing=0.0,
+    holds=False, simulations=10_000, wrong_definite=0.004, wrong_exact=None, power=0.004,
+    power_exact=None, power_by_look=(0.0, 0.0, 0.004), coverage=0.997,
+    coverage_by_look=(0.999, 0.998, 0.997), missed_by_look=(0.0005, 0.001, 0.002),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"wrong_definite": 0.02}, "0.0200 wrong definite verdicts, 0.01 are allowed"),
+        ({"coverage": 0.98}, "coverage 0.9800 at the stop, 0.99 is promised"),
+        ({"coverage_by_look": (0.999, 0.99, 0.997)}, "coverage 0.9900 at n = 24"),
+        ({"missed_by_look": (0.005, 0.001, 0.002)}, "0.0050 stopped at n = 12 with an interval"),
+        ({"wrong_exact": 0.0001}, "wrong definite verdicts: 0.0040, by the binomial law 0.0001"),
+        ({"power_exact": 0.5}, "power: 0.0040, by the binomial law 0.5000"),
+    ],
+)
+def test_what_is_broken_is_told(change: dict[str, object], told: str) -> None:
+    assert complaints(KEPT, strict=True) == ()
+    (found,) = complaints(dataclasses.replace(KEPT, **change), strict=True)  # type: ignore[arg-type]
+    assert found.startswith(told)
+
+
+def test_the_short_form_fails_only_beyond_the_monte_carlo_bound() -> None:
+    scarce = dataclasses.replace(KEPT, simulations=1_000, wrong_definite=0.015)
+    assert complaints(scarce, strict=False) == ()
+    assert complaints(scarce, strict=True) != ()
+    assert complaints(dataclasses.replace(scarce, wrong_definite=0.03), strict=False) != ()
+
+
+def test_the_complete_form_prints_a_table_and_writes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.calibration.__main__.worlds", lambda: WORLDS[:3])
+    folder = tmp_path / "new" / "report"
+    assert main(["--report", str(folder), "--simulations", "200"]) == 0
+    printed = capsys.readouterr().out
+    assert "3 worlds, 200 simulations each" in printed
+    rows = json.loads((folder / FILE).read_text())
+    assert [row["effect"] for row in rows] == [world.effect for world in WORLDS[:3]]
+    wanted = {"effect", "noise", "icc", "simulations", "wrong_definite", "coverage", "power"}
+    assert wanted <= rows[0].keys()
+    # The same seeds, the same table.
+    assert main(["--report", str(folder), "--simulations", "200"]) == 0
+    assert json.loads((folder / FILE).read_text()) == rows
+
+
+def test_the_complete_form_refuses_what_it_cannot_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.calibration.__main__.worlds", lambda: WORLDS[:1])
+    (tmp_path / "file").write_text("")
+    for arguments in (
+        ["--simulations", "10"],
+        ["--simulations", "100", "--report", str(tmp_path / "file")],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2

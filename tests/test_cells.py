@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import hashlib
@@ -10,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +32,29 @@ from harness.cells import (
     block,
     identity,
 )
+from harness.errors import SettingError
 from harness.plan import PROFILES, Profile, buckets, context
 from harness.settings import (
+    KEEPS,
     LBFGS,
+    LOSSES,
     MLP,
+    PRECISIONS,
+    RULES,
+    SCHEDULES,
     Adam,
     Blur,
+    Box,
     Descent,
+    GaussNewton,
     ImageFolder,
     Images,
+    Jitter,
+    LinearSolve,
+    NetworkPrior,
     ResNet,
     Start,
+    TotalVariation,
     WeightsFile,
 )
 
@@ -56,7 +69,7 @@ CELLS: tuple[Cell, ...] = (
         draw=Draw(replicate=3),
         network=ResNet(name="resnet50", cut="layer4", weights=WEIGHTS),
         images=Images(pixels=64, rows=32, source="folder", folder=FOLDER),
-        decoder=Descent(),
+        decoder=Descent(priors=(Blur(),)),
         iterations=500,
     ),
     Inversion(
@@ -73,7 +86,7 @@ CELLS: tuple[Cell, ...] = (
         images=Images(pixels=4),
         decoder=LBFGS(),
         iterations=7,
-        dtype="float64",
+        precision="float64",
     ),
     ExactInverse(draw=Draw(replicate=3), network=STACK, images=Images(pixels=4)),
     ActiveUnits(draw=Draw(replicate=3), images=Images(pixels=4)),
@@ -107,17 +120,21 @@ BY_HAND = {
         },
         "decoder": {
             "type": "Descent",
+            "loss": "l1",
+            "priors": [{"type": "Blur", "kernel": 3, "first": 2.4, "last": 0.4}],
+            "keep": "last",
+            "tolerance": 0.0,
             "step": 0.1,
             "factor": 0.15,
             "schedule": "fixed",
             "minimum": 0.0001,
-            "blur": {"type": "Blur", "kernel": 3, "first": 2.4, "last": 0.4},
-            "loss": "l1",
+            "rule": "gradient",
         },
         "iterations": 500,
         "start": {"type": "Start", "mean": 0.7, "sd": 0.05},
         "noise": 0.04,
-        "dtype": "float32",
+        "precision": "float32",
+        "restarts": 1,
         "batch": 1,
     },
     "context": {"engine": 1, "device": "cpu"},
@@ -186,9 +203,6 @@ def variations(value: Any) -> Iterator[Any]:
             for place, item in enumerate(value):
                 for other in variations(item):
                     yield (*value[:place], other, *value[place + 1 :])
-        case Blur():
-            yield None
-            yield from changed(value)
         case _ if dataclasses.is_dataclass(value):
             yield from changed(value)
         case _:
@@ -198,13 +212,47 @@ def variations(value: Any) -> Iterator[Any]:
 ABSENT = {"rows": 2, "folder": FOLDER, "weights": WEIGHTS}
 """Values in place of None."""
 
+ALLOWED: dict[str, tuple[Any, ...]] = {
+    "keep": KEEPS,
+    "loss": LOSSES,
+    "precision": PRECISIONS,
+    "priors": (
+        (),
+        (Blur(),),
+        (Blur(kernel=5),),
+        (Blur(first=2.5),),
+        (Blur(last=0.5),),
+        (TotalVariation(weight=1.0),),
+        (TotalVariation(weight=2.0),),
+        (TotalVariation(weight=1.0, smoothing=0.1),),
+        (Blur(), TotalVariation(weight=1.0)),
+        (NetworkPrior(),),
+        (NetworkPrior(channels=8),),
+        (NetworkPrior(depth=3),),
+        (Box(),),
+        (Box(low=-1.0),),
+        (Box(high=2.0),),
+        (Jitter(),),
+        (Jitter(pixels=3),),
+    ),
+    "rule": RULES,
+    "schedule": SCHEDULES,
+    "tolerance": (0.0, 1e-6, 0.5),
+}
+"""All, or some, of the values of settings that do not take any."""
+
 
 def changed(instance: Any) -> Iterator[Any]:
     for field in dataclasses.fields(instance):
         if field.metadata.get("identity", True):
             value = getattr(instance, field.name)
-            for other in [ABSENT[field.name]] if value is None else variations(value):
-                yield dataclasses.replace(instance, **{field.name: other})
+            others: Iterable[Any] = [ABSENT[field.name]] if value is None else variations(value)
+            if field.name in ALLOWED:
+                others = (other for other in ALLOWED[field.name] if other != value)
+            for other in others:
+                # Some exclude each other; what cannot be made needs no identity.
+                with contextlib.suppress(SettingError):
+                    yield dataclasses.replace(instance, **{field.name: other})
 
 
 class TestSensitivity:
@@ -224,29 +272,34 @@ class TestSensitivity:
         assert context(device="cuda") != settings
 
     def test_a_family_of_cells_has_no_clashes(self) -> None:
+        choices = {
+            "draw": [
+                Draw(replicate=replicate, stream=stream)
+                for replicate in range(12)
+                for stream in Stream
+            ],
+            "network": [
+                ResNet(name="resnet18", cut="conv1"),
+                MLP(inputs=1, widths=(11,)),
+                MLP(inputs=11, widths=(1,)),
+                MLP(inputs=1, widths=(1, 1)),
+            ],
+            "images": [Images(pixels=1), Images(pixels=11)],
+            "decoder": [
+                Descent(),
+                Descent(priors=(Blur(),)),
+                Adam(),
+                Adam(loss="l1"),
+                LBFGS(),
+                GaussNewton(),
+                LinearSolve(),
+            ],
+            "iterations": [1, 11],
+            "precision": PRECISIONS,
+        }
         cells = [
-            Inversion(
-                draw=Draw(replicate=replicate, stream=stream),
-                network=network,
-                images=Images(pixels=pixels),
-                decoder=decoder,
-                iterations=iterations,
-                dtype=dtype,
-            )
-            for replicate, stream, network, pixels, decoder, iterations, dtype in itertools.product(
-                range(12),
-                Stream,
-                (
-                    ResNet(name="resnet18", cut="conv1"),
-                    MLP(inputs=1, widths=(11,)),
-                    MLP(inputs=11, widths=(1,)),
-                    MLP(inputs=1, widths=(1, 1)),
-                ),
-                (1, 11),
-                (Descent(), Descent(blur=None), Adam(), Adam(loss="l1"), LBFGS()),
-                (1, 11),
-                ("float32", "float64"),
-            )
+            Inversion(**dict(zip(choices, chosen, strict=True)))
+            for chosen in itertools.product(*choices.values())
         ]
         assert len({name_of(cell) for cell in cells}) == len(cells) == len(set(cells))
 
@@ -264,7 +317,11 @@ class TestSensitivity:
         draw=st.builds(Draw, replicate=st.integers(0, 3), stream=st.sampled_from(Stream)),
         network=_stacks,
         images=st.builds(Images, pixels=st.integers(1, 3), rows=st.none() | st.integers(1, 3)),
-        decoder=st.builds(Descent, step=_positive, blur=st.none() | st.builds(Blur, last=_positive))
+        decoder=st.builds(
+            Descent,
+            step=_positive,
+            priors=st.just(()) | st.tuples(st.builds(Blur, last=_positive)),
+        )
         | st.builds(Adam, rate=_positive),
         start=st.builds(Start, mean=_positive),
         iterations=st.integers(0, 3),
@@ -312,7 +369,7 @@ class TestSeeds:
             for stream in Stream
             for source in Source
         ]
-        assert len(set(seeds)) == len(seeds) == 300 * 3 * 4
+        assert len(set(seeds)) == len(seeds) == 300 * len(Stream) * len(Source)
 
 
 class TestBlocks:

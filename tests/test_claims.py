@@ -92,8 +92,7 @@ def test_the_falling_step_is_a_share_of_the_nominal_one(name: str) -> None:
     assert isinstance(falling, Descent)
     assert nominal.step == 0.1
     assert falling.step < nominal.step
-    assert nominal.blur is None
-    assert falling.blur is None
+    assert nominal.priors == falling.priors == ()
 
 
 def test_a_decoder_without_a_name_here_is_refused() -> None:

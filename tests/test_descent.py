@@ -1,49 +1,40 @@
-"""The descents against a naive loop, torch's Adam, a closed form and a theorem."""
+"""First-order decoders against naive loops, torch's Adam, closed forms and theorems."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 import scipy.linalg
-import scipy.ndimage
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inversion_cases import (
+    CPU,
+    affine,
+    convolutions,
+    normal,
+    one_thread,  # noqa: F401  (a fixture for all)
+)
 from torch import Tensor, nn
 
 from harness.errors import UnknownNameError
 from harness.inversion.invert import Recovery, invert
-from harness.inversion.loss import loss_named
-from harness.inversion.schedule import (
-    adam_rates,
-    apply_blur,
-    blur_kernels,
-    descent_steps,
-    trace_points,
-)
-from harness.settings import CUTS, Adam, Blur, Decoder, Descent, ResNet
+from harness.inversion.loss import make_loss
+from harness.inversion.schedule import adam_rates, descent_steps, trace_points
+from harness.settings import CUTS, LOSSES, RULES, Adam, Blur, Decoder, Descent, ResNet
 from harness.subjects import vision  # noqa: F401  (makes the next import possible everywhere)
-from harness.subjects.encoder import AffineEncoder, Encoder, ModuleEncoder
+from harness.subjects.encoder import AffineEncoder, Encoder
 from harness.subjects.resnet import build_resnet, encoder_of
 
 # isort: split
 from torchvision.transforms.functional import gaussian_blur
 
-CPU = torch.device("cpu")
-SEEDS = st.integers(0, 2**63 - 1)
-PLAIN = Descent(loss="l2", factor=1.0, schedule="fixed", blur=None)
-ARTICLE = Descent()
-
-
-def normal(*shape: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-
-def affine(batch: int, m: int, n: int, *, seed: int) -> AffineEncoder:
-    return AffineEncoder(normal(batch, m, n, seed=seed) / n**0.5, normal(batch, m, seed=seed + 1))
+SEEDS = st.integers(0, 2**40)
+PLAIN = Descent(loss="l2", factor=1.0)
+ARTICLE = Descent(priors=(Blur(),))
 
 
 def run(
@@ -155,11 +146,26 @@ class TestAgainstTheNaiveLoop:
             encoder = encoder_of(network, cut=cut, dtype=dtype, device=CPU)
             image, start = IMAGE.to(dtype), START.to(dtype)
             output, pullback = encoder.pull(start)
-            gradient = pullback(loss_named("l1").cotangent(output - encoder.encode(image)))
+            gradient = pullback(torch.sign(output - encoder.encode(image)))
             assert gradient.dtype == dtype
             assert distance(gradient, truth) < tolerance
             found = run(encoder, image, start=start, decoder=ARTICLE, iterations=1)
             assert distance(found.copy - start, step - START) < tolerance
+
+    @pytest.mark.parametrize("cut", CUTS)
+    @pytest.mark.parametrize("network", ["resnet18"], indirect=True)
+    def test_float32_is_float64_to_its_precision(self, network: nn.Module, cut: str) -> None:
+        # Of a smooth loss: whole images, and each of its elements against the largest.
+        found = {}
+        for dtype in (torch.float64, torch.float32):
+            encoder = encoder_of(network, cut=cut, dtype=dtype, device=CPU)
+            image, start = IMAGE.to(dtype), START.to(dtype)
+            output, pullback = encoder.pull(start)
+            found[dtype] = pullback(output - encoder.encode(image)).double()
+        exact, rounded = found[torch.float64], found[torch.float32]
+        assert distance(rounded, exact) < 1e-5
+        assert float((rounded - exact).abs().max() / exact.abs().max()) < 1e-5
+        assert not torch.equal(rounded, exact)
 
     @pytest.mark.parametrize("schedule", ["fixed", "decreasing"])
     @pytest.mark.parametrize("network", ["resnet18"], indirect=True)
@@ -176,7 +182,7 @@ class TestAgainstTheNaiveLoop:
             decreasing=schedule == "decreasing",
             loss="l2",
         )
-        decoder = Descent(loss="l2", schedule=schedule)
+        decoder = Descent(loss="l2", schedule=schedule, priors=(Blur(),))
         encoder = encoder_of(network, cut="conv1", dtype=torch.float64, device=CPU)
         found = run(encoder, IMAGE, start=START, decoder=decoder, iterations=9)
         assert distance(found.copy - START, truth - START) < 1e-12
@@ -199,40 +205,9 @@ class TestSchedules:
             assert descent_steps(Descent(schedule=schedule), iterations=0).shape == (0,)
         assert adam_rates(Adam(), iterations=0).shape == (0,)
 
-    def test_unknown_names_are_refused(self) -> None:
-        with pytest.raises(UnknownNameError, match=r"'decreasin': no such schedule.*decreasing"):
-            descent_steps(Descent(schedule="decreasin"), iterations=1)
+    def test_a_loss_that_is_none_is_refused(self) -> None:
         with pytest.raises(UnknownNameError, match=r"'l3': no such loss"):
-            loss_named("l3")
-
-    @settings(max_examples=25, deadline=None)
-    @given(sigma=st.floats(0.1, 10), size=st.sampled_from([3, 5]), seed=SEEDS)
-    def test_a_blur_is_torchvisions_and_scipys(self, sigma: float, size: int, seed: int) -> None:
-        images = normal(2, 3, 7, 6, seed=seed)
-        blur = Blur(kernel=size, first=sigma, last=sigma)
-        (kernel,) = blur_kernels(blur, iterations=1, dtype=torch.float64, device=CPU)
-        mine = apply_blur(images, kernel=kernel)
-        theirs = gaussian_blur(images, kernel_size=[size, size], sigma=[sigma, sigma])
-        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-13)
-        # scipy calls a reflection that does not repeat the border "mirror".
-        scipys = scipy.ndimage.gaussian_filter(
-            images.numpy(), sigma, radius=size // 2, mode="mirror", axes=(2, 3)
-        )
-        np.testing.assert_allclose(mine.numpy(), scipys, rtol=1e-12, atol=1e-13)
-
-    @settings(max_examples=25, deadline=None)
-    @given(iterations=st.integers(1, 50), first=st.floats(0.2, 5), last=st.floats(0.2, 5))
-    def test_kernels_are_weights_and_their_width_goes_from_first_to_last(
-        self, iterations: int, first: float, last: float
-    ) -> None:
-        blur = Blur(first=first, last=last)
-        kernels = blur_kernels(blur, iterations=iterations, dtype=torch.float64, device=CPU)
-        assert kernels.shape == (iterations, 3)
-        torch.testing.assert_close(kernels.sum(1), torch.ones(iterations, dtype=torch.float64))
-        # The ratio of neighbouring weights is exp(1 / (2 sigma^2)).
-        sigmas = (1 / (2 * (kernels[:, 1] / kernels[:, 0]).log())).sqrt()
-        line = np.linspace(first, last, iterations)
-        np.testing.assert_allclose(sigmas.numpy(), line, rtol=1e-9)
+            make_loss("l3", target=torch.ones(1, 2))
 
     @given(iterations=st.integers(0, 300_000))
     @settings(max_examples=50, deadline=None)
@@ -245,11 +220,166 @@ class TestSchedules:
         assert len(points) <= 52
 
 
+class TestLosses:
+    """Values by numpy, derivatives by autograd."""
+
+    VALUES = {  # noqa: RUF012  (nothing changes it)
+        "l1": lambda residual, target: np.abs(residual).sum(),
+        "l2": lambda residual, target: np.square(residual).sum() / 2,
+        "relative-l2": lambda residual, target: (
+            np.square(residual).sum() / np.square(target).sum() / 2
+        ),
+    }
+
+    @pytest.mark.parametrize("name", LOSSES)
+    @settings(max_examples=15, deadline=None)
+    @given(shape=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 4)), seed=SEEDS)
+    def test_values_and_derivatives(self, name: str, shape: tuple[int, ...], seed: int) -> None:
+        target, residual = normal(*shape, seed=seed), normal(*shape, seed=seed + 1)
+        loss = make_loss(name, target=target)
+        leaf = residual.clone().requires_grad_()
+        (truth,) = torch.autograd.grad(loss.value(leaf).sum(), leaf)
+        torch.testing.assert_close(loss.cotangent(residual), truth, rtol=1e-13, atol=0)
+        for sample, value in enumerate(loss.value(residual).tolist()):
+            expected = self.VALUES[name](residual[sample].numpy(), target[sample].numpy())
+            assert value == pytest.approx(expected, rel=1e-13)
+
+    def test_a_target_of_zero_has_a_finite_relative_loss_at_itself(self) -> None:
+        loss = make_loss("relative-l2", target=torch.zeros(2, 3))
+        assert loss.value(torch.zeros(2, 3)).tolist() == [0, 0]
+        assert loss.cotangent(torch.zeros(2, 3)).tolist() == [[0, 0, 0]] * 2
+
+    def test_the_relative_loss_is_l2_with_another_step_for_each_sample(self) -> None:
+        encoder = affine(3, 7, 5, seed=1)
+        encoder = dataclasses.replace(
+            encoder, matrix=encoder.matrix * torch.tensor([0.1, 1, 10]).double()[:, None, None]
+        )
+        original, start = normal(3, 5, seed=2), normal(3, 5, seed=3)
+        relative = Descent(loss="relative-l2", step=0.3, factor=1.0)
+        found = run(encoder, original, start=start, decoder=relative, iterations=20)
+        for sample in range(3):
+            alone = AffineEncoder(encoder.matrix[[sample]], encoder.offset[[sample]])
+            square = float(found.scale[sample] ** 2)
+            same = run(
+                alone,
+                original[[sample]],
+                start=start[[sample]],
+                decoder=dataclasses.replace(PLAIN, step=0.3 / square),
+                iterations=20,
+            )
+            torch.testing.assert_close(same.copy[0], found.copy[sample], rtol=1e-11, atol=1e-13)
+            torch.testing.assert_close(
+                same.traces["loss"][:, 0],
+                found.traces["loss"][:, sample] * square,
+                rtol=1e-10,
+                atol=0,
+            )
+
+
+def naive_rule(
+    network: nn.Module, target: Tensor, start: Tensor, *, rule: str, loss: str, size: float
+) -> list[Tensor]:
+    """The images of three steps on one sample, the size of each by its rule's formula."""
+    images = [start]
+    for _ in range(3):
+        leaf = images[-1].clone().requires_grad_()
+        residual = network(leaf[None])[0] - target
+        value = residual.abs().sum() if loss == "l1" else residual.square().sum() / 2
+        value.backward()
+        assert leaf.grad is not None
+        gradient, step = leaf.grad, size
+        if rule == "polyak":
+            step = size * float(value.detach() / (gradient**2).sum())
+        if rule == "normalised":
+            step = size / float((gradient**2).mean() ** 0.5)
+        images.append(images[-1] - step * gradient)
+    return images
+
+
+class TestRules:
+    @pytest.mark.parametrize("rule", RULES)
+    @pytest.mark.parametrize("loss", ["l1", "l2"])
+    def test_steps_are_those_of_a_loop_written_by_hand(self, rule: str, loss: str) -> None:
+        encoder = convolutions()
+        original, start = normal(3, 3, 12, 12, seed=1), normal(3, 3, 12, 12, seed=2)
+        target = encoder.encode(original)
+        decoder = Descent(loss=loss, rule=rule, step=0.5, factor=0.04)
+        found = [
+            run(encoder, original, start=start, decoder=decoder, iterations=steps).copy
+            for steps in range(4)
+        ]
+        for sample in range(3):
+            truth = naive_rule(
+                encoder.module, target[sample], start[sample], rule=rule, loss=loss, size=0.02
+            )
+            for mine, theirs in zip(found, truth, strict=True):
+                torch.testing.assert_close(mine[sample], theirs, rtol=1e-11, atol=1e-12)
+
+    @settings(max_examples=15, deadline=None)
+    @given(n=st.integers(1, 8), extra=st.integers(0, 4), s=st.floats(0.1, 1.9), seed=SEEDS)
+    def test_polyaks_step_comes_nearer_by_exactly_what_theory_says(
+        self, n: int, extra: int, s: float, seed: int
+    ) -> None:
+        # For a linear network and a target in reach, g (a_n - a) is f for L1 and 2f for L2, hence
+        # |a_{n+1} - a|^2 = |a_n - a|^2 - (2k s - s^2) f^2 / |g|^2 with k = 1 and 2.
+        encoder, original = affine(2, n + extra, n, seed=seed), normal(2, n, seed=seed + 2)
+        start = normal(2, n, seed=seed + 3)
+        for loss, k in (("l1", 1), ("l2", 2)):
+            decoder = Descent(loss=loss, rule="polyak", step=s, factor=1.0)
+            traces = run(encoder, original, start=start, decoder=decoder, iterations=9).traces
+            m_i = traces["m_i"]
+            share = traces["loss"][:-1] ** 2 / traces["gradient_norm"][:-1] ** 2
+            expected = m_i[:-1] ** 2 - (2 * k * s - s**2) * share
+            told = m_i[1:] > 1e-6 * m_i[:-1]
+            torch.testing.assert_close((m_i[1:] ** 2)[told], expected[told], rtol=1e-8, atol=1e-12)
+            # rho = size |g|^2 / 2f is s / 2 whatever the sample and the iteration.
+            rho = traces["rho"][traces["loss"] > 1e-9]
+            torch.testing.assert_close(rho, torch.full_like(rho, s / 2), rtol=1e-9, atol=0)
+
+    @pytest.mark.parametrize("condition", [1.0, 2.0, 10.0])
+    def test_polyaks_step_converges_linearly_on_a_quadratic(self, condition: float) -> None:
+        # mu <= H <= L gives |a_{n+1} - a|^2 <= (1 - 3 mu / 4L) |a_n - a|^2 at s = 1.
+        values = torch.linspace(1, condition**0.5, 20, dtype=torch.float64)
+        rotation = torch.linalg.qr(normal(2, 20, 20, seed=1)).Q
+        encoder = AffineEncoder(values[:, None] * rotation, normal(2, 20, seed=2))
+        original, start = normal(2, 20, seed=3), normal(2, 20, seed=4)
+        decoder = Descent(loss="l2", rule="polyak", step=1.0, factor=1.0)
+        found = run(encoder, original, start=start, decoder=decoder, iterations=100)
+        points = torch.tensor(found.points, dtype=torch.float64)[:, None]
+        bound = (1 - 0.75 / condition) ** (points / 2) * found.traces["m_i"][0]
+        assert bool((found.traces["m_i"] <= bound + 1e-12).all())
+        assert float(found.traces["m_i"][-1].max()) < 0.03 * float(found.traces["m_i"][0].max())
+
+    @settings(max_examples=15, deadline=None)
+    @given(s=st.floats(1e-4, 0.1), loss=st.sampled_from(LOSSES), seed=st.integers(0, 999))
+    def test_a_normalised_step_moves_an_element_by_s_in_the_mean_square(
+        self, s: float, loss: str, seed: int
+    ) -> None:
+        encoder = convolutions()
+        original, start = normal(2, 3, 12, 12, seed=seed), normal(2, 3, 12, 12, seed=seed + 1)
+        decoder = Descent(loss=loss, rule="normalised", step=s * 4, factor=0.25)
+        images = [
+            run(encoder, original, start=start, decoder=decoder, iterations=steps).copy
+            for steps in range(4)
+        ]
+        for before, after in itertools.pairwise(images):
+            length = (after - before).square().mean((1, 2, 3)).sqrt()
+            torch.testing.assert_close(length, torch.full_like(length, s), rtol=1e-9, atol=0)
+
+    @pytest.mark.parametrize("rule", RULES)
+    @pytest.mark.parametrize("loss", LOSSES)
+    def test_a_start_at_the_target_stays_there(self, rule: str, loss: str) -> None:
+        encoder, original = convolutions(), normal(2, 3, 12, 12, seed=1)
+        decoder = Descent(loss=loss, rule=rule, step=1.0)
+        found = run(encoder, original, start=original, decoder=decoder, iterations=3)
+        assert torch.equal(found.copy, original)
+
+
 class TestAdam:
     @settings(max_examples=10, deadline=None)
     @given(seed=st.integers(0, 2**40), beta1=st.floats(0, 0.99), beta2=st.floats(0.5, 0.9999))
     def test_its_steps_are_those_of_torchs(self, seed: int, beta1: float, beta2: float) -> None:
-        decoder = Adam(rate=0.03, beta1=beta1, beta2=beta2)
+        decoder = Adam(rate=0.03, beta1=beta1, beta2=beta2, keep="last")
         encoder, original = affine(2, 6, 5, seed=seed), normal(2, 5, seed=seed + 3)
         start = normal(2, 5, seed=seed + 4)
         iterations = 20
@@ -275,7 +405,7 @@ class TestAdam:
     def test_a_start_at_the_target_stays_there(self, dtype: torch.dtype) -> None:
         encoder = AffineEncoder(torch.eye(3, dtype=dtype)[None], torch.zeros(1, 3, dtype=dtype))
         original = torch.ones(1, 3, dtype=dtype)
-        found = run(encoder, original, start=original, decoder=Adam(), iterations=5)
+        found = run(encoder, original, start=original, decoder=Adam(keep="last"), iterations=5)
         assert torch.equal(found.copy, original)
 
 
@@ -344,7 +474,7 @@ class TestKnownAnswers:
     def test_on_a_convex_loss_m_i_falls_while_rho_is_at_most_one(
         self, m: int, n: int, seed: int, step: float
     ) -> None:
-        decoder = Descent(step=step, factor=1.0, blur=None)
+        decoder = Descent(step=step, factor=1.0)
         encoder, original = affine(2, m, n, seed=seed), normal(2, n, seed=seed + 2)
         start = normal(2, n, seed=seed + 3)
         # Every iteration of so short a run is traced.
@@ -362,7 +492,7 @@ class TestTraces:
     def test_every_quantity_is_what_its_formula_says(self) -> None:
         encoder, original = affine(2, 5, 4, seed=1), normal(2, 4, seed=2)
         start = normal(2, 4, seed=3)
-        decoder = Descent(step=0.2, factor=0.5, blur=None, schedule="decreasing", minimum=0.05)
+        decoder = Descent(step=0.2, factor=0.5, schedule="decreasing", minimum=0.05)
         found = run(encoder, original, start=start, decoder=decoder, iterations=3)
         for sample in range(2):
             matrix = encoder.matrix[sample].numpy()
@@ -386,47 +516,3 @@ class TestTraces:
         reference = encoder.matrix @ torch.ones(2, 4, 1, dtype=torch.float64)
         torch.testing.assert_close(found.m_r, reference.flatten(1).norm(dim=1))
         torch.testing.assert_close(found.m_n, torch.full((2,), 2.0, dtype=torch.float64))
-
-
-class Convolutions(nn.Sequential):
-    """A small network of images that rounds as larger ones do."""
-
-    def __init__(self) -> None:
-        torch.manual_seed(0)
-        super().__init__(
-            nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 2)
-        )
-        self.double().eval().requires_grad_(False)
-
-
-class TestBatchMates:
-    @settings(max_examples=15, deadline=None)
-    @given(
-        order=st.lists(st.integers(0, 3), min_size=1, max_size=6),
-        decoder=st.sampled_from([ARTICLE, Descent(loss="l2"), Adam(), Descent(blur=None)]),
-        seed=st.integers(0, 2**40),
-    )
-    def test_one_step_of_a_sample_does_not_depend_on_the_others(
-        self, order: list[int], decoder: Decoder, seed: int
-    ) -> None:
-        encoder = ModuleEncoder(Convolutions())
-        original, start = normal(4, 3, 12, 12, seed=seed), normal(4, 3, 12, 12, seed=seed + 1)
-        together = run(encoder, original, start=start, decoder=decoder, iterations=1)
-        chosen = run(encoder, original[order], start=start[order], decoder=decoder, iterations=1)
-        torch.testing.assert_close(chosen.copy, together.copy[order], rtol=1e-11, atol=1e-12)
-        torch.testing.assert_close(chosen.m_r, together.m_r[order], rtol=1e-11, atol=1e-12)
-        for name, table in chosen.traces.items():
-            torch.testing.assert_close(
-                table, together.traces[name][:, order], rtol=1e-11, atol=1e-12, equal_nan=True
-            )
-        assert chosen.statuses == tuple(together.statuses[sample] for sample in order)
-
-    @pytest.mark.parametrize("decoder", [ARTICLE, Adam()])
-    def test_the_same_call_gives_the_same_bits(self, decoder: Decoder) -> None:
-        encoder = ModuleEncoder(Convolutions())
-        original, start = normal(2, 3, 12, 12, seed=1), normal(2, 3, 12, 12, seed=2)
-        first, again = (
-            run(encoder, original, start=start, decoder=decoder, iterations=30) for _ in range(2)
-        )
-        assert torch.equal(first.copy, again.copy)
-        assert not torch.equal(first.copy, start)

@@ -15,8 +15,15 @@ from torch import Tensor, nn
 
 from harness.errors import UnknownNameError
 from harness.settings import ACTIVATIONS, CUTS, INITIALISATIONS, MLP, ResNet
-from harness.subjects.encoder import AffineEncoder, Encoder, ModuleEncoder
-from harness.subjects.mlp import Layer, Stack, compose, draw_layers, draw_weight, mlp_encoder
+from harness.subjects.encoder import AffineEncoder, Encoder
+from harness.subjects.mlp import (
+    Layer,
+    StackEncoder,
+    compose,
+    draw_layers,
+    draw_weight,
+    mlp_encoder,
+)
 from harness.subjects.resnet import build_resnet, cut_resnet, encoder_of
 
 CPU = torch.device("cpu")
@@ -161,7 +168,9 @@ class TestMLPs:
         theirs: Encoder = (
             AffineEncoder(rounded[0].weight, rounded[0].bias)
             if network.linear
-            else ModuleEncoder(Stack(rounded, activation=activation))
+            else StackEncoder(
+                tuple(AffineEncoder(layer.weight, layer.bias) for layer in rounded), activation
+            )
         )
         inputs = torch.rand(1, 8, generator=generators(2)[0])
         mine = encoder(network, 1, dtype=torch.float32).encode(inputs)
@@ -195,9 +204,8 @@ class TestMLPs:
             MLP(inputs=4, widths=(4, 4), activation="relu"), generators=generators(1, 2, 3)
         )
         layers[0].weight[1, 0, 0] = torch.nan
-        outputs, pullback = ModuleEncoder(Stack(layers, activation="relu")).pull(
-            torch.ones(3, 4, dtype=torch.float64)
-        )
+        maps = tuple(AffineEncoder(layer.weight, layer.bias) for layer in layers)
+        outputs, pullback = StackEncoder(maps, "relu").pull(torch.ones(3, 4, dtype=torch.float64))
         gradient = pullback(torch.ones_like(outputs))
         for values in (outputs, gradient):
             assert values.isfinite().all(dim=1).tolist() == [True, False, True]

@@ -16,6 +16,7 @@ from harness.claim import ALPHA, LOOKS
 from harness.statistics.intervals import (
     hodges_lehmann,
     median_interval,
+    median_limits,
     median_rank,
     share_interval,
     superiority,
@@ -69,6 +70,29 @@ def test_same_as_inverted_quantile_tests(values: list[float], level: float) -> N
             interval.high is None or middle < interval.high
         )
         assert inside == (p > 1 - level)
+
+
+@pytest.mark.parametrize("n", [6, 12, 24, 48])
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
+def test_same_limits_as_scipy(n: int, level: float) -> None:
+    """`scipy.stats.quantile_test` inverts its test into the same order statistics."""
+    values = np.sort(np.random.default_rng(n).normal(size=n))
+    theirs = stats.quantile_test(values, q=0.0, p=0.5).confidence_interval(level)
+    low, high = median_limits(values, tail=(1 - level) / 2)
+    for ours, limit in ((low, theirs.low), (high, theirs.high)):
+        assert ours == limit or (math.isinf(ours) and math.isnan(limit))
+
+
+def test_limits_of_many_series_are_each_by_itself() -> None:
+    values = np.random.default_rng(0).normal(size=(4, 3, 12))
+    values[0, 0, 3], values[1, 1, 5] = np.nan, np.inf
+    low, high = median_limits(values, tail=0.001)
+    assert low.shape == high.shape == (4, 3)
+    for row, column in np.ndindex(4, 3):
+        alone = median_interval(list(values[row, column]), tail=0.001)
+        assert alone is not None
+        assert (alone.low is None) == math.isinf(low[row, column])
+        assert alone.high is None or alone.high == high[row, column]
 
 
 def test_interval_by_hand() -> None:
@@ -163,3 +187,11 @@ def test_share_of_nothing() -> None:
 def test_superiority_counts_pairs() -> None:
     assert superiority([3, 2], [1, 2]) == (3 + 0.5) / 4
     assert superiority([1, 1, 1], [1, 1]) == 0.5
+    assert superiority([-1, 0, 2, 3], [0]) == 2.5 / 4  # paired contrasts against no effect
+
+
+def test_superiority_is_the_mann_whitney_u_over_the_pairs() -> None:
+    rng = np.random.default_rng(5)
+    first, second = rng.integers(6, size=20) + 1.0, rng.integers(6, size=15) * 1.0
+    u = stats.mannwhitneyu(first, second, method="asymptotic").statistic
+    assert superiority(list(first), list(second)) == pytest.approx(u / 300)

@@ -1,20 +1,37 @@
-"""How runs end: every status and its edges, for whole inversions as for single samples."""
+"""Whole inversions by every decoder: ends, independent samples, restarts, and their own report."""
 
 from __future__ import annotations
+
+import dataclasses
+import math
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from inversion_cases import (
+    DECODERS,
+    EVERY,
+    SAMPLES,
+    affine,
+    convolutions,
+    encoder_for,
+    generators,
+    normal,
+    one_thread,  # noqa: F401  (a fixture for all)
+    recover,
+    same_bits,
+)
+from torch import Tensor, nn
 
-from harness.inversion.invert import invert
+from harness.errors import SettingError
+from harness.inversion.invert import Recovery, invert
+from harness.inversion.method import Ending
 from harness.inversion.status import Status, classify
-from harness.settings import LBFGS, Adam, Decoder, Descent
-from harness.subjects.encoder import AffineEncoder
+from harness.settings import LBFGS, Adam, Box, Decoder, Descent, Jitter, LinearSolve
+from harness.subjects.encoder import AffineEncoder, Encoder, ModuleEncoder
 
 NAN, INF = float("nan"), float("inf")
-DECODERS = [Descent(blur=None), Descent(loss="l2", blur=None), Adam(), LBFGS()]
 
 
 def status(
@@ -105,60 +122,356 @@ def stretch(*scales: float) -> AffineEncoder:
     return AffineEncoder(matrix, torch.zeros(len(scales), 4, dtype=torch.float64))
 
 
-class TestInversions:
-    def run(self, encoder: AffineEncoder, decoder: Decoder, *, iterations: int):  # type: ignore[no-untyped-def]
-        shape = encoder.offset.shape
-        original = torch.linspace(0.1, 0.9, 4, dtype=torch.float64).expand(shape)
-        return invert(
+def run(encoder: AffineEncoder, decoder: Decoder, *, iterations: int) -> Recovery:
+    """Towards a ramp, from a constant."""
+    shape = encoder.offset.shape
+    original = torch.linspace(0.1, 0.9, 4, dtype=torch.float64).expand(shape)
+    return invert(
+        encoder,
+        original,
+        start=torch.full(shape, 0.7, dtype=torch.float64),
+        noised=original + 0.04,
+        decoder=decoder,
+        iterations=iterations,
+    )
+
+
+# Decoders that fit a network of vectors, each with a step that suits singular values near 1.
+SOLVERS: dict[str, Decoder] = {
+    "descent": Descent(loss="l2", step=0.8, factor=1.0),
+    "descent, relative": Descent(loss="relative-l2", step=2.0, factor=1.0),
+    "descent, l1": Descent(step=0.1, factor=1.0, schedule="decreasing", keep="best"),
+    "polyak": Descent(loss="l2", rule="polyak", step=1.0, factor=1.0),
+    "polyak, l1": Descent(rule="polyak", step=1.0, factor=1.0, keep="best"),
+    "normalised": Descent(
+        loss="l2", rule="normalised", schedule="decreasing", step=0.1, factor=1.0, keep="best"
+    ),
+    "in a box": Descent(loss="l2", step=0.8, factor=1.0, priors=(Box(low=-9.0, high=9.0),)),
+    "adam": Adam(rate=0.1),
+    "adam, l1": Adam(rate=0.1, loss="l1"),
+    "adam, relative": Adam(rate=0.1, loss="relative-l2", keep="last"),
+    "lbfgs": LBFGS(),
+    "lbfgs, relative": LBFGS(loss="relative-l2"),
+    "linear": LinearSolve(),
+}
+
+each = pytest.mark.parametrize("decoder", SOLVERS.values(), ids=SOLVERS.keys())
+
+
+class Dead(nn.Module):
+    """Units that are off wherever a decoder begins: no gradient says where to go."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.relu(inputs - 5) + 1
+
+
+class TestEnds:
+    @each
+    def test_each_decoder_solves_what_it_must_and_says_so(self, decoder: Decoder) -> None:
+        # Singular values from 0.8 to 1.2: every method converges, at a rate known from theory.
+        rotation = torch.linalg.qr(normal(3, 8, 8, seed=1)).Q
+        values = torch.linspace(0.8, 1.2, 8, dtype=torch.float64)
+        encoder = AffineEncoder(rotation * values, normal(3, 8, seed=2))
+        original, start = normal(3, 8, seed=3), normal(3, 8, seed=4)
+        for tolerance, ending in ((0.01, Ending.TOLERANCE), (0.0, None)):
+            found = invert(
+                encoder,
+                original,
+                start=start,
+                noised=original + 0.1,
+                decoder=dataclasses.replace(decoder, tolerance=tolerance),
+                iterations=400,
+            )
+            assert set(found.statuses) == {Status.MATCHED}
+            if ending is not None:
+                assert set(found.endings) == {ending}
+                assert int(found.at.max()) < 400
+            assert bool((found.m_g <= 0.01 * found.scale).all())
+            assert bool((found.m_i <= 0.02 * original.norm(dim=1) / 0.8).all())
+
+    @pytest.mark.parametrize(
+        "name", [name for name, decoder in SOLVERS.items() if not isinstance(decoder, LinearSolve)]
+    )
+    def test_each_decoder_reports_that_it_cannot(self, name: str) -> None:
+        original, start = 6 + normal(2, 5, seed=1).abs(), normal(2, 5, seed=2).clamp_max(4)
+        found = invert(
+            ModuleEncoder(Dead()),
+            original,
+            start=start,
+            noised=original + 0.01,
+            decoder=dataclasses.replace(SOLVERS[name], tolerance=0.1, priors=()),
+            iterations=60,
+        )
+        assert set(found.statuses) == {Status.PLATEAU}
+        expected = Ending.STATIONARY if isinstance(SOLVERS[name], LBFGS) else Ending.LENGTH
+        assert set(found.endings) == {expected}
+        assert torch.equal(found.copy, start)
+
+    def test_a_solver_that_ignores_most_directions_reports_that_it_cannot(self) -> None:
+        encoder = affine(2, 6, 6, seed=1)
+        original = normal(2, 6, seed=2)
+        found = invert(
             encoder,
             original,
-            start=torch.full(shape, 0.7, dtype=torch.float64),
-            noised=original + 0.04,
-            decoder=decoder,
-            iterations=iterations,
+            start=original + 1,
+            noised=original + 1e-3,
+            decoder=LinearSolve(rcond=0.9, tolerance=1e-6),
+            iterations=9,
         )
+        assert set(found.statuses) == {Status.PLATEAU}
+        assert set(found.endings) == {Ending.LENGTH}
+
+    def test_an_exact_solver_refuses_what_is_not_linear(self) -> None:
+        original = normal(2, 5, seed=1)
+        with pytest.raises(SettingError, match=r"LinearSolve.*only a linear network"):
+            invert(
+                ModuleEncoder(Dead()),
+                original,
+                start=original,
+                noised=original,
+                decoder=LinearSolve(),
+                iterations=1,
+            )
 
     def test_a_step_too_long_diverges_and_one_too_short_is_unfinished(self) -> None:
-        descent = Descent(step=1.0, factor=1.0, loss="l2", blur=None)
-        found = self.run(stretch(1.0, 3.0, 0.1), descent, iterations=12)
+        descent = Descent(step=1.0, factor=1.0, loss="l2")
+        found = run(stretch(1.0, 3.0, 0.1), descent, iterations=12)
         assert found.statuses == (Status.MATCHED, Status.DIVERGED, Status.UNFINISHED)
+        # What is best is then the start, which is no divergence, but no result either.
+        best = run(stretch(1.0, 3.0, 0.1), dataclasses.replace(descent, keep="best"), iterations=12)
+        assert best.statuses == (Status.MATCHED, Status.PLATEAU, Status.UNFINISHED)
+        assert best.at[1:].tolist() == [0, 12]
 
     def test_a_descent_of_fixed_steps_ends_on_its_floor(self) -> None:
         # It oscillates about the target by its step, which is further than a' lies.
-        found = self.run(stretch(1.0), Descent(step=0.5, factor=1.0, blur=None), iterations=40)
+        found = run(stretch(1.0), Descent(step=0.5, factor=1.0), iterations=40)
         assert found.statuses == (Status.PLATEAU,)
         assert float(found.m_g) > float(found.m_r)
 
-    @pytest.mark.parametrize("decoder", DECODERS)
+    def test_an_overflow_on_the_way_is_not_finite(self) -> None:
+        descent = Descent(step=1e200, factor=1.0, loss="l2")
+        assert run(stretch(1.0), descent, iterations=9).statuses == (Status.NON_FINITE,)
+        # The best before it is kept, and finite.
+        best = run(stretch(1.0), dataclasses.replace(descent, keep="best"), iterations=9)
+        assert best.statuses == (Status.PLATEAU,)
+        assert best.at.tolist() == [0]
+
+    @EVERY
+    @pytest.mark.parametrize("iterations", [0, 1, 2, 3])
+    def test_the_shortest_runs(self, decoder: Decoder, iterations: int) -> None:
+        found = recover(decoder, iterations=iterations)
+        assert found.points[-1] == iterations
+        assert {len(trace) for trace in found.traces.values()} == {len(found.points)}
+        assert int(found.at.max()) <= iterations
+        if iterations == 0:
+            assert torch.equal(found.m_i, found.traces["m_i"][0])
+
+
+class TestReport:
+    """What a recovery says of its copy is what the copy itself says."""
+
+    @EVERY
+    def test_distances_are_those_of_the_copy(self, decoder: Decoder) -> None:
+        found = recover(decoder, iterations=30)
+        linear = isinstance(decoder, LinearSolve)
+        shape = (48,) if linear else (3, 12, 12)
+        original = torch.sigmoid(normal(SAMPLES, *shape, seed=1))
+        encoder = encoder_for(
+            decoder, order=[*range(SAMPLES)], dtype=torch.float64, device=original.device
+        )
+        target = encoder.encode(original)
+        noise = normal(SAMPLES, *shape, seed=3) / 10
+
+        def norms(differences: Tensor) -> Tensor:
+            return differences.flatten(1).square().sum(1).sqrt()
+
+        for value, truth in (
+            (found.m_g, norms(encoder.encode(found.copy) - target)),
+            (found.m_i, norms(found.copy - original)),
+            (found.m_r, norms(encoder.encode(original + noise) - target)),
+            (found.m_n, norms(noise)),
+            (found.scale, norms(target)),
+            (found.spread.m_g[:, 0], norms(encoder.encode(found.copy) - target)),
+            (found.spread.m_i[:, 0], norms(found.copy - original)),
+            (found.traces["m_i"][-1], norms(found.copy - original)),
+        ):
+            torch.testing.assert_close(value, truth, rtol=1e-10, atol=1e-13)
+        assert found.spread.apart.tolist() == [0] * SAMPLES
+        if decoder.prior(Jitter) is None:
+            # Elsewhere the trace is of the image as it was seen, shifted.
+            torch.testing.assert_close(found.traces["m_g"][-1], found.m_g, rtol=1e-10, atol=1e-13)
+
+
+class TestBatchMates:
+    @EVERY
+    @settings(max_examples=5, deadline=None)
+    @given(order=st.lists(st.integers(0, SAMPLES - 1), min_size=1, max_size=6))
+    def test_a_sample_does_not_depend_on_the_others(
+        self, decoder: Decoder, order: list[int]
+    ) -> None:
+        # Permuted, padded or alone; three steps, since rounding moves longer ones with an L1 loss.
+        together = recover(decoder, iterations=3)
+        chosen = recover(decoder, iterations=3, order=order)
+        close = {"rtol": 1e-9, "atol": 1e-10, "equal_nan": True}
+        for name in ("copy", "m_g", "m_i", "m_r"):
+            torch.testing.assert_close(
+                getattr(chosen, name), getattr(together, name)[order], **close
+            )
+        for name, table in chosen.traces.items():
+            # rho of a loss of 0 is a matter of rounding.
+            if name != "rho":
+                torch.testing.assert_close(table, together.traces[name][:, order], **close)
+        assert chosen.statuses == tuple(together.statuses[sample] for sample in order)
+        assert chosen.endings == tuple(together.endings[sample] for sample in order)
+
+    @EVERY
+    def test_the_same_call_gives_the_same_bits(self, decoder: Decoder) -> None:
+        first = recover(decoder, iterations=30)
+        assert same_bits(first, recover(decoder, iterations=30))
+        assert not torch.equal(first.copy, recover(decoder, iterations=0).copy)
+
+    @each
     @pytest.mark.parametrize("poison", [NAN, INF])
-    def test_a_sample_that_is_not_finite_leaves_its_mates_alone(
+    def test_one_in_whose_network_a_number_is_not_finite_leaves_its_mates_alone(
         self, decoder: Decoder, poison: float
     ) -> None:
+        healthy = run(stretch(1.0, 2.0, 0.5), decoder, iterations=20)
         encoder = stretch(1.0, 2.0, 0.5)
-        healthy = self.run(encoder, decoder, iterations=20)
         encoder.matrix[1, 0, 0] = poison
-        found = self.run(encoder, decoder, iterations=20)
+        found = run(encoder, decoder, iterations=20)
         assert found.statuses[1] is Status.NON_FINITE
-        for sample in (0, 2):
+        self.assert_same(found, healthy, but=1)
+
+    @EVERY
+    @pytest.mark.parametrize("poison", [NAN, INF])
+    def test_one_whose_start_is_not_finite_leaves_its_mates_alone(
+        self, decoder: Decoder, poison: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        healthy = recover(decoder, iterations=20)
+        monkeypatch.setattr("inversion_cases.invert", self.poisoned(poison))
+        found = recover(decoder, iterations=20)
+        assert found.statuses[2] is Status.NON_FINITE
+        self.assert_same(found, healthy, but=2)
+
+    def poisoned(self, poison: float):  # type: ignore[no-untyped-def]
+        def call(encoder: Encoder, original: Tensor, *, start: Tensor, **rest: object) -> Recovery:
+            start = start.clone()
+            start[2].view(-1)[5] = poison
+            return invert(encoder, original, start=start, **rest)  # type: ignore[arg-type]
+
+        return call
+
+    def assert_same(self, found: Recovery, healthy: Recovery, *, but: int) -> None:
+        for sample in {*range(len(healthy.statuses))} - {but}:
             assert found.statuses[sample] is healthy.statuses[sample]
+            assert found.endings[sample] is healthy.endings[sample]
             torch.testing.assert_close(found.copy[sample], healthy.copy[sample])
             torch.testing.assert_close(
                 found.traces["m_i"][:, sample], healthy.traces["m_i"][:, sample]
             )
 
-    def test_an_overflow_on_the_way_is_not_finite(self) -> None:
-        descent = Descent(step=1e200, factor=1.0, loss="l2", blur=None)
-        found = self.run(stretch(1.0), descent, iterations=9)
-        assert found.statuses == (Status.NON_FINITE,)
 
-    @pytest.mark.parametrize("decoder", DECODERS)
-    @pytest.mark.parametrize("iterations", [0, 1, 2, 3])
-    def test_the_shortest_runs(self, decoder: Decoder, iterations: int) -> None:
-        found = self.run(stretch(1.0), decoder, iterations=iterations)
-        assert found.points[-1] == iterations
-        assert len(found.traces["m_i"]) == len(found.points)
-        if iterations == 0:
-            assert bool((found.copy == 0.7).all())
-        assert float(found.m_i) == pytest.approx(
-            float((found.copy - torch.linspace(0.1, 0.9, 4, dtype=torch.float64)).norm())
+class TestRestarts:
+    """Several starts of an image run as samples of one batch; the best end is kept."""
+
+    RESTARTS = 5
+
+    def starts(self, images: int) -> Tensor:
+        return normal(images * self.RESTARTS, 3, 12, 12, seed=2)
+
+    def together(self, decoder: Decoder, original: Tensor, *, iterations: int = 8) -> Recovery:
+        return invert(
+            convolutions(),
+            original,
+            start=self.starts(len(original)),
+            noised=original + 0.1,
+            decoder=decoder,
+            iterations=iterations,
+            generators=generators(len(original) * self.RESTARTS),
         )
+
+    @pytest.mark.parametrize("name", [name for name in DECODERS if "linear" not in name])
+    def test_they_are_separate_runs_of_which_the_best_is_kept(self, name: str) -> None:
+        decoder, original = DECODERS[name], torch.sigmoid(normal(3, 3, 12, 12, seed=1))
+        found = self.together(decoder, original)
+        starts = self.starts(3).unflatten(0, (3, self.RESTARTS))
+        close = {"rtol": 1e-7, "atol": 1e-9}
+        for image in range(3):
+            alone = [
+                invert(
+                    convolutions(),
+                    original[[image]],
+                    start=starts[image, [number]],
+                    noised=original[[image]] + 0.1,
+                    decoder=decoder,
+                    iterations=8,
+                    generators=generators(1, seed=image * self.RESTARTS + number),
+                )
+                for number in range(self.RESTARTS)
+            ]
+            losses = [float(each.traces["loss"][-1]) for each in alone]
+            best = alone[losses.index(min(losses))]
+            torch.testing.assert_close(found.copy[image], best.copy[0], **close)
+            for trace in ("m_i", "m_g", "loss"):
+                torch.testing.assert_close(
+                    found.traces[trace][:, image], best.traces[trace][:, 0], **close
+                )
+            assert int(found.at[image]) == int(best.at)
+            assert found.statuses[image] is best.statuses[0]
+            assert found.endings[image] is best.endings[0]
+            for measure in ("m_g", "m_i"):
+                torch.testing.assert_close(
+                    getattr(found.spread, measure)[image],
+                    torch.cat([getattr(each, measure) for each in alone]),
+                    **close,
+                )
+            distances = [float((one.copy - other.copy).norm()) for one in alone for other in alone]
+            assert float(found.spread.apart[image]) == pytest.approx(max(distances), rel=1e-6)
+        assert found.spread.m_g.shape == (3, self.RESTARTS)
+
+    def test_copies_that_nearly_agree_are_told_apart(self) -> None:
+        # Thirty starts around one point: a distance by inner products would lose it to rounding.
+        original = torch.full((1, 3, 12, 12), 0.7)
+        starts = original + 1e-5 * torch.linspace(0, 1, 30).reshape(-1, 1, 1, 1)
+        found = invert(
+            convolutions(torch.float32),
+            original,
+            start=starts,
+            noised=original + 0.1,
+            decoder=Descent(),
+            iterations=0,
+        )
+        assert float(found.spread.apart) == pytest.approx(1e-5 * math.sqrt(432), rel=0.02)
+
+    def test_networks_of_their_own_serve_all_starts_of_their_image(self) -> None:
+        encoder, original = affine(2, 9, 6, seed=1), normal(2, 6, seed=2)
+        starts = normal(6, 6, seed=3)
+        found = invert(
+            encoder,
+            original,
+            start=starts,
+            noised=original + 0.1,
+            decoder=LBFGS(),
+            iterations=60,
+        )
+        torch.testing.assert_close(found.copy, original, rtol=1e-6, atol=1e-7)
+        assert found.spread.m_i.shape == (2, 3)
+        assert float(found.spread.m_i.max()) < 1e-6
+
+    def test_a_start_that_is_not_finite_is_never_the_best(self) -> None:
+        original = torch.sigmoid(normal(2, 3, 12, 12, seed=1))
+        starts = normal(6, 3, 12, 12, seed=2)
+        starts[0] = torch.nan
+        starts[4, 0, 0, 0] = torch.nan
+        for decoder in (Descent(loss="l2"), Adam(), LBFGS()):
+            found = invert(
+                convolutions(),
+                original,
+                start=starts,
+                noised=original + 0.1,
+                decoder=decoder,
+                iterations=20,
+            )
+            assert Status.NON_FINITE not in found.statuses
+            assert bool(found.copy.isfinite().all())
+            assert found.spread.m_g.isnan().tolist() == [[True, False, False], [False, True, False]]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from harness.cells import NON_FINITE, Cell, Draw, Inversion
+import pytest
+
+from harness.cells import NON_FINITE, Draw, Inversion, identity
 from harness.claim import Claim, Criterion, event
-from harness.lab import Assay, Bench
+from harness.lab import Assay, Bench, Custom, Lab
+from harness.plan import Profile, context, replicates
 from harness.results import ConditionResult
 from harness.scheduler import Scheduler
 from harness.settings import MLP, Descent, Images
@@ -48,12 +53,12 @@ class Idle:
         pass
 
 
-def one(draw: Draw) -> Mapping[str, Cell]:
+def one(draw: Draw) -> Mapping[str, Inversion]:
     images = Images(pixels=2, source="dead-leaves")
     network = MLP(inputs=12, widths=(8,))
     return {
         "copy": Inversion(
-            draw=draw, network=network, images=images, decoder=Descent(blur=None), iterations=1
+            draw=draw, network=network, images=images, decoder=Descent(), iterations=1
         )
     }
 
@@ -94,3 +99,74 @@ def test_a_run_that_was_not_finite_is_invalid_however_its_effect_looks() -> None
     found = judged(Told(*[NON_FINITE] * 4, rho=0.5), lambda seen: {"r": 1.0})
     assert found.decision.verdict is Verdict.INVALID
     assert found.decision.invalid == {"a value became infinite or not a number": 4}
+
+
+class InPrecisions:
+    """A store in which the effect of a run depends on its precision and replicate."""
+
+    def __init__(self, effects: Mapping[str, float]) -> None:
+        self._effects = {
+            identity(cell, context=context(device="cpu")): effects[precision]
+            for precision in effects
+            for draw in replicates(48)
+            for cell in [dataclasses.replace(one(draw)["copy"], precision=precision)]
+        }
+
+    def read(self, key: str) -> Record:
+        values = {"r": self._effects[key], "m_g": 1.0, "m_g0": 3.0, "rho": 0.5}
+        return Record(
+            id=key, cell={"type": "Inversion"}, values=values, status="plateau", seconds=0
+        )
+
+
+def scouted(effects: Mapping[str, float], *, precision: str) -> ConditionResult:
+    stated: list[Assay] = []
+    lab = Lab(
+        profile=Profile("quick"),
+        custom=Custom(),
+        precision=precision,
+        parameters={},
+        receive=stated.append,
+    )
+    lab.judge(CLAIM, cells=one, effects=lambda seen: {"r": seen["copy"].values["r"]})
+    store = cast(Store, InPrecisions(effects))
+    return Bench(store=store, scheduler=cast(Scheduler, Idle()), device="cpu").run(
+        stated[0], label="a", command="b"
+    )
+
+
+class TestSentinels:
+    @pytest.mark.parametrize("precision", ["tf32", "bf16"])
+    def test_a_lower_precision_that_float64_bears_out_decides(self, precision: str) -> None:
+        found = scouted({precision: 1.05, "float64": 1.0}, precision=precision)
+        assert found.decision.verdict is Verdict.SUPPORTED
+
+    @pytest.mark.parametrize("off", [0.89, 1.11, float("nan")])
+    def test_one_that_moves_the_effect_by_more_than_a_tenth_is_invalid(self, off: float) -> None:
+        found = scouted({"tf32": off, "float64": 1.0}, precision="tf32")
+        assert found.decision.verdict is Verdict.INVALID
+        assert "precision" in found.decision.reason or off != off
+
+    def test_one_that_changes_the_verdict_is_invalid_however_little_moved(self) -> None:
+        found = scouted({"bf16": 1.999, "float64": 2.001}, precision="bf16")
+        assert found.decision.verdict is Verdict.INVALID
+        assert "float64 says refuted" in found.decision.reason
+
+    @pytest.mark.parametrize("precision", ["float32", "float64"])
+    def test_ieee_precisions_need_no_sentinel(self, precision: str) -> None:
+        assert scouted({precision: 1.0}, precision=precision).decision.verdict is Verdict.SUPPORTED
+
+    def test_sentinels_are_planned_with_the_first_look(self) -> None:
+        stated: list[Assay] = []
+        lab = Lab(
+            profile=Profile("quick"),
+            custom=Custom(),
+            precision="tf32",
+            parameters={},
+            receive=stated.append,
+        )
+        lab.judge(CLAIM, cells=one, effects=lambda seen: {"r": 1.0})
+        planned = Counter(
+            cell.precision for cell in stated[0].cells_up_to(24) if isinstance(cell, Inversion)
+        )
+        assert planned == {"tf32": 24, "float64": 12}

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from harness.inversion import loop
 from harness.inversion.invert import Recovery, invert
-from harness.inversion.lbfgs import run_lbfgs
+from harness.inversion.lbfgs import LBFGSMethod
+from harness.inversion.problem import Pixels, make_problem
 from harness.inversion.status import Status
 from harness.inversion.trace import Trace
 from harness.settings import LBFGS, MLP
@@ -97,8 +99,17 @@ class TestOptima:
         encoder = AffineEncoder(normal(2, m, n, seed=seed), normal(2, m, seed=seed + 1))
         target, start = normal(2, m, seed=seed + 2), normal(2, n, seed=seed + 3)
         trace = Trace((0, 300), original=start)
+        problem = make_problem(
+            encoder,
+            target=target,
+            decoder=LBFGS(),
+            images=start,
+            iterations=300,
+            picture=Pixels(),
+            generators=(),
+        )
         # A rank-deficient or ill-conditioned draw has slow directions; its loss is still least.
-        run_lbfgs(encoder, start=start, target=target, decoder=LBFGS(), iterations=300, trace=trace)
+        loop.run(LBFGSMethod(LBFGS(), problem), start=start, trace=trace, image=Pixels().image)
         for sample in range(2):
             matrix = encoder.matrix[sample].numpy()
             beyond = (target - encoder.offset)[sample].numpy()

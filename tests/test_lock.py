@@ -272,6 +272,22 @@ def test_updating_drops_what_belongs_to_no_claim() -> None:
     assert list(new.profiles["quick"]) == ["Z"]
 
 
+def test_updating_drops_conditions_that_are_stated_no_more() -> None:
+    """The claim is as it was, but one of its parameters has gone."""
+    stated = [KEY, "C1", "Z"]  # all were collected, and only Z was run
+    new = LOCK.updated("quick", {"Z": locked(U)}, claims=["abc"], conditions=stated)
+    assert set(new.profiles["quick"]) == {KEY, "C1", "Z"}
+    assert new.profiles["standard"] == LOCK.profiles["standard"]
+    told = diff(LOCK, new).splitlines()
+    assert [line[0] for line in told] == ["-", "+"]
+    assert told[0].startswith('- quick: B8 label="odd"')
+    # A run that has collected a part alone cannot know.
+    assert set(LOCK.updated("quick", {"Z": locked(U)}, claims=["abc"]).profiles["quick"]) == {
+        *LOCK.profiles["quick"],
+        "Z",
+    }
+
+
 def test_diff() -> None:
     new = LOCK.updated(
         "quick", {KEY: locked(R, claim="new", r=Locked(value=0.3, low=0.2)), "Z": locked(U)}

@@ -27,7 +27,18 @@ from report_fixtures import (
     record,
 )
 
-from harness.claim import HEADLINES, Criterion, Scale, conjunction, equivalence, event
+from harness.claim import (
+    HEADLINES,
+    Criterion,
+    Estimand,
+    Kind,
+    Scale,
+    conjunction,
+    equivalence,
+    event,
+    exact,
+    existential,
+)
 from harness.errors import OptionError
 from harness.results import Run
 from harness.store import Store
@@ -239,6 +250,38 @@ def test_json_has_the_evidence_and_nothing_that_is_not_finite(tmp_path: Path) ->
     assert result["evidence"]["parts"][0]["direction"] == "above"
     assert result["parameters"] == {"share": None}
     assert result["margin"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("estimand", "values", "stop", "looks"),
+    [
+        (event("z", PLAIN), [0.9] * 12, "decided", [[12]]),
+        (event("z", PLAIN), [0.1, 0.9] * 24, "looks exhausted", [[6], [12], [24]]),
+        (event("z", PLAIN), [0.1, 0.9] * 6, None, [[6]]),
+        (exact("z", PLAIN), [0.9] * 5 + [0.1], "a counterexample", []),
+        (existential("z", PLAIN), [0.1] * 3 + [0.9], "a witness", []),
+    ],
+    ids=["decided", "exhausted", "open", "counterexample", "witness"],
+)
+def test_json_tells_when_a_condition_stopped_and_why(
+    estimand: Estimand, values: list[float], stop: str | None, looks: list[list[int]]
+) -> None:
+    given = iter(values)
+    item = condition(
+        make_claim("Z", "z", estimand), {}, lambda _: {"x": next(given)}, n=len(values)
+    )
+    written = document(summarise(make_run([item])))
+    jsonschema.validate(written, schema())
+    claim: Any = _strict(dumps(written))["claims"][0]
+    evidence = claim["conditions"][0]["evidence"]
+    assert evidence["stop"] == stop
+    assert [look["events"] for look in evidence["looks"]] == looks
+    assert evidence["witness"] == (3 if stop == "a witness" else None)
+    assert evidence["needed"] is None
+
+
+def test_every_kind_has_its_words() -> None:
+    assert set(words.KIND_WORDS) == set(Kind)
 
 
 def test_an_open_interval_is_null_and_named_in_words() -> None:

@@ -5,79 +5,41 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from multiprocessing import active_children
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from small_cells import (
+    Ear,
+    cell,
+    content,
+    contents,
+    measure_bucket_or_die,
+    names,
+    rank,
+    scheduler_of,
+)
 
-from harness import executors, scheduler
-from harness.cells import Cell, Draw, Inversion, LocalRank, block, identity
-from harness.errors import StoreError, UnknownNameError
-from harness.executors import executor_named
-from harness.plan import context
-from harness.scheduler import Scheduler
-from harness.settings import LBFGS, MLP, Adam, Decoder, Descent, Images, ResNet
-from harness.store import Record, Store
+from harness import plan, scheduler
+from harness.cells import Cell, Draw, Inversion, block, identity
+from harness.errors import ExecutorError, StoreError, UnknownNameError, WorkerError
+from harness.executors import SerialExecutor
+from harness.plan import Bucket, buckets, context, estimate
+from harness.provenance import machine
+from harness.scheduler import DEATHS
+from harness.settings import LBFGS, Adam, Descent, Images, ResNet
+from harness.store import Store
 
 ROOT = Path(__file__).parents[1]
-IMAGES = Images(pixels=4, source="dead-leaves")
-PLAIN = Descent(blur=None)
-
-
-def cell(
-    replicate: int, *, decoder: Decoder = PLAIN, batch: int = 1, iterations: int = 9
-) -> Inversion:
-    return Inversion(
-        draw=Draw(replicate=replicate),
-        network=MLP(inputs=48, widths=(60, 48), activation="relu"),
-        images=IMAGES,
-        decoder=decoder,
-        iterations=iterations,
-        batch=batch,
-    )
-
-
-def rank(replicate: int) -> LocalRank:
-    return LocalRank(
-        draw=Draw(replicate=replicate), network=MLP(inputs=48, widths=(40,)), images=IMAGES
-    )
-
-
-def names(cells: Iterable[Cell]) -> set[str]:
-    return {identity(each, context=context(device="cpu")) for each in cells}
-
-
-class Ear:
-    """Hears the progress."""
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[str, int, int]] = []
-        self.left: list[float] = []
-
-    def __call__(self, *, label: str, done: int, total: int, seconds_left: float) -> None:
-        self.heard.append((label, done, total))
-        self.left.append(seconds_left)
-
-
-def scheduler_of(folder: Path, *, executor: str = "serial", ear: Ear | None = None) -> Scheduler:
-    return Scheduler(
-        Store(folder),
-        executor=executor,
-        device="cpu",
-        provenance={"commit": "abc"},
-        progress=ear or Ear(),
-    )
-
-
-def content(record: Record) -> str:
-    """What a measurement decides of a record: all but its time."""
-    return json.dumps(dataclasses.asdict(dataclasses.replace(record, seconds=0.0)), sort_keys=True)
 
 
 @pytest.fixture
@@ -88,9 +50,9 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     seen: list[tuple[str, ...]] = []
     real = worker.measure
 
-    def measure(mates, *, device):  # type: ignore[no-untyped-def]
+    def measure(mates, **named):  # type: ignore[no-untyped-def]
         seen.append(tuple(identity(mate, context=context(device="cpu")) for mate in mates))
-        return real(mates, device=device)
+        return real(mates, **named)
 
     monkeypatch.setattr(worker, "measure", measure)
     return seen
@@ -177,85 +139,120 @@ class TestRecords:
         (first,), (second,) = names([cell(0)]), names([cell(1)])
         assert set(store.read(first).thumbnails) == {"target", "start", "noised", "copy"}
         assert store.read(second).thumbnails == {}
-        assert store.read(second).provenance == {"commit": "abc"}
+        assert store.read(second).provenance == {"commit": "abc", **machine(), "threads": 1}
         assert store.read(second).cell["type"] == "Inversion"
 
-    def test_processes_yield_the_same_bits_as_one_process(self, tmp_path: Path) -> None:
-        wanted: list[Cell] = [
-            *(cell(replicate) for replicate in range(3)),
-            cell(0, decoder=Adam(), iterations=40),
-            cell(0, decoder=LBFGS(), batch=3),
-            rank(0),
-        ]
-        folders = {name: tmp_path / name for name in ("serial", "processes")}
-        for name, folder in folders.items():
-            found = scheduler_of(folder, executor=name)
-            try:
-                found.need(wanted, label="a")
-            finally:
-                found.close()
-        serial, processes = (Store(folder) for folder in folders.values())
-        assert list(serial) == list(processes)
-        assert len(list(serial)) == 8
-        for name in serial:
-            assert content(serial.read(name)) == content(processes.read(name))
-        assert multiprocessing.active_children() == []
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_threads_are_set_and_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+    ) -> None:
+        from harness import worker
 
-    def test_the_end_of_a_pool_is_not_that_of_other_processes(self) -> None:
-        other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
-        other.start()
-        pool = executors.ProcessPool(1)
-        try:
-            pool.submit(time.sleep, 60)
-            assert len(multiprocessing.active_children()) == 2
-            pool.end()
-            assert multiprocessing.active_children() == [other]
-        finally:
-            other.terminate()
-            other.join()
+        real, before, seen = worker.measure, torch.get_num_threads(), []
+
+        def measure(mates, **named):  # type: ignore[no-untyped-def]
+            seen.append(torch.get_num_threads())
+            return real(mates, **named)
+
+        monkeypatch.setattr(worker, "measure", measure)
+        monkeypatch.setattr(SerialExecutor, "threads", threads)
+        scheduler_of(tmp_path).need([rank(0)], label="a")
+        (name,) = names([rank(0)])
+        assert Store(tmp_path).read(name).provenance["threads"] == threads
+        assert seen == [threads]
+        assert torch.get_num_threads() == before
+
+    def test_whoever_measures_nothing_starts_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scheduler_of(tmp_path).need([cell(0)], label="a")
+
+        def refuse(*arguments: object, **named: object) -> None:
+            raise AssertionError
+
+        monkeypatch.setattr(scheduler, "open_workers", refuse)
+        found = scheduler_of(tmp_path, executor="processes")
+        found.need([cell(0)], label="b")
+        found.close()
+        assert found.workers is None
+
+
+class TestBuckets:
+    def wanted(self, number: int, *, iterations: int) -> list[Cell]:
+        """Cells that share a network, none with the settings of another."""
+        return [
+            Inversion(
+                draw=Draw(replicate=0),
+                network=ResNet(name="resnet18", cut="layer4"),
+                images=Images(pixels=32),
+                decoder=Descent(step=0.1 + i),
+                iterations=iterations,
+            )
+            for i in range(number)
+        ]
+
+    def test_short_ones_stay_whole(self) -> None:
+        (found,) = buckets(self.wanted(5, iterations=100), device="cpu")
+        assert found.blocks == tuple((cell,) for cell in self.wanted(5, iterations=100))
+
+    def test_long_ones_are_parted_between_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        wanted = self.wanted(7, iterations=100)
+        monkeypatch.setattr(plan, "LONGEST", 3.5 * estimate([wanted[0]]))
+        found = buckets(wanted, device="cpu")
+        assert [len(bucket.blocks) for bucket in found] == [3, 3, 1]
+        assert [cell for bucket in found for (cell,) in bucket.blocks] == wanted
+        assert sum(bucket.seconds for bucket in found) == pytest.approx(7 * estimate([wanted[0]]))
+
+    def test_a_block_is_never_parted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(plan, "LONGEST", 0.0)
+        found = buckets([*self.wanted(2, iterations=1), cell(0, batch=3)], device="cpu")
+        assert sorted(len(bucket.blocks[0]) for bucket in found) == [1, 1, 3]
 
 
 class TestFailures:
-    def test_an_unknown_executor_is_refused(self) -> None:
-        with pytest.raises(UnknownNameError, match=r"'process': no such executor\. .*processes"):
-            executor_named("process", device="cpu")
-
-    def test_a_gpu_has_one_worker_and_cores_one_each(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(executors, "available_cores", lambda: 3)
-        for device, workers in (("cuda", 1), ("cpu", 3)):
-            pool, slots = executor_named("processes", device=device)
-            assert slots == workers
-            pool.shutdown()
-
     def test_a_cell_that_fails_fails_whenever_it_is_needed_and_no_other(
         self, tmp_path: Path
     ) -> None:
-        broken = dataclasses.replace(
-            cell(0), network=ResNet(name="resnet18", cut="layer9"), images=Images(pixels=32)
+        shared = Inversion(
+            draw=Draw(replicate=0),
+            network=ResNet(name="resnet18", cut="conv1"),
+            images=Images(pixels=32),
+            decoder=Descent(),
+            iterations=2,
         )
+        broken = dataclasses.replace(shared, network=ResNet(name="resnet18", cut="layer9"))
+        later = dataclasses.replace(shared, iterations=1)
         found = scheduler_of(tmp_path)
+        found.offer([shared, broken, later], priority=-2)
+        # The three are one bucket, which is measured before this cell.
+        found.need([cell(0)], label="a")
         for _ in range(2):
             # A second time it must not be waited for in vain.
             with pytest.raises(UnknownNameError, match="layer9"):
-                found.need([broken], label="a")
-        found.need([cell(0)], label="b")
-        assert set(Store(tmp_path)) == names([cell(0)])
+                found.need([broken], label="b")
+        found.need([shared, later], label="c")
+        assert set(Store(tmp_path)) == names([cell(0), shared, later])
 
-    def test_a_pool_that_broke_between_two_calls(
+    def test_a_store_that_cannot_be_written_ends_the_run(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from concurrent.futures import Executor
-        from concurrent.futures.process import BrokenProcessPool
+        def full(*arguments: object) -> None:
+            raise StoreError("store", rule="no space is left", remedy="Free some")
 
-        class Broken(Executor):
-            def submit(self, *arguments, **named):  # type: ignore[no-untyped-def]
-                raise BrokenProcessPool("a child was terminated")
-
-        monkeypatch.setattr(scheduler, "executor_named", lambda name, *, device: (Broken(), 1))
+        monkeypatch.setattr(Store, "write", full)
         found = scheduler_of(tmp_path)
-        for _ in range(2):
-            with pytest.raises(StoreError, match="a worker process: it was killed"):
-                found.need([cell(0)], label="a")
+        found.offer([cell(0)], priority=-2)
+        for wanted in (rank(0), cell(0)):
+            with pytest.raises(StoreError, match="no space is left"):
+                found.need([wanted], label="a")
+
+    def test_a_record_that_never_comes_is_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(scheduler, "ARRIVAL", 0.1)
+        monkeypatch.setattr(scheduler, "measure_bucket", lambda bucket, **named: 0.0)
+        with pytest.raises(StoreError, match=r"LocalRank of an MLP 48-40 in replicate 0 .*share"):
+            scheduler_of(tmp_path).need([rank(0)], label="a")
 
     def test_an_interrupt_leaves_what_is_finished(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: list[tuple[str, ...]]
@@ -264,10 +261,10 @@ class TestFailures:
 
         counted = worker.measure
 
-        def measure(mates, *, device):  # type: ignore[no-untyped-def]
+        def measure(mates, **named):  # type: ignore[no-untyped-def]
             if len(blocks) == 2:
                 raise KeyboardInterrupt
-            return counted(mates, device=device)
+            return counted(mates, **named)
 
         wanted = [cell(replicate) for replicate in range(4)]
         with monkeypatch.context() as patch:
@@ -281,51 +278,175 @@ class TestFailures:
         # Nothing was measured twice.
         assert sorted(name for mates in blocks for name in mates) == sorted(names(wanted))
 
-    @pytest.mark.timeout(120)
-    def test_a_worker_that_is_killed_is_reported_and_finished_cells_stay(
+
+class DiedError(Exception):
+    """As of a worker."""
+
+
+class Scripted:
+    """Workers that do one step of what they have whenever they are told to."""
+
+    lost: tuple[type[Exception], ...] = (DiedError,)
+    tries = 2
+    slots = 2
+    threads = 1
+    described = "scripted"
+
+    def __init__(self, *, deadly: Callable[[Bucket], bool]) -> None:
+        self.deadly = deadly
+        self.begun: list[tuple[str, int]] = []
+        self.running: list[tuple[Future[Any], Callable[[], Any], Bucket]] = []
+
+    def submit(self, fn: Callable[..., Any], bucket: Bucket, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.running.append((future, lambda: fn(bucket, **named), bucket))
+        self.begun.append((bucket.ids[0][0], len(self.running)))
+        return future
+
+    def step(self, **said: object) -> None:
+        """End the call that began first."""
+        if not self.running:
+            return
+        future, call, bucket = self.running.pop(0)
+        if self.deadly(bucket):
+            future.set_exception(DiedError())
+        else:
+            future.set_result(call())
+
+
+class TestDeaths:
+    def scripted(
+        self,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        deadly: Callable[[Bucket], bool],
+    ) -> tuple[scheduler.Scheduler, Scripted]:
+        workers = Scripted(deadly=deadly)
+        monkeypatch.setattr(scheduler, "open_workers", lambda *arguments, **named: workers)
+        ear = Ear()
+        ear.hook = workers.step
+        return scheduler_of(folder, ear=ear), workers
+
+    def test_a_lost_bucket_is_measured_again_with_none_beside_it(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # One worker is enough here, and starting one takes seconds.
-        monkeypatch.setattr(executors, "available_cores", lambda: 1)
+        (unlucky,) = names([cell(0, iterations=60)])
+        deaths = iter([True])
+        found, workers = self.scripted(
+            tmp_path,
+            monkeypatch,
+            lambda bucket: bucket.ids[0][0] == unlucky and next(deaths, False),
+        )
+        wanted = [cell(0, iterations=60), *(cell(i, iterations=50 - i) for i in range(1, 5))]
+        found.need(wanted, label="a")
+        assert set(Store(tmp_path)) == names(wanted)
+        # The longest began first, beside another, and again by itself; then two at a time.
+        order = [next(iter(names([each]))) for each in wanted]
+        assert workers.begun == [
+            *zip(order[:2], (1, 2), strict=True),
+            (unlucky, 1),
+            *zip(order[2:], (1, 2, 2), strict=True),
+        ]
+        assert len(found.measured) == len(wanted)
 
-        class Killer(Ear):
-            def __call__(self, **said: object) -> None:
-                if list(Store(tmp_path)):
-                    for child in multiprocessing.active_children():
-                        child.kill()
+    def test_what_kills_twice_is_named_and_the_rest_goes_on(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (deadly,) = names([cell(7)])
+        found, workers = self.scripted(
+            tmp_path, monkeypatch, lambda bucket: bucket.ids[0][0] == deadly
+        )
+        found.offer([cell(7), cell(8)], priority=-2)
+        found.need([cell(9)], label="a")
+        for _ in range(2):
+            with pytest.raises(
+                WorkerError, match=rf"Inversion of an MLP 48-60-48 in replicate 7 \({deadly[:12]}\)"
+            ):
+                found.need([cell(7)], label="b")
+        assert [name for name, _ in workers.begun].count(deadly) == 2
+        assert set(Store(tmp_path)) == names([cell(8), cell(9)])
 
-        wanted = [cell(replicate, iterations=200) for replicate in range(8)]
-        # The last ones would take for ever: the run cannot end before the kill.
-        endless = [cell(replicate, iterations=10**8) for replicate in range(20, 22)]
-        found = scheduler_of(tmp_path, executor="processes", ear=Killer())
-        found.offer(wanted, priority=-2)
-        with pytest.raises(StoreError, match=r"a worker process: it was killed.*Run again"):
-            found.need(endless, label="a")
-        found.close()
-        kept = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
-        assert kept
-        assert {path.stem for path in kept} <= names(wanted)
-        rest = scheduler_of(tmp_path)
-        rest.need(wanted, label="b")
-        assert len(rest.measured) == len(wanted) - len(kept)
-        assert {path: path.read_bytes() for path in kept} == kept
+    def test_many_deaths_in_a_row_end_the_run(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found, workers = self.scripted(tmp_path, monkeypatch, lambda bucket: True)
+        workers.slots = 1
+        found.offer([cell(replicate) for replicate in range(DEATHS + 2)], priority=-2)
+        with pytest.raises(ExecutorError, match=rf"killed with {DEATHS} blocks of cells in a row"):
+            found.need([cell(90)], label="a")
+        assert len(workers.begun) == 2 * DEATHS
+
+    def test_deaths_apart_do_not(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        deadly = [cell(2 * i, iterations=100 - 2 * i) for i in range(DEATHS + 1)]
+        others = [cell(2 * i + 1, iterations=99 - 2 * i) for i in range(DEATHS + 1)]
+        named = names(deadly)
+        found, workers = self.scripted(
+            tmp_path, monkeypatch, lambda bucket: bucket.ids[0][0] in named
+        )
+        workers.slots = 1
+        found.offer([*deadly, *others], priority=-2)
+        found.need([cell(90)], label="a")
+        assert set(Store(tmp_path)) == names([*others, cell(90)])
+
+    @pytest.mark.timeout(120)
+    def test_a_process_that_is_killed_costs_its_bucket_and_nothing_else(
+        self, tmp_path: Path
+    ) -> None:
+        wanted: list[Cell] = [
+            *(cell(replicate, iterations=400) for replicate in range(12)),
+            cell(0, decoder=Adam(), iterations=40),
+            cell(0, decoder=LBFGS(), batch=3),
+            rank(0),
+        ]
+        killed = []
+
+        def kill(**said: object) -> None:
+            if not killed and list(Store(tmp_path / "killed")):
+                killed.append(active_children()[0])
+                killed[0].kill()
+
+        ear = Ear()
+        ear.hook = kill
+        found = scheduler_of(tmp_path / "killed", executor="processes:2", ear=ear)
+        try:
+            found.need(wanted, label="a")
+        finally:
+            found.close()
+        assert killed
+        assert active_children() == []
+        assert len(found.measured) == len(wanted) + 2
+        # Every bit is that of one process.
+        scheduler_of(tmp_path / "serial").need(wanted, label="a")
+        assert contents(tmp_path / "killed") == contents(tmp_path / "serial")
+
+    @pytest.mark.timeout(120)
+    def test_a_cell_that_kills_its_process_is_named_and_the_rest_goes_on(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(scheduler, "measure_bucket", measure_bucket_or_die)
+        found = scheduler_of(tmp_path, executor="processes:1")
+        found.offer([cell(13), *(cell(replicate) for replicate in range(6))], priority=-2)
+        try:
+            with pytest.raises(WorkerError, match="MLP 48-60-48 in replicate 13 "):
+                found.need([cell(13)], label="a")
+            found.need([cell(replicate) for replicate in range(7)], label="b")
+        finally:
+            found.close()
+        assert set(Store(tmp_path)) == names(cell(replicate) for replicate in range(7))
 
 
 PROGRAM = """
 import sys, time
 sys.path.insert(0, "tests")
 from pathlib import Path
-from harness import executors
-from test_scheduler import Ear, cell, scheduler_of
-
-executors.available_cores = lambda: 1
+from small_cells import Ear, cell, scheduler_of
 
 class Caller(Ear):
     def __call__(self, **said):
         print("running", flush=True)
 
 if __name__ == "__main__":
-    found = scheduler_of(Path(sys.argv[1]), executor="processes", ear=Caller())
+    found = scheduler_of(Path(sys.argv[1]), executor="processes:1", ear=Caller())
     found.offer([cell(replicate) for replicate in range(4)], priority=-2)
     try:
         found.need([cell(replicate, iterations=10**8) for replicate in (20, 21)], label="a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -10,13 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.descriptivestats import sign_test
 
 from harness.claim import ALPHA, LOOKS
 from harness.errors import ClaimError
 from harness.statistics.multiplicity import expected_wrong, holm
 from harness.statistics.sequential import (
     boundaries,
+    chances,
     check_looks,
+    crossings,
+    each_look,
     least_fixed_n,
     least_n,
     replicates_to_decide,
@@ -61,6 +66,51 @@ def test_tails_are_the_one_sided_binomial_tests_doubled(
     many = stats.binomtest(events, n, p0, alternative="greater").pvalue
     few = stats.binomtest(events, n, p0, alternative="less").pvalue
     assert tails(events, n, p0) == pytest.approx((min(1, 2 * many), min(1, 2 * few)))
+
+
+@given(st.lists(st.sampled_from([-1.0, 1.0, 2.0]), min_size=1, max_size=48))
+@settings(deadline=None, max_examples=30)
+def test_doubled_tail_is_the_two_sided_sign_test_of_statsmodels(values: list[float]) -> None:
+    events = sum(value > 0 for value in values)
+    assert min(tails(events, len(values), 0.5)) == pytest.approx(sign_test(values)[1])
+
+
+@pytest.mark.parametrize(
+    ("n", "critical"),
+    # Critical values of the less frequent sign, two-tailed at .01, .02, .05 and .10: Dixon and
+    # Mood, JASA 41 (1946) 557-566, as Triola, Elementary Statistics, table A-7, reprints them.
+    [
+        (8, (0, 0, 0, 1)),
+        (12, (1, 1, 2, 2)),
+        (20, (3, 4, 5, 5)),
+        (24, (5, 5, 6, 7)),
+        (25, (5, 6, 7, 7)),
+    ],
+)
+def test_published_critical_values(n: int, critical: tuple[int, ...]) -> None:
+    for alpha, value in zip((0.01, 0.02, 0.05, 0.10), critical, strict=True):
+        assert boundaries(alpha=alpha, looks=((n, 1.0),)) == ((n, n - value, value),)
+
+
+@pytest.mark.parametrize(("n", "one_percent", "five_percent"), [(51, 15, 18), (60, 19, 21)])
+def test_published_critical_values_of_larger_samples(
+    n: int, one_percent: int, five_percent: int
+) -> None:
+    """Dixon and Massey, Introduction to Statistical Analysis, 3rd ed. (1969)."""
+    for alpha, value in ((0.01, one_percent), (0.05, five_percent)):
+        assert boundaries(alpha=alpha, looks=((n, 1.0),)) == ((n, n - value, value),)
+
+
+def test_many_series_at_once_are_each_by_itself() -> None:
+    events = np.random.default_rng(0).random((5, 3, 40)) < 0.7
+    together = list(each_look(events, p0=0.4))
+    assert [look.n for look in together] == [12, 24]
+    for row in range(5):
+        for column in range(3):
+            alone = sequential(list(events[row, column]), p0=0.4)
+            assert alone.events == together[-1].events[row, column]
+            assert alone.p_supported == together[-1].p_supported[row, column]
+            assert alone.p_refuted == together[-1].p_refuted[row, column]
 
 
 def test_unanimous_first_look() -> None:
@@ -108,16 +158,74 @@ def test_directions_mirror_each_other(events: list[bool]) -> None:
 
 
 def test_exact_error_of_the_whole_procedure() -> None:
-    """All paths through the looks, by convolution: at p0 each direction errs by alpha / 2."""
-    alive, start, wrong = np.array([1.0]), 0, 0.0
-    for n, support, refute in boundaries():
-        assert support is not None
-        assert refute is not None
-        alive = np.convolve(alive, stats.binom.pmf(np.arange(n - start + 1), n - start, 0.5))
-        wrong += alive[support:].sum()
-        alive[support:] = alive[: refute + 1] = 0
-        start = n
-    assert 0.001 < wrong <= ALPHA / 2
+    """At p0 each direction errs by at most alpha / 2."""
+    last = chances(0.5)[-1]
+    assert 0.001 < last.supported <= ALPHA / 2
+    assert last.refuted == pytest.approx(last.supported)
+
+
+def test_exact_law_in_exact_arithmetic() -> None:
+    """The paths that support by n = 24 at p = 3/4, counted one by one."""
+    p, q = Fraction(3, 4), Fraction(1, 4)
+
+    def pmf(k: int, n: int) -> Fraction:
+        return math.comb(n, k) * p**k * q ** (n - k)
+
+    at_first = pmf(12, 12)
+    at_second = sum(
+        pmf(first, 12) * pmf(second, 12)
+        for first in range(1, 12)
+        for second in range(13)
+        if first + second >= 20
+    )
+    law = chances(0.75)
+    assert law[0].supported == pytest.approx(float(at_first))
+    assert law[1].supported == pytest.approx(float(at_first + at_second))
+
+
+def test_power_as_planned() -> None:
+    """One standard deviation beyond the margin: about .67 by n = 24 and .99 by n = 48."""
+    by_12, by_24, by_48 = chances(float(stats.norm.cdf(1)))
+    assert by_12.supported == pytest.approx(0.841345**12, rel=1e-4)
+    assert by_24.supported == pytest.approx(0.67, abs=0.005)
+    assert by_48.supported == pytest.approx(0.99, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("p0", "p1", "first", "second", "expected_n", "early"),
+    # Simon, Controlled Clinical Trials 10 (1989) 1-10, table 1: optimal two-stage designs with
+    # alpha .05 and beta .20. A trial ends after n1 where at most r1 respond.
+    [(0.1, 0.3, (1, 10), (5, 29), 15.0, 0.74), (0.2, 0.4, (3, 13), (12, 43), 20.6, 0.75)],
+)
+def test_published_two_stage_designs(
+    p0: float,
+    p1: float,
+    first: tuple[int, int],
+    second: tuple[int, int],
+    expected_n: float,
+    early: float,
+) -> None:
+    (r1, n1), (r, n) = first, second
+    stops = ((n1, None, r1), (n, r + 1, r))
+    law = crossings(p0, stops)
+    assert law[0].refuted == pytest.approx(early, abs=0.005)
+    assert n1 + (1 - law[0].refuted) * (n - n1) == pytest.approx(expected_n, abs=0.05)
+    assert law[1].supported <= 0.05
+    assert crossings(p1, stops)[1].supported >= 0.80
+
+
+# The incomplete beta function overflows next to 0 and 1 (subnormal arguments).
+@given(
+    st.floats(1e-12, 1 - 1e-12) | st.sampled_from([0.0, 1.0]), st.sampled_from([0.25, 0.5, 0.75])
+)
+@settings(deadline=None, max_examples=40)
+def test_the_law_is_a_law(p: float, p0: float) -> None:
+    law = chances(p, p0=p0)
+    for look, following in itertools.pairwise(law):
+        assert look.supported <= following.supported
+        assert look.refuted <= following.refuted
+    assert law[-1].supported + law[-1].refuted <= 1 + 1e-12
+    assert min(law[-1].supported if p <= p0 else law[-1].refuted, 1) <= ALPHA / 2
 
 
 def test_looks_that_are_no_looks() -> None:

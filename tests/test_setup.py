@@ -311,6 +311,44 @@ def test_a_failed_update_leaves_an_untouched_environment_and_is_repeated(
     assert commands.ran == ["venv", "pip", "pip", "pip"]
 
 
+def test_extras_are_added_once_and_kept(
+    script: ModuleType, commands: Commands, tmp_path: Path
+) -> None:
+    root = lay_out(tmp_path / "project")
+    with (root / "pyproject.toml").open("a") as file:
+        file.write('optional-dependencies.peers = ["a-peer"]\n')
+    script.Environment(root, "").make()
+    script.Environment(root, "", ["peers"]).make()
+    assert commands.ran == ["venv", "pip", "pip"]
+    for extras in ([], ["peers"]):
+        script.Environment(root, "", extras).make()
+    assert len(commands.ran) == 3
+
+    (root / "constraints.txt").write_text("pytest==2.0\n")
+    again = script.Environment(root, "")
+    again.make()
+    assert len(commands.ran) == 4
+    assert again.requirements() == ["pytest", "a-peer"]
+
+
+def test_an_extra_that_the_project_has_not(
+    script: ModuleType, commands: Commands, tmp_path: Path
+) -> None:
+    environment = script.Environment(lay_out(tmp_path / "project"), "", ["pears"])
+    with pytest.raises(script.SetupError, match=r"^EXTRAS=pears: no such extra\. Choose test"):
+        environment.make()
+    assert commands.ran == []
+
+
+@needs_make
+def test_only_the_benchmarks_ask_for_the_peers(tmp_path: Path) -> None:
+    root = lay_out(tmp_path / "project")
+    assert "EXTRAS=peers: no such extra" in complaint(make(root, "benchmark"))
+    for words in (["benchmark", "EXTRAS="], ["test"]):
+        line = complaint(make(root, *words, "PIP_ARGS=--index-url 'x"))
+        assert "no closing quotation" in line
+
+
 def test_an_environment_made_by_hand_is_completed_but_never_removed(
     script: ModuleType, commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,7 +379,8 @@ def test_every_requirement_is_pinned_to_a_version_in_its_range() -> None:
         if line and not line.startswith("#"):
             name, _, version = line.partition("==")
             pins[canonicalize_name(name)] = version
-    needed = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *(each for extra in extras.values() for each in extra)]
     for requirement in map(Requirement, needed):
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
     assert not [version for version in pins.values() if "+" in version or "/" in version]

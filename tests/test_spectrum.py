@@ -1,10 +1,16 @@
-"""Ranks, null spaces, Jacobians and distances against numpy, scipy and torch.func."""
+"""Ranks, null spaces, Jacobians and distances against theory, numpy, scipy and torch.func."""
 
 from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,14 +18,18 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from torch import Tensor
 
+import harness.spectrum
 from harness.distances import l2
+from harness.errors import SpectrumError
 from harness.settings import ACTIVATIONS, MLP, ResNet
-from harness.spectrum import jacobian, spectrum
-from harness.subjects.mlp import mlp_encoder
-from harness.subjects.resnet import build_resnet, encoder_of
+from harness.spectrum import Decomposition, Limit, Spectrum, decompose, jacobian, spectra
+from harness.subjects.mlp import draw_layers, mlp_encoder
+from harness.subjects.resnet import build_resnet, cut_resnet, encoder_of
 
 CPU = torch.device("cpu")
+EPS = np.finfo(np.float64).eps
 SEEDS = st.integers(0, 2**40)
+SIDES = st.integers(1, 10)
 
 
 def planted(m: int, n: int, *, singular: NDArray[np.float64], seed: int) -> Tensor:
@@ -31,27 +41,53 @@ def planted(m: int, n: int, *, singular: NDArray[np.float64], seed: int) -> Tens
     return torch.from_numpy((left[:, :k] * singular) @ right[:, :k].T)
 
 
-class TestSpectrum:
-    @settings(max_examples=50, deadline=None)
-    @given(data=st.data(), m=st.integers(1, 10), n=st.integers(1, 10), seed=SEEDS)
+def gaussian(*shape: int, seed: int = 0) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=shape))
+
+
+def decomposed(matrix: Tensor) -> Decomposition:
+    (found,) = decompose(matrix[None])
+    return found
+
+
+def spectrum(matrix: Tensor) -> Spectrum:
+    (found,) = spectra(matrix[None])
+    return found
+
+
+class TestSpectra:
+    @settings(max_examples=80, deadline=None)
+    @given(data=st.data(), m=SIDES, n=SIDES, seed=SEEDS)
     def test_a_planted_spectrum_is_found(
         self, data: st.DataObject, m: int, n: int, seed: int
     ) -> None:
         rank = data.draw(st.integers(1, min(m, n)))
         singular = np.sort(np.random.default_rng(seed).uniform(0.1, 3, rank))[::-1]
         matrix = planted(m, n, singular=singular, seed=seed)
-        found = spectrum(matrix)
-        assert found.rank == rank == np.linalg.matrix_rank(matrix.numpy())
-        np.testing.assert_allclose(found.values[:rank].numpy(), singular, rtol=1e-12)
-        assert found.condition == pytest.approx(singular[0] / singular[-1], rel=1e-12)
-        assert found.gap > 1e10
-        # The same subspace as scipy's: equal projections.
-        theirs = scipy.linalg.null_space(matrix.numpy())
+        for found in (spectrum(matrix), decomposed(matrix)):
+            assert found.rank == rank == np.linalg.matrix_rank(matrix.numpy())
+            assert found.values.shape == (min(m, n),)
+            np.testing.assert_allclose(found.values[:rank].numpy(), singular, rtol=1e-12)
+            assert found.condition == pytest.approx(singular[0] / singular[-1], rel=1e-12)
+            assert found.gap > 1e10
+            assert found.decided
+
+    @settings(max_examples=80, deadline=None)
+    @given(data=st.data(), m=SIDES, n=SIDES, seed=SEEDS)
+    def test_the_spaces_are_scipys(self, data: st.DataObject, m: int, n: int, seed: int) -> None:
+        rank = data.draw(st.integers(0, min(m, n)))
+        matrix = planted(m, n, singular=np.linspace(3, 1, rank), seed=seed)
+        found = decomposed(matrix)
         mine = found.null.numpy()
+        theirs = scipy.linalg.null_space(matrix.numpy())
         assert mine.shape == (n - rank, n)
+        # The same subspace: equal projections.
         np.testing.assert_allclose(mine.T @ mine, theirs @ theirs.T, atol=1e-11)
-        np.testing.assert_allclose(mine @ mine.T, np.eye(n - rank), atol=1e-12)
+        np.testing.assert_allclose(found.right @ found.right.T, np.eye(n), atol=1e-12)
         assert float((matrix @ found.null.T).abs().sum()) < 1e-11
+        # The right vectors belong to the values: the matrix stretches each by its own.
+        stretched = (matrix @ found.right[: len(found.values)].T).norm(dim=0)
+        np.testing.assert_allclose(stretched, found.values, atol=1e-12)
 
     @settings(max_examples=50, deadline=None)
     @given(
@@ -62,71 +98,466 @@ class TestSpectrum:
         )
     )
     def test_ranks_are_numpys(self, matrix: NDArray[np.float64]) -> None:
-        found = spectrum(torch.from_numpy(matrix))
-        assert found.rank == np.linalg.matrix_rank(matrix)
-        assert found.null.shape == (matrix.shape[1] - found.rank, matrix.shape[1])
+        for found in (spectrum(torch.from_numpy(matrix)), decomposed(torch.from_numpy(matrix))):
+            assert found.rank == np.linalg.matrix_rank(matrix)
+            np.testing.assert_allclose(
+                found.values, np.linalg.svd(matrix, compute_uv=False), atol=1e-13
+            )
+
+    @settings(max_examples=50, deadline=None)
+    @given(m=SIDES, n=SIDES, seed=SEEDS, power=st.integers(-60, 60))
+    def test_scale_and_transposition_change_no_rank(
+        self, m: int, n: int, seed: int, power: int
+    ) -> None:
+        matrix = planted(m, n, singular=np.array([1.0]), seed=seed)
+        plain, scaled, turned = (
+            spectra(matrix[None])[0],
+            *map(spectrum, (matrix * 2.0**power, matrix.T)),
+        )
+        assert plain.rank == scaled.rank == turned.rank == 1
+        np.testing.assert_array_equal(scaled.values, plain.values * 2.0**power)
+        np.testing.assert_allclose(turned.values, plain.values, atol=1e-15)
+
+    def test_ill_conditioned_matrices_keep_their_rank(self) -> None:
+        # The Gram matrix has the condition 1e20, and no trace of the least value.
+        for m, n in ((30, 50), (50, 30), (40, 40)):
+            matrix = planted(m, n, singular=np.logspace(0, -10, min(m, n)), seed=5)
+            for found in (spectrum(matrix), decomposed(matrix)):
+                assert found.rank == min(m, n)
+                assert found.decided
+                assert found.gap == pytest.approx(1e-10 / (max(m, n) * EPS), rel=1e-4)
+                assert found.condition == pytest.approx(1e10, rel=1e-4)
 
     def test_the_gap_is_between_what_counts_and_what_does_not(self) -> None:
         found = spectrum(torch.diag(torch.tensor([4.0, 2.0, 1e-17], dtype=torch.float64)))
         assert found.rank == 2
         assert found.gap == pytest.approx(2e17)
-        assert spectrum(torch.eye(3, dtype=torch.float64)).gap == float("inf")
+        holed = torch.diag(torch.tensor([4.0, 2.0, 0], dtype=torch.float64))
+        assert spectrum(holed).gap == math.inf
+
+    def test_the_tolerance_bounds_the_gap_of_a_full_rank(self) -> None:
+        assert spectrum(torch.eye(3, dtype=torch.float64)).gap == pytest.approx(1 / (3 * EPS))
+        loose = Spectrum(torch.tensor([3.0, 2.0], dtype=torch.float64), tolerance=24.0)
+        assert (loose.rank, loose.gap, loose.decided) == (0, 8.0, False)
 
     def test_the_tolerance_grows_with_the_size_as_numpys_does(self) -> None:
         # Ten roundings of the greatest value count in a small matrix and not in a large one.
         for size, rank in ((4, 2), (40, 1)):
             matrix = np.zeros((size, size))
-            matrix[0, 0], matrix[1, 1] = 1, 10 * np.finfo(np.float64).eps
+            matrix[0, 0], matrix[1, 1] = 1, 10 * EPS
             assert spectrum(torch.from_numpy(matrix)).rank == rank
             assert np.linalg.matrix_rank(matrix) == rank
 
-    def test_nothing_has_rank_zero_and_every_direction_in_its_null_space(self) -> None:
-        found = spectrum(torch.zeros(2, 3, dtype=torch.float64))
-        assert (found.rank, found.condition, found.gap) == (0, 1.0, float("inf"))
-        assert found.null.shape == (3, 3)
+    @pytest.mark.parametrize(
+        ("tail", "rank", "decided"),
+        # In units of the tolerance.
+        [
+            ((1.1, 0), 3, True),
+            ((1.1, 0.105), 3, True),
+            ((1.1, 0.12), 3, False),
+            ((9, 0.99), 3, False),
+            ((9, 0.85), 3, True),
+            ((0.99, 0.99), 2, True),
+            ((1.1, 1.1), 4, False),
+            ((20, 11), 4, True),
+            ((20, 9), 4, False),
+        ],
+    )
+    def test_a_rank_is_decided_by_a_tenfold_gap(
+        self, tail: tuple[float, float], rank: int, decided: bool
+    ) -> None:
+        values = [1.0, 0.5, *(4 * EPS * each for each in tail)]
+        found = spectrum(torch.diag(torch.tensor(values, dtype=torch.float64)))
+        assert (found.rank, found.decided) == (rank, decided)
+        assert found.decided == (found.gap >= 10)
+
+    def test_another_tolerance_gives_the_effective_rank(self) -> None:
+        matrix = planted(6, 5, singular=np.array([1, 0.5, 1e-9, 1e-12, 0]), seed=3)
+        found = decomposed(matrix)
+        assert (found.rank, len(found.null)) == (4, 1)
+        single = dataclasses.replace(found, tolerance=6 * float(np.finfo(np.float32).eps))
+        assert (single.rank, len(single.null)) == (2, 3)
+        assert single.condition == pytest.approx(2)
+        assert single.gap == pytest.approx(5e8, rel=1e-5)
+
+    @pytest.mark.parametrize("find", [spectrum, decomposed])
+    def test_nothing_has_rank_zero_and_every_direction_in_its_null_space(
+        self, find: Callable[[Tensor], Spectrum]
+    ) -> None:
+        found = find(torch.zeros(2, 3, dtype=torch.float64))
+        assert (found.rank, found.condition, found.gap) == (0, 1.0, math.inf)
+        assert found.decided
+        if isinstance(found, Decomposition):
+            assert found.null.shape == (3, 3)
+            assert float(found.null_share(gaussian(1, 3))) == pytest.approx(1)
+
+    def test_a_number_is_a_matrix(self) -> None:
+        found = decomposed(torch.tensor([[-2.5]], dtype=torch.float64))
+        assert (found.rank, float(found.values), found.condition) == (1, 2.5, 1.0)
+        assert found.null.shape == (0, 1)
+        assert float(found.null_share(gaussian(1, 1))) == 0
+
+    def test_a_batch_is_a_loop(self) -> None:
+        matrices = gaussian(3, 7, 5)
+        for each, one, vectors in zip(
+            matrices, spectra(matrices), decompose(matrices), strict=True
+        ):
+            assert torch.equal(one.values, spectrum(each).values)
+            assert torch.equal(vectors.right, decomposed(each).right)
+
+
+class TestLaws:
+    def test_the_edges_of_a_gaussian_matrix(self) -> None:
+        # Marchenko and Pastur 1967: the spectrum of an m x n matrix of N(0, 1/m) fills
+        # [1 - sqrt(n/m), 1 + sqrt(n/m)]. Beyond by t with probability exp(-m t^2 / 2) at most
+        # (Davidson and Szarek 2001, theorem 2.13): 1e-7 here.
+        m, n = 1600, 400
+        values = spectrum(gaussian(m, n, seed=2) / m**0.5).values
+        t = math.sqrt(2 * math.log(1e7) / m)
+        assert 0.5 - t < float(values[-1]) < 0.5 + 0.03
+        assert 1.5 - 0.03 < float(values[0]) < 1.5 + t
+        # The trace: the mean square is 1, give or take sqrt(2 / (m n)).
+        assert float(values.square().mean()) == pytest.approx(1, abs=5 * (2 / (m * n)) ** 0.5)
+
+    def test_the_least_value_of_square_gaussian_matrices(self) -> None:
+        # Edelman 1988, theorem 3.1: P(s_n sqrt(n) <= x) -> 1 - exp(-x^2/2 - x).
+        n = 40
+        least = [float(found.values[-1]) for found in spectra(gaussian(300, n, n, seed=4))]
+        law = scipy.stats.kstest(np.array(least) * n**0.5, lambda x: 1 - np.exp(-(x**2) / 2 - x))
+        assert law.pvalue > 0.01
+
+    @pytest.mark.parametrize("widths", [(12, 12, 12), (20, 30)])
+    def test_an_orthogonal_stack_has_condition_one(self, widths: tuple[int, ...]) -> None:
+        network = MLP(inputs=12, widths=widths, initialisation="orthogonal")
+        encoder = mlp_encoder(
+            network, generators=[torch.Generator().manual_seed(1)], dtype=torch.float64, device=CPU
+        )
+        (found,) = spectra(jacobian(encoder, gaussian(1, 12)))
+        assert found.rank == 12
+        assert found.condition == pytest.approx(1, rel=1e-13)
+
+
+class TestNullShares:
+    @settings(max_examples=80, deadline=None)
+    @given(data=st.data(), m=SIDES, n=st.integers(2, 10), seed=SEEDS, angle=st.floats(0, 1.5707))
+    def test_what_is_composed_of_both_spaces_is_parted_again(
+        self, data: st.DataObject, m: int, n: int, seed: int, angle: float
+    ) -> None:
+        rank = data.draw(st.integers(1, min(m, n - 1)))
+        source = np.random.default_rng(seed)
+        basis = np.linalg.qr(source.normal(size=(n, n)))[0]
+        left = np.linalg.qr(source.normal(size=(m, m)))[0]
+        matrix = left[:, :rank] @ np.diag(np.linspace(2, 1, rank)) @ basis[:, :rank].T
+        kept, lost = (
+            space @ (weights / np.linalg.norm(weights))
+            for space in (basis[:, :rank], basis[:, rank:])
+            for weights in (source.normal(size=space.shape[1]),)
+        )
+        errors = np.stack([math.cos(angle) * kept + math.sin(angle) * lost, 1e3 * lost, kept])
+        shares = decomposed(torch.from_numpy(matrix)).null_share(torch.from_numpy(errors))
+        np.testing.assert_allclose(shares, [math.sin(angle), 1, 0], atol=1e-12)
+        assert bool((shares <= 1).all())
+
+    def test_errors_may_be_images(self) -> None:
+        matrix = gaussian(5, 12)
+        errors = gaussian(4, 3, 2, 2, seed=1)
+        shares = decomposed(matrix).null_share(errors)
+        basis = scipy.linalg.null_space(matrix.numpy())
+        rows = errors.flatten(1).numpy()
+        truth = np.linalg.norm(rows @ basis, axis=1) / np.linalg.norm(rows, axis=1)
+        np.testing.assert_allclose(shares, truth, rtol=1e-12)
+
+    def test_the_share_of_an_offset_is_what_the_pseudo_inverse_leaves(self) -> None:
+        matrix, original, start = gaussian(5, 12), gaussian(12, seed=1), gaussian(12, seed=2)
+        residual = matrix @ (original - start)
+        copy = start + torch.from_numpy(np.linalg.pinv(matrix.numpy())) @ residual
+        left = float((copy - original).norm() / (start - original).norm())
+        share = decomposed(matrix).null_share((start - original)[None])
+        assert float(share) == pytest.approx(left, rel=1e-12)
+
+    def test_no_error_has_no_share(self) -> None:
+        for matrix in (gaussian(5, 12), gaussian(12, 5)):
+            shares = decomposed(matrix).null_share(
+                gaussian(2, matrix.shape[1]) * torch.eye(2)[:, :1]
+            )
+            assert shares.isnan().tolist() == [False, True]
+
+
+def truth_of_stack(network: MLP, *, seed: int, inputs: Tensor) -> Tensor:
+    """The Jacobian of a stack, by torch.func on layers written out here."""
+    activation = {
+        "none": lambda x: x,
+        "relu": torch.relu,
+        "leaky-relu": torch.nn.functional.leaky_relu,
+        "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid,
+    }[network.activation]
+    layers = draw_layers(network, generators=[torch.Generator().manual_seed(seed)])
+
+    def stack(x: Tensor) -> Tensor:
+        for number, layer in enumerate(layers):
+            x = layer.weight[0] @ (activation(x) if number else x) + layer.bias[0]
+        return x
+
+    truth: Tensor = torch.func.jacrev(stack)(inputs)
+    return truth
+
+
+@dataclasses.dataclass
+class Watched:
+    """The map x -> tanh(A x), which notes how it is asked."""
+
+    matrix: Tensor
+    calls: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        self.calls.append(("encode", len(inputs)))
+        return torch.tanh(inputs.flatten(1) @ self.matrix.T)
+
+    def pull(self, inputs: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        output, _, pullback = self.linearize(inputs)
+        return output, pullback
+
+    def linearize(
+        self, inputs: Tensor
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        output = torch.tanh(inputs.flatten(1) @ self.matrix.T)
+        slope = 1 - output**2
+
+        def push(tangent: Tensor) -> Tensor:
+            self.calls.append(("push", len(tangent)))
+            return tangent.flatten(1) @ self.matrix.T * slope
+
+        def pullback(cotangent: Tensor) -> Tensor:
+            self.calls.append(("pull", len(cotangent)))
+            # A cotangent is the encoder's to overwrite.
+            return (cotangent.mul_(slope) @ self.matrix).reshape(inputs.shape)
+
+        return output, push, pullback
 
 
 class TestJacobians:
     @pytest.mark.parametrize("activation", ACTIVATIONS)
-    def test_a_stacks_is_that_of_torch(self, activation: str) -> None:
-        network = MLP(inputs=5, widths=(9, 4), activation=activation)
+    @pytest.mark.parametrize("widths", [(9, 4), (6, 11), (7, 5)])
+    def test_those_of_stacks_are_torchs(self, activation: str, widths: tuple[int, ...]) -> None:
+        network = MLP(inputs=5, widths=widths, activation=activation)
+        seeds = (1, 2, 3)
         encoder = mlp_encoder(
             network,
-            generators=[torch.Generator().manual_seed(1)],
+            generators=[torch.Generator().manual_seed(seed) for seed in seeds],
             dtype=torch.float64,
             device=CPU,
         )
-        inputs = torch.linspace(-1, 1, 5, dtype=torch.float64)
+        inputs = gaussian(3, 5)
         found = jacobian(encoder, inputs)
-        if activation == "none":
-            # Its columns are the images of the basis, less that of the origin.
-            basis = torch.cat([torch.eye(5), torch.zeros(1, 5)]).double()
-            outputs = torch.cat([encoder.encode(row[None]) for row in basis])
-            truth = (outputs[:-1] - outputs[-1]).T
-        else:
-            truth = torch.func.jacrev(lambda x: encoder.module(x[None])[0])(inputs)  # type: ignore[attr-defined]
-        torch.testing.assert_close(found, truth, rtol=1e-12, atol=1e-13)
+        assert found.shape == (3, widths[-1], 5)
+        for one, seed, image in zip(found, seeds, inputs, strict=True):
+            truth = truth_of_stack(network, seed=seed, inputs=image)
+            torch.testing.assert_close(one, truth, rtol=1e-12, atol=1e-14)
 
-    def test_that_of_convolutions_is_that_of_torch(self) -> None:
-        whole = build_resnet(ResNet(name="resnet18", cut="stem"), seed=1).double()
-        encoder = encoder_of(whole, cut="stem", dtype=torch.float64, device=CPU)
-        image = torch.rand(3, 4, 4, dtype=torch.float64)
-
-        class Flat:
-            """Takes and gives rows, as `jacobian` does."""
-
-            def encode(self, inputs: Tensor) -> Tensor:
-                return encoder.encode(inputs.reshape(1, 3, 4, 4)).flatten(1)
-
-            def pull(self, inputs: Tensor):  # type: ignore[no-untyped-def]
-                output, pullback = encoder.pull(inputs.reshape(1, 3, 4, 4))
-                return output.flatten(1), lambda row: pullback(row.reshape(output.shape))
-
+    @pytest.mark.parametrize(
+        ("cut", "pixels"), [("conv1", 6), ("stem", 8), ("layer1", 8), ("layer2", 8), ("layer2", 16)]
+    )
+    def test_those_of_convolutions_are_torchs(self, cut: str, pixels: int) -> None:
+        whole = build_resnet(ResNet(name="resnet18", cut=cut), seed=1).double()
+        encoder = encoder_of(whole, cut=cut, dtype=torch.float64, device=CPU)
+        image = gaussian(3, pixels, pixels)
         truth = torch.autograd.functional.jacobian(
-            lambda x: whole.maxpool(torch.relu(whole.bn1(whole.conv1(x[None]))))[0], image
+            lambda x: cut_resnet(whole, cut=cut)(x[None])[0], image
         )
-        found = jacobian(Flat(), image.flatten())
-        torch.testing.assert_close(found, truth.flatten(1), rtol=1e-10, atol=1e-12)
+        (found,) = jacobian(encoder, image[None])
+        outputs = encoder.encode(image[None]).numel()
+        torch.testing.assert_close(
+            found, truth.reshape(outputs, image.numel()), rtol=1e-10, atol=1e-12
+        )
+        assert spectrum(found).rank == np.linalg.matrix_rank(truth.reshape(found.shape).numpy())
+
+    def test_null_vectors_of_a_network_leave_its_output_as_it_is(self) -> None:
+        whole = build_resnet(ResNet(name="resnet18", cut="layer2"), seed=2).double()
+        encoder = encoder_of(whole, cut="layer2", dtype=torch.float64, device=CPU)
+        image = gaussian(1, 3, 8, 8)
+        (found,) = decompose(jacobian(encoder, image))
+        assert 0 < found.rank < 128
+        assert found.decided
+        directions = found.null[:4].reshape(4, 3, 8, 8)
+        still = encoder.encode(image)
+        # Within the linear region of the rectifiers and maxima.
+        for size in (1e-6, -1e-6):
+            moved = encoder.encode(image + size * directions) - still
+            assert float(moved.abs().max()) < 1e-14 * float(still.abs().max())
+            along = encoder.encode(image + size * found.right[0].reshape(3, 8, 8)) - still
+            assert float(along.norm()) == pytest.approx(1e-6 * float(found.values[0]), rel=1e-6)
+
+    @settings(max_examples=40, deadline=None)
+    @given(m=SIDES, n=SIDES, batch=st.integers(1, 3), room=st.integers(0, 2**15), seed=SEEDS)
+    def test_neither_batch_nor_chunk_changes_a_jacobian(
+        self, m: int, n: int, batch: int, room: int, seed: int
+    ) -> None:
+        encoder = Watched(0.1 * gaussian(m, n, seed=seed))
+        inputs = gaussian(batch, n, seed=seed + 1)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(harness.spectrum, "_CHUNK_BYTES", room)
+            found = jacobian(encoder, inputs)
+        truth = torch.func.vmap(torch.func.jacrev(lambda x: torch.tanh(encoder.matrix @ x)))(inputs)
+        torch.testing.assert_close(found, truth, rtol=1e-12, atol=1e-14)
+        for one, image in zip(found, inputs, strict=True):
+            torch.testing.assert_close(
+                one, jacobian(encoder, image[None])[0], rtol=1e-12, atol=1e-14
+            )
+
+    @pytest.mark.parametrize(
+        ("m", "n", "moves"),
+        [
+            (4, 9, [("pull", 2)] * 2),
+            (9, 4, [("push", 2)] * 2),
+            (6, 6, [("pull", 3)] * 2),
+            (7, 7, [("pull", 3)] * 3),
+        ],
+    )
+    def test_the_shorter_way_is_taken_in_even_chunks(
+        self, m: int, n: int, moves: list[tuple[str, int]]
+    ) -> None:
+        encoder = Watched(gaussian(m, n))
+        with pytest.MonkeyPatch.context() as patch:
+            # Room for three samples.
+            patch.setattr(harness.spectrum, "_CHUNK_BYTES", 3 * 8 * 16 * (m + n))
+            jacobian(encoder, gaussian(1, n))
+        assert encoder.calls == [("encode", 1), *moves]
+
+    def test_inputs_have_any_shape(self) -> None:
+        encoder = Watched(gaussian(5, 12))
+        images = gaussian(2, 3, 2, 2)
+        torch.testing.assert_close(
+            jacobian(encoder, images), jacobian(encoder, images.flatten(1)), rtol=0, atol=0
+        )
+
+    @pytest.mark.slow
+    def test_resnet18_up_to_layer2_at_32_pixels(self) -> None:
+        whole = build_resnet(ResNet(name="resnet18", cut="layer2"), seed=1)
+        encoder = encoder_of(
+            whole, cut="layer2", dtype=torch.float64, device=CPU, shape=(3, 32, 32)
+        )
+        image = gaussian(1, 3, 32, 32)
+        matrices = jacobian(encoder, image)
+        (found,) = decompose(matrices)
+        assert matrices.shape == (1, 2048, 3072)
+        assert found.decided
+        assert 0 < found.rank < 2048
+        # Both are the squared Frobenius norm.
+        assert float(found.values.square().sum()) == pytest.approx(
+            float(matrices.square().sum()), rel=1e-12
+        )
+        lost = float((matrices[0] @ found.null.T).norm())
+        assert lost < 3072**0.5 * found.tolerance
+        kept, gone = found.right[[0, found.rank]]
+        shares = found.null_share(torch.stack([kept, gone, kept + gone]))
+        np.testing.assert_allclose(shares, [0, 1, 0.5**0.5], atol=1e-12)
+
+
+class ReachedError(Exception):
+    """The work has begun."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Untouchable:
+    """An encoder with so many outputs that must not be asked for a derivative."""
+
+    outputs: int
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        return inputs.new_zeros(()).expand(len(inputs), self.outputs)
+
+    def pull(self, inputs: Tensor):  # type: ignore[no-untyped-def]
+        raise ReachedError
+
+    linearize = pull
+
+
+def blank(batch: int, n: int) -> Tensor:
+    """Inputs that take no memory."""
+    return torch.zeros((), dtype=torch.float64).expand(batch, n)
+
+
+def is_refused(batch: int, m: int, n: int) -> bool:
+    with pytest.raises((SpectrumError, ReachedError)) as caught:
+        jacobian(Untouchable(m), blank(batch, n))
+    return caught.type is SpectrumError
+
+
+class TestRefusals:
+    def test_it_names_cost_rule_and_remedy_before_any_work(self) -> None:
+        # ResNet-18 up to layer2 at 64 pixels.
+        with pytest.raises(SpectrumError) as caught:
+            jacobian(Untouchable(8192), blank(1, 12288))
+        text = str(caught.value)
+        assert "1 Jacobian of 8192 outputs x 12288 inputs" in text
+        assert "5.62 GiB" in text
+        assert "341 seconds" in text
+        assert "8192 passes" in text
+        assert "the limit is 4 GiB and 60 seconds" in text
+        assert "smaller images" in text
+        with pytest.raises(SpectrumError, match="8192 outputs"):
+            spectra(torch.zeros((), dtype=torch.float64).expand(1, 8192, 12288))
+        with pytest.raises(SpectrumError, match="8192 outputs"):
+            decompose(torch.zeros((), dtype=torch.float64).expand(1, 8192, 12288))
+
+    @pytest.mark.parametrize(
+        ("m", "n"),
+        # ResNet-18 at 32 pixels, conv1 to layer4, and a ReLU stack of three times the article's 29
+        # pixels.
+        [(16384, 3072), (4096, 3072), (2048, 3072), (1024, 3072), (512, 3072), (7569, 2523)],
+    )
+    def test_what_the_claims_need_is_allowed(self, m: int, n: int) -> None:
+        assert not is_refused(1, m, n)
+
+    def test_a_higher_limit_is_kept_to(self) -> None:
+        with pytest.raises(ReachedError):
+            jacobian(Untouchable(8192), blank(1, 12288), limit=Limit(gibibytes=5.7, seconds=342.0))
+        for limit in (Limit(gibibytes=5.5, seconds=342.0), Limit(gibibytes=5.7, seconds=340.0)):
+            with pytest.raises(SpectrumError):
+                jacobian(Untouchable(8192), blank(1, 12288), limit=limit)
+        matrices = gaussian(1, 30, 20)
+        for find in (spectra, decompose):
+            with pytest.raises(SpectrumError):
+                find(matrices, limit=Limit(seconds=1e-9))
+
+    @settings(max_examples=100, deadline=None)
+    @given(
+        batch=st.integers(1, 1000),
+        m=st.integers(1, 20_000),
+        n=st.integers(1, 20_000),
+        more=st.sampled_from([(1, 0, 0), (0, 1, 0), (0, 0, 1)]),
+    )
+    def test_more_is_not_allowed_where_less_is_refused(
+        self, batch: int, m: int, n: int, more: tuple[int, int, int]
+    ) -> None:
+        if is_refused(batch, m, n):
+            assert is_refused(batch + more[0], m + 2000 * more[1], n + 2000 * more[2])
+
+    @settings(max_examples=50, deadline=None)
+    @given(batch=st.integers(1, 5), m=st.integers(500, 5000), n=st.integers(500, 5000))
+    def test_no_less_memory_is_named_than_the_results_fill(
+        self, batch: int, m: int, n: int
+    ) -> None:
+        with pytest.raises(SpectrumError) as caught:
+            jacobian(Untouchable(m), blank(batch, n), limit=Limit(gibibytes=0.0))
+        named = re.search(r"about ([\d.e+-]+) GiB", str(caught.value))
+        assert named
+        assert float(named[1]) * 2**30 >= 0.99 * 8 * batch * (m * n + n * n)
+
+    def test_less_than_float64_is_refused(self) -> None:
+        with pytest.raises(SpectrumError, match=r"float32.* in torch"):
+            jacobian(Untouchable(3), torch.zeros(1, 3))
+        for find in (spectra, decompose):
+            with pytest.raises(SpectrumError, match=r"float32.* in torch"):
+                find(torch.zeros(1, 3, 3))
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_what_is_not_finite_is_refused(self, value: float) -> None:
+        matrices = torch.eye(3, dtype=torch.float64)[None] * value
+        for find in (spectra, decompose):
+            with pytest.raises(SpectrumError, match="not finite"):
+                find(matrices)
 
 
 class TestDistances:

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import StoreError
-from harness.store import SCHEMA, Record, Store, write_atomically
+from harness.files import write_atomically
+from harness.store import SCHEMA, Record, Store
 
 ID = hashlib.sha256(b"cell").hexdigest()
 OTHER = hashlib.sha256(b"other").hexdigest()
@@ -151,6 +152,25 @@ class TestAtomicity:
         assert list(store) == []
         store.write(record())
         assert list(store) == [ID]
+
+    def test_what_killed_writers_left_is_swept_up_and_nothing_else(self, store: Store) -> None:
+        store.write(record())
+        record_folder = path_of(store).parent
+        store.running.mkdir()
+        for folder in (record_folder, store.running):
+            for name in (".old.part", ".young.part", "old.part", ".old.json"):
+                (folder / name).touch()
+        mine = store.folder / ".mine.part"
+        mine.touch()
+        for path in store.folder.rglob("*"):
+            if path.is_file() and "young" not in path.name:
+                os.utime(path, (0, 0))
+        before = set(files(store.folder))
+        Store(store.folder).sweep()
+        assert before - set(files(store.folder)) == {".old.part"}
+        assert len(list(store.folder.rglob(".old.part"))) == 0
+        assert mine.exists()
+        assert ID in store
 
     def test_many_writers_of_one_record_leave_one_whole(self, store: Store) -> None:
         context = multiprocessing.get_context("spawn")

@@ -20,6 +20,7 @@ from harness.claim import (
     equivalence,
     event,
     exact,
+    existential,
     trend,
 )
 from harness.errors import ClaimError, UnknownNameError
@@ -28,6 +29,7 @@ from harness.verdict import (
     Decision,
     Refutation,
     Replicate,
+    Stop,
     Verdict,
     decide,
     decide_claim,
@@ -46,6 +48,7 @@ BOTH = conjunction(
 )
 SAME = equivalence("same", effect="x", label="width", centre=2.0, margin=0.05)
 THEOREM = exact("theorem", Criterion(effect="x", label="residual", below=1e-12))
+ONCE = existential("once", Criterion(effect="x", label="X", above=0.0, share=0.25))
 RARE = event("rare", Criterion(effect="x", label="X", above=0.0, share=0.9))
 
 
@@ -151,6 +154,43 @@ def test_undecided_tells_how_many_would_decide() -> None:
     assert "about 136 replicates would decide" in found.reason
     even = judged(PLAIN, *[0.1, 0.9] * 24)
     assert "not even 10000 replicates would decide" in even.reason
+
+
+def test_the_record_tells_when_it_stopped_and_why() -> None:
+    found = judged(PLAIN, *[0.1] * 11, 0.9, *[0.1] * 20)
+    assert (found.stop, found.needed) == (Stop.DECIDED, None)
+    first, second = found.path
+    assert (first.n, first.spends, first.events) == (12, 0.2, (11,))
+    assert first.p_supported == pytest.approx(26 / 4096 / 0.2)
+    assert (second.n, second.events) == (24, (23,))
+    assert (second.p_supported, second.p_refuted) == (found.p_supported, found.p_refuted)
+
+
+@pytest.mark.parametrize(
+    ("estimand", "values", "stop", "looks"),
+    [
+        (PLAIN, [0.1] * 11, None, 0),
+        (PLAIN, [0.1] * 11 + [0.9], None, 1),
+        (PLAIN, [0.1] * 12, Stop.DECIDED, 1),
+        (PLAIN, [0.9] * 12, Stop.DECIDED, 1),
+        (PLAIN, [0.1, 0.9] * 24, Stop.EXHAUSTED, 3),
+        (PLAIN, [NAN] * 12, Stop.INVALID, 1),
+        (THEOREM, [0.0] * 12, Stop.DECIDED, 1),
+        (THEOREM, [1.0], Stop.COUNTEREXAMPLE, 0),
+        (ONCE, [1.0], Stop.WITNESS, 0),
+        (ONCE, [-1.0] * 24, Stop.DECIDED, 2),
+    ],
+)
+def test_stops(estimand: Estimand, values: list[float], stop: Stop | None, looks: int) -> None:
+    found = judged(estimand, *values)
+    assert (found.stop, len(found.path), found.final) == (stop, looks, stop is not None)
+
+
+def test_what_would_decide_is_a_number_too() -> None:
+    values = [0.1 if i % 8 < 5 else 0.9 for i in range(48)]
+    assert judged(PLAIN, *values).needed == 136
+    assert judged(PLAIN, *[0.1, 0.9] * 24).needed is None
+    assert judged(PLAIN, *values[:24]).needed is None  # another look comes first
 
 
 def test_other_alpha_and_looks() -> None:
@@ -373,6 +413,7 @@ def test_a_part_that_turned_decides_nothing() -> None:
     assert found.p_supported <= 0.01
     assert found.p_refuted <= 0.01
     assert (found.verdict, found.final) == (Verdict.INCONCLUSIVE, True)
+    assert "both at most .01, since a part turned between looks" in found.reason
 
 
 def test_equivalence() -> None:
@@ -421,6 +462,37 @@ def test_a_failed_control_is_no_counterexample() -> None:
     assert decide(THEOREM, [broken]).verdict is Verdict.INCONCLUSIVE
 
 
+# --- existential ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 12, 30])
+def test_one_witness_supports_wherever_it_is(n: int) -> None:
+    found = judged(ONCE, *[-1.0] * (n - 1), 0.5)
+    assert (found.verdict, found.witness, found.n) == (Verdict.SUPPORTED, n - 1, n)
+    assert (found.p_supported, found.p_refuted, found.counterexample) == (0.0, 1.0, None)
+    assert found.reason == (
+        f"witness: in replicate {n - 1} X is 0.5, above 0 (one suffices; it is so in 1 of {n})"
+    )
+
+
+def test_none_of_24_refutes_what_should_happen_at_all() -> None:
+    waiting = judged(ONCE, *[-1.0] * 12)
+    assert (waiting.verdict, waiting.final) == (Verdict.INCONCLUSIVE, False)
+    found = judged(ONCE, *[-1.0] * 24)
+    assert (found.verdict, found.n, found.refutation) == (Verdict.REFUTED, 24, None)
+    assert found.reason == (
+        "X is above 0 in none of 24 replicates: not more often than 25 % of the time (P = .0067, "
+        "at most .01); one witness supports, against 25 % it takes 24 to refute"
+    )
+
+
+@pytest.mark.parametrize("bad", [NAN, INF])
+def test_what_is_not_finite_is_no_witness(bad: float) -> None:
+    found = judged(ONCE, *[-1.0] * 11, bad)
+    assert (found.verdict, found.witness) == (Verdict.INCONCLUSIVE, None)
+    assert judged(ONCE, *[-1.0] * 8, *[bad] * 4).verdict is Verdict.INVALID
+
+
 # --- effects --------------------------------------------------------------------------------
 
 
@@ -436,6 +508,20 @@ def test_the_effect_is_the_median_with_its_interval_at_the_look() -> None:
     )
 
 
+def test_hodges_lehmann_and_superiority_stand_beside_it() -> None:
+    effect = judged(RATIO, *[1.0] * 9, 0.0, -1.0, NAN).parts[0].effect
+    assert effect is not None
+    assert effect.hodges_lehmann == pytest.approx(1.0)
+    assert effect.superiority == pytest.approx(9.5 / 11)  # a tie is half; nan is left out
+    below = event("b", Criterion(effect="x", label="q", below=-LN2, scale=Scale.LOG))
+    mirrored = judged(below, *[-1.0] * 9, 0.0, 1.0, NAN).parts[0].effect
+    assert mirrored is not None
+    assert mirrored.superiority == pytest.approx(9.5 / 11)
+    plain = judged(PLAIN, *[0.1] * 12).parts[0].effect
+    assert plain is not None
+    assert plain.superiority is None  # there is no value of "no effect"
+
+
 def test_no_finite_value_no_effect() -> None:
     assert judged(PLAIN, *[NAN] * 12).parts[0].effect is None
 
@@ -449,7 +535,7 @@ def test_log_ratios_are_told_as_ratios() -> None:
 # --- properties -----------------------------------------------------------------------------
 
 numbers = st.one_of(st.floats(-3, 3), st.sampled_from([0.25, NAN, INF, -INF]))
-estimands = st.sampled_from([RATIO, PLAIN, BOTH, SAME, THEOREM, RARE])
+estimands = st.sampled_from([RATIO, PLAIN, BOTH, SAME, THEOREM, ONCE, RARE])
 
 
 @given(estimands, st.lists(st.tuples(numbers, numbers), max_size=50))
@@ -471,7 +557,7 @@ def test_verdicts_are_consistent(estimand: Estimand, rows: list[tuple[float, flo
         assert found.final
     for part in found.parts:
         assert 0 <= part.share_low <= part.events / part.n <= part.share_high <= 1
-    if found.final and estimand is not THEOREM:
+    if found.final and estimand not in (THEOREM, ONCE):
         assert repr(decide(estimand, replicates[: found.n])) == repr(found)
 
 

@@ -1,130 +1,145 @@
-"""Decoders that take one gradient a step: the article's descent and Adam."""
+"""Decoders that take one gradient a step: descents, the article's among them, and Adam."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import math
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from harness.inversion.loss import loss_named
-from harness.inversion.schedule import adam_rates, apply_blur, blur_kernels, descent_steps
-from harness.inversion.trace import Trace
+from harness.distances import l2, per_sample
+from harness.inversion.clock import Clock, HostClock
+from harness.inversion.method import View
+from harness.inversion.problem import Problem, Visit
+from harness.inversion.schedule import adam_rates, descent_steps
 from harness.settings import Adam, Descent
-from harness.subjects.encoder import Encoder
-
-Update = Callable[[int, Tensor, Tensor], Tensor]
-"""Maps iteration, image and gradient to the next image."""
 
 
-def run_descent(
-    encoder: Encoder,
-    *,
-    start: Tensor,
-    target: Tensor,
-    decoder: Descent,
-    iterations: int,
-    trace: Trace,
-) -> Tensor:
-    """The article's descent, a <- blur(a - step * g); returns the last image.
+@dataclasses.dataclass(frozen=True)
+class DescentMethod:
+    """Gradient descent, a <- project(a - size * g).
 
     Parameters
     ----------
-    encoder : Encoder
-        O.
-    start : tensor, shape (batch, ...)
-        a0.
-    target : tensor, shape (batch, ...)
-        O(a).
-    decoder : Descent
-        Steps, loss and blur.
-    iterations : int
-        Steps to take.
-    trace : Trace
-        Filled along the way; its last point is the end.
+    problem : Problem
+        What is minimised.
+    rule : str
+        One of `harness.settings.RULES`.
+    steps : tensor, shape (iterations + 1,)
+        Sizes by the schedule; the last one is repeated, so that rho is defined at the end too.
     """
-    steps = descent_steps(decoder, iterations=iterations).tolist()
-    kernels = (
-        blur_kernels(decoder.blur, iterations=iterations, dtype=start.dtype, device=start.device)
-        if decoder.blur
-        else None
-    )
 
-    def update(iteration: int, copy: Tensor, gradient: Tensor) -> Tensor:
-        moved = torch.add(copy, gradient, alpha=-steps[iteration])
-        return moved if kernels is None else apply_blur(moved, kernel=kernels[iteration])
+    problem: Problem
+    rule: str
+    steps: Float[Tensor, " t"]
 
-    # The step at the end of the run is the last one taken, so that rho is defined there too.
-    return _run(
-        encoder,
-        start=start,
-        target=target,
-        loss_name=decoder.loss,
-        steps=[*steps, steps[-1] if steps else 0.0],
-        update=update,
-        trace=trace,
-    )
+    @classmethod
+    def of(
+        cls, decoder: Descent, problem: Problem, *, iterations: int, like: Tensor
+    ) -> DescentMethod:
+        """The method of a decoder, in the dtype and on the device of a tensor."""
+        steps = descent_steps(decoder, iterations=iterations)
+        padded = np.append(steps, steps[-1:] if iterations else 0.0)
+        return cls(problem, decoder.rule, torch.from_numpy(padded).to(like))
 
+    def begin(self, start: Tensor) -> Visit:
+        """The state at a start."""
+        return self.problem.visit(start, HostClock(0))
 
-def run_adam(
-    encoder: Encoder,
-    *,
-    start: Tensor,
-    target: Tensor,
-    decoder: Adam,
-    iterations: int,
-    trace: Trace,
-) -> Tensor:
-    """Adam (Kingma and Ba 2015, algorithm 1) on the image; parameters as in `run_descent`."""
-    rates = adam_rates(decoder, iterations=iterations).tolist()
-    mean, square = torch.zeros_like(start), torch.zeros_like(start)
-    # A scale far below any gradient that matters keeps 0/0 out where a gradient is exactly 0.
-    tiny = torch.finfo(start.dtype).tiny ** 0.5
+    def step(self, state: Visit, clock: Clock) -> Visit:
+        """The state one iteration on."""
+        size = self.size(state, clock)
+        if size.dim():
+            size = per_sample(size, like=state.point)
+        moved = torch.addcmul(state.point, state.gradient, size, value=-1)
+        point = self.problem.project(moved, clock)
+        return self.problem.visit(point, clock.next())
 
-    def update(iteration: int, copy: Tensor, gradient: Tensor) -> Tensor:
-        mean.lerp_(gradient, 1 - decoder.beta1)
-        square.mul_(decoder.beta2).addcmul_(gradient, gradient, value=1 - decoder.beta2)
-        first = 1 - decoder.beta1 ** (iteration + 1)
-        second = 1 - decoder.beta2 ** (iteration + 1)
-        scale = (square / second).sqrt_().add_(tiny)
-        return torch.addcdiv(copy, mean, scale, value=-rates[iteration] / first)
+    def look(self, state: Visit) -> View:
+        """Where the samples stand."""
+        return self.problem.view(state)
 
-    return _run(
-        encoder,
-        start=start,
-        target=target,
-        loss_name=decoder.loss,
-        steps=[float("nan")] * (iterations + 1),
-        update=update,
-        trace=trace,
-    )
+    def size(self, state: Visit, clock: Clock, /) -> Tensor:
+        """The size of the step that follows, one number or, by most rules, one a sample."""
+        scheduled = clock.read(self.steps)
+        if self.rule == "gradient":
+            return scheduled
+        gradient = state.gradient
+        norm = l2(gradient)
+        if self.rule == "polyak":
+            size = scheduled * self.problem.value(state) / norm.square()
+        else:
+            size = scheduled * math.sqrt(gradient[0].numel()) / norm
+        # Without a slope there is no way to go, however large the loss.
+        return torch.where(norm > torch.finfo(gradient.dtype).tiny ** 0.5, size, 0)
 
 
-def _run(
-    encoder: Encoder,
-    *,
-    start: Tensor,
-    target: Tensor,
-    loss_name: str,
-    steps: list[float],
-    update: Update,
-    trace: Trace,
-) -> Tensor:
-    loss = loss_named(loss_name)
-    copy = start
-    for iteration in range(trace.points[-1] + 1):
-        output, pullback = encoder.pull(copy)
-        residual = output - target
-        gradient = pullback(loss.cotangent(residual))
-        if trace.wants(iteration):
-            trace.note(
-                iteration,
-                copy=copy,
-                residual=residual,
-                gradient=gradient,
-                loss=loss.value(residual),
-                step=steps[iteration],
-            )
-        if iteration < trace.points[-1]:
-            copy = update(iteration, copy, gradient)
-    return copy
+@dataclasses.dataclass(frozen=True)
+class AdamState:
+    """Where it is, and the moments of the gradients so far."""
+
+    visit: Visit
+    mean: Tensor
+    square: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class AdamMethod:
+    """Adam (Kingma and Ba 2015, algorithm 1).
+
+    Parameters
+    ----------
+    problem : Problem
+        What is minimised.
+    betas : tuple of float
+        Decay of both moments.
+    rates, corrections : tensor, shape (iterations,)
+        The rate over the first moment's bias, and one over the second's.
+    """
+
+    problem: Problem
+    betas: tuple[float, float]
+    rates: Float[Tensor, " t"]
+    corrections: Float[Tensor, " t"]
+
+    @classmethod
+    def of(cls, decoder: Adam, problem: Problem, *, iterations: int, like: Tensor) -> AdamMethod:
+        """The method of a decoder, in the dtype and on the device of a tensor."""
+        powers = np.arange(1, iterations + 1)
+        rates = adam_rates(decoder, iterations=iterations) / (1 - decoder.beta1**powers)
+        corrections = 1 / (1 - decoder.beta2**powers)
+        return cls(
+            problem,
+            (decoder.beta1, decoder.beta2),
+            torch.from_numpy(rates).to(like),
+            torch.from_numpy(corrections).to(like),
+        )
+
+    def begin(self, start: Tensor) -> AdamState:
+        """The state at a start."""
+        zero = torch.zeros_like(start)
+        return AdamState(self.problem.visit(start, HostClock(0)), zero, zero)
+
+    def step(self, state: AdamState, clock: Clock) -> AdamState:
+        """The state one iteration on."""
+        gradient = state.visit.gradient
+        beta1, beta2 = self.betas
+        mean = torch.lerp(state.mean, gradient, 1 - beta1)
+        square = (state.square * beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        # A scale far below any gradient that matters keeps 0/0 out where a gradient is exactly 0.
+        tiny = torch.finfo(gradient.dtype).tiny ** 0.5
+        scale = (square * clock.read(self.corrections)).sqrt_().add_(tiny)
+        moved = state.visit.point - mean * clock.read(self.rates) / scale
+        point = self.problem.project(moved, clock)
+        return AdamState(self.problem.visit(point, clock.next()), mean, square)
+
+    def look(self, state: AdamState) -> View:
+        """Where the samples stand."""
+        return self.problem.view(state.visit)
+
+    def size(self, state: AdamState, _: Clock, /) -> Tensor:
+        """Each element has a step of its own: nan."""
+        return state.visit.point.new_full((), math.nan)

@@ -1,157 +1,67 @@
 """L-BFGS, batched: every sample has its own history, line search and end.
 
 Nocedal and Wright, Numerical Optimization (2006): two-loop recursion (algorithm 7.4) scaled by
-(7.20), backtracking under the Armijo condition (3.4), pairs without positive curvature (6.7)
-skipped.
+(7.20), backtracking by quadratic interpolation (3.58) under the Armijo condition (3.4), pairs
+without positive curvature (6.7) skipped.
+
+A step is one evaluation, a trial on the line of each sample. Some samples accept theirs and turn,
+others go back on their lines: no sample waits for another, and nothing is decided on the host.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from harness.inversion.loss import Loss, loss_named
-from harness.inversion.trace import Trace
+from harness.distances import l2, per_sample
+from harness.inversion.clock import Clock, HostClock
+from harness.inversion.method import LATEST, Ending, View
+from harness.inversion.problem import Problem
 from harness.settings import LBFGS
-from harness.subjects.encoder import Encoder
 
 _DECREASE = 1e-4
-_SHRINK = 0.5
+_SHRINK = (0.1, 0.5)
 _TRIALS = 25
 _CURVATURE = 1e-10
 
 
-def run_lbfgs(
-    encoder: Encoder,
-    *,
-    start: Tensor,
-    target: Tensor,
-    decoder: LBFGS,
-    iterations: int,
-    trace: Trace,
-) -> Tensor:
-    """Minimise the loss of every sample; returns the last images.
-
-    A sample stops where its gradient has fallen to `decoder.tolerance` of the first, or where no
-    step along the steepest descent lowers its loss any more (round-off); it then stays put.
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Steps and changes of the gradient, rings with a row an iteration.
 
     Parameters
     ----------
-    encoder : Encoder
-        O.
-    start : tensor, shape (batch, ...)
-        a0.
-    target : tensor, shape (batch, ...)
-        O(a).
-    decoder : LBFGS
-        History, tolerance and loss.
-    iterations : int
-        Steps to take at most.
-    trace : Trace
-        Filled along the way.
+    steps, changes : tensor, shape (history, batch, n)
+        s and y; 0 in a row that holds no pair of a sample.
+    inverse : tensor, shape (history, batch)
+        1 / (s y); 0 likewise, so that such a row drops out of the recursion.
+    gamma : tensor, shape (batch,)
+        s y / y y of the last pair, 1 before there is one.
+    count : tensor of int, shape (batch,)
+        Pairs since a sample last began along its steepest descent.
     """
-    loss = loss_named(decoder.loss)
-    copy = start
-    value, residual, gradient = _evaluate(encoder, copy, target=target, loss=loss)
-    history = _History(start.flatten(1), size=decoder.history)
-    first = gradient.flatten(1).norm(dim=1)
-    active = first > 0
-    for iteration in range(iterations + 1):
-        if trace.wants(iteration):
-            trace.note(
-                iteration,
-                copy=copy,
-                residual=residual,
-                gradient=gradient,
-                loss=value,
-                step=torch.full_like(value, torch.nan),
-            )
-        if iteration == iterations or not active.any():
-            continue
-        direction = history.direction(gradient.flatten(1)).reshape(copy.shape)
-        new_copy, new_value, new_residual, new_gradient, moved = _search(
-            encoder,
-            copy,
-            direction=direction,
-            value=value,
-            gradient=gradient,
-            active=active,
-            target=target,
-            loss=loss,
-            scaled=history.pairs > 0,
-        )
-        history.add((new_copy - copy).flatten(1), (new_gradient - gradient).flatten(1), where=moved)
-        # A sample whose search failed gets one more try along its steepest descent.
-        stuck = active & ~moved
-        active = active & ~(stuck & (history.pairs == 0))
-        history.forget(where=stuck)
-        copy, value, residual, gradient = new_copy, new_value, new_residual, new_gradient
-        active = active & (gradient.flatten(1).norm(dim=1) > decoder.tolerance * first)
-    return copy
 
+    steps: Float[Tensor, "history batch n"]
+    changes: Float[Tensor, "history batch n"]
+    inverse: Float[Tensor, "history batch"]
+    gamma: Float[Tensor, " batch"]
+    count: Int[Tensor, " batch"]
 
-def _evaluate(
-    encoder: Encoder, copy: Tensor, *, target: Tensor, loss: Loss
-) -> tuple[Tensor, Tensor, Tensor]:
-    output, pullback = encoder.pull(copy)
-    residual = output - target
-    return loss.value(residual), residual, pullback(loss.cotangent(residual))
-
-
-def _search(
-    encoder: Encoder,
-    copy: Tensor,
-    *,
-    direction: Tensor,
-    value: Float[Tensor, " batch"],
-    gradient: Tensor,
-    active: Bool[Tensor, " batch"],
-    target: Tensor,
-    loss: Loss,
-    scaled: Bool[Tensor, " batch"],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Bool[Tensor, " batch"]]:
-    """Backtrack each sample from its own first step; samples that find none stay where they are."""
-    slope = (direction * gradient).flatten(1).sum(1)
-    # Without a pair the direction has the scale of a gradient: a first step of 1 in the loss's own
-    # scale is f / |g|^2, Polyak's step for a least value of 0.
-    size = torch.where(scaled, torch.ones_like(value), value / (-slope).clamp_min(1e-300))
-    searching = active & (slope < 0)
-    accepted = torch.zeros_like(active)
-    for _ in range(_TRIALS):
-        stepped = torch.where(searching | accepted, size, torch.zeros_like(size))
-        trial = copy + stepped.reshape(-1, *[1] * (copy.dim() - 1)) * direction
-        output, pullback = encoder.pull(trial)
-        residual = output - target
-        trial_value = loss.value(residual)
-        enough = trial_value <= value + _DECREASE * size * slope
-        newly = searching & enough
-        accepted = accepted | newly
-        searching = searching & ~enough
-        if not searching.any():
-            break
-        size = torch.where(searching, size * _SHRINK, size)
-    else:
-        stepped = torch.where(accepted, size, torch.zeros_like(size))
-        trial = copy + stepped.reshape(-1, *[1] * (copy.dim() - 1)) * direction
-        output, pullback = encoder.pull(trial)
-        residual = output - target
-        trial_value = loss.value(residual)
-    return trial, trial_value, residual, pullback(loss.cotangent(residual)), accepted
-
-
-class _History:
-    """The last pairs of steps and changes of gradient, a ring for each sample."""
-
-    def __init__(self, like: Float[Tensor, "batch n"], *, size: int) -> None:
+    @classmethod
+    def none(cls, like: Float[Tensor, "batch n"], *, size: int) -> Pairs:
+        """Room for pairs."""
         batch, n = like.shape
-        self._steps = like.new_zeros(size, batch, n)
-        self._changes = like.new_zeros(size, batch, n)
-        self._inverse = like.new_zeros(size, batch)
-        self._gamma = like.new_ones(batch)
-        self._next = 0
-        # Added since the last `forget`; that the ring has dropped the oldest does not matter.
-        self.pairs: Tensor = torch.zeros(batch, dtype=torch.long, device=like.device)
+        return cls(
+            steps=like.new_zeros(size, batch, n),
+            changes=like.new_zeros(size, batch, n),
+            inverse=like.new_zeros(size, batch),
+            gamma=like.new_ones(batch),
+            count=torch.zeros(batch, dtype=torch.long, device=like.device),
+        )
 
     def add(
         self,
@@ -159,37 +69,189 @@ class _History:
         change: Float[Tensor, "batch n"],
         *,
         where: Bool[Tensor, " batch"],
-    ) -> None:
-        """Add a pair for the samples that moved and whose pair has positive curvature."""
-        product = (step * change).sum(1)
-        square = change.square().sum(1)
-        good = where & (product > _CURVATURE * square.sqrt() * step.norm(dim=1))
-        # A slot without a pair has inverse 0 and drops out of both loops.
-        row = self._next
-        self._steps[row] = torch.where(good[:, None], step, 0)
-        self._changes[row] = torch.where(good[:, None], change, 0)
-        self._inverse[row] = torch.where(good, 1 / product, 0)
-        self._gamma = torch.where(good, product / square, self._gamma)
-        self.pairs = self.pairs + good
-        self._next = (row + 1) % len(self._steps)
+        clock: Clock,
+    ) -> Pairs:
+        """Add the pairs of some samples, as far as they have positive curvature, in place."""
+        product, square = (step * change).sum(1), change.square().sum(1)
+        good = where & (product > _CURVATURE * square.sqrt() * l2(step))
+        clock.write(self.steps, torch.where(good[:, None], step, 0))
+        clock.write(self.changes, torch.where(good[:, None], change, 0))
+        clock.write(self.inverse, torch.where(good, 1 / product, 0))
+        return dataclasses.replace(
+            self,
+            gamma=torch.where(good, product / square, self.gamma),
+            count=self.count + good,
+        )
 
-    def forget(self, *, where: Bool[Tensor, " batch"]) -> None:
-        """Drop all pairs of some samples."""
-        self._inverse[:, where] = 0
-        self._gamma = torch.where(where, 1, self._gamma)
-        self.pairs = torch.where(where, 0, self.pairs)
+    def forget(self, *, where: Bool[Tensor, " batch"]) -> Pairs:
+        """Drop all pairs of some samples, in place."""
+        self.inverse.masked_fill_(where, 0)
+        return dataclasses.replace(
+            self,
+            gamma=torch.where(where, 1, self.gamma),
+            count=torch.where(where, 0, self.count),
+        )
 
-    def direction(self, gradient: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
+    def direction(
+        self, gradient: Float[Tensor, "batch n"], *, clock: Clock
+    ) -> Float[Tensor, "batch n"]:
         """-H g by the two-loop recursion; -g for a sample without pairs."""
-        size = len(self._steps)
-        newest_first = [(self._next - 1 - back) % size for back in range(size)]
-        rest = gradient
-        shares = {}
-        for row in newest_first:
-            shares[row] = self._inverse[row] * (self._steps[row] * rest).sum(1)
-            rest = rest - shares[row][:, None] * self._changes[row]
-        result = self._gamma[:, None] * rest
-        for row in reversed(newest_first):
-            back = self._inverse[row] * (self._changes[row] * result).sum(1)
-            result = result + (shares[row] - back)[:, None] * self._steps[row]
+        rows = [
+            [clock.read(ring, back=back) for ring in (self.steps, self.changes, self.inverse)]
+            for back in range(len(self.steps))
+        ]
+        rest, shares = gradient, []
+        for step, change, inverse in rows:
+            shares.append(inverse * (step * rest).sum(1))
+            rest = torch.addcmul(rest, shares[-1][:, None], change, value=-1)
+        result = self.gamma[:, None] * rest
+        for (step, change, inverse), share in zip(reversed(rows), reversed(shares), strict=True):
+            back = share - inverse * (change * result).sum(1)
+            result = torch.addcmul(result, back[:, None], step)
         return -result
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LBFGSState:
+    """A point of each sample, and the line on which the next trial lies.
+
+    Parameters
+    ----------
+    point, gradient : tensor, shape (batch, ...)
+        The point accepted last, and the gradient there.
+    value, misfit : tensor, shape (batch,)
+        The objective and m_g there.
+    first : tensor, shape (batch,)
+        The gradient's norm at the start.
+    direction : tensor, shape (batch, ...)
+        Of the line.
+    slope, size : tensor, shape (batch,)
+        Derivative along the line, and where the next trial lies.
+    trials : tensor of int, shape (batch,)
+        Made on this line.
+    pairs : Pairs
+        The history.
+    ending : tensor of int, shape (batch,)
+        As in `View`.
+    """
+
+    point: Tensor
+    gradient: Tensor
+    value: Float[Tensor, " batch"]
+    misfit: Float[Tensor, " batch"]
+    first: Float[Tensor, " batch"]
+    direction: Tensor
+    slope: Float[Tensor, " batch"]
+    size: Float[Tensor, " batch"]
+    trials: Int[Tensor, " batch"]
+    pairs: Pairs
+    ending: Int[Tensor, " batch"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LBFGSMethod:
+    """Minimise the objective of every sample.
+
+    A sample ends where its gradient has fallen to `decoder.stationary` of the first, or where no
+    step along its steepest descent lowers the objective any more; it then stays put.
+    """
+
+    decoder: LBFGS
+    problem: Problem
+
+    def begin(self, start: Tensor) -> LBFGSState:
+        """The state at a start; the first trial lies along the steepest descent."""
+        found = self.problem.visit(start, HostClock(0))
+        value, norm = self.problem.value(found), l2(found.gradient)
+        return LBFGSState(
+            point=start,
+            gradient=found.gradient,
+            value=value,
+            misfit=l2(found.residual),
+            first=norm,
+            direction=-found.gradient,
+            slope=-norm.square(),
+            size=_polyak(value, norm.square()),
+            trials=torch.zeros_like(value, dtype=torch.long),
+            pairs=Pairs.none(start.flatten(1), size=self.decoder.history),
+            ending=torch.where(norm > 0, Ending.LENGTH.value, Ending.STATIONARY.value),
+        )
+
+    def step(self, state: LBFGSState, clock: Clock) -> LBFGSState:
+        """One trial of every sample, and what follows from it."""
+        moved = per_sample(state.size, like=state.point) * state.direction
+        found = self.problem.visit(state.point + moved, clock.next())
+        value = self.problem.value(found)
+        running = state.ending == Ending.LENGTH
+        enough = value <= state.value + _DECREASE * state.size * state.slope
+        accepted = running & enough & (state.slope < 0)
+
+        def taken(new: Tensor, old: Tensor) -> Tensor:
+            return torch.where(per_sample(accepted, like=old), new, old)
+
+        point = taken(state.point + moved, state.point)
+        gradient = taken(found.gradient, state.gradient)
+        best, norm = taken(value, state.value), l2(gradient)
+        # A line without success: once more along the steepest descent, then no more.
+        trials = torch.where(accepted, 0, state.trials + 1)
+        failed = running & ((trials == _TRIALS) | (state.slope >= 0))
+        stuck = failed & (state.pairs.count == 0)
+        stationary = accepted & (norm <= self.decoder.stationary * state.first)
+        pairs = state.pairs.add(
+            moved.flatten(1),
+            (found.gradient - state.gradient).flatten(1),
+            where=accepted,
+            clock=clock,
+        ).forget(where=failed)
+        direction = pairs.direction(gradient.flatten(1), clock=clock).reshape(point.shape)
+        slope = (direction * gradient).flatten(1).sum(1)
+        turned = accepted | failed
+        fresh = torch.where(pairs.count > 0, 1, _polyak(best, norm.square()))
+        return LBFGSState(
+            point=point,
+            gradient=gradient,
+            value=best,
+            misfit=taken(l2(found.residual), state.misfit),
+            first=state.first,
+            direction=torch.where(per_sample(turned, like=point), direction, state.direction),
+            slope=torch.where(turned, slope, state.slope),
+            size=torch.where(turned, fresh, _shorter(state, value)),
+            trials=torch.where(failed, 0, trials),
+            pairs=pairs,
+            ending=torch.where(
+                stuck,
+                Ending.STUCK.value,
+                torch.where(stationary, Ending.STATIONARY.value, state.ending),
+            ),
+        )
+
+    def look(self, state: LBFGSState) -> View:
+        """Where the samples stand: at the points accepted last."""
+        return View(
+            point=state.point,
+            value=state.value,
+            misfit=state.misfit,
+            gradient=state.gradient,
+            ending=state.ending,
+            at=torch.full_like(state.ending, LATEST),
+        )
+
+    def size(self, state: LBFGSState, _: Clock, /) -> Tensor:
+        """No step along the gradient: nan."""
+        return state.point.new_full((), math.nan)
+
+
+def _polyak(
+    value: Float[Tensor, " batch"], square: Float[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """A first step in the objective's own scale: f / |g|^2, Polyak's for a least value of 0."""
+    return value / square.clamp_min(torch.finfo(value.dtype).tiny)
+
+
+def _shorter(state: LBFGSState, value: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """The minimum of the parabola through what is known of the line, within bounds."""
+    excess = value - state.value - state.size * state.slope
+    ratio = -state.size * state.slope / (2 * excess)
+    low, high = _SHRINK
+    # A trial that is not finite says nothing about where to go, but to go back.
+    return state.size * torch.nan_to_num(ratio, nan=high).clamp(low, high)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from harness.distances import per_sample
 from harness.errors import UnknownNameError
+from harness.settings import LOSSES
 
 
 @runtime_checkable
@@ -47,17 +51,42 @@ class L2:
         return residual
 
 
-LOSSES: dict[str, Loss] = {"l1": L1(), "l2": L2()}
+@dataclasses.dataclass(frozen=True)
+class RelativeL2:
+    """Half the sum of squares over that of the target: 1/2 for an output of 0, at any layer.
+
+    Parameters
+    ----------
+    square : tensor, shape (batch,)
+        Squared norm of each sample's target.
+    """
+
+    square: Float[Tensor, " batch"]
+
+    def value(self, residual: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
+        """The loss of each sample."""
+        return residual.flatten(1).square().sum(1) / (2 * self.square)
+
+    def cotangent(self, residual: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """The residual over the target's squared norm."""
+        return residual / per_sample(self.square, like=residual)
 
 
-def loss_named(name: str) -> Loss:
-    """The loss of a name.
+def make_loss(name: str, *, target: Float[Tensor, "batch ..."]) -> Loss:
+    """The loss of a name for a target.
 
     Raises
     ------
     UnknownNameError
         Where there is none.
     """
-    if name not in LOSSES:
-        raise UnknownNameError.nearest(name, LOSSES, what="loss")
-    return LOSSES[name]
+    match name:
+        case "l1":
+            return L1()
+        case "l2":
+            return L2()
+        case "relative-l2":
+            square = target.flatten(1).square().sum(1)
+            return RelativeL2(square.clamp_min(torch.finfo(target.dtype).tiny))
+        case _:
+            raise UnknownNameError.nearest(name, LOSSES, what="loss")

@@ -1,17 +1,13 @@
-"""What changes along a run by plan: steps, blur, and the iterations at which it is traced."""
+"""What changes along a run by plan: steps, rates, and the iterations at which it is traced."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
 
 from harness.errors import UnknownNameError
-from harness.settings import Adam, Blur, Descent
-
-SCHEDULES = ("fixed", "decreasing")
+from harness.settings import SCHEDULES, Adam, Descent
 
 
 def descent_steps(decoder: Descent, *, iterations: int) -> Float[NDArray[np.float64], " t"]:
@@ -37,27 +33,6 @@ def adam_rates(decoder: Adam, *, iterations: int) -> Float[NDArray[np.float64], 
         decoder.rate * (1 + np.cos(np.pi * np.arange(iterations) / iterations)) / 2
     )
     return rates
-
-
-def blur_kernels(
-    blur: Blur, *, iterations: int, dtype: torch.dtype, device: torch.device
-) -> Float[Tensor, "t k"]:
-    """One-dimensional Gaussian kernels, one an iteration, each summing to 1."""
-    sigmas = torch.linspace(blur.first, blur.last, max(iterations, 1), dtype=torch.float64)
-    half = (blur.kernel - 1) / 2
-    offsets = torch.linspace(-half, half, blur.kernel, dtype=torch.float64)
-    kernels = torch.exp(-0.5 * (offsets / sigmas[:, None]) ** 2)
-    return (kernels / kernels.sum(1, keepdim=True)).to(device, dtype)
-
-
-def apply_blur(
-    images: Float[Tensor, "batch channels rows columns"], *, kernel: Float[Tensor, " k"]
-) -> Float[Tensor, "batch channels rows columns"]:
-    """Convolve each channel with the outer product of a kernel with itself, borders reflected."""
-    channels, size = images.shape[1], kernel.numel()
-    padded = torch.nn.functional.pad(images, [size // 2] * 4, mode="reflect")
-    square = torch.outer(kernel, kernel).expand(channels, 1, size, size)
-    return torch.nn.functional.conv2d(padded, square, groups=channels)
 
 
 def trace_points(iterations: int, *, points: int = 48) -> tuple[int, ...]:

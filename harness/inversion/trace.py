@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from harness.distances import l2
+from harness.inversion.clock import Clock
+from harness.inversion.method import View
 
 QUANTITIES = ("m_g", "m_i", "gradient_norm", "loss", "rho")
 
@@ -26,8 +28,8 @@ class Trace:
 
     def __init__(self, points: Sequence[int], *, original: Tensor) -> None:
         self.points = tuple(points)
-        self._rows = {point: row for row, point in enumerate(self.points)}
-        self._original = original
+        self.rows = {point: row for row, point in enumerate(self.points)}
+        self.original = original
         self.table: Float[Tensor, "points quantities batch"] = torch.full(
             (len(self.points), len(QUANTITIES), len(original)),
             torch.nan,
@@ -35,25 +37,30 @@ class Trace:
             device=original.device,
         )
 
-    def wants(self, iteration: int) -> bool:
-        """Whether an iteration is traced."""
-        return iteration in self._rows
+    def note(self, view: View, *, image: Tensor, size: Tensor, row: Clock) -> None:
+        """Write the row that a clock of the table's rows shows.
 
-    def note(
-        self,
-        iteration: int,
-        *,
-        copy: Tensor,
-        residual: Tensor,
-        gradient: Tensor,
-        loss: Float[Tensor, " batch"],
-        step: Float[Tensor, " batch"] | float,
-    ) -> None:
-        """Write one row; rho = step * |g|^2 / (2 f) is nan for a decoder without such a step."""
-        row = self.table[self._rows[iteration]]
-        norm = l2(gradient)
-        row[0] = l2(residual)
-        row[1] = l2(copy - self._original)
-        row[2] = norm
-        row[3] = loss
-        row[4] = step * norm.square() / (2 * loss)
+        Parameters
+        ----------
+        view : View
+            Where the samples stand.
+        image : tensor, shape (batch, ...)
+            The images that the points of the view mean.
+        size : tensor, scalar or of shape (batch,)
+            Of the step that follows; rho = size * |g|^2 / (2 f) is nan for a decoder without one.
+        row : Clock
+            Counts the rows.
+        """
+        norm = l2(view.gradient)
+        quantities = (
+            view.misfit,
+            l2(image - self.original),
+            norm,
+            view.value,
+            size * norm.square() / (2 * view.value),
+        )
+        row.write(self.table, torch.stack(quantities))
+
+    def end_at(self, row: int) -> None:
+        """Repeat a row to the end of the table: all samples have ended."""
+        self.table[row + 1 :] = self.table[row]

@@ -18,7 +18,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,16 +50,35 @@ def median_rank(n: int, tail: float) -> int | None:
     return rank or None
 
 
-def median_interval(values: Sequence[float], *, tail: float) -> Interval | None:
-    """The median with its order-statistic interval.
+def median_limits(values: Floats, *, tail: float) -> tuple[Floats, Floats]:
+    """Order-statistic limits of the median, for any number of series at once.
 
     Parameters
     ----------
-    values : sequence of float
+    values : array, shape (..., n)
         One per replicate. Infinities take their place in the order. A NaN may be anything, so it
         counts as the least value for the lower limit and as the largest for the upper one.
     tail : float
         Probability with which each limit may miss the median.
+
+    Returns
+    -------
+    tuple of array, shape (...)
+        Lower and upper limit; infinite where unbounded.
+    """
+    n = values.shape[-1]
+    rank = median_rank(n, tail)
+    if rank is None:
+        unbounded = np.full(values.shape[:-1], np.inf)
+        return -unbounded, unbounded
+    unknown = np.isnan(values)
+    low = np.sort(np.where(unknown, -np.inf, values), axis=-1)[..., rank - 1]
+    high = np.sort(np.where(unknown, np.inf, values), axis=-1)[..., n - rank]
+    return low, high
+
+
+def median_interval(values: Sequence[float], *, tail: float) -> Interval | None:
+    """The median with its order-statistic interval; parameters as in `median_limits`.
 
     Returns
     -------
@@ -68,19 +90,14 @@ def median_interval(values: Sequence[float], *, tail: float) -> Interval | None:
     if not finite.size:
         return None
     value = float(np.median(finite))
-    level = 1 - 2 * tail
-    rank = median_rank(x.size, tail)
-    if rank is None:
-        return Interval(value=value, low=None, high=None, level=level)
-    low = float(np.sort(np.where(np.isnan(x), -np.inf, x))[rank - 1])
-    high = float(np.sort(np.where(np.isnan(x), np.inf, x))[-rank])
+    low, high = (float(limit) for limit in median_limits(x, tail=tail))
     # Many infinities on one side may push a limit past the median of the finite values; widening
     # the interval to hold its own estimate never costs coverage.
     return Interval(
         value=value,
         low=min(low, value) if low > -math.inf else None,
         high=max(high, value) if high < math.inf else None,
-        level=level,
+        level=1 - 2 * tail,
     )
 
 
@@ -108,6 +125,7 @@ def superiority(first: Sequence[float], second: Sequence[float]) -> float:
     """Probability of superiority: how often a value of `first` exceeds one of `second`.
 
     Over all pairs, ties counting half; this is the Mann-Whitney U divided by the number of pairs.
+    For paired replicates, whose contrast is one number each, `second` is the value of no effect.
     """
-    u = stats.mannwhitneyu(first, second, method="asymptotic").statistic
-    return float(u) / (len(first) * len(second))
+    over = np.subtract.outer(np.asarray(first, dtype=float), np.asarray(second, dtype=float))
+    return float(np.mean((np.sign(over) + 1) / 2))

@@ -26,16 +26,43 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 from harness.claim import ALPHA, LOOKS
 from harness.errors import ClaimError
 
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
 MOST_REPLICATES = 10_000
 """Where the search for a number of replicates that would decide ends."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Look:
+    """What one look found, for any number of series at once.
+
+    Parameters
+    ----------
+    n : int
+        Replicates.
+    spends : float
+        The look's share of alpha.
+    events : array of int, shape (...)
+        Events among the replicates.
+    p_supported, p_refuted : array of float, shape (...)
+        The sequential P of either direction so far: the least ``P_k / w_k`` up to this look.
+    """
+
+    n: int
+    spends: float
+    events: npt.NDArray[np.int_]
+    p_supported: Floats
+    p_refuted: Floats
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,24 +105,58 @@ def check_looks(looks: Sequence[tuple[int, float]]) -> None:
 
 
 @functools.cache
-def tails(events: int, n: int, p0: float) -> tuple[float, float]:
-    """Two-sided exact binomial P by doubling: of many events, and of few.
+def tail_table(n: int, p0: float) -> Floats:
+    """The two-sided exact binomial P by doubling, for every number of events among n replicates.
 
     Parameters
     ----------
-    events, n : int
-        Events among n replicates.
+    n : int
+        Replicates.
     p0 : float
         Probability of an event at the border of the two hypotheses.
 
     Returns
     -------
-    tuple of float
-        ``min(1, 2 P(S >= events))`` and ``min(1, 2 P(S <= events))``.
+    array, shape (n + 1, 2)
+        Row s has ``min(1, 2 P(S >= s))`` and ``min(1, 2 P(S <= s))``, S being Binomial(n, p0).
     """
-    many = min(1.0, 2 * float(stats.binom.sf(events - 1, n, p0)))
-    few = min(1.0, 2 * float(stats.binom.cdf(events, n, p0)))
-    return many, few
+    events = np.arange(n + 1)
+    many, few = stats.binom.sf(events - 1, n, p0), stats.binom.cdf(events, n, p0)
+    table: Floats = np.minimum(1.0, 2 * np.stack([many, few], axis=1))
+    table.setflags(write=False)
+    return table
+
+
+def tails(events: int, n: int, p0: float) -> tuple[float, float]:
+    """Two-sided exact binomial P by doubling: of many events, and of few (see `tail_table`)."""
+    many, few = tail_table(n, p0)[events]
+    return float(many), float(few)
+
+
+def each_look(
+    events: Bools, *, p0: float = 0.5, looks: Sequence[tuple[int, float]] = LOOKS
+) -> Iterator[Look]:
+    """The complete looks in their order, with the sequential P up to each.
+
+    Parameters
+    ----------
+    events : array of bool, shape (..., replicates)
+        One per replicate, in order; those after the last complete look do not count.
+    p0 : float
+        The probability that the event's has to exceed.
+    looks : sequence of (int, float)
+        Replicates at each look and its share of alpha.
+    """
+    check_looks(looks)
+    p_supported = p_refuted = np.ones(events.shape[:-1])
+    for n, share in looks:
+        if n > events.shape[-1]:
+            return
+        count = events[..., :n].sum(axis=-1)
+        p = tail_table(n, p0)[count] / share
+        p_supported = np.minimum(p_supported, p[..., 0])
+        p_refuted = np.minimum(p_refuted, p[..., 1])
+        yield Look(n=n, spends=share, events=count, p_supported=p_supported, p_refuted=p_refuted)
 
 
 def sequential(
@@ -104,27 +165,16 @@ def sequential(
     p0: float = 0.5,
     looks: Sequence[tuple[int, float]] = LOOKS,
 ) -> Sequential:
-    """The sequential P over all complete looks.
-
-    Parameters
-    ----------
-    events : sequence of bool
-        One per replicate, in order; those after the last complete look do not count.
-    p0 : float
-        The probability that the event's has to exceed.
-    looks : sequence of (int, float)
-        Replicates at each look and its share of alpha.
-    """
-    check_looks(looks)
-    reached = [(n, share) for n, share in looks if n <= len(events)]
-    last, p_supported, p_refuted, count = 0, 1.0, 1.0, 0
-    for n, share in reached:
-        count += sum(map(bool, events[last:n]))
-        many, few = tails(count, n, p0)
-        p_supported = min(p_supported, many / share)
-        p_refuted = min(p_refuted, few / share)
-        last = n
-    return Sequential(n=last, events=count, p_supported=p_supported, p_refuted=p_refuted)
+    """The sequential P of one series over all complete looks; parameters as in `each_look`."""
+    found = Sequential(n=0, events=0, p_supported=1.0, p_refuted=1.0)
+    for look in each_look(np.asarray(events, dtype=bool), p0=p0, looks=looks):
+        found = Sequential(
+            n=look.n,
+            events=int(look.events),
+            p_supported=float(look.p_supported),
+            p_refuted=float(look.p_refuted),
+        )
+    return found
 
 
 def boundaries(
@@ -144,11 +194,80 @@ def boundaries(
     check_looks(looks)
     rows = []
     for n, share in looks:
-        p = [tails(events, n, p0) for events in range(n + 1)]
-        supports = [events for events in range(n + 1) if p[events][0] / share <= alpha]
-        refutes = [events for events in range(n + 1) if p[events][1] / share <= alpha]
-        rows.append((n, min(supports, default=None), max(refutes, default=None)))
+        supports, refutes = (np.flatnonzero(p / share <= alpha) for p in tail_table(n, p0).T)
+        rows.append(
+            (
+                n,
+                int(supports[0]) if supports.size else None,
+                int(refutes[-1]) if refutes.size else None,
+            )
+        )
     return tuple(rows)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Chance:
+    """How probable a decision is up to a look, both directions.
+
+    Parameters
+    ----------
+    n : int
+        Replicates at the look.
+    supported, refuted : float
+        Probability of having been decided so at this look or an earlier one.
+    """
+
+    n: int
+    supported: float
+    refuted: float
+
+
+def chances(
+    p: float,
+    *,
+    p0: float = 0.5,
+    alpha: float = ALPHA,
+    looks: Sequence[tuple[int, float]] = LOOKS,
+) -> tuple[Chance, ...]:
+    """The exact law of the sequential sign test where an event has probability p.
+
+    Parameters
+    ----------
+    p : float
+        True probability of an event. At p = p0 the probabilities at the last look are the error
+        rates of the two directions, otherwise one is the power and the other the error rate.
+    p0, alpha, looks
+        As in `boundaries`.
+    """
+    return crossings(p, boundaries(p0=p0, alpha=alpha, looks=looks))
+
+
+def crossings(p: float, stops: Sequence[tuple[int, int | None, int | None]]) -> tuple[Chance, ...]:
+    """Exact probabilities of crossing the boundaries of any group-sequential binomial test.
+
+    All paths through the looks at once: the distribution of the number of events among series that
+    no look has decided, carried from look to look by convolution (Jennison & Turnbull 2000, 12.1).
+
+    Parameters
+    ----------
+    p : float
+        Probability of an event.
+    stops : sequence of (int, int or None, int or None)
+        As `boundaries` gives them.
+    """
+    undecided, before, supported, refuted = np.ones(1), 0, 0.0, 0.0
+    law = []
+    for n, supports, refutes in stops:
+        step = stats.binom.pmf(np.arange(n - before + 1), n - before, p)
+        undecided, before = np.convolve(undecided, step), n
+        if supports is not None:
+            supported += float(undecided[supports:].sum())
+            undecided[supports:] = 0
+        if refutes is not None:
+            refuted += float(undecided[: refutes + 1].sum())
+            undecided[: refutes + 1] = 0
+        law.append(Chance(n=n, supported=supported, refuted=refuted))
+    return tuple(law)
 
 
 def least_n(

@@ -17,10 +17,10 @@ from harness.subjects.mlp import mlp_encoder
 from harness.subjects.resnet import resnet_encoder
 
 
-def generator(draw: Draw, source: Source) -> torch.Generator:
-    """Torch's generator for a source of randomness of a replicate."""
+def generator(draw: Draw, source: Source, number: int = 0) -> torch.Generator:
+    """Torch's generator for a source of randomness of a replicate, the first or a later one."""
     # torch takes 64 bits but reads the highest one as a sign.
-    return torch.Generator().manual_seed(draw.seed(source) >> 1)
+    return torch.Generator().manual_seed(draw.seed(source, number) >> 1)
 
 
 def original(images: Images, draw: Draw) -> tuple[Float[Tensor, "channels rows columns"], str]:
@@ -38,9 +38,11 @@ def original(images: Images, draw: Draw) -> tuple[Float[Tensor, "channels rows c
     return torch.from_numpy(array), drawn.label
 
 
-def start(settings: Start, images: Images, draw: Draw) -> Float[Tensor, "channels rows columns"]:
-    """The start a0 of a replicate in float64."""
-    return torch.empty(images.shape, dtype=torch.float64).normal_(
+def starts(
+    settings: Start, images: Images, draw: Draw, *, restarts: int = 1
+) -> Float[Tensor, "restarts channels rows columns"]:
+    """The starts a0 of a replicate in float64, the first ones the same however many there are."""
+    return torch.empty(restarts, *images.shape, dtype=torch.float64).normal_(
         settings.mean, settings.sd, generator=generator(draw, Source.START)
     )
 

@@ -16,7 +16,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Pullback = Callable[[Tensor], Tensor]
-"""Maps a cotangent of the output to the gradient with respect to the input."""
+"""Maps a cotangent of the output to the gradient with respect to the input, u to J^T u."""
+
+Pushforward = Callable[[Tensor], Tensor]
+"""Maps a tangent of the input to one of the output, v to J v."""
 
 
 @runtime_checkable
@@ -28,7 +31,14 @@ class Encoder(Protocol):
         ...
 
     def pull(self, inputs: Tensor) -> tuple[Tensor, Pullback]:
-        """Outputs of a batch of inputs, and the pullback there; the pullback is called once."""
+        """Outputs of a batch of inputs, and the pullback there.
+
+        It can be called more than once. The outputs belong to it: leave them as they are.
+        """
+        ...
+
+    def linearize(self, inputs: Tensor) -> tuple[Tensor, Pushforward, Pullback]:
+        """Outputs of a batch of inputs, the pushforward and the pullback there."""
         ...
 
 
@@ -41,50 +51,97 @@ class ModuleEncoder:
     def encode(self, inputs: Tensor) -> Tensor:
         """Outputs of a batch of inputs."""
         with torch.no_grad():
-            output: Tensor = self.module(inputs)
+            # A module may overwrite its input, here and below.
+            output: Tensor = self.module(inputs.clone())
             return output
 
     def pull(self, inputs: Tensor) -> tuple[Tensor, Pullback]:
         """Outputs of a batch of inputs, and the pullback there."""
+        leaf, output = self._record(inputs)
+        return output.detach(), functools.partial(_pull, output, leaf)
+
+    def linearize(self, inputs: Tensor) -> tuple[Tensor, Pushforward, Pullback]:
+        """Outputs of a batch of inputs, the pushforward and the pullback there."""
+        leaf, output = self._record(inputs)
+        # J^T u is linear in u: at any u at all, its pullback is J v.
+        anything = torch.zeros_like(output, requires_grad=True)
+        with torch.enable_grad():
+            (pulled,) = torch.autograd.grad(output, leaf, anything, create_graph=True)
+        return (
+            output.detach(),
+            functools.partial(_pull, pulled, anything),
+            functools.partial(_pull, output, leaf),
+        )
+
+    def _record(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The inputs and the outputs, with what autograd notes in between."""
         leaf = inputs.detach().requires_grad_()
         with torch.enable_grad():
-            output: Tensor = self.module(leaf)
+            output: Tensor = self.module(leaf.clone())
+        return leaf, output
 
-        def pullback(cotangent: Tensor) -> Tensor:
-            (gradient,) = torch.autograd.grad(output, leaf, cotangent)
-            return gradient
 
-        return output.detach(), pullback
+def _pull(output: Tensor, leaf: Tensor, cotangent: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(output, leaf, cotangent, retain_graph=True)
+    return gradient
 
 
 @dataclasses.dataclass(frozen=True)
 class AffineEncoder:
-    """One affine map a sample, y = A x + c.
+    """One affine map a network, y = A x + c.
+
+    A batch has the same number of samples for each network, beside each other.
 
     Parameters
     ----------
-    matrix : tensor, shape (batch, m, n)
+    matrix : tensor, shape (networks, m, n)
         A.
-    offset : tensor, shape (batch, m)
+    offset : tensor, shape (networks, m)
         c.
     """
 
-    matrix: Float[Tensor, "batch m n"]
-    offset: Float[Tensor, "batch m"]
+    matrix: Float[Tensor, "networks m n"]
+    offset: Float[Tensor, "networks m"]
 
     @functools.cached_property
-    def _transposed(self) -> Float[Tensor, "batch n m"]:
+    def _transposed(self) -> Float[Tensor, "networks n m"]:
         # A row times a contiguous matrix is two to three times as fast as a matrix times a column.
-        return self.matrix.transpose(1, 2).contiguous()
+        # A single large matrix is better read twice from the cache than as two from memory.
+        transposed = self.matrix.mT
+        return transposed if len(self.matrix) == 1 else transposed.contiguous()
 
     def encode(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
         """Outputs of a batch of inputs."""
-        return torch.bmm(inputs[:, None], self._transposed).squeeze(1) + self.offset
+        return _times(self._transposed, inputs, offset=self.offset)
+
+    def push(self, tangent: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
+        """A v."""
+        return _times(self._transposed, tangent)
+
+    def pull_back(self, cotangent: Float[Tensor, "batch m"]) -> Float[Tensor, "batch n"]:
+        """A^T u."""
+        return _times(self.matrix, cotangent)
 
     def pull(self, inputs: Float[Tensor, "batch n"]) -> tuple[Float[Tensor, "batch m"], Pullback]:
         """Outputs of a batch of inputs, and the pullback, A^T."""
+        return self.encode(inputs), self.pull_back
 
-        def pullback(cotangent: Tensor) -> Tensor:
-            return torch.bmm(cotangent[:, None], self.matrix).squeeze(1)
+    def linearize(
+        self, inputs: Float[Tensor, "batch n"]
+    ) -> tuple[Float[Tensor, "batch m"], Pushforward, Pullback]:
+        """Outputs of a batch of inputs, A and A^T."""
+        return self.encode(inputs), self.push, self.pull_back
 
-        return self.encode(inputs), pullback
+
+def _times(
+    matrices: Float[Tensor, "networks k l"],
+    vectors: Float[Tensor, "batch k"],
+    *,
+    offset: Float[Tensor, "networks l"] | None = None,
+) -> Float[Tensor, "batch l"]:
+    """Each row times the matrix of its network, plus an offset."""
+    networks, length, _ = matrices.shape
+    rows = vectors.reshape(networks, -1, length)
+    if offset is None:
+        return torch.bmm(rows, matrices).flatten(0, 1)
+    return torch.baddbmm(offset[:, None], rows, matrices).flatten(0, 1)

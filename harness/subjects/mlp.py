@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,14 +11,21 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from harness.settings import MLP
-from harness.subjects.encoder import AffineEncoder, Encoder, ModuleEncoder
+from harness.subjects.encoder import AffineEncoder, Encoder, Pullback, Pushforward
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu,
-    "leaky-relu": nn.functional.leaky_relu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
+_LEAK = 0.01
+"""Slope of a leaky rectifier left of 0, torch's own."""
+
+_ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "relu": (torch.relu, lambda y: (y > 0).to(y.dtype)),
+    "leaky-relu": (
+        functools.partial(nn.functional.leaky_relu, negative_slope=_LEAK),
+        lambda y: torch.full_like(y, _LEAK).masked_fill_(y > 0, 1),
+    ),
+    "tanh": (torch.tanh, lambda y: 1 - y * y),
+    "sigmoid": (torch.sigmoid, lambda y: y * (1 - y)),
 }
+"""Activations, and their derivatives as functions of what they yield."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,23 +103,68 @@ def compose(layers: Sequence[Layer]) -> Layer:
     return Layer(matrix, offset)
 
 
-class Stack(nn.Module):
-    """Layers with an activation between them."""
+@dataclasses.dataclass(frozen=True)
+class StackEncoder:
+    """Affine maps with an activation between them, a stack for each network.
 
-    def __init__(self, layers: Sequence[Layer], *, activation: str) -> None:
-        super().__init__()
-        self.weights = [layer.weight.transpose(1, 2).contiguous() for layer in layers]
-        self.biases = [layer.bias for layer in layers]
-        self.activation = _ACTIVATIONS[activation]
+    Derivatives are written by hand: what autograd notes for layers this small takes longer than the
+    layers.
 
-    def forward(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
-        """Outputs before any activation of the last layer."""
-        hidden = inputs
-        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            if number:
-                hidden = self.activation(hidden)
-            hidden = torch.bmm(hidden[:, None], weight).squeeze(1) + bias
-        return hidden
+    Parameters
+    ----------
+    layers : tuple of AffineEncoder
+        The maps, with the same number of networks.
+    activation : str
+        Between them; one of `harness.settings.ACTIVATIONS` other than "none".
+    """
+
+    layers: tuple[AffineEncoder, ...]
+    activation: str
+
+    def encode(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
+        """Outputs of a batch of inputs, before any activation of the last layer."""
+        return self._forward(inputs)[-1]
+
+    def pull(self, inputs: Float[Tensor, "batch n"]) -> tuple[Float[Tensor, "batch m"], Pullback]:
+        """Outputs of a batch of inputs, and the pullback there."""
+        *slopes, output = self._slopes(inputs)
+        return output, functools.partial(self._pull, slopes)
+
+    def linearize(
+        self, inputs: Float[Tensor, "batch n"]
+    ) -> tuple[Float[Tensor, "batch m"], Pushforward, Pullback]:
+        """Outputs of a batch of inputs, the pushforward and the pullback there."""
+        *slopes, output = self._slopes(inputs)
+        return output, functools.partial(self._push, slopes), functools.partial(self._pull, slopes)
+
+    def _forward(self, inputs: Tensor) -> list[Tensor]:
+        """What each activation yields, and last the output."""
+        activate, _ = _ACTIVATIONS[self.activation]
+        *hidden, last = self.layers
+        found = [inputs]
+        for layer in hidden:
+            found.append(activate(layer.encode(found[-1])))
+        return [*found[1:], last.encode(found[-1])]
+
+    def _slopes(self, inputs: Tensor) -> list[Tensor]:
+        """The derivative of each activation, and last the output."""
+        _, slope = _ACTIVATIONS[self.activation]
+        *hidden, output = self._forward(inputs)
+        return [*map(slope, hidden), output]
+
+    def _push(self, slopes: Sequence[Tensor], tangent: Tensor) -> Tensor:
+        first, *others = self.layers
+        moved = first.push(tangent)
+        for slope, layer in zip(slopes, others, strict=True):
+            moved = layer.push(moved * slope)
+        return moved
+
+    def _pull(self, slopes: Sequence[Tensor], cotangent: Tensor) -> Tensor:
+        *others, last = self.layers
+        moved = last.pull_back(cotangent)
+        for slope, layer in zip(reversed(slopes), reversed(others), strict=True):
+            moved = layer.pull_back(moved * slope)
+        return moved
 
 
 def mlp_encoder(
@@ -128,6 +181,5 @@ def mlp_encoder(
     placed = [
         Layer(layer.weight.to(device, dtype), layer.bias.to(device, dtype)) for layer in layers
     ]
-    if network.linear:
-        return AffineEncoder(placed[0].weight, placed[0].bias)
-    return ModuleEncoder(Stack(placed, activation=network.activation))
+    maps = tuple(AffineEncoder(layer.weight, layer.bias) for layer in placed)
+    return maps[0] if network.linear else StackEncoder(maps, network.activation)

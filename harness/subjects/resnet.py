@@ -11,7 +11,7 @@ from torch import nn
 
 from harness.errors import UnknownNameError, WeightsError
 from harness.settings import CUTS, ResNet
-from harness.subjects.encoder import ModuleEncoder
+from harness.subjects.network import NetworkEncoder
 from harness.subjects.simplify import fold_batchnorm, trim_kernels
 from harness.subjects.vision import models
 from harness.subjects.weights import load_weights, weights_file
@@ -83,7 +83,7 @@ def resnet_encoder(
     dtype: torch.dtype,
     device: torch.device,
     shape: tuple[int, int, int] | None = None,
-) -> ModuleEncoder:
+) -> NetworkEncoder:
     """Encoder of a ResNet up to its cut; see `encoder_of`."""
     whole = _kept(dataclasses.replace(network, cut=CUTS[-1]), seed=seed)
     return encoder_of(whole, cut=network.cut, dtype=dtype, device=device, shape=shape)
@@ -102,7 +102,7 @@ def encoder_of(
     dtype: torch.dtype,
     device: torch.device,
     shape: tuple[int, int, int] | None = None,
-) -> ModuleEncoder:
+) -> NetworkEncoder:
     """Encoder of a built ResNet up to a cut; the network itself stays as it was.
 
     BatchNorm is folded into the convolutions, and kernels are trimmed to images of one shape
@@ -114,4 +114,4 @@ def encoder_of(
     if shape is not None:
         trim_kernels(module, shape=shape)
     # mypy does not know the keyword that nn.Module.to documents.
-    return ModuleEncoder(module.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    return NetworkEncoder(module.to(memory_format=torch.channels_last))  # type: ignore[call-overload]

@@ -1,0 +1,107 @@
+"""How fast loops go."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from benchmarks.ceiling import synchronize
+from benchmarks.loops.loop import Loop
+
+SECONDS = 0.15
+"""Least time of a round: short ones find the quiet moments of a shared machine."""
+
+
+class Pace:
+    """Rounds of loops, timed; the fastest counts, since whatever disturbs one makes it slower.
+
+    On a CPU the time of a run is that from its first evaluation of the network to its last, so that
+    what a loop does before and after its steps does not count. On a GPU, where the host knows
+    nothing of evaluations, it is what a run of twice the steps takes longer.
+
+    Parameters
+    ----------
+    loops : sequence of Loop
+        Run one after the other in each round.
+    images : int
+        That they recover together.
+    device : torch.device
+        Where.
+    seconds : float or None
+        Least time of a round, as far as a few steps foretell it; None takes `SECONDS`.
+    """
+
+    def __init__(
+        self,
+        loops: Sequence[Loop],
+        *,
+        images: int,
+        device: torch.device,
+        seconds: float | None = None,
+    ) -> None:
+        self.images = images
+        self._loops, self._device = tuple(loops), device
+        self._run(1)  # warms the caches
+        self.steps = 2
+        self._seconds = [self._run(2)[1]]
+        least = SECONDS if seconds is None else seconds
+        self.steps = max(2, math.ceil(least / self._seconds[0]))
+
+    def round(self) -> Tensor:
+        """One round; returns the images reached."""
+        images, seconds = self._run(self.steps)
+        self._seconds.append(seconds)
+        return images
+
+    @property
+    def round_seconds(self) -> float:
+        """Time of the steps of a round, as far as is known."""
+        return self.steps * self.step_seconds
+
+    @property
+    def step_seconds(self) -> float:
+        """Time of a step on all images in the fastest round."""
+        return min(self._seconds)
+
+    @property
+    def image_steps_per_second(self) -> float:
+        """Steps times images over time, in the fastest round."""
+        return self.images / self.step_seconds
+
+    def _run(self, steps: int) -> tuple[Tensor, float]:
+        """The images reached, and the time of a step on all of them."""
+        parts = [self._time(loop, steps) for loop in self._loops]
+        return torch.cat([images for images, _ in parts]), sum(seconds for _, seconds in parts)
+
+    def _time(self, loop: Loop, steps: int) -> tuple[Tensor, float]:
+        if self._device.type == "cuda":
+            once, _ = self._whole(loop, steps)
+            twice, images = self._whole(loop, 2 * steps)
+            return images, (twice - once) / steps
+        marks: list[float] = []
+        images = loop.run(steps + 1, seen=lambda _: marks.append(time.perf_counter()))
+        return images, (marks[-1] - marks[0]) / (len(marks) - 1)
+
+    def _whole(self, loop: Loop, steps: int) -> tuple[float, Tensor]:
+        synchronize(self._device)
+        began = time.perf_counter()
+        images = loop.run(steps, seen=lambda _: None)
+        synchronize(self._device)
+        return time.perf_counter() - began, images
+
+
+def rounds(*paces: Pace, longest: float) -> int:
+    """Rounds of some loops together that fit into a time: six at most, three at least."""
+    return min(max(int(longest / sum(pace.round_seconds for pace in paces)), 3), 6)
+
+
+def fastest(paces: Sequence[Pace]) -> Pace:
+    """The one with the most image-steps a second, after two rounds of each in turn."""
+    if len(paces) > 1:
+        for pace in [*paces, *paces]:
+            pace.round()
+    return max(paces, key=lambda pace: pace.image_steps_per_second)

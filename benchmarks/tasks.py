@@ -1,0 +1,139 @@
+"""Images to recover from a layer, and the network that they are recovered from."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.cases import Case
+from harness.cells import Draw, Source, Stream
+from harness.distances import l2
+from harness.settings import MLP, NOISE_TEXT, Start
+from harness.subjects import draws
+from harness.subjects.adapters import Cast
+from harness.subjects.encoder import Encoder
+from harness.subjects.mlp import draw_layers
+from harness.subjects.precision import Precision
+from harness.subjects.resnet import build_resnet, cut_resnet
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """A batch of images that are recovered together.
+
+    Parameters
+    ----------
+    case : Case
+        What the images and the network are drawn for.
+    owners : tuple of Draw
+        The replicates whose weights are used: one for all images, or one an image.
+    precision : Precision
+        Of images and network.
+    original, start, noised : tensor, shape (batch, ...)
+        a, a0 and a'; flat for an MLP.
+    """
+
+    case: Case
+    owners: tuple[Draw, ...]
+    precision: Precision
+    original: Tensor
+    start: Tensor
+    noised: Tensor
+
+    @property
+    def batch(self) -> int:
+        """Images."""
+        return len(self.original)
+
+    @property
+    def device(self) -> torch.device:
+        """Of the images."""
+        return self.original.device
+
+    @functools.cached_property
+    def encoder(self) -> Encoder:
+        """O, as the engine has it."""
+        encoder = draws.encoder(
+            self.case.network,
+            self.owners,
+            dtype=self.precision.network,
+            device=self.device,
+            shape=self.case.images.shape,
+        )
+        if self.precision.network == self.precision.images:
+            return encoder
+        return Cast(encoder, inside=self.precision.network, outside=self.precision.images)
+
+    @functools.cached_property
+    def target(self) -> Tensor:
+        """O(a), shape (batch, ...)."""
+        return self.encoder.encode(self.original)
+
+    @functools.cached_property
+    def m_r(self) -> Tensor:
+        """|O(a') - O(a)|, shape (batch,)."""
+        return l2(self.encoder.encode(self.noised) - self.target)
+
+    def whole(self) -> nn.Module:
+        """A new copy of the network as its library makes it, with gradients of its parameters."""
+        (owner,) = self.owners
+        match self.case.network:
+            case MLP() as network:
+                module = _sequential(network, owner)
+            case network:
+                module = build_resnet(network, seed=owner.seed(Source.WEIGHTS) >> 1)
+        return module.to(self.device, self.precision.network).requires_grad_()
+
+    def truncated(self) -> nn.Module:
+        """A new copy of the network up to its cut, by hand; an MLP ends there anyway."""
+        whole = self.whole()
+        if isinstance(self.case.network, MLP):
+            return whole
+        return cut_resnet(whole, cut=self.case.layer)
+
+
+def draw_tasks(case: Case, *, precision: Precision, device: torch.device) -> tuple[Task, ...]:
+    """The images of a case: one task, or one an image where no batch can hold their networks.
+
+    Image, start and noise number i are the same whatever the batch.
+    """
+    replicates = [Draw(replicate=number, stream=Stream.PILOT) for number in range(case.batch)]
+    originals = torch.stack([draws.original(case.images, draw)[0] for draw in replicates])
+    starts = torch.cat([draws.starts(Start(), case.images, draw) for draw in replicates])
+    noises = torch.stack([draws.noise(NOISE_TEXT, case.images, draw) for draw in replicates])
+
+    def placed(images: Tensor) -> Tensor:
+        shaped = images.flatten(1) if isinstance(case.network, MLP) else images
+        return shaped.to(device, precision.images)
+
+    # An ensemble of MLPs is one batch, one of convolutional networks is a loop.
+    size = 1 if case.fresh and not isinstance(case.network, MLP) else case.batch
+    return tuple(
+        Task(
+            case=case,
+            owners=tuple(replicates[first : first + size] if case.fresh else replicates[:1]),
+            precision=precision,
+            original=placed(originals[first : first + size]),
+            start=placed(starts[first : first + size]),
+            noised=placed((originals + noises)[first : first + size]),
+        )
+        for first in range(0, case.batch, size)
+    )
+
+
+def _sequential(network: MLP, owner: Draw) -> nn.Module:
+    """An MLP of torch's own layers; the engine's are batched."""
+    stack = nn.Sequential()
+    for number, layer in enumerate(
+        draw_layers(network, generators=[draws.generator(owner, Source.WEIGHTS)])
+    ):
+        _, outputs, inputs = layer.weight.shape
+        if number:
+            stack.append(nn.ReLU())
+        linear = nn.Linear(inputs, outputs, dtype=layer.weight.dtype)
+        linear.weight.data, linear.bias.data = layer.weight[0], layer.bias[0]
+        stack.append(linear)
+    return stack.eval()

@@ -1,0 +1,1 @@
+"""Calibration: the whole decision procedure in worlds whose truth is known."""

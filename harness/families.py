@@ -1,0 +1,68 @@
+"""The family of a complete run's claims: Holm-adjusted P, and how many verdicts may be wrong.
+
+It stands beside the verdicts and changes none: a verdict never depends on which other claims ran.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from harness.claim import Kind
+from harness.results import ConditionResult
+from harness.statistics.multiplicity import expected_wrong, holm
+from harness.verdict import Stop, Verdict
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Family:
+    """What many claims together may get wrong.
+
+    Parameters
+    ----------
+    complete : bool
+        Whether every confirmatory condition was measured; else there are no adjusted P.
+    p : mapping of str to float
+        By claim, P in the direction that its conditions speak for: of supported and refuted the
+        lesser, each the largest over the conditions.
+    holm : mapping of str to float
+        The same, adjusted by Holm's procedure over all claims; empty where the run is not complete.
+    expected_wrong : float
+        The expected number of wrong definite verdicts is at most this.
+    """
+
+    complete: bool
+    p: Mapping[str, float]
+    holm: Mapping[str, float]
+    expected_wrong: float
+
+
+def family(conditions: Iterable[ConditionResult]) -> Family:
+    """The family of the claims that confirmatory conditions judge.
+
+    What is decided without an error rate stands outside: exact estimands, and existential ones with
+    a witness.
+    """
+    confirmatory = [condition for condition in conditions if condition.confirmatory]
+    by_claim: dict[str, list[ConditionResult]] = {}
+    for condition in confirmatory:
+        outside = condition.judged_by.kind is Kind.EXACT or condition.decision.stop is Stop.WITNESS
+        if not outside and condition.decision.verdict is not Verdict.NOT_RUN:
+            by_claim.setdefault(condition.claim.id, []).append(condition)
+    p = {
+        name: min(
+            max(condition.decision.p_supported for condition in own),
+            max(condition.decision.p_refuted for condition in own),
+        )
+        for name, own in by_claim.items()
+    }
+    complete = bool(confirmatory) and all(
+        condition.decision.verdict is not Verdict.NOT_RUN for condition in confirmatory
+    )
+    adjusted = dict(zip(p, holm(list(p.values())), strict=True)) if complete else {}
+    return Family(
+        complete=complete,
+        p=p,
+        holm=adjusted,
+        expected_wrong=expected_wrong(own[0].claim.alpha for own in by_claim.values()),
+    )

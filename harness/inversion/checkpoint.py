@@ -1,0 +1,97 @@
+"""Where a long run stands, on disk, so that it can go on after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from harness.files import replacing
+
+INTERVAL = 20.0
+"""Seconds from one checkpoint to the next, at least."""
+
+SHARE = 0.01
+"""Of a run's time that may go into its checkpoints."""
+
+_SLOWEST = 1e8
+"""Bytes a second at which a disk is taken to write, before it has shown its own speed."""
+
+_ITERATION, _SUM = "iteration", "sum"
+
+
+@dataclasses.dataclass
+class Checkpoint:
+    """A file that holds the state of one run, replaced from time to time.
+
+    Parameters
+    ----------
+    path : Path
+        Named after the identity of the run, so that no other run can read it.
+    interval : float
+        Seconds from one to the next, at least; more where writing takes longer than `SHARE` of it.
+    """
+
+    path: Path
+    interval: float = INTERVAL
+    _last: float = dataclasses.field(default_factory=time.monotonic)
+    _cost: float | None = None
+
+    def due(self, size: int) -> bool:
+        """Whether it is time for the next one, of so many bytes."""
+        cost = size / _SLOWEST if self._cost is None else self._cost
+        return time.monotonic() - self._last >= max(self.interval, cost / SHARE)
+
+    def save(self, found: Mapping[str, Tensor], *, iteration: int) -> None:
+        """Replace the file by the tensors of a state at the start of an iteration."""
+        began = time.monotonic()
+        # Copies, since tensors that share memory with each other are refused.
+        content = {
+            name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            for name, value in found.items()
+        }
+        notes = {_ITERATION: str(iteration), _SUM: _sum(content, iteration=str(iteration))}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self.path) as part:
+            safetensors.torch.save_file(content, part, metadata=notes)
+        self._last = time.monotonic()
+        self._cost = self._last - began
+
+    def load(self) -> tuple[dict[str, Tensor], int] | None:
+        """Tensors and iteration of the last save; None where there is none that is whole."""
+        try:
+            with safetensors.safe_open(self.path, framework="pt") as file:
+                notes = file.metadata() or {}
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, safetensors.SafetensorError):
+            # A run that cannot go on begins anew: a checkpoint saves time and holds no result.
+            return None
+        iteration = notes.get(_ITERATION, "")
+        whole = notes.get(_SUM) == _sum(found, iteration=iteration)
+        return (found, int(iteration)) if whole else None
+
+    def part(self, number: int) -> Checkpoint:
+        """The checkpoint of a part of the run, which is run by itself."""
+        path = self.path.with_name(f"{self.path.stem}.{number}{self.path.suffix}")
+        return Checkpoint(path, interval=self.interval)
+
+    def remove(self) -> None:
+        """Delete the file and those of the parts: the results are safe."""
+        for path in self.path.parent.glob(f"{self.path.stem}.*"):
+            path.unlink(missing_ok=True)
+
+
+def _sum(found: Mapping[str, Tensor], *, iteration: str) -> str:
+    """A checksum of everything: a disk may damage a file that was written whole."""
+    total = zlib.crc32(iteration.encode())
+    for name, value in sorted(found.items()):
+        total = zlib.crc32(f"{name} {value.dtype} {tuple(value.shape)}".encode(), total)
+        total = zlib.crc32(value.flatten().view(torch.uint8).numpy().data, total)
+    return f"{total:08x}"

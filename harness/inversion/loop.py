@@ -1,0 +1,61 @@
+"""The loop of a run: steps, the trace at chosen iterations, checkpoints, the end."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from harness.inversion.checkpoint import Checkpoint
+from harness.inversion.drivers import Image, drive, running
+from harness.inversion.method import Method, S, cloned, tensors
+from harness.inversion.trace import Trace
+
+_TABLE = "trace"
+
+
+def run(
+    method: Method[S],
+    *,
+    start: Tensor,
+    trace: Trace,
+    image: Image,
+    checkpoint: Checkpoint | None = None,
+) -> S:
+    """Run a decoder from a start to the last iteration of a trace, or until all samples have ended.
+
+    The host waits for the device at traced iterations only.
+
+    Parameters
+    ----------
+    method : Method
+        The decoder.
+    start : tensor, shape (batch, ...)
+        The points it starts from.
+    trace : Trace
+        Filled along the way.
+    image : callable
+        From points to images, for the trace.
+    checkpoint : Checkpoint or None
+        Read at the start, and written from time to time.
+    """
+    state, first = method.begin(start), 0
+    saved = checkpoint.load() if checkpoint else None
+    if saved is not None:
+        found, first = saved
+        trace.table.copy_(found.pop(_TABLE))
+        state = cloned(state)
+        for name, place in tensors(state).items():
+            place.copy_(found[name])
+    row = sum(point < first for point in trace.points)
+    size = sum(value.nbytes for value in (*tensors(state).values(), trace.table))
+    driver = drive(method, state, trace=trace, image=image, iteration=first, row=row)
+    for iteration in range(first, trace.points[-1] + 1):
+        if iteration in trace.rows:
+            driver.note()
+            if not running(method, driver.state):
+                trace.end_at(trace.rows[iteration])
+                break
+        if iteration < trace.points[-1]:
+            driver.step()
+        if checkpoint and checkpoint.due(size):
+            checkpoint.save({**tensors(driver.state), _TABLE: trace.table}, iteration=iteration + 1)
+    return driver.state

@@ -1,0 +1,121 @@
+"""What a decoder is to the loop: a start, a step, and a look at where each sample stands."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from harness.inversion.clock import Clock
+
+LATEST = 2**62
+"""An iteration later than any."""
+
+
+class Ending(enum.IntEnum):
+    """Why the run of a sample ended; `message` says it in a sentence."""
+
+    LENGTH = 0
+    TOLERANCE = 1
+    STATIONARY = 2
+    STUCK = 3
+
+    @property
+    def message(self) -> str:
+        """The ending as a sentence."""
+        return _MESSAGES[self]
+
+
+_MESSAGES = {
+    Ending.LENGTH: "All iterations were taken.",
+    Ending.TOLERANCE: "The output came within the tolerance of the target.",
+    Ending.STATIONARY: "The gradient vanished.",
+    Ending.STUCK: "No step lowered the loss any more, within rounding.",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+    """Where each sample stands.
+
+    Parameters
+    ----------
+    point : tensor, shape (batch, ...)
+        What the decoder has reached.
+    value, misfit : tensor, shape (batch,)
+        The objective there, and the norm of the residual, m_g.
+    gradient : tensor, shape (batch, ...)
+        Of the objective.
+    ending : tensor of int, shape (batch,)
+        Members of `Ending`, 0 for a sample that runs.
+    at : tensor of int, shape (batch,)
+        The iteration of the point; `LATEST` for the present one.
+    """
+
+    point: Tensor
+    value: Float[Tensor, " batch"]
+    misfit: Float[Tensor, " batch"]
+    gradient: Tensor
+    ending: Int[Tensor, " batch"]
+    at: Int[Tensor, " batch"]
+
+
+S = TypeVar("S")
+
+
+@runtime_checkable
+class Method(Protocol[S]):
+    """A decoder bound to its problem; its state is a frozen dataclass of tensors.
+
+    A step neither waits for the device nor decides anything on the host, so that it can be
+    captured in a CUDA graph.
+    """
+
+    def begin(self, start: Tensor) -> S:
+        """The state at a start."""
+        ...
+
+    def step(self, state: S, clock: Clock) -> S:
+        """The state one iteration on; ring buffers in it are written in place."""
+        ...
+
+    def look(self, state: S) -> View:
+        """Where the samples stand."""
+        ...
+
+    def size(self, state: S, clock: Clock, /) -> Tensor:
+        """The size of the step that follows, a number or one a sample; nan where there is none."""
+        ...
+
+
+def tensors(state: Any, *, prefix: str = "") -> dict[str, Tensor]:
+    """All tensors of a state by the path of their fields."""
+    found: dict[str, Tensor] = {}
+    for field in dataclasses.fields(state):
+        value = getattr(state, field.name)
+        if isinstance(value, Tensor):
+            found[prefix + field.name] = value
+        elif dataclasses.is_dataclass(value):
+            found |= tensors(value, prefix=f"{prefix}{field.name}.")
+    return found
+
+
+def with_tensors(state: S, found: Mapping[str, Tensor], *, prefix: str = "") -> S:
+    """A state with other tensors, by the path of their fields."""
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(cast(Any, state)):
+        value = getattr(state, field.name)
+        if isinstance(value, Tensor):
+            changes[field.name] = found[prefix + field.name]
+        elif dataclasses.is_dataclass(value):
+            changes[field.name] = with_tensors(value, found, prefix=f"{prefix}{field.name}.")
+    return cast(S, dataclasses.replace(cast(Any, state), **changes))
+
+
+def cloned(state: S) -> S:
+    """A state whose tensors share memory with nothing, not even with each other."""
+    return with_tensors(state, {name: value.clone() for name, value in tensors(state).items()})

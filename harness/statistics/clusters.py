@@ -1,0 +1,71 @@
+"""Beyond the photographs at hand: one fixed look at one mean per distinct photograph.
+
+Replicates draw photographs with replacement, and a verdict speaks of these photographs. What they
+say of photographs at large is a sample of as many as there are distinct ones, however often each
+was drawn: the effect is averaged within each, and the averages are counted once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from harness.claim import Criterion
+from harness.errors import ClaimError
+from harness.statistics.sequential import tails
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Beyond:
+    """The exact sign test over distinct photographs; both P are doubled tails of one look.
+
+    Parameters
+    ----------
+    means : mapping of str to float
+        Mean effect by photograph; nan where one of its replicates is not finite.
+    events : int
+        Photographs whose mean lies beyond the margin.
+    p_supported, p_refuted : float
+        Against ``p <= p0`` and against ``p > p0``.
+    """
+
+    means: dict[str, float]
+    events: int
+    p_supported: float
+    p_refuted: float
+
+
+def beyond(criterion: Criterion, values: Sequence[float], *, photographs: Sequence[str]) -> Beyond:
+    """What the replicates say of photographs at large.
+
+    Parameters
+    ----------
+    criterion : Criterion
+        What is claimed of the effect.
+    values : sequence of float
+        The effect of each replicate, of a number of replicates that was fixed beforehand.
+    photographs : sequence of str
+        The photograph of each replicate.
+
+    Raises
+    ------
+    ClaimError
+        Where there are no replicates, or not one photograph for each.
+    """
+    if not values or len(values) != len(photographs):
+        raise ClaimError(
+            f"{len(values)} values, {len(photographs)} photographs",
+            rule="every replicate has its photograph, and there is at least one",
+            remedy="Give a photograph for each value",
+        )
+    by_photograph: dict[str, list[float]] = {}
+    for value, photograph in zip(values, photographs, strict=True):
+        by_photograph.setdefault(photograph, []).append(value)
+    means = {
+        photograph: math.fsum(own) / len(own) if all(map(math.isfinite, own)) else math.nan
+        for photograph, own in by_photograph.items()
+    }
+    events = sum(map(criterion.holds, means.values()))
+    p_supported, p_refuted = tails(events, len(means), criterion.share)
+    return Beyond(means=means, events=events, p_supported=p_supported, p_refuted=p_refuted)

@@ -1,0 +1,59 @@
+"""The encoder of any module: a program where its graph can be read, autograd elsewhere."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor, nn
+
+from harness.subjects.encoder import Encoder, ModuleEncoder, Pullback, Pushforward
+from harness.subjects.program import Program, Reading, UnreadableError, read
+
+
+class NetworkEncoder:
+    """A module in eval mode as an encoder, by the fastest way that it allows.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Its parameters are those at the first call with inputs of a shape; leave them as they are.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self._reason = ""
+        self._reading: Reading | None = None
+        try:
+            self._reading = read(module)
+        except UnreadableError as error:
+            self._reason = str(error)
+        self._prepared = functools.lru_cache(maxsize=4)(self._prepare)
+
+    @property
+    def path(self) -> str:
+        """How inputs are taken: "program", or "autograd" and why."""
+        return f"autograd: {self._reason}" if self._reason else "program"
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Outputs of a batch of inputs."""
+        return self._for(inputs).encode(inputs)
+
+    def pull(self, inputs: Tensor) -> tuple[Tensor, Pullback]:
+        """Outputs of a batch of inputs, and the pullback there."""
+        return self._for(inputs).pull(inputs)
+
+    def linearize(self, inputs: Tensor) -> tuple[Tensor, Pushforward, Pullback]:
+        """Outputs of a batch of inputs, the pushforward and the pullback there."""
+        return self._for(inputs).linearize(inputs)
+
+    def _for(self, inputs: Tensor) -> Encoder:
+        return self._prepared(inputs.shape, inputs.dtype, inputs.device)
+
+    def _prepare(self, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Encoder:
+        if self._reading is not None:
+            try:
+                return Program(self._reading, torch.zeros(shape, dtype=dtype, device=device))
+            except UnreadableError as error:
+                self._reading, self._reason = None, str(error)
+        return ModuleEncoder(self.module)

@@ -1,0 +1,192 @@
+"""How many processes of how many threads measure most on this machine: tried once, remembered.
+
+Convolutions of one small image keep few threads busy, and under load one process of two threads can
+be several times slower than two processes of one. Which layout is best depends on the machine, so
+that each is tried for a moment, in the very processes that then measure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.files import write_atomically
+from harness.provenance import processor
+
+MEMORY = 800_000_000
+"""Bytes that a process needs: torch, a network and the steps of a decoder."""
+
+SECONDS = 0.25
+"""For which a layout is tried, each time."""
+
+ROUNDS = 2
+"""How often each is tried, in turn with the others, so that a passing load spoils none of them."""
+
+NOISE = 0.1
+"""Share of the best rate within which layouts count as equal."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Processes, and the threads that each of them has."""
+
+    processes: int
+    threads: int
+
+    def __str__(self) -> str:
+        processes = f"{self.processes} process{'es' * (self.processes > 1)}"
+        return f"{processes} of {self.threads} thread{'s' * (self.threads > 1)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What the best layout depends on.
+
+    Parameters
+    ----------
+    processor : str
+        Its name.
+    cores : int
+        That this process may use.
+    memory : int
+        Bytes that it may use.
+    torch : str
+        Version of torch.
+    """
+
+    processor: str
+    cores: int
+    memory: int
+    torch: str
+
+    @classmethod
+    def here(cls) -> Machine:
+        """What this process runs on, as far as it may use it."""
+        return cls(
+            processor=processor(),
+            cores=_cores(),
+            memory=_memory(),
+            torch=importlib.metadata.version("torch"),
+        )
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """Layouts that use every core and fit into the memory; most processes first."""
+        most = max(1, self.memory // MEMORY)
+        return tuple(
+            Layout(number, self.cores // number)
+            for number in range(self.cores, 0, -1)
+            if self.cores % number == 0 and number <= most
+        )
+
+
+def fastest(rates: Mapping[Layout, float]) -> Layout:
+    """The layout of the highest rate; of those within the noise, that of the most processes.
+
+    More processes bear a busy machine better.
+    """
+    best = max(rates.values())
+    near = [layout for layout, rate in rates.items() if rate >= (1 - NOISE) * best]
+    return max(near, key=lambda layout: layout.processes)
+
+
+def remembered(machine: Machine) -> Layout | None:
+    """The layout that was found fastest on such a machine before; None where none can be read."""
+    try:
+        found = json.loads(_file(machine).read_bytes())
+        layout = Layout(int(found["processes"]), int(found["threads"]))
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError):
+        return None
+    # Whatever was written there, nothing is started that does not fit.
+    return layout if layout in machine.layouts else None
+
+
+def remember(machine: Machine, rates: Mapping[Layout, float]) -> None:
+    """Keep the fastest layout for later runs; where that cannot be written, they try again."""
+    content = {
+        **dataclasses.asdict(fastest(rates)),
+        "machine": dataclasses.asdict(machine),
+        "steps_per_second": {str(layout): round(rate, 1) for layout, rate in rates.items()},
+    }
+    with contextlib.suppress(OSError, RuntimeError):
+        file = _file(machine)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def steps_per_second(threads: int, *, seconds: float) -> float:
+    """Rate of a step like those of a decoder: it tells what a layout is worth.
+
+    A truncated forward and the gradient of the input, through convolutions of one image at two
+    resolutions and through dense layers of a block of replicates.
+
+    Parameters
+    ----------
+    threads : int
+        Of torch.
+    seconds : float
+        For how long.
+    """
+    # Imported in the worker, so that the parent needs no torch.
+    import torch
+    from torch.nn.functional import conv2d, relu
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    image, wide, deep = drawn(1, 64, 16, 16), drawn(64, 64, 3, 3), drawn(256, 256, 3, 3)
+    inputs, dense = drawn(12, 1, 256), drawn(12, 256, 512)
+
+    def step() -> None:
+        copy, vector = image.clone().requires_grad_(), inputs.clone().requires_grad_()
+        shallow = relu(conv2d(copy, wide, padding=1))
+        small = relu(conv2d(shallow.reshape(1, 256, 8, 8), deep, padding=1))
+        loss = small.abs().sum() + relu(torch.bmm(vector, dense)).abs().sum()
+        torch.autograd.grad(loss, (copy, vector))
+
+    try:
+        for _ in range(3):
+            step()
+        number, began = 0, time.perf_counter()
+        while (passed := time.perf_counter() - began) < seconds:
+            step()
+            number += 1
+        return number / passed
+    finally:
+        torch.set_num_threads(before)
+
+
+def _file(machine: Machine) -> Path:
+    folder = os.environ.get("XDG_CACHE_HOME")
+    root = Path(folder) if folder else Path.home() / ".cache"
+    text = json.dumps(dataclasses.asdict(machine), sort_keys=True)
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return root / "depth-claims" / f"layout-{name}.json"
+
+
+def _cores() -> int:
+    # It knows of quotas, too, which containers set. Imported here: not every run measures.
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+def _memory() -> int:
+    """Bytes of the machine, or of the container where that has fewer."""
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        # Reads "max" where there is no limit.
+        return min(installed, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):
+        return installed

@@ -1,0 +1,141 @@
+"""Small problems on which every decoder can be run, for the tests of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness.inversion.checkpoint import Checkpoint
+from harness.inversion.invert import Recovery, invert
+from harness.settings import (
+    LBFGS,
+    Adam,
+    Blur,
+    Box,
+    Decoder,
+    Descent,
+    Jitter,
+    LinearSolve,
+    TotalVariation,
+)
+from harness.subjects.encoder import AffineEncoder, Encoder, ModuleEncoder
+
+CPU = torch.device("cpu")
+SAMPLES = 4
+
+SMOOTH = TotalVariation(weight=0.01)
+
+DECODERS: dict[str, Decoder] = {
+    "article": Descent(priors=(Blur(),)),
+    "decreasing": Descent(loss="l2", schedule="decreasing", keep="best"),
+    "polyak": Descent(loss="l2", rule="polyak", step=1.0, factor=1.0, tolerance=0.05),
+    "normalised": Descent(rule="normalised", step=0.01, factor=1.0, keep="best"),
+    "all priors": Descent(loss="l2", priors=(Blur(), Box(), SMOOTH, Jitter())),
+    "adam": Adam(loss="relative-l2", tolerance=0.05),
+    "adam, last": Adam(loss="l1", keep="last"),
+    "adam, all priors": Adam(priors=(Jitter(pixels=1), SMOOTH, Box(), Blur(last=0.2))),
+    "lbfgs": LBFGS(history=5),
+    "lbfgs, last": LBFGS(history=3, keep="last"),
+    "lbfgs, smooth": LBFGS(history=5, loss="relative-l2", tolerance=0.1, priors=(SMOOTH,)),
+    "linear": LinearSolve(),
+    "linear, last": LinearSolve(keep="last"),
+}
+"""Every decoder, with each of its rules, losses, priors and what it may keep, by a name."""
+
+EVERY = pytest.mark.parametrize("decoder", DECODERS.values(), ids=DECODERS.keys())
+"""Runs a test for each of them."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """One thread of torch for a module that imports this: problems so small only wait for more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def normal(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Draws from N(0, 1)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator).to(dtype)
+
+
+def affine(batch: int, m: int, n: int, *, seed: int) -> AffineEncoder:
+    """Maps whose outputs are about as large as their inputs."""
+    return AffineEncoder(normal(batch, m, n, seed=seed) / n**0.5, normal(batch, m, seed=seed + 1))
+
+
+def convolutions(dtype: torch.dtype = torch.float64, device: torch.device = CPU) -> ModuleEncoder:
+    """A small network of images that has kinks and rounds as larger ones do."""
+    layers = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 2)
+    )
+    for number, parameter in enumerate(layers.parameters()):
+        parameter.data = normal(*parameter.shape, seed=number) / parameter[0].numel() ** 0.5
+    layers.to(device, dtype).eval().requires_grad_(False)
+    return ModuleEncoder(layers.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+
+
+def generators(number: int, *, seed: int = 0) -> list[torch.Generator]:
+    """One a sample."""
+    return [torch.Generator().manual_seed(seed + sample) for sample in range(number)]
+
+
+def encoder_for(
+    decoder: Decoder, *, order: list[int], dtype: torch.dtype, device: torch.device
+) -> Encoder:
+    """A network that a decoder can invert; a linear one has weights for each sample."""
+    if not isinstance(decoder, LinearSolve):
+        return convolutions(dtype, device)
+    whole = affine(SAMPLES, 40, 48, seed=5)
+    return AffineEncoder(
+        whole.matrix[order].to(device, dtype), whole.offset[order].to(device, dtype)
+    )
+
+
+def recover(
+    decoder: Decoder,
+    *,
+    iterations: int,
+    dtype: torch.dtype = torch.float64,
+    order: Sequence[int] = range(SAMPLES),
+    checkpoint: Checkpoint | None = None,
+    device: torch.device = CPU,
+) -> Recovery:
+    """Run a decoder on images of 12 by 12 pixels, or of them those of some numbers.
+
+    The start and a' are noise about the image, so that decoders of all kinds get somewhere.
+    """
+    shape = (48,) if isinstance(decoder, LinearSolve) else (3, 12, 12)
+    chosen = list(order)
+    original = torch.sigmoid(normal(SAMPLES, *shape, seed=1))[chosen]
+    start = (original + normal(SAMPLES, *shape, seed=2)[chosen] / 5).clamp(0, 1)
+    noised = original + normal(SAMPLES, *shape, seed=3)[chosen] / 10
+    return invert(
+        encoder_for(decoder, order=chosen, dtype=dtype, device=device),
+        original.to(device, dtype),
+        start=start.to(device, dtype),
+        noised=noised.to(device, dtype),
+        decoder=decoder,
+        iterations=iterations,
+        generators=[generators(SAMPLES)[sample] for sample in chosen],
+        checkpoint=checkpoint,
+    )
+
+
+def same_bits(one: Recovery, other: Recovery) -> bool:
+    """Whether two runs came to the same in everything, to the last bit."""
+    return (
+        torch.equal(one.copy, other.copy)
+        and torch.equal(one.at, other.at)
+        and (one.statuses, one.endings, one.points) == (other.statuses, other.endings, other.points)
+        # nan where a quantity is not defined
+        and all(
+            torch.equal(table.nan_to_num(-1), other.traces[name].nan_to_num(-1))
+            for name, table in one.traces.items()
+        )
+    )

@@ -1,0 +1,124 @@
+"""Cells of milliseconds, and schedulers that measure them into a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness import cluster
+from harness.cells import Cell, Draw, Inversion, LocalRank, identity
+from harness.plan import Bucket, context
+from harness.remote import measure_bucket
+from harness.scheduler import Scheduler
+from harness.settings import MLP, Decoder, Descent, Images
+from harness.store import Record, Store
+
+IMAGES = Images(pixels=4, source="dead-leaves")
+PLAIN = Descent()
+
+
+def cell(
+    replicate: int, *, decoder: Decoder = PLAIN, batch: int = 1, iterations: int = 9
+) -> Inversion:
+    return Inversion(
+        draw=Draw(replicate=replicate),
+        network=MLP(inputs=48, widths=(60, 48), activation="relu"),
+        images=IMAGES,
+        decoder=decoder,
+        iterations=iterations,
+        batch=batch,
+    )
+
+
+def rank(replicate: int) -> LocalRank:
+    return LocalRank(
+        draw=Draw(replicate=replicate), network=MLP(inputs=48, widths=(40,)), images=IMAGES
+    )
+
+
+def names(cells: Iterable[Cell]) -> set[str]:
+    """Identities."""
+    return {identity(each, context=context(device="cpu")) for each in cells}
+
+
+class Ear:
+    """Hears the progress."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, int, int]] = []
+        self.left: list[float] = []
+        self.hook: Callable[..., None] | None = None
+
+    def __call__(self, *, label: str, done: int, total: int, seconds_left: float) -> None:
+        self.heard.append((label, done, total))
+        self.left.append(seconds_left)
+        if self.hook is not None:
+            self.hook()
+
+
+def scheduler_of(
+    folder: Path,
+    *,
+    executor: str = "serial",
+    ear: Ear | None = None,
+    device: str = "cpu",
+    auto: bool = False,
+) -> Scheduler:
+    """A scheduler whose store is a folder."""
+    return Scheduler(
+        Store(folder),
+        executor=executor,
+        device=device,
+        auto=auto,
+        provenance={"commit": "abc"},
+        progress=ear or Ear(),
+    )
+
+
+def measure_bucket_or_die(bucket: Bucket, **named: Any) -> float:
+    """As its namesake, but replicate 13 kills the process that measures it."""
+    if bucket.blocks[0][0].draw.replicate == 13:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return measure_bucket(bucket, **named)
+
+
+def span(seconds: float) -> tuple[int, float, float]:
+    """The process that this runs in, and when it began and ended."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    return os.getpid(), began, time.monotonic()
+
+
+def probe_elsewhere(expected: Mapping[str, str], *, ours: Path) -> cluster.Answer:
+    """As a worker that does not see the store."""
+    return cluster.probe(expected, ours=ours.parent / "elsewhere" / ours.name)
+
+
+def probe_of_a_copy(expected: Mapping[str, str], *, ours: Path) -> cluster.Answer:
+    """As a worker that has a copy of the store."""
+    answer = cluster.probe(expected, ours=ours)
+    assert answer.theirs is not None
+    answer.theirs.unlink()
+    return answer
+
+
+def probe_with_a_gpu(expected: Mapping[str, str], *, ours: Path) -> cluster.Answer:
+    """As a worker that has a GPU."""
+    return dataclasses.replace(cluster.probe(expected, ours=ours), device="cuda")
+
+
+def content(record: Record) -> str:
+    """What a measurement decides of a record: all but its time."""
+    return json.dumps(dataclasses.asdict(dataclasses.replace(record, seconds=0.0)), sort_keys=True)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """The same of every record of a store."""
+    store = Store(folder)
+    return {name: content(store.read(name)) for name in store}

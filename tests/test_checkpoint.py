@@ -1,0 +1,334 @@
+"""Long runs that are interrupted, killed and resumed come to the same, to the last bit."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from inversion_cases import (
+    DECODERS,
+    EVERY,
+    normal,
+    one_thread,  # noqa: F401  (a fixture for all)
+    recover,
+    same_bits,
+)
+
+from harness.inversion import checkpoint as module
+from harness.inversion import loop
+from harness.inversion.checkpoint import INTERVAL, SHARE, Checkpoint
+from harness.inversion.drivers import Eager, InPlace
+from harness.settings import Decoder
+
+LENGTH = 30
+
+
+class Killed(Exception):  # noqa: N818  (a stand-in for the end of a process)
+    """Nothing after it is run."""
+
+
+def dying(kind: type[Eager[Any]], *, before: int) -> Callable[..., Eager[Any]]:
+    """A driver that dies instead of taking the step of an iteration."""
+
+    class Dying(kind):  # type: ignore[misc, valid-type]
+        def __init__(self, *args: Any, iteration: int = 0, **options: Any) -> None:
+            super().__init__(*args, iteration=iteration, **options)
+            self.left = before - iteration
+
+        def step(self) -> None:
+            if not self.left:
+                raise Killed
+            self.left -= 1
+            super().step()
+
+    return Dying
+
+
+def interrupt(
+    decoder: Decoder,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    before: int,
+    kind: type[Any] = Eager,
+    dtype: torch.dtype = torch.float64,
+) -> None:
+    """Begin a run that saves after every step, and end it in the middle."""
+    checkpoint = Checkpoint(path, interval=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "drive", dying(kind, before=before))
+        with pytest.raises(Killed):
+            recover(decoder, iterations=LENGTH, dtype=dtype, checkpoint=checkpoint)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(autouse=True)
+def free_saves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saves that cost nothing, so that an interval of 0 means every iteration."""
+    monkeypatch.setattr(module, "SHARE", float("inf"))
+
+
+class TestInterrupted:
+    @EVERY
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+    def test_a_run_that_goes_on_gives_the_bits_of_one_that_was_left_alone(
+        self, decoder: Decoder, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        alone = recover(decoder, iterations=LENGTH, dtype=dtype)
+        path = tmp_path / "running" / "run.safetensors"
+        # Those that reach their tolerance end at the second iteration or later.
+        interrupt(decoder, path, monkeypatch, before=1, dtype=dtype)
+        assert names(tmp_path / "running") == ["run.safetensors"]
+        checkpoint = Checkpoint(path)
+        assert same_bits(
+            recover(decoder, iterations=LENGTH, dtype=dtype, checkpoint=checkpoint), alone
+        )
+        checkpoint.remove()
+        assert names(tmp_path / "running") == []
+
+    @pytest.mark.parametrize("name", ["all priors", "adam, all priors", "lbfgs, smooth", "linear"])
+    @pytest.mark.parametrize("kind", [Eager, InPlace])
+    def test_wherever_and_however_often_it_was_interrupted(
+        self, name: str, kind: type[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        decoder, path = DECODERS[name], tmp_path / "run.safetensors"
+        alone = recover(decoder, iterations=LENGTH)
+        # Between traced iterations, on them, at half-way, and before the last step.
+        for before in (1, 7, 15, 16, 22, LENGTH - 1):
+            interrupt(decoder, path, monkeypatch, before=before, kind=kind)
+            saved = Checkpoint(path).load()
+            assert saved is not None
+            assert saved[1] == before
+            assert same_bits(
+                recover(decoder, iterations=LENGTH, checkpoint=Checkpoint(path)), alone
+            )
+
+    def test_what_was_done_is_not_done_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        steps = []
+
+        class Counting(Eager[Any]):
+            def step(self) -> None:
+                steps.append(1)
+                super().step()
+
+        path = tmp_path / "run.safetensors"
+        interrupt(DECODERS["article"], path, monkeypatch, before=20)
+        monkeypatch.setattr(loop, "drive", Counting)
+        recover(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path))
+        assert len(steps) == LENGTH - 20
+
+    def test_a_run_whose_end_was_saved_takes_no_step(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "run.safetensors"
+        alone = recover(DECODERS["article"], iterations=LENGTH)
+        recover(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path, interval=0))
+        monkeypatch.setattr(loop, "drive", dying(Eager, before=LENGTH + 1))
+        again = recover(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path))
+        assert same_bits(again, alone)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, sys.argv[1])
+from inversion_cases import DECODERS, recover
+
+from harness.inversion.checkpoint import Checkpoint
+
+torch.set_num_threads(1)
+checkpoint = Checkpoint(Path(sys.argv[2]), interval=0.05)
+found = recover(DECODERS["all priors"], iterations=int(sys.argv[3]), checkpoint=checkpoint)
+torch.save((found.copy, found.traces), sys.argv[4])
+checkpoint.remove()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals of POSIX")
+class TestKilled:
+    def test_another_process_goes_on_after_kill_9(self, tmp_path: Path) -> None:
+        script, path = tmp_path / "run.py", tmp_path / "running" / "run.safetensors"
+        script.write_text(KILLED)
+        iterations = 800
+
+        def begin(result: Path) -> subprocess.Popen[bytes]:
+            arguments = (Path(__file__).parent, path, iterations, result)
+            return subprocess.Popen(
+                [sys.executable, str(script), *map(str, arguments)],
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            )
+
+        process = begin(tmp_path / "never.pt")
+        end = time.monotonic() + 60
+        while not path.exists():
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        saved = Checkpoint(path).load()
+        assert saved is not None
+        assert 0 < saved[1] < iterations
+        # What a kill leaves of a file that was being written is hidden and never read.
+        assert all(name.endswith(".part") for name in names(path.parent) if name != path.name)
+
+        assert begin(tmp_path / "again.pt").wait() == 0
+        copy, traces = torch.load(tmp_path / "again.pt")
+        alone = recover(DECODERS["all priors"], iterations=iterations)
+        assert torch.equal(copy, alone.copy)
+        assert all(torch.equal(traces[name], trace) for name, trace in alone.traces.items())
+        assert not path.exists()
+
+
+STATE = {
+    "inner.point": normal(2, 3, seed=1),
+    "at": torch.tensor([4, 2]),
+    "empty": normal(0, 2, seed=1),
+}
+
+
+class TestDamage:
+    def saved(self, folder: Path) -> Checkpoint:
+        checkpoint = Checkpoint(folder / "run.safetensors")
+        checkpoint.save(STATE, iteration=41)
+        return checkpoint
+
+    def test_what_was_saved_is_read(self, tmp_path: Path) -> None:
+        checkpoint = self.saved(tmp_path)
+        checkpoint.save({**STATE, "at": torch.tensor([5, 5])}, iteration=42)
+        saved = checkpoint.load()
+        assert saved is not None
+        found, iteration = saved
+        assert iteration == 42
+        assert found["at"].tolist() == [5, 5]
+        assert found.keys() == STATE.keys()
+        assert torch.equal(found["inner.point"], STATE["inner.point"])
+        assert names(tmp_path) == ["run.safetensors"]
+
+    def test_where_there_is_none_nothing_is_read(self, tmp_path: Path) -> None:
+        assert Checkpoint(tmp_path / "no folder" / "run.safetensors").load() is None
+        assert Checkpoint(tmp_path).load() is None
+
+    @settings(
+        max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
+    def test_a_damaged_or_truncated_one_is_none(
+        self, place: float, bit: int, cut: bool, tmp_path: Path
+    ) -> None:
+        checkpoint = self.saved(tmp_path)
+        content = bytearray(checkpoint.path.read_bytes())
+        at = int(place * len(content))
+        if cut:
+            del content[at:]
+        else:
+            content[at] ^= 1 << bit
+        checkpoint.path.write_bytes(content)
+        assert checkpoint.load() is None
+
+    def test_a_run_with_a_damaged_one_begins_anew(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "run.safetensors"
+        interrupt(DECODERS["article"], path, monkeypatch, before=20)
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        found = recover(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path))
+        assert same_bits(found, recover(DECODERS["article"], iterations=LENGTH))
+
+    def test_a_write_that_fails_leaves_the_one_before(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        checkpoint = self.saved(tmp_path)
+
+        def full(descriptor: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            checkpoint.save(STATE, iteration=42)
+        saved = checkpoint.load()
+        assert saved is not None
+        assert saved[1] == 41
+        assert names(tmp_path) == ["run.safetensors"]
+
+    def test_parts_of_a_run_have_files_of_their_own_that_go_with_it(self, tmp_path: Path) -> None:
+        whole, other = self.saved(tmp_path), Checkpoint(tmp_path / "rung.safetensors")
+        for checkpoint in (whole.part(0), whole.part(1), whole.part(1).part(0), other):
+            checkpoint.save(STATE, iteration=1)
+        assert len(names(tmp_path)) == 5
+        whole.remove()
+        assert names(tmp_path) == ["rung.safetensors"]
+
+
+class TestCost:
+    """Saves counted by a clock of the test, in which a step and a save take what they are told."""
+
+    @pytest.fixture
+    def count(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[float]]:
+        def run(*, step: float, save: float, iterations: int, size: int = 100) -> list[float]:
+            now, saves = [0.0], []
+            monkeypatch.setattr(module, "SHARE", SHARE)
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+            def spent(*_: object, **__: object) -> None:
+                now[0] += save
+                saves.append(now[0])
+
+            monkeypatch.setattr(module.safetensors.torch, "save_file", spent)
+            monkeypatch.setattr(module, "replacing", contextlib.nullcontext)
+            checkpoint = Checkpoint(tmp_path / "run.safetensors", _last=0.0)
+            for iteration in range(iterations):
+                now[0] += step
+                if checkpoint.due(size):
+                    checkpoint.save({}, iteration=iteration + 1)
+            assert len(saves) * save <= 0.01 * now[0]
+            return saves
+
+        return run
+
+    def test_one_that_costs_little_is_written_at_every_interval(
+        self, count: Callable[..., list[float]]
+    ) -> None:
+        assert len(count(step=0.01, save=0.004, iterations=200_000)) == 2000 // INTERVAL - 1
+
+    def test_one_that_costs_much_is_written_as_seldom_as_its_share_allows(
+        self, count: Callable[..., list[float]]
+    ) -> None:
+        # 10 seconds each, over 20,000 seconds; the first after 100 seconds for 100 MB.
+        saves = count(step=0.1, save=10.0, iterations=200_000, size=10**9)
+        assert 15 <= len(saves) <= 20
+
+    def test_a_short_run_writes_none(self, count: Callable[..., list[float]]) -> None:
+        assert count(step=0.01, save=1.0, iterations=1900) == []
+        # before its speed is known, a large one is taken to be slow
+        assert count(step=0.1, save=1.0, iterations=4000, size=5 * 10**8) == []
+
+    def test_a_slow_disk_is_known_by_its_first_save(
+        self, count: Callable[..., list[float]]
+    ) -> None:
+        saves = count(step=1.0, save=50.0, iterations=200_000, size=10**6)
+        assert saves[0] < 100
+        assert min(b - a for a, b in itertools.pairwise(saves)) >= 5000

@@ -1,0 +1,453 @@
+"""Dask's workers: the same records as of one process, whatever dies; none that would differ."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from plugin_suite import Suite
+from small_cells import (
+    Ear,
+    cell,
+    content,
+    contents,
+    measure_bucket_or_die,
+    names,
+    probe_elsewhere,
+    probe_of_a_copy,
+    probe_with_a_gpu,
+    rank,
+    scheduler_of,
+    span,
+)
+
+from harness import cluster as dask
+from harness import scheduler
+from harness.cells import Cell
+from harness.cluster import DaskWorkers
+from harness.errors import ExecutorError, WorkerError
+from harness.settings import LBFGS
+from harness.store import Record, Store
+
+distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
+pytest_plugins = ("pytester",)
+pytestmark = pytest.mark.timeout(180)
+
+ROOT = Path(__file__).parents[1]
+
+
+class Cluster:
+    """A scheduler and workers, each a process of its own as `python -m dask` starts them.
+
+    Parameters
+    ----------
+    folder : Path
+        For their files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.workers: list[subprocess.Popen[bytes]] = []
+        file = folder / "scheduler.json"
+        self.scheduler = self._start(
+            "scheduler",
+            *("--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"),
+            # Should these tests be killed, it ends, and its workers with it.
+            *("--no-dashboard", "--scheduler-file", str(file), "--idle-timeout", "120s"),
+        )
+        wait_until(file.exists)
+        self.client = distributed.Client(scheduler_file=str(file), set_as_default=False, timeout=30)
+        self.address = str(self.client.scheduler.address)
+        self.executor = f"dask:{self.address}"
+
+    def join(self, *, threads: int = 1, root: Path = ROOT) -> int:
+        """Start a worker that imports the code below a folder; returns its process."""
+        before = len(self.client.nthreads())
+        process = self._start(
+            "worker",
+            *(self.address, "--nworkers", "1", "--nthreads", str(threads), "--no-nanny"),
+            *("--no-dashboard", "--local-directory", str(self.folder), "--death-timeout", "30"),
+            root=root,
+        )
+        self.workers.append(process)
+        wait_until(lambda: len(self.client.nthreads()) > before)
+        return process.pid
+
+    def clear(self) -> None:
+        """Kill all workers."""
+        for process in self.workers:
+            process.kill()
+            process.wait()
+        self.workers.clear()
+        wait_until(lambda: not self.client.nthreads())
+
+    def has(self, number: int) -> None:
+        """Bring the number of workers to this one."""
+        self.workers = [process for process in self.workers if process.poll() is None]
+        wait_until(lambda: len(self.client.nthreads()) == len(self.workers))
+        if len(self.workers) > number:
+            self.clear()
+        while len(self.workers) < number:
+            self.join()
+
+    def is_idle(self) -> bool:
+        """Whether no worker has anything to do."""
+        return not any(self.client.processing().values())
+
+    def close(self) -> None:
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait()
+        with contextlib.suppress(OSError):
+            self.client.close(timeout=1)
+
+    def _start(self, *words: str, root: Path = ROOT) -> subprocess.Popen[bytes]:
+        with (self.folder / "log.txt").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "dask", *words],
+                cwd=self.folder,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": f"{root}{os.pathsep}{ROOT / 'tests'}",
+                    # A second death is enough to know a cell that kills.
+                    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+                },
+                stdout=log,
+                stderr=log,
+            )
+
+
+def wait_until(true: Callable[[], object], *, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("dask"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def cluster(started: Cluster) -> Cluster:
+    """A cluster of one worker at least."""
+    if not any(process.poll() is None for process in started.workers):
+        started.has(1)
+    return started
+
+
+@pytest.fixture
+def two(started: Cluster) -> Cluster:
+    """A cluster of two workers."""
+    started.has(2)
+    return started
+
+
+def busy(cluster: Cluster) -> list[str]:
+    return [address for address, keys in cluster.client.processing().items() if keys]
+
+
+def test_a_killed_worker_costs_its_bucket_and_nothing_else(two: Cluster, tmp_path: Path) -> None:
+    wanted: list[Cell] = [
+        *(cell(replicate, iterations=400) for replicate in range(16)),
+        cell(0, decoder=LBFGS(), batch=3),
+        rank(0),
+    ]
+    killed: list[int] = []
+
+    def kill(**said: object) -> None:
+        # Both measure: whichever dies loses what it has begun.
+        if not killed and list(Store(tmp_path / "dask")) and len(busy(two)) == 2:
+            killed.append(two.workers[0].pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    ear = Ear()
+    ear.hook = kill
+    found = scheduler_of(tmp_path / "dask", executor=two.executor, ear=ear)
+    try:
+        found.need(wanted, label="a")
+        assert killed
+        assert len(found.measured) == len(wanted) + 2
+        # Another one that joins is used at once.
+        two.has(2)
+        used: set[str] = set()
+        ear.hook = lambda: used.update(busy(two))
+        more = [cell(replicate, iterations=2000) for replicate in range(30, 34)]
+        found.need(more, label="b")
+        assert used == set(two.client.nthreads())
+        assert found.workers == f"Dask at {two.address}, 2 workers"
+    finally:
+        found.close()
+    one = scheduler_of(tmp_path / "serial")
+    one.need([*wanted, *more], label="a")
+    assert contents(tmp_path / "dask") == contents(tmp_path / "serial")
+    assert not list((tmp_path / "dask").rglob("*.part"))
+
+
+SLOW = """
+from harness.cells import ActiveUnits
+from harness.settings import Images
+
+@pytest.mark.parametrize("rows", [20, 21])
+def test_slow(lab, rows):
+    lab.judge(
+        claim("Z1"),
+        cells=lambda draw: {"layer": ActiveUnits(
+            draw=draw, images=Images(pixels=32, rows=rows)
+        )},
+        effects=lambda seen: {"x": seen["layer"].values["needed"]},
+    )
+"""
+
+
+def measured(suite: Suite, process: subprocess.Popen[str]) -> int:
+    """Records of a run that goes on."""
+    assert process.poll() is None, process.communicate()[0]
+    return len(list(suite.store.rglob("*.json")))
+
+
+def records(suite: Suite) -> dict[str, Record]:
+    store = Store(suite.store)
+    return {name: store.read(name) for name in store}
+
+
+def text(record: Record) -> str:
+    """What a run decides of a record: its provenance is that of another run."""
+    return content(dataclasses.replace(record, provenance={}))
+
+
+class TestRuns:
+    def test_the_first_failure_ends_a_run_with_x(
+        self, cluster: Cluster, pytester: pytest.Pytester
+    ) -> None:
+        failing = SLOW.replace('{"x": seen["layer"].values["needed"]}', '{"x": -1.0}')
+        suite = Suite(pytester, pytester.path / "store").write(
+            test_z=failing.replace("pixels=32, rows=rows", "pixels=8, rows=rows - 14")
+        )
+        result = suite.run(f"--executor={cluster.executor}", "-x")
+        result.assert_outcomes(failed=1)
+        wait_until(cluster.is_idle, seconds=20)
+        assert cluster.client.nthreads()
+
+    def test_ctrl_c_ends_the_run_and_leaves_the_cluster(
+        self, two: Cluster, pytester: pytest.Pytester
+    ) -> None:
+        suite = Suite(pytester, pytester.path / "store").write(test_z=SLOW)
+        process = suite.start(f"--executor={two.executor}", start_new_session=True)
+        wait_until(lambda: measured(suite, process) >= 3)
+        os.killpg(process.pid, signal.SIGINT)
+        pressed = time.monotonic()
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+        assert time.monotonic() - pressed < 20
+        assert "Traceback" not in output
+        assert "report: " in output
+        # What a worker has begun it ends; nothing is left in the queue.
+        wait_until(two.is_idle, seconds=20)
+        assert len(two.client.nthreads()) == 2
+        before = {path.name for path in suite.store.rglob("*.json")}
+        assert 3 <= len(before) < 24
+        assert not list(suite.store.rglob("*.part"))
+
+    def test_verdicts_are_those_of_one_process_though_a_worker_dies(
+        self, two: Cluster, pytester: pytest.Pytester
+    ) -> None:
+        suite = Suite(pytester, pytester.path / "dask").write(test_z=SLOW)
+        process = suite.start(f"--executor={two.executor}")
+        wait_until(lambda: measured(suite, process) and len(busy(two)) == 2)
+        two.workers[0].kill()
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output
+        # Nothing of what Dask logs.
+        assert "distributed" not in output
+        conditions = suite.conditions()
+        assert len(conditions) == 2
+        alone = Suite(pytester, pytester.path / "serial").write(test_z=SLOW)
+        alone.run().assert_outcomes(passed=2)
+        assert alone.conditions() == conditions
+        found, expected = (
+            {name: text(record) for name, record in stored.items()}
+            for stored in (records(suite), records(alone))
+        )
+        assert found == expected
+        assert len(found) == 24
+
+
+class TestDeaths:
+    def test_a_cell_that_kills_is_named_and_the_rest_goes_on(
+        self, started: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        started.has(3)
+        monkeypatch.setattr(scheduler, "measure_bucket", measure_bucket_or_die)
+        found = scheduler_of(tmp_path, executor=started.executor)
+        try:
+            with pytest.raises(WorkerError, match="MLP 48-60-48 in replicate 13 "):
+                found.need([cell(13)], label="a")
+            found.need([cell(0)], label="b")
+        finally:
+            found.close()
+        assert set(Store(tmp_path)) == names([cell(0)])
+
+    def test_the_last_worker_is_missed(
+        self, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dask, "ALONE", 1.0)
+        monkeypatch.setattr(dask, "COUNTED", 0.1)
+        found = DaskWorkers(cluster.address, device="cpu", auto=False, store=Store(tmp_path))
+        try:
+            assert found.slots == 1
+            cluster.clear()
+            # One may come.
+            wait_until(lambda: found.slots == 0)
+            with pytest.raises(ExecutorError, match=r"has no worker\. Start some .*--nthreads 1"):
+                wait_until(lambda: found.slots)
+        finally:
+            found.end()
+
+    def test_the_scheduler_is_missed(
+        self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        other = Cluster(tmp_path_factory.mktemp("dask"))
+        ear = Ear()
+        try:
+            other.join()
+            ear.hook = lambda: other.is_idle() or other.scheduler.kill()
+            found = scheduler_of(tmp_path, executor=other.executor, ear=ear)
+            with pytest.raises(ExecutorError, match=r"connection is lost.*finished cells are kept"):
+                found.need([cell(0, iterations=10**8)], label="a")
+            began = time.monotonic()
+            found.close()
+            assert time.monotonic() - began < 10
+        finally:
+            other.close()
+
+
+class TestTurns:
+    def test_a_worker_process_measures_one_bucket_with_all_its_threads(
+        self, started: Cluster, tmp_path: Path
+    ) -> None:
+        started.clear()
+        started.join(threads=2)
+        found = DaskWorkers(started.address, device="cpu", auto=False, store=Store(tmp_path))
+        try:
+            assert found.slots == 1
+            (first, _, ended), (second, began, _) = sorted(
+                [call.result() for call in [found.submit(span, 0.3) for _ in range(2)]],
+                key=lambda each: each[1],
+            )
+            assert first == second
+            assert ended <= began
+        finally:
+            found.end()
+        measured = scheduler_of(tmp_path, executor=started.executor)
+        try:
+            measured.need([rank(0)], label="a")
+        finally:
+            measured.close()
+        (name,) = names([rank(0)])
+        assert Store(tmp_path).read(name).provenance["threads"] == 2
+        started.clear()
+
+
+class TestUnfit:
+    """Told before anything is measured."""
+
+    @pytest.fixture(autouse=True)
+    def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(dask, "CONNECT", 1.0)
+
+    def refused(self, folder: Path, address: str, *, match: str, **options: object) -> None:
+        found = scheduler_of(folder, executor=f"dask:{address}", **options)  # type: ignore[arg-type]
+        try:
+            with pytest.raises(ExecutorError, match=match):
+                found.need([rank(0)], label="a")
+        finally:
+            found.close()
+        assert list(Store(folder)) == []
+        assert not list(folder.rglob("*.part"))
+
+    @pytest.mark.parametrize(
+        "address",
+        ["tcp://127.0.0.1:9", "127.0.0.1", "foo://127.0.0.1:9", "tcp://127.0.0.1:x", "tcp://"],
+    )
+    def test_no_scheduler(self, tmp_path: Path, address: str) -> None:
+        self.refused(tmp_path, address, match=r"no scheduler .* answers there .*dask scheduler")
+
+    def test_no_worker(self, started: Cluster, tmp_path: Path) -> None:
+        started.clear()
+        self.refused(tmp_path, started.address, match=r"no worker\. Start some with .*dask worker")
+
+    @pytest.mark.parametrize(
+        ("probe", "options", "match"),
+        [
+            (probe_elsewhere, {}, r"--store .*does not share this folder.*all machines share"),
+            (probe_of_a_copy, {}, r"--store .*does not share this folder"),
+            (probe_with_a_gpu, {"auto": True}, r"--device auto: it is cpu here, and cuda for"),
+            (dask.probe, {"device": "cuda"}, r"worker of Dask at tcp.*finds no GPU"),
+        ],
+    )
+    def test_workers_elsewhere(
+        self,
+        cluster: Cluster,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        probe: Callable[..., object],
+        options: dict[str, object],
+        match: str,
+    ) -> None:
+        monkeypatch.setattr(dask, "probe", probe)
+        self.refused(tmp_path, cluster.address, match=match, **options)
+
+    def test_a_gpu_in_vain_is_no_error_where_a_cpu_was_asked_for(
+        self, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dask, "probe", probe_with_a_gpu)
+        DaskWorkers(cluster.address, device="cpu", auto=False, store=Store(tmp_path)).end()
+
+    def test_other_code(self, started: Cluster, tmp_path: Path) -> None:
+        store = Store(tmp_path / "store")
+        copy = tmp_path / "copy"
+        shutil.copytree(ROOT / "harness", copy / "harness")
+        with (copy / "harness" / "distances.py").open("a") as file:
+            file.write("# changed\n")
+        match = r"the worker of Dask at tcp\S+: it has code \w{12} in place of \w{12}\. Start it"
+        started.has(1)
+        found = DaskWorkers(started.address, device="cpu", auto=False, store=store)
+        try:
+            started.clear()
+            started.join(root=copy)
+            # It joined when the others had been asked.
+            with pytest.raises(ExecutorError, match=match):
+                found.submit(span, 0.0).result()
+        finally:
+            found.end()
+        self.refused(tmp_path / "store", started.address, match=match)
+        started.clear()
+
+    def test_no_code(self, started: Cluster, tmp_path: Path) -> None:
+        started.clear()
+        started.join(root=tmp_path)
+        self.refused(tmp_path / "store", started.address, match="No module named 'harness'")
+        started.clear()
+
+    def test_other_versions_are_named(self) -> None:
+        ours = dask.signature(device="cpu")
+        assert dask.objection(ours) is None
+        told = dask.objection({**ours, "torch": "1.0", "python": "2.7"})
+        assert told is not None
+        assert re.fullmatch(
+            r"it has torch \S+ in place of 1\.0, python 3\.\d+ in place of 2\.7", told
+        )

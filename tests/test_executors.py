@@ -1,0 +1,221 @@
+"""Executors: names taken apart, processes that die one by one, layouts found once and kept."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import pytest
+
+from harness import executors, tuning
+from harness.errors import DepthClaimsError, ExecutorError, UnknownNameError
+from harness.executors import Chosen, ProcessPool, SerialExecutor, chosen, open_workers
+from harness.store import Store
+from harness.tuning import Layout, Machine
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [
+            ("serial", Chosen("serial")),
+            ("processes", Chosen("processes")),
+            ("processes:4", Chosen("processes", layout=Layout(4, 1))),
+            ("processes:4x2", Chosen("processes", layout=Layout(4, 2))),
+            ("dask:tcp://a:1", Chosen("dask", address="tcp://a:1")),
+            ("dask:a:1", Chosen("dask", address="a:1")),
+        ],
+    )
+    def test_are_taken_apart(self, name: str, meant: Chosen) -> None:
+        assert chosen(name) == meant
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "processes:",
+            "processes:0",
+            "processes:-1",
+            "processes:2x0",
+            "processes:2x",
+            "processes:two",
+        ],
+    )
+    def test_a_wrong_number_is_told(self, name: str) -> None:
+        with pytest.raises(ExecutorError, match=rf"--executor {name}: .*processes:4x2"):
+            chosen(name)
+
+    @pytest.mark.parametrize("name", ["process", "", "serial:2", "dusk:tcp://a:1"])
+    def test_an_unknown_one_is_told(self, name: str) -> None:
+        with pytest.raises(UnknownNameError, match="no such executor"):
+            chosen(name)
+
+    @pytest.mark.parametrize("name", ["dask", "dask:", "dask: "])
+    def test_dask_needs_an_address(self, name: str) -> None:
+        with pytest.raises(ExecutorError, match=r"address .* is missing\. Write dask:tcp://HOST"):
+            chosen(name)
+
+    def test_dask_needs_its_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(ExecutorError, match=r"distributed is not installed\. .*\[dask\]"):
+            chosen("dask:tcp://a:1")
+
+
+def sleep(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+class TestProcesses:
+    def test_the_death_of_one_is_not_that_of_another(self) -> None:
+        pool = ProcessPool(Layout(2, 1))
+        try:
+            # Both run before one is killed.
+            first, second = (pool.submit(sleep, 0.5) for _ in range(2))
+            assert first.result() != second.result()
+            long, short = pool.submit(sleep, 60), pool.submit(sleep, 1)
+            os.kill(first.result(), signal.SIGKILL)
+            with pytest.raises(pool.lost):
+                long.result(timeout=30)
+            assert short.result(timeout=30) == second.result()
+            # Another one takes its place, and there are two again.
+            again = {call.result() for call in [pool.submit(sleep, 0.5) for _ in range(2)]}
+            assert len(again) == 2
+            assert second.result() in again
+        finally:
+            pool.end()
+        assert multiprocessing.active_children() == []
+
+    def test_the_end_of_a_pool_is_not_that_of_other_processes(self) -> None:
+        other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+        other.start()
+        pool = ProcessPool(Layout(1, 1))
+        try:
+            pool.submit(time.sleep, 60)
+            assert len(multiprocessing.active_children()) == 2
+            pool.end()
+            assert multiprocessing.active_children() == [other]
+        finally:
+            other.terminate()
+            other.join()
+
+    def test_calls_beyond_the_processes_wait_their_turn(self) -> None:
+        pool = ProcessPool(Layout(1, 1))
+        try:
+            assert len({call.result() for call in [pool.submit(sleep, 0) for _ in range(4)]}) == 1
+        finally:
+            pool.end()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(tuning, "SECONDS", 0.05)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    machine = Machine(processor="p", cores=2, memory=8 * 10**9, torch="2")
+    monkeypatch.setattr(Machine, "here", lambda: machine)
+    return machine
+
+
+def opened(name: str, folder: Path, *, device: str = "cpu") -> ProcessPool:
+    pool = open_workers(name, device=device, auto=False, store=Store(folder / "store"))
+    assert isinstance(pool, ProcessPool)
+    return pool
+
+
+class TestTuning:
+    def test_layouts_are_tried_once(
+        self, tmp_path: Path, cache: Path, two_cores: Machine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pool = opened("processes", tmp_path)
+        found = Layout(pool.slots, pool.threads)
+        try:
+            assert found in two_cores.layouts
+            # Processes that the layout has no use for are gone.
+            assert len(multiprocessing.active_children()) == pool.slots
+        finally:
+            pool.end()
+        assert tuning.remembered(two_cores) == found
+
+        def refuse(*arguments: object) -> None:
+            raise AssertionError
+
+        monkeypatch.setattr(ProcessPool, "tune", refuse)
+        again = opened("processes", tmp_path)
+        assert Layout(again.slots, again.threads) == found
+        again.end()
+
+    def test_the_fastest_is_taken(
+        self, tmp_path: Path, cache: Path, two_cores: Machine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tuning, "steps_per_second", rate_by_threads)
+        pool = opened("processes", tmp_path)
+        try:
+            assert (pool.slots, pool.threads, pool.described) == (1, 2, "1 process of 2 threads")
+            assert pool.submit(sleep, 0).result()
+        finally:
+            pool.end()
+
+    @pytest.mark.parametrize(
+        ("name", "device", "slots", "threads"),
+        [
+            ("processes", "cuda", 1, 1),
+            ("processes:3", "cpu", 3, 1),
+            ("processes:3x2", "cpu", 3, 2),
+            ("processes:2", "cuda", 2, 1),
+        ],
+    )
+    def test_where_there_is_no_choice_nothing_is_tried(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        device: str,
+        slots: int,
+        threads: int,
+    ) -> None:
+        monkeypatch.setattr(executors, "_tuned", None)
+        pool = opened(name, tmp_path, device=device)
+        assert (pool.slots, pool.threads) == (slots, threads)
+        pool.end()
+
+    def test_one_core_leaves_no_choice(
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        machine = Machine(processor="p", cores=1, memory=8 * 10**9, torch="2")
+        monkeypatch.setattr(Machine, "here", lambda: machine)
+        monkeypatch.setattr(ProcessPool, "tune", None)
+        pool = opened("processes", tmp_path)
+        assert (pool.slots, pool.threads) == (1, 1)
+        assert not cache.exists()
+
+    def test_processes_that_die_as_they_are_tried_are_told(
+        self, tmp_path: Path, cache: Path, two_cores: Machine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*arguments: object) -> None:
+            raise BrokenProcessPool
+
+        monkeypatch.setattr(ProcessPool, "tune", broken)
+        with pytest.raises(ExecutorError, match=r"killed as it started.*processes:1"):
+            opened("processes", tmp_path)
+        assert multiprocessing.active_children() == []
+
+
+def rate_by_threads(threads: int, *, seconds: float) -> float:
+    """As if two processes of one thread were far slower than one of two."""
+    return 10.0**threads
+
+
+def test_serial_calls_end_at_once_and_fail_like_others() -> None:
+    serial = SerialExecutor()
+    assert serial.submit(sleep, 0).result() == os.getpid()
+    with pytest.raises(DepthClaimsError):
+        serial.submit(chosen, "dask").result()

@@ -1,0 +1,156 @@
+"""Gauss-Newton: optima that scipy finds too, its inner solver, honest ends."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.sparse.linalg
+import torch
+from torch import Tensor, nn
+
+from harness.inversion.gauss_newton import _least_squares
+from harness.inversion.invert import Recovery, invert
+from harness.inversion.method import Ending
+from harness.inversion.status import Status
+from harness.settings import GaussNewton
+from harness.subjects.encoder import AffineEncoder, Encoder, ModuleEncoder
+
+
+def normal(*shape: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+class Rosenbrock(nn.Module):
+    """Residuals of which Rosenbrock's function is the sum of squares, least at (1, 1)."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        x, y = inputs.unbind(1)
+        return torch.stack([10 * (y - x.square()), 1 - x], dim=1)
+
+
+class Sines(nn.Module):
+    """A smooth curved map from four numbers to six."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = normal(4, 6, seed=3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.sin(inputs @ self.mix) + 0.5 * inputs.square() @ self.mix
+
+
+class Square(nn.Module):
+    """x^2: flat at 0."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.square()
+
+
+def run(encoder: Encoder, original: Tensor, start: Tensor, *, iterations: int) -> Recovery:
+    return invert(
+        encoder,
+        original,
+        start=start,
+        noised=original + 1e-3,
+        decoder=GaussNewton(),
+        iterations=iterations,
+    )
+
+
+class TestOptima:
+    def test_rosenbrock_from_the_classical_starts(self) -> None:
+        starts = torch.tensor([[-1.2, 1.0], [0.0, 0.0], [3.0, -2.0]], dtype=torch.float64)
+        found = run(ModuleEncoder(Rosenbrock()), torch.ones(3, 2).double(), starts, iterations=80)
+        torch.testing.assert_close(found.copy, torch.ones(3, 2).double(), rtol=0, atol=1e-5)
+        assert set(found.endings) <= {Ending.STATIONARY, Ending.STUCK}
+
+    def test_the_optimum_is_that_of_scipy(self) -> None:
+        original = torch.rand(2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+        start = original + 0.3 * normal(2, 4, seed=6)
+        module = Sines()
+        found = run(ModuleEncoder(module), original, start, iterations=60)
+        for sample in range(2):
+            target = module(original[sample : sample + 1])[0]
+
+            def residual(point: np.ndarray, target: Tensor = target) -> np.ndarray:
+                return (module(torch.from_numpy(point)[None])[0] - target).numpy()
+
+            best = scipy.optimize.least_squares(residual, start[sample].numpy(), xtol=1e-14)
+            assert float(found.m_g[sample]) == pytest.approx(
+                float(np.sqrt(2 * best.cost)), abs=1e-6
+            )
+
+    def test_a_linear_problem_ends_at_its_floor_in_a_few_steps(self) -> None:
+        encoder = AffineEncoder(normal(2, 5, 8, seed=1), normal(2, 5, seed=2))
+        original, start = normal(2, 8, seed=3), normal(2, 8, seed=4)
+        found = run(encoder, original, start, iterations=12)
+        assert float(found.m_g.max()) < 1e-8
+        for sample in range(2):
+            # Steps lie in the rows of A: what its null space holds of a0 - a stays.
+            matrix = encoder.matrix[sample].numpy()
+            offset = (start - original)[sample].numpy()
+            floor = np.linalg.norm(offset - np.linalg.pinv(matrix) @ (matrix @ offset))
+            assert float(found.m_i[sample]) == pytest.approx(floor, rel=1e-6)
+
+
+def test_the_inner_solver_is_a_damped_least_squares_solver() -> None:
+    matrix, residual = normal(3, 9, 6, seed=7), normal(3, 9, seed=8)
+    damping = torch.tensor([0.0, 0.1, 4.0], dtype=torch.float64)
+    step, model = _least_squares(
+        lambda v: torch.einsum("bmn,bn->bm", matrix, v),
+        lambda u: torch.einsum("bmn,bm->bn", matrix, u),
+        residual,
+        damping=damping,
+        iterations=6,
+    )
+    for sample in range(3):
+        truth = scipy.sparse.linalg.lsqr(
+            matrix[sample].numpy(),
+            -residual[sample].numpy(),
+            damp=float(damping[sample]) ** 0.5,
+            atol=1e-15,
+            btol=1e-15,
+        )[0]
+        np.testing.assert_allclose(step[sample].numpy(), truth, rtol=1e-8, atol=1e-10)
+        left = residual[sample].numpy() + matrix[sample].numpy() @ truth
+        assert float(model[sample]) == pytest.approx(float(np.linalg.norm(left)), rel=1e-8)
+
+
+class TestEnds:
+    def test_what_it_cannot_solve_is_told(self) -> None:
+        # Left of 0 a rectifier is flat: nothing says where the target lies.
+        found = run(
+            ModuleEncoder(nn.ReLU()),
+            torch.ones(1, 3).double(),
+            torch.full((1, 3), -2.0, dtype=torch.float64),
+            iterations=20,
+        )
+        assert found.endings == (Ending.STATIONARY,)
+        assert found.statuses == (Status.PLATEAU,)
+        assert float(found.m_g) == pytest.approx(3**0.5)
+
+    def test_a_start_without_a_gradient_ends_there(self) -> None:
+        found = run(
+            ModuleEncoder(Square()),
+            torch.ones(1, 3).double(),
+            torch.zeros(1, 3).double(),
+            iterations=20,
+        )
+        assert found.endings == (Ending.STATIONARY,)
+        assert found.statuses == (Status.PLATEAU,)
+        assert bool((found.copy == 0).all())
+
+    def test_samples_do_not_depend_on_their_mates(self) -> None:
+        original = normal(4, 2, seed=1).abs()
+        start = original + normal(4, 2, seed=2)
+        together = run(ModuleEncoder(Rosenbrock()), original, start, iterations=15)
+        order = [2, 0, 3, 1]
+        shuffled = run(ModuleEncoder(Rosenbrock()), original[order], start[order], iterations=15)
+        torch.testing.assert_close(shuffled.copy, together.copy[order], rtol=1e-9, atol=1e-12)
+
+    def test_the_objective_never_rises(self) -> None:
+        start = torch.tensor([[-1.2, 1.0]], dtype=torch.float64)
+        found = run(ModuleEncoder(Rosenbrock()), torch.ones(1, 2).double(), start, iterations=40)
+        assert bool((found.traces["loss"].diff(dim=0) <= 0).all())

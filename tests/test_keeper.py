@@ -1,0 +1,322 @@
+"""What is kept of a run, and when a sample ends: as a list of the whole run would tell."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from inversion_cases import (
+    DECODERS,
+    SAMPLES,
+    affine,
+    normal,
+    one_thread,  # noqa: F401  (a fixture for all)
+    recover,
+)
+from torch import Tensor
+
+from harness.inversion import loop
+from harness.inversion.clock import Clock, DeviceClock, HostClock
+from harness.inversion.drivers import Eager
+from harness.inversion.invert import invert
+from harness.inversion.keeper import Keeper
+from harness.inversion.method import LATEST, Ending, View
+from harness.settings import LBFGS, Adam, Decoder, Descent
+
+
+@dataclasses.dataclass(frozen=True)
+class Played:
+    """A method that follows a script, a row an iteration; its points number the iterations."""
+
+    values: Tensor
+    misfits: Tensor
+    endings: Tensor
+
+    def begin(self, start: Tensor) -> View:
+        return self._row(start, HostClock(0))
+
+    def step(self, state: View, clock: Clock) -> View:
+        return self._row(state.point + 1, clock.next())
+
+    def look(self, state: View) -> View:
+        return state
+
+    def size(self, state: View, clock: Clock) -> Tensor:
+        return state.value.new_full((), math.nan)
+
+    def _row(self, point: Tensor, clock: Clock) -> View:
+        ending = clock.read(self.endings)
+        return View(
+            point=point,
+            value=clock.read(self.values),
+            misfit=clock.read(self.misfits),
+            gradient=-point,
+            ending=ending,
+            at=torch.full_like(ending, LATEST),
+        )
+
+
+def kept_of(
+    values: list[float], misfits: list[float], endings: list[int], *, best: bool, enough: float
+) -> tuple[int, int]:
+    """The iteration that is kept of one sample, and its ending, from the list of its whole run."""
+    kept, ending = 0, Ending.LENGTH.value
+    for at, (value, misfit, own) in enumerate(zip(values, misfits, endings, strict=True)):
+        if at and (not best or value < values[kept] or misfit <= enough):
+            kept = at
+        if misfit <= enough:
+            ending = Ending.TOLERANCE.value
+        elif own != Ending.LENGTH:
+            ending = own
+        if ending != Ending.LENGTH:
+            break
+    return kept, ending
+
+
+NUMBERS = st.one_of(st.floats(0, 10), st.sampled_from([0.0, 1.0, math.nan, math.inf]))
+
+
+@st.composite
+def scripts(draw: st.DrawFn) -> Played:
+    batch, length = draw(st.integers(1, 4)), draw(st.integers(1, 9))
+
+    def table(numbers: st.SearchStrategy[Any]) -> list[list[Any]]:
+        row = st.lists(numbers, min_size=batch, max_size=batch)
+        return draw(st.lists(row, min_size=length, max_size=length))
+
+    rarely = st.sampled_from([0] * 12 + [Ending.STATIONARY.value, Ending.STUCK.value])
+    return Played(
+        torch.tensor(table(NUMBERS), dtype=torch.float64),
+        torch.tensor(table(NUMBERS), dtype=torch.float64),
+        torch.tensor(table(rarely)),
+    )
+
+
+class TestAgainstTheWholeRun:
+    @settings(max_examples=200, deadline=None)
+    @given(
+        script=scripts(),
+        best=st.booleans(),
+        enough=st.sampled_from([0.0, 0.5, 5.0, math.nan]),
+        device=st.booleans(),
+    )
+    def test_it_keeps_what_a_list_of_all_would_choose(
+        self, script: Played, best: bool, enough: float, device: bool
+    ) -> None:
+        length, batch = script.values.shape
+        keeper = Keeper(script, best=best, enough=torch.full((batch,), enough).double())
+        state = keeper.begin(torch.zeros(batch, 2).double())
+        clock: Clock = DeviceClock(torch.tensor([0])) if device else HostClock(0)
+        for iteration in range(length):
+            if iteration:
+                state, clock = keeper.step(state, clock), clock.next()
+            view = keeper.look(state)
+            for sample in range(batch):
+                values = script.values[: iteration + 1, sample].tolist()
+                misfits = script.misfits[: iteration + 1, sample].tolist()
+                endings = script.endings[: iteration + 1, sample].tolist()
+                at, ending = kept_of(values, misfits, endings, best=best, enough=enough)
+                assert (int(view.at[sample]), int(view.ending[sample])) == (at, ending)
+                assert view.point[sample].tolist() == [at] * 2
+                assert view.gradient[sample].tolist() == [-at] * 2
+                for found, truth in ((view.value, values), (view.misfit, misfits)):
+                    assert float(found[sample]) == pytest.approx(truth[at], nan_ok=True, abs=0)
+
+    @settings(max_examples=100, deadline=None)
+    @given(script=scripts())
+    def test_the_best_is_never_above_any_earlier_value(self, script: Played) -> None:
+        length, batch = script.values.shape
+        keeper = Keeper(script, best=True, enough=torch.full((batch,), -1.0).double())
+        state = keeper.begin(torch.zeros(batch, 2).double())
+        least, running = script.values[0], torch.ones(batch, dtype=torch.bool)
+        for iteration in range(1, length):
+            running &= state.ending == Ending.LENGTH
+            state = keeper.step(state, HostClock(iteration - 1))
+            before, least = least, torch.fmin(least, script.values[iteration])
+            # From a start that is not a number nothing is known to be better.
+            told = running & ~script.values[0].isnan()
+            assert torch.equal(state.value[told], least[told])
+            assert bool((state.value[told] <= before[told]).all())
+
+
+class Recording(Eager[Any]):
+    """Notes the views of the decoder itself, and what is kept, after every step."""
+
+    runs: list[Recording]
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.inner = [self._method.method.look(self.state.inner)]
+        self.kept = [self._method.look(self.state)]
+        Recording.runs.append(self)
+
+    def step(self) -> None:
+        super().step()
+        self.inner.append(self._method.method.look(self.state.inner))
+        self.kept.append(self._method.look(self.state))
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
+    """Runs of the test, as they are made."""
+    monkeypatch.setattr(loop, "drive", Recording)
+    monkeypatch.setattr(Recording, "runs", [], raising=False)
+    return Recording.runs
+
+
+KEEPING = {
+    name: decoder
+    for name, decoder in DECODERS.items()
+    if decoder.keep == "best" or decoder.tolerance
+}
+
+
+class TestOnDecoders:
+    @pytest.mark.parametrize("decoder", KEEPING.values(), ids=KEEPING.keys())
+    def test_a_result_is_what_the_record_of_all_iterations_says(
+        self, decoder: Decoder, recorded: list[Recording]
+    ) -> None:
+        found = recover(decoder, iterations=40)
+        (record,) = recorded
+        for sample in range(SAMPLES):
+            at, ending = kept_of(
+                *(
+                    [getattr(view, name)[sample].item() for view in record.inner]
+                    for name in ("value", "misfit", "ending")
+                ),
+                best=decoder.keep == "best",
+                enough=decoder.tolerance * float(found.scale[sample]),
+            )
+            assert (int(found.at[sample]), found.endings[sample].value) == (at, ending)
+            assert torch.equal(found.copy[sample], record.inner[at].point[sample])
+
+    def test_a_sample_that_has_ended_stays_while_its_mates_run_on(
+        self, recorded: list[Recording]
+    ) -> None:
+        found = recover(DECODERS["adam"], iterations=40)
+        (record,) = recorded
+        ends = [
+            next(at for at, view in enumerate(record.kept) if view.ending[sample])
+            for sample in range(SAMPLES)
+        ]
+        assert len(set(ends)) > 1
+        assert ends == found.at.tolist()
+        for sample, end in enumerate(ends):
+            assert found.endings[sample] is Ending.TOLERANCE
+            for name in ("point", "value", "misfit", "gradient", "ending", "at"):
+                rows = [getattr(view, name)[sample] for view in record.kept[end:]]
+                assert all(torch.equal(row, rows[0]) for row in rows)
+            # The decoder itself went on, as long as any sample ran.
+            rests = torch.equal(record.inner[end].point[sample], record.inner[-1].point[sample])
+            assert rests == (end == max(ends))
+
+    @pytest.mark.parametrize("name", ["polyak", "adam", "lbfgs"])
+    def test_a_run_ends_with_its_last_sample_and_the_trace_goes_on_to_its_end(
+        self, name: str, recorded: list[Recording]
+    ) -> None:
+        found = recover(DECODERS[name], iterations=300)
+        (record,) = recorded
+        ends = int(found.at.max())
+        last = found.points.index(next(point for point in found.points if point >= ends))
+        # The host looks at traced iterations only; a stationary end is later than its point.
+        taken = len(record.kept) - 1
+        assert taken in found.points
+        assert taken < 100
+        assert taken == found.points[last] or name == "lbfgs"
+        assert found.points[-1] == 300
+        row = found.points.index(taken)
+        for trace in found.traces.values():
+            assert torch.equal(trace[row:].isnan(), trace[row].isnan().expand(len(trace) - row, -1))
+            assert bool(((trace[row:] == trace[row]) | trace[row].isnan()).all())
+        assert Ending.LENGTH not in found.endings
+
+    def test_endings_are_each_samples_own(self) -> None:
+        # Solved in one step; out of reach in so few; at the target from the start.
+        encoder = affine(3, 6, 6, seed=1)
+        encoder.matrix[0] = torch.eye(6)
+        encoder.matrix[1] *= torch.logspace(0, -3, 6).double()
+        original, start = normal(3, 6, seed=2), normal(3, 6, seed=3)
+        start[2] = original[2]
+        found = invert(
+            encoder,
+            original,
+            start=start,
+            noised=original + 1,
+            decoder=Descent(loss="l2", step=1.0, factor=1.0, keep="best", tolerance=1e-9),
+            iterations=5,
+        )
+        assert found.endings == (Ending.TOLERANCE, Ending.LENGTH, Ending.TOLERANCE)
+        assert found.at.tolist() == [1, int(found.at[1]), 0]
+
+    def test_without_a_keeper_nothing_is_compared(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # The article's descent: the last point, whatever came before; no loss at untraced steps.
+        found = recover(Descent(step=3.0, factor=3.0), iterations=7)
+        assert found.at.tolist() == [7] * SAMPLES
+        assert set(found.endings) == {Ending.LENGTH}
+        assert bool((found.traces["loss"][-1] > found.traces["loss"].amin(0)).any())
+
+    def test_every_ending_has_a_sentence_of_its_own(self) -> None:
+        messages = [ending.message for ending in Ending]
+        assert len(set(messages)) == len(messages)
+        assert all(message.endswith(".") for message in messages)
+
+
+SCALE_FREE: dict[str, Decoder] = {
+    "relative descent": Descent(loss="relative-l2", step=1.0, factor=1.0, tolerance=1e-2),
+    "polyak, l1": Descent(rule="polyak", step=1.0, factor=1.0, tolerance=0.05),
+    "polyak, l2": Descent(loss="l2", rule="polyak", step=1.5, factor=1.0, tolerance=1e-3),
+    "normalised": Descent(loss="l2", rule="normalised", step=0.01, factor=1.0, tolerance=0.05),
+    "adam": Adam(rate=0.2, tolerance=0.05),
+    "lbfgs": LBFGS(tolerance=1e-6),
+}
+
+
+class TestToleranceIsAShareOfTheTarget:
+    @pytest.mark.parametrize("decoder", SCALE_FREE.values(), ids=SCALE_FREE.keys())
+    def test_outputs_in_other_units_end_at_the_same_iteration(self, decoder: Decoder) -> None:
+        encoder = affine(3, 12, 8, seed=4)
+        original, start = normal(3, 8, seed=6), normal(3, 8, seed=7)
+        ends = set()
+        for power in (-6, -3, 0, 3, 6):
+            found = invert(
+                dataclasses.replace(
+                    encoder,
+                    matrix=encoder.matrix * 10.0**power,
+                    offset=encoder.offset * 10.0**power,
+                ),
+                original,
+                start=start,
+                noised=original + 1,
+                decoder=decoder,
+                iterations=400,
+            )
+            assert set(found.endings) == {Ending.TOLERANCE}
+            assert bool((found.m_g <= decoder.tolerance * found.scale).all())
+            ends.add(tuple(found.at.tolist()))
+        assert len(ends) == 1
+        assert min(map(min, ends)) > 1
+
+    @settings(max_examples=20, deadline=None)
+    @given(tolerance=st.floats(1e-6, 0.5))
+    def test_a_sample_ends_at_the_first_iteration_that_is_near_enough(
+        self, tolerance: float
+    ) -> None:
+        # On an orthogonal map m_g falls by a factor of 1/2 a step, exactly known beforehand.
+        encoder = affine(1, 4, 4, seed=8)
+        encoder.matrix[0] = torch.eye(4)
+        original, start = normal(1, 4, seed=9), normal(1, 4, seed=10)
+        found = invert(
+            encoder,
+            original,
+            start=start,
+            noised=original + 1,
+            decoder=Descent(loss="l2", step=0.5, factor=1.0, tolerance=tolerance),
+            iterations=60,
+        )
+        share = float(found.traces["m_g"][0] / found.scale) / tolerance
+        assert int(found.at) == max(0, math.ceil(math.log2(share)))

@@ -1,0 +1,159 @@
+"""Precisions: what they compute in, the flags that they set and give back, what they refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from harness.cells import Draw, Inversion, block
+from harness.errors import DeviceError, UnknownNameError
+from harness.measure import measure
+from harness.settings import MLP, Adam, Images
+from harness.subjects.adapters import Cast, Reshaped
+from harness.subjects.encoder import ModuleEncoder
+from harness.subjects.precision import precision_of
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+CELL = Inversion(
+    draw=Draw(replicate=0),
+    network=MLP(inputs=16, widths=(24, 20), activation="relu"),
+    images=Images(pixels=4, channels=1, source="dead-leaves"),
+    decoder=Adam(rate=0.05),
+    iterations=60,
+)
+
+
+def flags() -> tuple[bool, ...]:
+    return (
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cudnn.deterministic,
+    )
+
+
+class TestFlags:
+    @pytest.mark.parametrize("name", ["float32", "float64", "bf16"])
+    @pytest.mark.parametrize("device", [CPU, CUDA])
+    def test_ieee_arithmetic_is_asked_for_and_the_flags_are_given_back(
+        self, name: str, device: torch.device
+    ) -> None:
+        before = flags()
+        torch.backends.cudnn.allow_tf32 = True
+        try:
+            with precision_of(name, device=device):
+                assert flags() == (False, False, True)
+            assert flags() == (before[0], True, before[2])
+        finally:
+            torch.backends.cudnn.allow_tf32 = before[1]
+
+    def test_tf32_is_for_gpus(self) -> None:
+        with precision_of("tf32", device=CUDA):
+            assert flags() == (True, True, True)
+        with (
+            pytest.raises(DeviceError, match="TF32 is a way in which GPUs multiply"),
+            precision_of("tf32", device=CPU),
+        ):
+            pass
+
+    def test_flags_are_given_back_after_an_error_too(self) -> None:
+        before = flags()
+        with pytest.raises(ZeroDivisionError), precision_of("tf32", device=CUDA):
+            raise ZeroDivisionError
+        assert flags() == before
+
+    def test_a_cell_takes_known_precisions_only(self) -> None:
+        with pytest.raises(UnknownNameError, match="no such precision"):
+            dataclasses.replace(CELL, precision="float16")
+
+
+class TestMeasured:
+    def test_each_precision_is_nearer_to_float64_than_the_next_lower_one(self) -> None:
+        final = {
+            name: measure([dataclasses.replace(CELL, precision=name, iterations=1)], device="cpu")[
+                0
+            ].values["m_g0"]
+            for name in ("float64", "float32", "bf16")
+        }
+        off = {name: abs(value / final["float64"] - 1) for name, value in final.items()}
+        assert 0 < off["float32"] < 1e-6 < off["bf16"] < 1e-1
+
+    def test_bf16_is_of_the_network_alone(self) -> None:
+        seen: list[torch.dtype] = []
+
+        class Spy(nn.Module):
+            def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+                seen.append(inputs.dtype)
+                return 2 * inputs
+
+        encoder = Cast(ModuleEncoder(Spy()), inside=torch.bfloat16, outside=torch.float32)
+        output, pullback = encoder.pull(torch.ones(1, 3))
+        assert seen == [torch.bfloat16]
+        gradient = pullback(output)
+        assert output.dtype == gradient.dtype == torch.float32
+        assert bool((gradient == 4).all())
+        assert encoder.encode(torch.ones(1, 3)).dtype == torch.float32
+
+
+class TestMemory:
+    """Out of memory, as CUDA tells it: the block is measured in halves, and says so."""
+
+    def fit(self, monkeypatch: pytest.MonkeyPatch, *, at_most: int) -> list[int]:
+        import harness.measure
+
+        sizes: list[int] = []
+        real = harness.measure.invert
+
+        def invert(encoder, original, **rest):  # type: ignore[no-untyped-def]
+            sizes.append(len(original))
+            if len(original) > at_most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return real(encoder, original, **rest)
+
+        monkeypatch.setattr(harness.measure, "invert", invert)
+        return sizes
+
+    def test_halves_until_it_fits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cell = dataclasses.replace(CELL, batch=5, precision="float64")
+        whole = measure(block(cell), device="cpu")
+        sizes = self.fit(monkeypatch, at_most=2)
+        split = measure(block(cell), device="cpu")
+        assert sizes == [5, 3, 2, 1, 2]
+        told = [int(found.labels["memory"].split()[0]) for found in split]
+        assert told == [2, 2, 1, 2, 2]
+        for one, other in zip(whole, split, strict=True):
+            assert one.values["m_i"] == pytest.approx(other.values["m_i"], rel=1e-9)
+            assert "memory" not in one.labels
+
+    def test_one_image_that_does_not_fit_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fit(monkeypatch, at_most=0)
+        with pytest.raises(DeviceError, match="does not hold the inversion of one image"):
+            measure([CELL], device="cpu")
+
+
+class TestRestarts:
+    def test_the_best_of_several_is_kept_and_the_spread_told(self) -> None:
+        cell = dataclasses.replace(CELL, precision="float64", restarts=4, iterations=15)
+        (found,) = measure([cell], device="cpu")
+        assert found.values["m_g"] < found.values["m_g_largest"]
+        assert found.values["m_i_least"] <= found.values["m_i"] <= found.values["m_i_largest"]
+        assert found.values["apart"] > 0
+        (alone,) = measure([dataclasses.replace(cell, restarts=1)], device="cpu")
+        assert "apart" not in alone.values
+        assert found.values["m_g"] <= alone.values["m_g"] * (1 + 1e-9)
+
+    def test_one_start_is_that_of_a_run_without_restarts(self) -> None:
+        (found,) = measure([dataclasses.replace(CELL, restarts=3, iterations=0)], device="cpu")
+        (alone,) = measure([dataclasses.replace(CELL, iterations=0)], device="cpu")
+        assert (found.images["start"] == alone.images["start"]).all()
+
+
+def test_a_vector_seen_as_an_image_is_the_same_vector() -> None:
+    linear = nn.Linear(12, 7, dtype=torch.float64).requires_grad_(False)
+    images = torch.rand(2, 3, 2, 2, dtype=torch.float64)
+    output, pullback = Reshaped(ModuleEncoder(linear)).pull(images)
+    assert torch.equal(output, linear(images.flatten(1)))
+    torch.testing.assert_close(pullback(output), (output @ linear.weight).reshape(images.shape))

@@ -120,6 +120,12 @@ def _network(facts: Facts) -> str:
     return facts["network"] + ("" if facts["weights"] == "shared" else " (own weights)")
 
 
+def _place(facts: Facts) -> tuple[Any, ...]:
+    """By network, by who has weights of their own, by depth."""
+    layer = facts["layer"]
+    return facts["network"], facts["weights"] == "own", CUTS.index(layer) if layer in CUTS else 0
+
+
 def _peer(facts: Facts) -> str:
     return " ".join(filter(None, (facts["peer"], facts["peer_version"])))
 
@@ -155,13 +161,7 @@ _LAYOUTS = {
         "beside the rounds. The arithmetic is counted as is usual, with the taps of kernels that "
         "meet padding: an engine that leaves these out can go below 1 where images are small. "
         "(own weights): every image has a network of its own.",
-        order=lambda facts: (
-            facts["network"],
-            facts["weights"],
-            CUTS.index(facts["layer"]) if facts["layer"] in CUTS else 0,
-            facts["size"],
-            facts["batch"],
-        ),
+        order=lambda facts: (*_place(facts), facts["size"], facts["batch"]),
     ),
     PEERS: _Layout(
         title="Against peers",
@@ -184,6 +184,7 @@ _LAYOUTS = {
         "that suits it best of those tried. Beside plenoptic and torch-lucent the engine runs "
         "Adam, beside the others the article's descent. (own weights): every image has a network "
         "of its own.",
+        order=lambda facts: (*_place(facts), facts["peer"], -facts["peer_batch"]),
     ),
     QUALITY: _Layout(
         title="Reconstructions at fixed quality, m_g at most m_r / 10",
@@ -206,5 +207,6 @@ _LAYOUTS = {
         "worst image came. images/s: image-steps a second, timed at a large batch, over gradients "
         "for each image that got there. plenoptic runs Adam at its best rate of those tried; where "
         "it did not get all images there, the engine is at least (≥) so many times as fast.",
+        order=_place,
     ),
 }

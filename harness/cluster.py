@@ -78,6 +78,7 @@ class DaskWorkers(Executor):
 
         self.lost: tuple[type[Exception], ...] = (KilledWorker,)
         self._address = address
+        self._expected = signature(device=device)
         self._number = 0
         self._seen = time.monotonic()
         try:
@@ -89,13 +90,12 @@ class DaskWorkers(Executor):
                 remedy="Start one with `python -m dask scheduler`; it prints its address",
             ) from error
         try:
-            self._check(device=device, auto=auto, store=store)
+            self._check(auto=auto, store=store)
         except BaseException:
             self._client.close()
             raise
         # Each call is a new one, even where an earlier one had the same arguments.
         self._executor = self._client.get_executor(pure=False)
-        self._expected = signature(device=device)
 
     @property
     def slots(self) -> int:
@@ -143,7 +143,7 @@ class DaskWorkers(Executor):
             self._executor.shutdown(wait=False)
         self._client.close(timeout=CONNECT)
 
-    def _check(self, *, device: str, auto: bool, store: Store) -> None:
+    def _check(self, *, auto: bool, store: Store) -> None:
         """Ask the scheduler and every worker whether they fit."""
         try:
             self._client.wait_for_workers(1, timeout=CONNECT)
@@ -161,8 +161,9 @@ class DaskWorkers(Executor):
             ours.parent.mkdir(exist_ok=True)
             ours.write_text(token)
             answers: Mapping[str, Answer | Exception] = self._client.run(
-                probe, signature(device=device), ours=ours, on_error="return"
+                probe, self._expected, ours=ours, on_error="return"
             )
+            device = self._expected["device"]
             for address, answer in answers.items():
                 if isinstance(answer, Exception):
                     raise _unfit(address, _first_line(answer)) from answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
@@ -13,6 +13,6 @@ def l2(difference: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
     return norms
 
 
-def per_sample(values: Float[Tensor, " batch"], *, like: Tensor) -> Float[Tensor, "batch ..."]:
+def per_sample(values: Shaped[Tensor, " batch"], *, like: Tensor) -> Shaped[Tensor, "batch ..."]:
     """One number a sample, shaped so that it broadcasts against a batch."""
     return values.reshape(-1, *[1] * (like.dim() - 1))

@@ -221,9 +221,16 @@ class Scheduler:
                 else:
                     self._die(bucket, error)
             except (ExecutorError, StoreError) as error:
-                # These concern every bucket.
+                # These concern every bucket, as the next one does.
                 self._fail(bucket, error)
                 raise
+            except ImportError as error:
+                self._fail(bucket, error)
+                raise ExecutorError(
+                    workers.described,
+                    rule=f"a worker cannot import what it needs ({error})",
+                    remedy="Start it in an environment that has the project and what it depends on",
+                ) from error
             except Exception as error:
                 self._fail(bucket, error)
             else:

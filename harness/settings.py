@@ -477,6 +477,12 @@ class LinearSolve(Decoding):
         self._refuse(
             Blur, Box, Jitter, TotalVariation, NetworkPrior, reason="it solves equations alone"
         )
+        _check(
+            self.rcond is None or 0 <= self.rcond < 1,
+            self,
+            rule="a share of the largest singular value is from 0 to below 1",
+            remedy="Leave it out for that of rounding",
+        )
 
 
 Decoder = Descent | Adam | LBFGS | GaussNewton | LinearSolve

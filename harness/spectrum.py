@@ -21,7 +21,7 @@ _GAP = 10.0
 Rounding moves a singular value by a modest multiple of eps times the greatest one (Weyl; LAPACK
 Users' Guide, section 4.9), of which the default tolerance is an upper bound. What is not counted
 shows how far it went: those that are 0 are moved alike, so a value ten times as great is none of
-them. Conventions of the tolerance differ by more than that (Press et al. 2007, section 2.6.1, have
+them. Conventions of the tolerance differ by more than that (Press et al. 2007, page 795, have
 sqrt(m + n + 1) / 2 for max(m, n)), but they agree wherever they fall into the gap.
 """
 
@@ -259,13 +259,12 @@ def _require_matrices(matrices: Float[Tensor, "batch m n"], *, limit: Limit) -> 
 
 def _require_room(batch: int, m: int, n: int, *, limit: Limit) -> None:
     """Refuse what costs more than the limit: the fullest decomposition, whatever is asked for."""
-    low, high = min(m, n), max(m, n)
+    low = min(m, n)
     # The Jacobians and the right vectors of all; the copy and the workspace of one, measured.
     numbers = batch * (m * n + n * n) + m * n + 6 * low**2
     gibibytes = 8 * numbers / 2**30
-    # R-SVD with the long vectors, or with the short ones alone after a QR decomposition (Golub
-    # and Van Loan 2013, section 8.6.3).
-    steps = 4 * high**2 * low + 22 * low**3 if m <= n else 6 * high * low**2 + 20 * low**3
+    # R-SVD (Golub and Van Loan 2013, section 8.6), after a QR decomposition where m > n.
+    steps = 4 * n**2 * m + 22 * m**3 if m <= n else 2 * m * n**2 + 24 * n**3
     seconds = batch * steps / _STEPS_A_SECOND
     if gibibytes > limit.gibibytes or seconds > limit.seconds:
         raise SpectrumError(

@@ -17,8 +17,10 @@ from harness.settings import (
     Box,
     Decoder,
     Descent,
+    GaussNewton,
     Jitter,
     LinearSolve,
+    NetworkPrior,
     TotalVariation,
 )
 from harness.subjects.encoder import AffineEncoder, Encoder, ModuleEncoder
@@ -40,6 +42,10 @@ DECODERS: dict[str, Decoder] = {
     "lbfgs": LBFGS(history=5),
     "lbfgs, last": LBFGS(history=3, keep="last"),
     "lbfgs, smooth": LBFGS(history=5, loss="relative-l2", tolerance=0.1, priors=(SMOOTH,)),
+    "gauss-newton": GaussNewton(inner=6),
+    "gauss-newton, last": GaussNewton(inner=3, loss="relative-l2", keep="last", tolerance=1e-4),
+    "network": Adam(priors=(NetworkPrior(channels=4, depth=2), Jitter(pixels=1), SMOOTH)),
+    "network, lbfgs": LBFGS(history=3, priors=(NetworkPrior(channels=4, depth=1),)),
     "linear": LinearSolve(),
     "linear, last": LinearSolve(keep="last"),
 }

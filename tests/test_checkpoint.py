@@ -67,7 +67,7 @@ def interrupt(
     dtype: torch.dtype = torch.float64,
 ) -> None:
     """Begin a run that saves after every step, and end it in the middle."""
-    checkpoint = Checkpoint(path, interval=0)
+    checkpoint = Checkpoint(path, interval=0.0)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "drive", dying(kind, before=before))
         with pytest.raises(Killed):
@@ -102,7 +102,7 @@ class TestInterrupted:
         checkpoint.remove()
         assert names(tmp_path / "running") == []
 
-    @pytest.mark.parametrize("name", ["all priors", "adam, all priors", "lbfgs, smooth", "linear"])
+    @pytest.mark.parametrize("name", ["all priors", "network", "lbfgs, smooth", "adam, last"])
     @pytest.mark.parametrize("kind", [Eager, InPlace])
     def test_wherever_and_however_often_it_was_interrupted(
         self, name: str, kind: type[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -140,7 +140,7 @@ class TestInterrupted:
     ) -> None:
         path = tmp_path / "run.safetensors"
         alone = recover(DECODERS["article"], iterations=LENGTH)
-        recover(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path, interval=0))
+        recover(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path, interval=0.0))
         monkeypatch.setattr(loop, "drive", dying(Eager, before=LENGTH + 1))
         again = recover(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path))
         assert same_bits(again, alone)
@@ -170,7 +170,7 @@ class TestKilled:
     def test_another_process_goes_on_after_kill_9(self, tmp_path: Path) -> None:
         script, path = tmp_path / "run.py", tmp_path / "running" / "run.safetensors"
         script.write_text(KILLED)
-        iterations = 800
+        iterations = 500
 
         def begin(result: Path) -> subprocess.Popen[bytes]:
             arguments = (Path(__file__).parent, path, iterations, result)

@@ -438,8 +438,17 @@ class TestUnfit:
         started.clear()
 
     def test_no_code(self, started: Cluster, tmp_path: Path) -> None:
-        started.clear()
-        started.join(root=tmp_path)
+        started.has(1)
+        found = scheduler_of(tmp_path / "late", executor=started.executor)
+        try:
+            found._opened()
+            started.clear()
+            started.join(root=tmp_path)
+            # It joined when the others had been asked.
+            with pytest.raises(ExecutorError, match=r"cannot import what it needs .*'harness'"):
+                found.need([rank(0)], label="a")
+        finally:
+            found.close()
         self.refused(tmp_path / "store", started.address, match="No module named 'harness'")
         started.clear()
 

@@ -151,6 +151,7 @@ class Recording(Eager[Any]):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.image = self._image
         self.inner = [self._method.method.look(self.state.inner)]
         self.kept = [self._method.look(self.state)]
         Recording.runs.append(self)
@@ -193,7 +194,8 @@ class TestOnDecoders:
                 enough=decoder.tolerance * float(found.scale[sample]),
             )
             assert (int(found.at[sample]), found.endings[sample].value) == (at, ending)
-            assert torch.equal(found.copy[sample], record.inner[at].point[sample])
+            reached = record.image(record.inner[at].point)
+            assert torch.equal(found.copy[sample], reached[sample])
 
     def test_a_sample_that_has_ended_stays_while_its_mates_run_on(
         self, recorded: list[Recording]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from harness.errors import SettingError
 from harness.inversion.invert import invert
 from harness.inversion.network_prior import draw_picture
 from harness.settings import LBFGS, Adam, Decoder, Descent, NetworkPrior, TotalVariation
+from harness.subjects.adapters import Reshaped
 from harness.subjects.encoder import AffineEncoder, Encoder
 
 PRIOR = NetworkPrior(channels=4, depth=2)
@@ -60,20 +60,6 @@ def pixels(batch: int, n: int) -> Encoder:
     )
 
 
-class Flat:
-    """Images in, vectors out."""
-
-    def __init__(self, encoder: Encoder, shape: tuple[int, ...]) -> None:
-        self.encoder, self.shape = encoder, shape
-
-    def encode(self, inputs: Tensor) -> Tensor:
-        return self.encoder.encode(inputs.flatten(1))
-
-    def pull(self, inputs: Tensor):  # type: ignore[no-untyped-def]
-        output, pullback = self.encoder.pull(inputs.flatten(1))
-        return output, lambda cotangent: pullback(cotangent).reshape(inputs.shape)
-
-
 @pytest.mark.parametrize(
     "decoder",
     [
@@ -87,7 +73,7 @@ def test_decoders_find_an_image_through_it(decoder: Decoder) -> None:
     rows = torch.linspace(0.2, 0.8, 8, dtype=torch.float64)
     original = torch.stack([rows[:, None] * rows, rows[None, :].expand(8, 8)])[:, None]
     found = invert(
-        Flat(pixels(2, 64), (1, 8, 8)),  # type: ignore[arg-type]
+        Reshaped(pixels(2, 64)),
         original,
         start=torch.full((2, 1, 8, 8), 0.7, dtype=torch.float64),
         noised=original + 0.04,

@@ -68,8 +68,6 @@ class TestNames:
             Descent(schedule="decreasin")
         with pytest.raises(UnknownNameError, match=r"'polyack': no such rule.*polyak"):
             Descent(rule="polyack")
-        with pytest.raises(UnknownNameError, match=r"'lsqr': no such solver.*lsmr"):
-            GaussNewton(solver="lsqr")
 
     def test_all_that_are_known_are_taken(self) -> None:
         for loss in LOSSES:

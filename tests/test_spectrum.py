@@ -210,7 +210,7 @@ class TestLaws:
     def test_the_edges_of_a_gaussian_matrix(self) -> None:
         # Marchenko and Pastur 1967: the spectrum of an m x n matrix of N(0, 1/m) fills
         # [1 - sqrt(n/m), 1 + sqrt(n/m)]. Beyond by t with probability exp(-m t^2 / 2) at most
-        # (Davidson and Szarek 2001, theorem 2.13): 1e-7 here.
+        # (Davidson and Szarek 2001, theorem II.13): 1e-7 here.
         m, n = 1600, 400
         values = spectrum(gaussian(m, n, seed=2) / m**0.5).values
         t = math.sqrt(2 * math.log(1e7) / m)
@@ -220,7 +220,7 @@ class TestLaws:
         assert float(values.square().mean()) == pytest.approx(1, abs=5 * (2 / (m * n)) ** 0.5)
 
     def test_the_least_value_of_square_gaussian_matrices(self) -> None:
-        # Edelman 1988, theorem 3.1: P(s_n sqrt(n) <= x) -> 1 - exp(-x^2/2 - x).
+        # Edelman 1988: P(s_n sqrt(n) <= x) -> 1 - exp(-x^2/2 - x).
         n = 40
         least = [float(found.values[-1]) for found in spectra(gaussian(300, n, n, seed=4))]
         law = scipy.stats.kstest(np.array(least) * n**0.5, lambda x: 1 - np.exp(-(x**2) / 2 - x))
@@ -509,6 +509,13 @@ class TestRefusals:
     )
     def test_what_the_claims_need_is_allowed(self, m: int, n: int) -> None:
         assert not is_refused(1, m, n)
+
+    def test_a_batch_costs_what_its_samples_cost(self) -> None:
+        # In time: 2.6e10 operations each, at 5e10 a second.
+        assert not is_refused(115, 1000, 1000)
+        assert is_refused(116, 1000, 1000)
+        with pytest.raises(SpectrumError, match="116 Jacobians of 1000"):
+            jacobian(Untouchable(1000), blank(116, 1000))
 
     def test_a_higher_limit_is_kept_to(self) -> None:
         with pytest.raises(ReachedError):

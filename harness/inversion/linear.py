@@ -50,7 +50,9 @@ class LinearMethod:
                 remedy="Choose LBFGS or GaussNewton",
             )
         matrix = problem.encoder.matrix
-        rcond = decoder.rcond or max(matrix.shape[1:]) * torch.finfo(matrix.dtype).eps
+        rcond = decoder.rcond
+        if rcond is None:
+            rcond = max(matrix.shape[1:]) * torch.finfo(matrix.dtype).eps
         # A network that is not finite has no inverse; its mates have theirs.
         finite = matrix.isfinite().flatten(1).all(1)[:, None, None]
         inverse = torch.linalg.pinv(torch.where(finite, matrix, 0), rtol=rcond)

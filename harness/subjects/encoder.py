@@ -6,14 +6,16 @@ the inputs. It never computes gradients of parameters.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Pullback = Callable[[Tensor], Tensor]
 """Maps a cotangent of the output to the gradient with respect to the input, u to J^T u."""
@@ -62,7 +64,8 @@ class ModuleEncoder:
 
     def linearize(self, inputs: Tensor) -> tuple[Tensor, Pushforward, Pullback]:
         """Outputs of a batch of inputs, the pushforward and the pullback there."""
-        leaf, output = self._record(inputs)
+        with unfused_attention():
+            leaf, output = self._record(inputs)
         # J^T u is linear in u: at any u at all, its pullback is J v.
         anything = torch.zeros_like(output, requires_grad=True)
         with torch.enable_grad():
@@ -79,6 +82,18 @@ class ModuleEncoder:
         with torch.enable_grad():
             output: Tensor = self.module(leaf.clone())
         return leaf, output
+
+
+@contextlib.contextmanager
+def unfused_attention() -> Iterator[None]:
+    """Have attention made of single operations: torch's fused ones lack derivatives, and vmap."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _pull(output: Tensor, leaf: Tensor, cotangent: Tensor) -> Tensor:

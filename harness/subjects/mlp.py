@@ -12,20 +12,21 @@ from torch import Tensor, nn
 
 from harness.settings import MLP
 from harness.subjects.encoder import AffineEncoder, Encoder, Pullback, Pushforward
+from harness.subjects.rows import combined, dotted, pays
 
 _LEAK = 0.01
 """Slope of a leaky rectifier left of 0, torch's own."""
 
-_ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
-    "relu": (torch.relu, lambda y: (y > 0).to(y.dtype)),
+_ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "relu": (torch.relu, lambda v, y: torch.ops.aten.threshold_backward(v, y, 0)),
     "leaky-relu": (
         functools.partial(nn.functional.leaky_relu, negative_slope=_LEAK),
-        lambda y: torch.full_like(y, _LEAK).masked_fill_(y > 0, 1),
+        lambda v, y: torch.ops.aten.leaky_relu_backward(v, y, _LEAK, True),
     ),
-    "tanh": (torch.tanh, lambda y: 1 - y * y),
-    "sigmoid": (torch.sigmoid, lambda y: y * (1 - y)),
+    "tanh": (torch.tanh, torch.ops.aten.tanh_backward),
+    "sigmoid": (torch.sigmoid, torch.ops.aten.sigmoid_backward),
 }
-"""Activations, and their derivatives as functions of what they yield."""
+"""Activations, and a vector times their derivative, as a function of it and of what they yield."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,48 +124,106 @@ class StackEncoder:
 
     def encode(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
         """Outputs of a batch of inputs, before any activation of the last layer."""
-        return self._forward(inputs)[-1]
+        return self._forward(inputs)[0]
 
     def pull(self, inputs: Float[Tensor, "batch n"]) -> tuple[Float[Tensor, "batch m"], Pullback]:
         """Outputs of a batch of inputs, and the pullback there."""
-        *slopes, output = self._slopes(inputs)
-        return output, functools.partial(self._pull, slopes)
+        output, hidden = self._forward(inputs)
+        return output, functools.partial(self._pull, hidden)
 
     def linearize(
         self, inputs: Float[Tensor, "batch n"]
     ) -> tuple[Float[Tensor, "batch m"], Pushforward, Pullback]:
         """Outputs of a batch of inputs, the pushforward and the pullback there."""
-        *slopes, output = self._slopes(inputs)
-        return output, functools.partial(self._push, slopes), functools.partial(self._pull, slopes)
+        output, hidden = self._forward(inputs)
+        return output, functools.partial(self._push, hidden), functools.partial(self._pull, hidden)
 
-    def _forward(self, inputs: Tensor) -> list[Tensor]:
-        """What each activation yields, and last the output."""
+    def _forward(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The output, and what each activation yields."""
         activate, _ = _ACTIVATIONS[self.activation]
-        *hidden, last = self.layers
-        found = [inputs]
-        for layer in hidden:
-            found.append(activate(layer.encode(found[-1])))
-        return [*found[1:], last.encode(found[-1])]
+        first, *others = self.layers
+        found, hidden = first.encode(inputs), []
+        for layer in others:
+            hidden.append(activate(found))
+            found = layer.encode(hidden[-1])
+        return found, hidden
 
-    def _slopes(self, inputs: Tensor) -> list[Tensor]:
-        """The derivative of each activation, and last the output."""
-        _, slope = _ACTIVATIONS[self.activation]
-        *hidden, output = self._forward(inputs)
-        return [*map(slope, hidden), output]
-
-    def _push(self, slopes: Sequence[Tensor], tangent: Tensor) -> Tensor:
+    def _push(self, hidden: Sequence[Tensor], tangent: Tensor) -> Tensor:
+        _, through = _ACTIVATIONS[self.activation]
         first, *others = self.layers
         moved = first.push(tangent)
-        for slope, layer in zip(slopes, others, strict=True):
-            moved = layer.push(moved * slope)
+        for yielded, layer in zip(hidden, others, strict=True):
+            moved = layer.push(through(moved, yielded))
         return moved
 
-    def _pull(self, slopes: Sequence[Tensor], cotangent: Tensor) -> Tensor:
-        *others, last = self.layers
-        moved = last.pull_back(cotangent)
-        for slope, layer in zip(reversed(slopes), reversed(others), strict=True):
-            moved = layer.pull_back(moved * slope)
-        return moved
+    def _pull(self, hidden: Sequence[Tensor], cotangent: Tensor) -> Tensor:
+        _, through = _ACTIVATIONS[self.activation]
+        first, *others = self.layers
+        for yielded, layer in zip(reversed(hidden), reversed(others), strict=True):
+            cotangent = through(layer.pull_back(cotangent), yielded)
+        return first.pull_back(cotangent)
+
+
+@dataclasses.dataclass(frozen=True)
+class WideStackEncoder:
+    """A stack with rectifiers whose layers are too large for a cache: shut units are not read.
+
+    Parameters
+    ----------
+    stack : StackEncoder
+        With rectifiers, at least two layers, and all matrices but the first laid out by their
+        inputs. It takes batches in which several samples share a network, and so its weights.
+    """
+
+    stack: StackEncoder
+
+    def encode(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
+        """Outputs of a batch of inputs, before any activation of the last layer."""
+        return self.linearize(inputs)[0]
+
+    def pull(self, inputs: Float[Tensor, "batch n"]) -> tuple[Float[Tensor, "batch m"], Pullback]:
+        """Outputs of a batch of inputs, and the pullback there."""
+        output, _, pullback = self.linearize(inputs)
+        return output, pullback
+
+    def linearize(
+        self, inputs: Float[Tensor, "batch n"]
+    ) -> tuple[Float[Tensor, "batch m"], Pushforward, Pullback]:
+        """Outputs of a batch of inputs, the pushforward and the pullback there."""
+        if len(inputs) != len(self.stack.layers[0].matrix):
+            return self.stack.linearize(inputs)
+        outputs, pushes, pulls = zip(*map(self._one, range(len(inputs)), inputs), strict=True)
+        return torch.stack(outputs), _each(pushes), _each(pulls)
+
+    def _one(self, network: int, x: Tensor) -> tuple[Tensor, Pushforward, Pullback]:
+        """The output of one network, its pushforward and its pullback, all of vectors."""
+        first, *others = self.stack.layers
+        entry = first.matrix[network]
+        matrices = [layer.matrix[network].T for layer in others]
+        y, opened = torch.addmv(first.offset[network], entry, x), []
+        for matrix, layer in zip(matrices, others, strict=True):
+            y, rows = combined(matrix, y.relu())
+            y += layer.offset[network]
+            opened.append(rows)
+
+        def pushforward(tangent: Tensor) -> Tensor:
+            moved = entry @ tangent
+            for matrix, rows in zip(matrices, opened, strict=True):
+                let_through = torch.zeros_like(moved).index_copy_(0, rows, moved[rows])
+                moved, _ = combined(matrix, let_through)
+            return moved
+
+        def pullback(cotangent: Tensor) -> Tensor:
+            for matrix, rows in zip(reversed(matrices), reversed(opened), strict=True):
+                cotangent = dotted(matrix, cotangent, rows)
+            return combined(entry, cotangent)[0]
+
+        return y, pushforward, pullback
+
+
+def _each(maps: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
+    """Maps of vectors as one of a batch."""
+    return lambda batch: torch.stack([map_(x) for map_, x in zip(maps, batch, strict=True)])
 
 
 def mlp_encoder(
@@ -178,8 +237,14 @@ def mlp_encoder(
     layers = draw_layers(network, generators=generators)
     if network.linear:
         layers = (compose(layers),)
-    placed = [
-        Layer(layer.weight.to(device, dtype), layer.bias.to(device, dtype)) for layer in layers
+    maps = [
+        AffineEncoder(layer.weight.to(device, dtype), layer.bias.to(device, dtype))
+        for layer in layers
     ]
-    maps = tuple(AffineEncoder(layer.weight, layer.bias) for layer in placed)
-    return maps[0] if network.linear else StackEncoder(maps, network.activation)
+    if network.linear:
+        return maps[0]
+    if network.activation != "relu" or not pays([each.matrix for each in maps]):
+        return StackEncoder(tuple(maps), network.activation)
+    first, *others = maps
+    others = [AffineEncoder(each.matrix.mT.contiguous().mT, each.offset) for each in others]
+    return WideStackEncoder(StackEncoder((first, *others), network.activation))

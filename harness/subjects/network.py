@@ -28,7 +28,8 @@ class NetworkEncoder:
             self._reading = read(module)
         except UnreadableError as error:
             self._reason = str(error)
-        self._prepared = functools.lru_cache(maxsize=4)(self._prepare)
+        # For good: a captured graph reads weights where they were, whatever became of their owner.
+        self._prepared = functools.cache(self._prepare)
 
     @property
     def path(self) -> str:

@@ -109,8 +109,9 @@ def read(module: nn.Module) -> Reading:
     """
     if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
         raise UnreadableError("it has hooks")
+    whole = nn.Sequential(module)  # a layer by itself would be read as the functions it calls
     try:
-        graph = fx.symbolic_trace(module).graph
+        graph = fx.symbolic_trace(whole).graph
     except Exception as error:  # the module's own code can fail on a symbol in any way
         raise UnreadableError(f"its graph cannot be traced: {error}") from error
     values: dict[object, int] = {}
@@ -123,7 +124,7 @@ def read(module: nn.Module) -> Reading:
         elif step.op == "output":
             (result,) = step.args
         else:
-            _note(step, _layer(step, module), values, nodes)
+            _note(step, _layer(step, whole), values, nodes)
     if result not in values:
         raise UnreadableError("it does not return one tensor")
     return _joined(nodes, values[result])
@@ -345,17 +346,17 @@ class Program:
 def _operation(node: Node, inputs: Sequence[Tensor]) -> Op:
     """The operation of a node for inputs of the shapes given."""
     layer, x = node.layer, inputs[0]
-    vectors = x.dim() == 2
-    if vectors != isinstance(layer, nn.Linear) and not isinstance(layer, (nn.ReLU, Add)):
+    whatever = isinstance(layer, (nn.ReLU, Add))
+    if not whatever and x.dim() != (2 if isinstance(layer, nn.Linear) else 4):
         raise UnreadableError(f"{layer} of inputs of shape {tuple(x.shape)}")
     match layer:
         case nn.Conv2d():
-            return Affine(_fastest(PlainConvolution.of(layer, x.shape)), node.rectified)
+            return _affine(fastest(PlainConvolution.of(layer, x.shape)), node, inputs)
         case nn.Linear():
-            return Affine(Product.linear(layer, rows=len(x)), node.rectified)
+            return _affine(Product.linear(layer, rows=len(x)), node, inputs)
         case nn.ReLU():
             return Rectifier()
-        case Add():
+        case Add() if x.shape == inputs[1].shape:
             return Sum()
         case nn.BatchNorm2d():
             return Scale.of(layer)
@@ -371,7 +372,15 @@ def _operation(node: Node, inputs: Sequence[Tensor]) -> Op:
             raise UnreadableError(f"nothing stands for {layer}")
 
 
-def _fastest(plain: PlainConvolution) -> Map:
+def _affine(form: Map, node: Node, inputs: Sequence[Tensor]) -> Affine:
+    """An affine operation, for whose second input, if any, nothing has to be repeated."""
+    for second in inputs[1:]:
+        if second.shape != form.push(inputs[0]).shape:
+            raise UnreadableError(f"{node.layer} plus {tuple(second.shape)}")
+    return Affine(form, node.rectified)
+
+
+def fastest(plain: PlainConvolution) -> Map:
     """The fastest form of a convolution for inputs of its shape.
 
     The choice depends on shapes, dtype and device and never on a timing, since the forms differ in
@@ -382,7 +391,7 @@ def _fastest(plain: PlainConvolution) -> Map:
     if not plain.simple:
         return plain
     if plain.pointwise and plain.stride != (1, 1):
-        return Sampled(_fastest(plain.sampled()), plain.stride, plain.inside)
+        return Sampled(fastest(plain.sampled()), plain.stride, plain.inside)
     if plain.pointwise:
         # Where there are many rows, it counts that bias and summand take no pass of their own.
         few = batch * math.prod(onto) < _FEW_ROWS

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -22,14 +23,16 @@ _LARGE = 2**23
 """Bytes of a matrix from which on reading half of it saves more than finding the rows costs."""
 
 
-def pays(matrix: Float[Tensor, "k l"]) -> bool:
-    """Whether reading some rows alone pays, and gives what all would.
+def pays(stacks: Sequence[Float[Tensor, "networks k l"]]) -> bool:
+    """Whether reading some rows of each matrix alone pays, and gives what all would.
 
-    On a CPU, for a matrix too large for the caches of a core. A row that is not finite would spoil
-    a product even where it is taken 0 times.
+    On a CPU, where a matrix is too large for the cache of a core. A row that is not finite spoils a
+    product even where it is taken 0 times.
     """
-    large = matrix.numel() * matrix.element_size() >= _LARGE
-    return matrix.device.type == "cpu" and large and bool(matrix.isfinite().all())
+    large = any(each[0].numel() * each.element_size() >= _LARGE for each in stacks)
+    return large and all(
+        each.device.type == "cpu" and bool(each.isfinite().all()) for each in stacks
+    )
 
 
 def combined(

@@ -1,0 +1,57 @@
+"""Networks of one architecture with weights of their own, taken together."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from harness.subjects.encoder import Encoder, ModuleEncoder, unfused_attention
+
+
+class Ensemble(nn.Module):
+    """Modules of one architecture as one module, its weights stacked.
+
+    A batch has the same number of samples for each network, beside each other.
+
+    Parameters
+    ----------
+    modules : sequence of nn.Module
+        In eval mode; they stay as they are.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self._networks = len(modules)
+        parameters, buffers = stack_module_state(list(modules))
+        self._state = {name: value.detach() for name, value in (parameters | buffers).items()}
+        # Kept in a tuple, lest its parameters, which have no values, become the ensemble's.
+        self._skeleton = (copy.deepcopy(modules[0]).to("meta").eval(),)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs of a batch."""
+        (skeleton,) = self._skeleton
+
+        def one(state: dict[str, Tensor], samples: Tensor) -> Tensor:
+            output: Tensor = functional_call(skeleton, state, (samples,))
+            return output
+
+        grouped = inputs.reshape(self._networks, -1, *inputs.shape[1:])
+        with unfused_attention():
+            return vmap(one)(self._state, grouped).flatten(0, 1)
+
+
+def ensemble_encoder(modules: Sequence[nn.Module]) -> Encoder:
+    """Encoder of networks of one architecture, sample s by network s // R for R samples each.
+
+    For networks that are no stacks of layers (attention, mixers); those have encoders of their own
+    that are faster.
+
+    Parameters
+    ----------
+    modules : sequence of nn.Module
+        In eval mode, on one device and in one dtype; they stay as they are.
+    """
+    return ModuleEncoder(Ensemble(modules))

@@ -1,0 +1,195 @@
+"""Cuts of torchvision's networks: outputs and gradients of its own forward pass, read by hooks."""
+
+from __future__ import annotations
+
+import copy
+import functools
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness.settings import CUTS, ResNet
+from harness.subjects.network import NetworkEncoder
+from harness.subjects.resnet import build_resnet, encoder_of
+from harness.subjects.vision import models
+
+CPU = torch.device("cpu")
+
+
+def images(batch: int, pixels: int, columns: int | None = None) -> Tensor:
+    generator = torch.Generator().manual_seed(pixels)
+    size = (batch, 3, pixels, columns or pixels)
+    return torch.rand(size, dtype=torch.float64, generator=generator)
+
+
+def cotangent_of(output: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(8)
+    return torch.randn(output.shape, dtype=torch.float64, generator=generator)
+
+
+@functools.cache
+def network(name: str) -> nn.Module:
+    """A network whose BatchNorms do something, in eval mode."""
+    whole = build_resnet(ResNet(name=name, cut="conv1"), seed=7)
+    source = np.random.default_rng(7)
+    for module in whole.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values, low, high in (
+                (module.weight, 0.5, 1.5),
+                (module.bias, -0.5, 0.5),
+                (module.running_mean, -0.5, 0.5),
+                (module.running_var, 0.5, 2.0),
+            ):
+                assert values is not None
+                values.copy_(torch.from_numpy(source.uniform(low, high, values.shape)))
+    return whole
+
+
+def truth(name: str, place: str, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Output at a place of the whole network and the gradient there, in float64.
+
+    The hook copies at once, before a later in-place operation overwrites what it was given.
+    """
+    whole = copy.deepcopy(network(name)).double().eval()
+    seen: list[Tensor] = []
+
+    def keep(module: nn.Module, given: object, output: Tensor) -> None:
+        seen.append(output.clone())
+
+    whole.get_submodule(place).register_forward_hook(keep)
+    leaf = inputs.clone().requires_grad_()
+    whole(leaf)
+    (output,) = seen
+    (gradient,) = torch.autograd.grad(output, leaf, cotangent_of(output))
+    return output.detach(), gradient
+
+
+def errors(found: Tensor, expected: Tensor) -> Tensor:
+    """Relative error of each sample."""
+    difference = (found.double() - expected).flatten(1).norm(dim=1)
+    return difference / expected.flatten(1).norm(dim=1)
+
+
+CASES = [
+    *(("resnet18", cut, pixels) for cut in CUTS for pixels in (32, 64)),
+    *(("resnet18", cut, 45) for cut in ("stem", "layer3")),
+    *(("resnet50", cut, 32) for cut in ("layer1", "layer2", "layer3", "layer4")),
+    *(("resnet50", cut, 64) for cut in ("layer1", "layer3")),
+    ("resnext50_32x4d", "layer1", 32),
+]
+
+
+@pytest.mark.parametrize("trimmed", [False, True])
+@pytest.mark.parametrize(("name", "cut", "pixels"), CASES)
+def test_every_cut_has_the_outputs_and_gradients_of_the_whole_network(
+    name: str, cut: str, pixels: int, trimmed: bool
+) -> None:
+    inputs = images(5, pixels)
+    expected, gradient = truth(name, {"stem": "maxpool"}.get(cut, cut), inputs)
+    cotangent = cotangent_of(expected)
+    for dtype in (torch.float64, torch.float32):
+        found = encoder_of(
+            network(name),
+            cut=cut,
+            dtype=dtype,
+            device=CPU,
+            shape=(3, pixels, pixels) if trimmed else None,
+        )
+        for number in (1, 5):  # one image is taken in other ways than several
+            output, pullback = found.pull(inputs[:number].to(dtype))
+            assert found.path == "program"
+            pulled = pullback(cotangent[:number].to(dtype))
+            assert output.dtype == pulled.dtype == dtype
+            off = errors(output, expected[:number])
+            slanted = errors(pulled, gradient[:number])
+            if dtype == torch.float64:
+                assert float(off.max()) < 1e-12
+                assert float(slanted.max()) < 1e-12
+            else:
+                assert float(off.max()) < 1e-5
+                # A unit within rounding of its kink moves the gradient of its sample by far more.
+                assert float(slanted.min()) < 1e-5
+                assert float(slanted.max()) < 0.05
+
+
+def test_images_need_not_be_square() -> None:
+    inputs = images(2, 40, 23)
+    expected, gradient = truth("resnet18", "layer2", inputs)
+    found = encoder_of(network("resnet18"), cut="layer2", dtype=torch.float64, device=CPU)
+    output, pullback = found.pull(inputs)
+    assert float(errors(output, expected).max()) < 1e-12
+    assert float(errors(pullback(cotangent_of(expected)), gradient).max()) < 1e-12
+
+
+@pytest.mark.parametrize("place", ["conv1", "bn1", "relu", "conv2", "bn2"])
+def test_cuts_inside_a_block(place: str) -> None:
+    """Up to a layer of the first block, whose later layers overwrite its value in place."""
+    whole = copy.deepcopy(network("resnet18")).double()
+    block = whole.layer1[0]
+    assert isinstance(block, nn.Module)
+    names = ["conv1", "bn1", "relu", "conv2", "bn2"]
+    inside = [block.get_submodule(name) for name in names[: names.index(place) + 1]]
+    stem = [whole.get_submodule(name) for name in ("conv1", "bn1", "relu", "maxpool")]
+    inputs = images(2, 32)
+    hooked = copy.deepcopy(whole)
+    seen: list[Tensor] = []
+    leaf = inputs.clone().requires_grad_()
+
+    def keep(module: nn.Module, given: object, output: Tensor) -> None:
+        seen.append(output.clone())
+
+    hooked.get_submodule(f"layer1.0.{place}").register_forward_hook(keep)
+    hooked(leaf)
+    expected = seen[0]  # the block's rectifier runs a second time after the sum
+    (gradient,) = torch.autograd.grad(expected, leaf, cotangent_of(expected))
+    found = NetworkEncoder(nn.Sequential(*stem, *inside))
+    output, pullback = found.pull(inputs)
+    assert found.path == "program"
+    assert float(errors(output, expected.detach()).max()) < 1e-12
+    assert float(errors(pullback(cotangent_of(expected)), gradient).max()) < 1e-12
+
+
+def test_the_copy_of_a_feature_extractor_is_in_eval_mode() -> None:
+    # A deep copy of torchvision's own extractor comes back in train mode, with the statistics of
+    # the batch in place of those learned.
+    whole = network("resnet18")
+    expected, _ = truth("resnet18", "layer1", images(3, 32))
+    for number in (1, 3):
+        found = encoder_of(copy.deepcopy(whole), cut="layer1", dtype=torch.float64, device=CPU)
+        output = found.encode(images(3, 32)[:number])
+        assert float(errors(output, expected[:number]).max()) < 1e-12
+    in_train_mode = copy.deepcopy(whole).train()
+    found = encoder_of(in_train_mode, cut="layer1", dtype=torch.float64, device=CPU)
+    assert float(errors(found.encode(images(3, 32)), expected).max()) < 1e-12
+    assert in_train_mode.training
+
+
+def test_the_same_bits_again() -> None:
+    inputs = images(4, 32).float()
+    results = []
+    for _ in range(2):
+        found = encoder_of(network("resnet18"), cut="layer4", dtype=torch.float32, device=CPU)
+        output, pullback = found.pull(inputs)
+        results.append((output, pullback(output.sign())))
+    for first, again in zip(*results, strict=True):
+        assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("name", ["vgg11_bn", "alexnet"])
+def test_other_networks_of_layers_one_after_the_other(name: str) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        features = models.get_model(name, weights=None).features.eval().requires_grad_(False)
+    inputs = images(2, 64)
+    leaf = inputs.clone().requires_grad_()
+    expected = copy.deepcopy(features).double()(leaf)
+    (gradient,) = torch.autograd.grad(expected, leaf, cotangent_of(expected))
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-4)):
+        found = NetworkEncoder(copy.deepcopy(features).to(dtype))
+        output, pullback = found.pull(inputs.to(dtype))
+        assert found.path == "program"
+        assert float(errors(output, expected.detach()).max()) < tolerance
+        pulled = pullback(cotangent_of(expected).to(dtype))
+        assert float(errors(pulled, gradient).min()) < tolerance

@@ -1,0 +1,92 @@
+"""Ensembles of any networks, against a loop over them."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness.subjects.encoder import ModuleEncoder
+from harness.subjects.ensemble import ensemble_encoder
+
+
+class Mixer(nn.Module):
+    """Attention, normalisation and mixing of tokens, which no stack of layers is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(6)
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+        self.mix = nn.Conv1d(4, 4, 3, padding=1)
+        self.out = nn.Linear(6, 5)
+        self.batchnorm = nn.BatchNorm1d(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.norm(x.unflatten(1, (4, 6)))
+        attended, _ = self.attention(tokens, tokens, tokens, need_weights=False)
+        mixed = nn.functional.gelu(self.mix(tokens + attended))
+        return torch.relu_(self.batchnorm(self.out(mixed).transpose(1, 2))).flatten(1)
+
+
+class Convolutions(nn.Module):
+    """A network of images that overwrites its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(2, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul_(2) + self.convolution(x).relu_().sum(1, keepdim=True)
+
+
+def drawn(kind: type[nn.Module], *, number: int) -> list[nn.Module]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return [kind().double().eval().requires_grad_(False) for _ in range(number)]
+
+
+def normal(*shape: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+@pytest.mark.parametrize("restarts", [1, 3])
+@pytest.mark.parametrize(("kind", "shape"), [(Mixer, (24,)), (Convolutions, (2, 5, 4))])
+def test_each_sample_has_its_own_network(
+    kind: type[nn.Module], shape: tuple[int, ...], restarts: int
+) -> None:
+    modules = drawn(kind, number=3)
+    inputs = normal(3 * restarts, *shape, seed=1)
+    kept = inputs.clone()
+    encoder = ensemble_encoder(modules)
+    output, pushforward, pullback = encoder.linearize(inputs)
+    tangent, cotangent = normal(*inputs.shape, seed=2), normal(*output.shape, seed=3)
+    found = (output, pushforward(tangent), pullback(cotangent))
+    assert torch.equal(encoder.encode(inputs), output)
+    torch.testing.assert_close(encoder.pull(inputs)[1](cotangent), found[2])
+    for sample in range(len(inputs)):
+        one = [sample]
+        alone = ModuleEncoder(modules[sample // restarts]).linearize(inputs[one])
+        truth = (alone[0], alone[1](tangent[one]), alone[2](cotangent[one]))
+        for mine, other in zip(found, truth, strict=True):
+            torch.testing.assert_close(mine[one], other, rtol=1e-12, atol=1e-13)
+    assert torch.equal(inputs, kept)
+
+
+def test_networks_stay_as_they_were() -> None:
+    modules = drawn(Mixer, number=2)
+    before = [copy.deepcopy(module.state_dict()) for module in modules]
+    encoder = ensemble_encoder(modules)
+    output, pullback = encoder.pull(normal(2, 24, seed=1))
+    pullback(output)
+    for module, state in zip(modules, before, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
+        assert not any(value.requires_grad for value in module.state_dict().values())
+
+
+def test_flags_of_attention_are_given_back() -> None:
+    before = torch.backends.mha.get_fastpath_enabled()
+    ensemble_encoder(drawn(Mixer, number=2)).linearize(normal(2, 24, seed=1))
+    assert torch.backends.mha.get_fastpath_enabled() == before

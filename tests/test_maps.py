@@ -1,0 +1,277 @@
+"""Forms of a convolution: each does what torch's own does, forward, pushed and pulled."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness.subjects import packed, program
+from harness.subjects.maps import (
+    LAST,
+    Map,
+    PlainConvolution,
+    Product,
+    Sampled,
+    Unfolded,
+    laid_out,
+)
+from harness.subjects.packed import Blocks, Packed, PackedConvolution, best_block
+from harness.subjects.program import fastest
+
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-5}
+ONEDNN = pytest.mark.skipif(not packed.has_onednn(), reason="this torch has no oneDNN operators")
+
+
+def normal(*shape: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator).to(dtype)
+
+
+def plain(
+    *,
+    channels: tuple[int, int] = (3, 5),
+    size: tuple[int, int] = (6, 7),
+    kernel: tuple[int, int] = (3, 3),
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (1, 1),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    bias: bool = True,
+    batch: int = 2,
+    dtype: torch.dtype = torch.float64,
+) -> PlainConvolution:
+    """A convolution of random weights for images of a shape."""
+    layer = nn.Conv2d(
+        *channels, kernel, stride, padding, dilation=dilation, groups=groups, bias=bias
+    ).to(dtype)
+    for seed, parameter in enumerate(layer.parameters()):
+        parameter.data = normal(*parameter.shape, dtype=dtype, seed=seed)
+    return PlainConvolution.of(layer, torch.Size((batch, channels[0], *size)))
+
+
+def error(found: Tensor, truth: Tensor) -> float:
+    assert found.shape == truth.shape
+    return float((found - truth).norm() / truth.norm().clamp_min(1e-300))
+
+
+def check(form: Map, of: PlainConvolution) -> None:
+    """A form against torch's convolution and its derivatives by autograd, in float64."""
+    dtype = of.weight.dtype
+    tolerance = TOLERANCES[dtype]
+    x = laid_out(normal(*of.shape, dtype=dtype, seed=10))
+
+    def convolve(images: Tensor) -> Tensor:
+        bias = None if of.bias is None else of.bias.double()
+        where = of.stride, of.padding, of.dilation, of.groups
+        return F.conv2d(images, of.weight.double(), bias, *where)
+
+    truth, transpose = torch.func.vjp(convolve, x.double())
+    tangent = laid_out(normal(*of.shape, dtype=dtype, seed=11))
+    added, cotangent = (laid_out(normal(*truth.shape, dtype=dtype, seed=seed)) for seed in (12, 13))
+    _, pushed = torch.func.jvp(convolve, (x.double(),), (tangent.double(),))
+    (pulled,) = transpose(cotangent.double())
+    kept = [each.clone() for each in (x, tangent, added, cotangent)]
+
+    assert error(form.forward(x), truth) < tolerance
+    assert error(form.forward(x, added=added), truth + added) < tolerance
+    assert error(form.push(tangent), pushed) < tolerance
+    assert error(form.push(tangent, added=added), pushed + added) < tolerance
+    assert error(form.pull(cotangent), pulled) < tolerance
+    onto = normal(*of.shape, dtype=dtype, seed=14)
+    assert error(form.pull(cotangent, onto=laid_out(onto.clone())), pulled + onto) < tolerance
+    for now, before in zip((x, tangent, added, cotangent), kept, strict=True):
+        assert torch.equal(now, before)
+    for image in (form.forward(x), form.push(tangent), form.pull(cotangent)):
+        assert image.dtype == dtype
+
+
+PAIRS = st.tuples(st.integers(1, 4), st.integers(1, 4))
+SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9))
+
+
+@st.composite
+def simple(draw: st.DrawFn, dtype: torch.dtype, **fixed: object) -> PlainConvolution:
+    """A convolution whose channels all meet, and no output of which sees padding alone."""
+    kernel, size = draw(PAIRS), draw(SIZES)
+    padding = draw(st.tuples(*(st.integers(0, taps - 1) for taps in kernel)))
+    lengths = zip(size, padding, kernel, strict=True)
+    assume(all(length + 2 * pad >= taps for length, pad, taps in lengths))
+    arguments = {
+        "kernel": kernel,
+        "size": size,
+        "padding": padding,
+        "stride": draw(PAIRS),
+        "channels": draw(st.tuples(st.integers(1, 20), st.integers(1, 20))),
+        "bias": draw(st.booleans()),
+        "batch": draw(st.integers(1, 5)),
+    }
+    return plain(**(arguments | fixed), dtype=dtype)  # type: ignore[arg-type]
+
+
+class TestForms:
+    """In float64 by what rounds in float64; oneDNN's in float32."""
+
+    @settings(max_examples=60, deadline=None)
+    @given(of=simple(torch.float64))
+    def test_one_matrix(self, of: PlainConvolution) -> None:
+        check(Product.dense(of), of)
+
+    @settings(max_examples=60, deadline=None)
+    @given(of=simple(torch.float64))
+    def test_windows(self, of: PlainConvolution) -> None:
+        check(Unfolded.of(of), of)
+
+    @settings(max_examples=40, deadline=None)
+    @given(of=simple(torch.float64, kernel=(1, 1), padding=(0, 0)))
+    def test_pixels(self, of: PlainConvolution) -> None:
+        check(Sampled(Product.pointwise(of.sampled()), of.stride, of.inside), of)
+
+    @ONEDNN
+    @settings(max_examples=80, deadline=None)
+    @given(of=simple(torch.float32))
+    def test_weights_laid_out_once(self, of: PlainConvolution) -> None:
+        check(PackedConvolution.of(of), of)
+
+    @ONEDNN
+    @settings(max_examples=60, deadline=None)
+    @given(of=simple(torch.float32, channels=(3, 8)), times=st.integers(1, 3))
+    def test_blocks(self, of: PlainConvolution, times: int) -> None:
+        assume(of.stride[0] == of.stride[1])
+        cotangents = torch.Size((of.shape[0], 8, *of.outside))
+        back = Blocks.of(of, times * of.stride[0], cotangents)
+        check(
+            PackedConvolution(Packed.of(of.weight, of.stride, of.padding, of.shape), of.bias, back),
+            of,
+        )
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"groups": 3, "channels": (6, 9)},
+            {"dilation": (2, 3), "size": (9, 9)},
+            {"padding": (3, 4)},
+            {"kernel": (1, 1), "padding": (0, 0), "stride": (2, 1)},
+            {"groups": 4, "channels": (4, 4), "stride": (2, 2)},
+        ],
+        ids=str,
+    )
+    def test_torchs_own(self, dtype: torch.dtype, options: dict[str, object]) -> None:
+        of = plain(**options, dtype=dtype)  # type: ignore[arg-type]
+        check(of, of)
+
+    def test_results_are_laid_out_channels_last(self) -> None:
+        for options in (
+            {"kernel": (1, 1), "padding": (0, 0), "stride": (2, 2)},
+            {"stride": (2, 2)},
+        ):
+            of = plain(**options)  # type: ignore[arg-type]
+            for form in (of, fastest(of), Unfolded.of(of)):
+                y = form.forward(laid_out(normal(*of.shape, dtype=torch.float64)))
+                assert y.is_contiguous(memory_format=LAST)
+                assert form.pull(y).is_contiguous(memory_format=LAST)
+
+
+def of_kind(form: Map) -> str:
+    """Name of a form, and of how it goes back."""
+    name = type(form).__name__
+    return f"{name}, {type(form.back).__name__}" if isinstance(form, PackedConvolution) else name
+
+
+class TestChoice:
+    @ONEDNN
+    @pytest.mark.parametrize(
+        ("expected", "options"),
+        [
+            ("PackedConvolution, Packed", {"channels": (64, 64), "size": (16, 16)}),
+            (
+                "PackedConvolution, Transposed",
+                {"channels": (64, 64), "stride": (2, 2), "size": (16, 16)},
+            ),
+            (
+                "PackedConvolution, Blocks",
+                {
+                    "channels": (3, 64),
+                    "stride": (2, 2),
+                    "kernel": (7, 7),
+                    "padding": (3, 3),
+                    "size": (64, 64),
+                },
+            ),
+            ("PackedConvolution, Blocks", {"channels": (3, 64), "size": (32, 32)}),
+            ("PackedConvolution, Packed", {"kernel": (1, 1), "padding": (0, 0), "size": (16, 16)}),
+            ("Product", {"kernel": (1, 1), "padding": (0, 0), "size": (5, 5)}),
+            ("Product", {"size": (2, 2)}),
+            ("Product", {"size": (1, 1)}),
+            ("Unfolded", {"size": (4, 4), "stride": (2, 2)}),
+            ("Unfolded", {"size": (3, 3)}),
+            ("Sampled", {"kernel": (1, 1), "padding": (0, 0), "stride": (2, 2)}),
+            ("PlainConvolution", {"batch": 1, "size": (4, 4)}),
+            ("Product", {"batch": 1, "size": (1, 1)}),
+            ("PlainConvolution", {"batch": 1, "size": (2, 2)}),
+            ("PlainConvolution", {"padding": (3, 3)}),
+            ("PlainConvolution", {"groups": 3, "channels": (3, 6)}),
+            ("PlainConvolution", {"dilation": (2, 2)}),
+        ],
+        ids=str,
+    )
+    def test_by_shape(self, expected: str, options: dict[str, object]) -> None:
+        of = plain(**({"batch": 8} | options), dtype=torch.float32)  # type: ignore[arg-type]
+        form = fastest(of)
+        assert of_kind(form) == expected
+        check(form, of)
+
+    def test_without_onednn_convolutions_stay_plain(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(program, "has_onednn", lambda: False)
+        of = plain(channels=(8, 8), size=(16, 16), batch=8, dtype=torch.float32)
+        assert fastest(of) is of
+
+    def test_operators_are_looked_for_by_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        packed.has_onednn.cache_clear()
+        try:
+            monkeypatch.setattr(packed, "_OPERATORS", ("_no_such_operator",))
+            assert not packed.has_onednn()
+        finally:
+            packed.has_onednn.cache_clear()
+
+    def test_blocks_are_for_few_channels(self) -> None:
+        def best(channels: int, *, stride: int, taps: int) -> int:
+            return best_block(
+                plain(channels=(channels, 4), kernel=(taps, taps), stride=(stride, stride))
+            )
+
+        assert best(3, stride=2, taps=7) == 2
+        assert best(3, stride=1, taps=3) == 2
+        assert best(3, stride=4, taps=11) == 4
+        assert best(64, stride=2, taps=3) == 0
+        assert best(64, stride=1, taps=3) == 0
+
+
+def taps_of(of: PlainConvolution) -> int:
+    """Multiplications of one image and one pair of channels, by counting the taps that meet it."""
+    count = 0
+    for output in itertools.product(*map(range, of.outside)):
+        for tap in itertools.product(*map(range, of.kernel)):
+            places = [
+                o * s + t - p for o, s, t, p in zip(output, of.stride, tap, of.padding, strict=True)
+            ]
+            count += all(0 <= place < n for place, n in zip(places, of.inside, strict=True))
+    return count
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_small_convolution_is_a_matrix_where_that_takes_no_more(size: int, stride: int) -> None:
+    of = plain(size=(size, size), stride=(stride, stride), batch=8)
+    inputs, outputs = math.prod(of.inside), math.prod(of.outside)
+    if of.small:
+        assert inputs * outputs <= math.prod(of.kernel) * outputs
+    if inputs * outputs == taps_of(of):  # no entry of the matrix is 0
+        assert of.small

@@ -1,0 +1,126 @@
+"""Products of which some rows alone are read, and wide stacks made of them."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from harness.settings import MLP
+from harness.subjects import rows
+from harness.subjects.encoder import Encoder
+from harness.subjects.mlp import StackEncoder, WideStackEncoder, mlp_encoder
+from harness.subjects.rows import combined, dotted, pays
+
+CPU = torch.device("cpu")
+NETWORK = MLP(inputs=20, widths=(31, 24, 17), activation="relu")
+
+
+def normal(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator).to(dtype)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(1, 40),
+    length=st.integers(1, 30),
+    share=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    seed=st.integers(0, 2**32),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_products_are_those_with_all_rows(
+    count: int, length: int, share: float, seed: int, dtype: torch.dtype
+) -> None:
+    matrix = normal(count, length, seed=seed, dtype=dtype)
+    generator = torch.Generator().manual_seed(seed)
+    taken = torch.rand(count, generator=generator) < share
+    factors = normal(count, seed=seed + 1, dtype=dtype) * taken
+    vector = normal(length, seed=seed + 2, dtype=dtype)
+    eps = torch.finfo(dtype).eps
+    found, read = combined(matrix, factors)
+    assert read.tolist() == taken.nonzero()[:, 0].tolist()
+    scale = float(matrix.norm() * (factors.norm() + vector.norm())) + 1
+    assert float((found - factors @ matrix).abs().max()) < 10 * eps * scale
+    assert float((dotted(matrix, vector, read) - (matrix @ vector) * taken).abs().max()) < (
+        10 * eps * scale
+    )
+
+
+def test_rows_that_count_nothing_are_not_read() -> None:
+    matrix = normal(6, 4, seed=1)
+    matrix[[1, 4]] = torch.nan
+    factors = torch.tensor([1.0, 0, 2, 3, 0, 4], dtype=torch.float64)
+    found, read = combined(matrix, factors)
+    assert found.isfinite().all()
+    assert dotted(matrix, normal(4, seed=2), read).isfinite().all()
+
+
+def test_warnings_of_others_are_left_alone() -> None:
+    before = list(warnings.filters)
+    rows._settle_warnings.cache_clear()
+    dotted(normal(3, 2, seed=1), normal(2, seed=2), torch.tensor([0, 2]))
+    assert list(warnings.filters) == before
+
+
+class TestChoice:
+    def test_of_large_matrices_alone(self) -> None:
+        assert pays([torch.ones(1, 4, 4), torch.ones(2, 1449, 1449)])
+        assert not pays([torch.ones(50, 1000, 1000)])
+
+    def test_not_of_what_is_not_finite(self) -> None:
+        # What is taken 0 times would still spoil the product of all rows.
+        small, large = torch.ones(1, 4, 4), torch.ones(1, 1449, 1449)
+        small[0, 1, 1] = torch.inf
+        assert not pays([small, large])
+
+    def test_not_on_other_devices(self) -> None:
+        assert not pays([torch.ones(1, 1449, 1449, device="meta")])
+
+
+def generators(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def encoder(network: MLP = NETWORK, *, networks: int = 1) -> Encoder:
+    return mlp_encoder(
+        network, generators=generators(*range(networks)), dtype=torch.float64, device=CPU
+    )
+
+
+class TestWideStacks:
+    @pytest.fixture(autouse=True)
+    def small_is_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rows, "_LARGE", 1)
+
+    @pytest.mark.parametrize("networks", [1, 3])
+    @pytest.mark.parametrize("restarts", [1, 2])
+    def test_they_do_what_stacks_do(
+        self, monkeypatch: pytest.MonkeyPatch, networks: int, restarts: int
+    ) -> None:
+        wide = encoder(networks=networks)
+        monkeypatch.setattr(rows, "_LARGE", 2**40)
+        stack = encoder(networks=networks)
+        assert isinstance(wide, WideStackEncoder)
+        assert isinstance(stack, StackEncoder)
+        inputs = normal(networks * restarts, 20, seed=5)
+        found, truth = wide.linearize(inputs), stack.linearize(inputs)
+        cotangent, tangent = normal(*truth[0].shape, seed=6), normal(*inputs.shape, seed=7)
+        for mine, other in (
+            (found[0], truth[0]),
+            (found[1](tangent), truth[1](tangent)),
+            (found[2](cotangent), truth[2](cotangent)),
+            (wide.encode(inputs), truth[0]),
+            (wide.pull(inputs)[1](cotangent), truth[2](cotangent)),
+        ):
+            torch.testing.assert_close(mine, other, rtol=1e-13, atol=1e-14)
+        assert torch.equal(found[2](cotangent), found[2](cotangent))
+
+    def test_other_activations_open_every_unit(self) -> None:
+        for activation in ("leaky-relu", "tanh"):
+            network = MLP(inputs=20, widths=(31, 17), activation=activation)
+            assert isinstance(encoder(network), StackEncoder)

@@ -112,7 +112,9 @@ def simple(draw: st.DrawFn, dtype: torch.dtype, **fixed: object) -> PlainConvolu
         "bias": draw(st.booleans()),
         "batch": draw(st.integers(1, 5)),
     }
-    return plain(**(arguments | fixed), dtype=dtype)  # type: ignore[arg-type]
+    made = plain(**(arguments | fixed), dtype=dtype)  # type: ignore[arg-type]
+    assume(made.simple)
+    return made
 
 
 class TestForms:

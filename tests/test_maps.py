@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.subjects import packed, program
+from harness.subjects import packed
 from harness.subjects.maps import (
     LAST,
     Map,
@@ -75,7 +75,7 @@ def check(form: Map, of: PlainConvolution) -> None:
     truth, transpose = torch.func.vjp(convolve, x.double())
     tangent = laid_out(normal(*of.shape, dtype=dtype, seed=11))
     added, cotangent = (laid_out(normal(*truth.shape, dtype=dtype, seed=seed)) for seed in (12, 13))
-    _, pushed = torch.func.jvp(convolve, (x.double(),), (tangent.double(),))
+    _, pushed = torch.autograd.functional.jvp(convolve, x.double(), tangent.double())
     (pulled,) = transpose(cotangent.double())
     kept = [each.clone() for each in (x, tangent, added, cotangent)]
 
@@ -112,9 +112,7 @@ def simple(draw: st.DrawFn, dtype: torch.dtype, **fixed: object) -> PlainConvolu
         "bias": draw(st.booleans()),
         "batch": draw(st.integers(1, 5)),
     }
-    made = plain(**(arguments | fixed), dtype=dtype)  # type: ignore[arg-type]
-    assume(made.simple)
-    return made
+    return plain(**(arguments | fixed), dtype=dtype)  # type: ignore[arg-type]
 
 
 class TestForms:
@@ -139,7 +137,28 @@ class TestForms:
     @settings(max_examples=80, deadline=None)
     @given(of=simple(torch.float32))
     def test_weights_laid_out_once(self, of: PlainConvolution) -> None:
-        check(PackedConvolution.of(of), of)
+        # What oneDNN gets wrong is not laid out; the form that is chosen for it is right, too.
+        check(PackedConvolution.of(of) if packed.packs(of) else fastest(of), of)
+
+    @ONEDNN
+    def test_what_onednn_leaves_unwritten_is_not_laid_out(self) -> None:
+        options: dict[str, object] = {
+            "batch": 5,
+            "channels": (1, 3),
+            "size": (4, 5),
+            "kernel": (1, 2),
+            "padding": (0, 0),
+            "stride": (1, 4),
+            "dtype": torch.float32,
+        }
+        of = plain(**options)  # type: ignore[arg-type]
+        assert of.simple
+        assert not packed.packs(of)
+        check(fastest(of), of)
+        for other in ({"channels": (2, 3)}, {"stride": (4, 4)}):
+            like = plain(**(options | other))  # type: ignore[arg-type]
+            assert packed.packs(like)
+            check(PackedConvolution.of(like), like)
 
     @ONEDNN
     @settings(max_examples=60, deadline=None)
@@ -231,7 +250,7 @@ class TestChoice:
         check(form, of)
 
     def test_without_onednn_convolutions_stay_plain(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(program, "has_onednn", lambda: False)
+        monkeypatch.setattr(packed, "has_onednn", lambda: False)
         of = plain(channels=(8, 8), size=(16, 16), batch=8, dtype=torch.float32)
         assert fastest(of) is of
 

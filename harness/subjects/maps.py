@@ -108,15 +108,9 @@ class PlainConvolution:
 
     @property
     def simple(self) -> bool:
-        """Whether all channels meet, without gaps between taps, and no output sees padding only.
-
-        And whether strides are equal and channels several: oneDNN left outputs of one channel at
-        unequal strides unwritten.
-        """
+        """Whether all channels meet, without gaps between taps, and no output sees padding only."""
         covered = all(p < k for p, k in zip(self.padding, self.kernel, strict=True))
-        plain = self.groups == 1 and self.dilation == (1, 1)
-        regular = self.stride[0] == self.stride[1] and self.weight.shape[1] > 1
-        return plain and covered and regular
+        return self.groups == 1 and self.dilation == (1, 1) and covered
 
     @property
     def pointwise(self) -> bool:

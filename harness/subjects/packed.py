@@ -38,6 +38,16 @@ def has_onednn() -> bool:
     )
 
 
+def packs(plain: PlainConvolution) -> bool:
+    """Whether a convolution can be laid out and then gives what torch's own does.
+
+    Of images of one channel at unequal strides, oneDNN 3.12 leaves outputs unwritten.
+    """
+    place = plain.weight.device.type, plain.weight.dtype
+    written = plain.weight.shape[1] > 1 or plain.stride[0] == plain.stride[1]
+    return place == ("cpu", torch.float32) and plain.simple and written and has_onednn()
+
+
 @dataclasses.dataclass(frozen=True)
 class PackedConvolution:
     """A convolution by oneDNN, forward and back.

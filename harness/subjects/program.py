@@ -40,7 +40,7 @@ from harness.subjects.ops import (
     Scale,
     Sum,
 )
-from harness.subjects.packed import PackedConvolution, has_onednn
+from harness.subjects.packed import PackedConvolution, packs
 
 _FEW_ROWS = 256
 """Rows below which a product is faster than oneDNN's convolution of single pixels."""
@@ -387,7 +387,6 @@ def fastest(plain: PlainConvolution) -> Map:
     rounding.
     """
     batch, onto, where = plain.shape[0], plain.outside, plain.weight.device.type
-    packs = where == "cpu" and plain.weight.dtype == torch.float32 and has_onednn()
     if not plain.simple:
         return plain
     if plain.pointwise and plain.stride != (1, 1):
@@ -395,11 +394,11 @@ def fastest(plain: PlainConvolution) -> Map:
     if plain.pointwise:
         # Where there are many rows, it counts that bias and summand take no pass of their own.
         few = batch * math.prod(onto) < _FEW_ROWS
-        return Product.pointwise(plain) if few or not packs else PackedConvolution.of(plain)
+        return Product.pointwise(plain) if few or not packs(plain) else PackedConvolution.of(plain)
     if plain.small:
         return Product.dense(plain)
     if batch == 1 and math.prod(onto) < _FEW_PIXELS:
         return plain
     if where == "cpu" and onto[1] < _NARROW:
         return Unfolded.of(plain)
-    return PackedConvolution.of(plain) if packs else plain
+    return PackedConvolution.of(plain) if packs(plain) else plain

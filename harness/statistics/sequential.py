@@ -258,7 +258,8 @@ def crossings(p: float, stops: Sequence[tuple[int, int | None, int | None]]) -> 
     undecided, before, supported, refuted = np.ones(1), 0, 0.0, 0.0
     law = []
     for n, supports, refutes in stops:
-        step = stats.binom.pmf(np.arange(n - before + 1), n - before, p)
+        # Not binom.pmf, which overflows where p is next to 0.
+        step = np.exp(stats.binom.logpmf(np.arange(n - before + 1), n - before, p))
         undecided, before = np.convolve(undecided, step), n
         if supports is not None:
             supported += float(undecided[supports:].sum())

@@ -1,0 +1,562 @@
+"""Programs: what is read of a module, and outputs, J v and J^T u against autograd."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from inversion_cases import one_thread  # noqa: F401  (a fixture for all)
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness.subjects.encoder import Encoder, ModuleEncoder
+from harness.subjects.maps import LAST
+from harness.subjects.network import NetworkEncoder
+from harness.subjects.packed import has_onednn
+from harness.subjects.program import UnreadableError, read
+from harness.subjects.simplify import fold_batchnorm
+
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-4}
+
+
+def normal(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator).to(dtype)
+
+
+def drawn(module: nn.Module, *, seed: int = 1, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """A module in eval mode with random weights and statistics that keep values about as large."""
+    source = torch.Generator().manual_seed(seed)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            for values in (part.weight, part.running_var):
+                if values is not None:
+                    values.data.uniform_(0.5, 1.5, generator=source)
+            for values in (part.bias, part.running_mean):
+                if values is not None:
+                    values.data.uniform_(-0.5, 0.5, generator=source)
+        elif isinstance(part, (nn.Conv2d, nn.Linear)):
+            part.weight.data.normal_(0, part.weight[0].numel() ** -0.5, generator=source)
+            if part.bias is not None:
+                part.bias.data.uniform_(-0.5, 0.5, generator=source)
+    return module.to(dtype).eval().requires_grad_(False)
+
+
+def error(found: Tensor, truth: Tensor) -> float:
+    assert found.shape == truth.shape
+    return float((found - truth).norm() / truth.norm().clamp_min(1e-300))
+
+
+def agree(found: Encoder, module: nn.Module, inputs: Tensor, *, tolerance: float) -> None:
+    """Outputs, gradients and tangents of an encoder against torch's own derivatives."""
+
+    def call(values: Tensor) -> Tensor:
+        # A copy, which an in-place operation of the module may overwrite.
+        output: Tensor = module(values.clone())
+        return output
+
+    kept = inputs.clone()
+    output, pushforward, pullback = found.linearize(inputs)
+    cotangent = normal(*output.shape, seed=21, dtype=inputs.dtype)
+    tangent = normal(*inputs.shape, seed=22, dtype=inputs.dtype)
+    leaf = inputs.clone().requires_grad_()
+    truth = call(leaf)
+    (gradient,) = torch.autograd.grad(truth, leaf, cotangent)
+    _, pushed = torch.autograd.functional.jvp(call, inputs, tangent)
+
+    assert error(output, truth.detach()) < tolerance
+    assert error(pullback(cotangent), gradient) < tolerance
+    assert error(pushforward(tangent), pushed) < tolerance
+    # Both can be called again, in any order, and give the same bits.
+    assert torch.equal(pullback(cotangent), found.pull(inputs)[1](cotangent))
+    assert torch.equal(pushforward(tangent), pushforward(tangent))
+    assert torch.equal(found.encode(inputs), output)
+    assert torch.equal(inputs, kept)
+    assert not output.requires_grad
+
+
+class TwiceUsed(nn.Module):
+    """An in-place rectifier on a value that is read before and afterwards."""
+
+    def __init__(self, rectify: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.third = nn.Conv2d(4, 4, 1)
+        self.rectify = rectify
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        before = y + y
+        self.rectify(y)  # nobody takes what it returns
+        return self.second(before) + self.third(y) + y
+
+
+class Reused(nn.Module):
+    """One convolution and one rectifier used again and again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entry = nn.Conv2d(3, 4, 3, padding=1)
+        self.shared = nn.Conv2d(4, 4, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.entry(x))
+        for _ in range(3):
+            y = self.relu(self.shared(y))
+        return y + self.shared(y)
+
+
+class Sums(nn.Module):
+    """Sums of every kind: of a value with itself, in place, of two that nothing can join."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entry = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+        self.other = nn.Conv2d(4, 4, 3, padding=1)
+        self.pool = nn.MaxPool2d(3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.entry(x)
+        z = self.other(y)
+        z += y
+        w = torch.relu(z + z)
+        w = w.add(self.pool(w)).relu_()
+        v = self.other(w)
+        v.add_(F.relu(z))
+        return v + w
+
+
+class Residual(nn.Module):
+    """A block with a strided shortcut, and its cut inside: before the sum's rectifier."""
+
+    def __init__(self, *, bias: bool = True) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, stride=2, padding=1, bias=bias)
+        self.norm = nn.BatchNorm2d(6)
+        self.relu = nn.ReLU(inplace=True)
+        self.second = nn.Conv2d(6, 6, 3, padding=1)
+        self.shortcut = nn.Sequential(nn.Conv2d(3, 6, 1, stride=2), nn.BatchNorm2d(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(self.relu(self.norm(self.first(x))))
+        y += self.shortcut(x)
+        return y
+
+
+class Functional(nn.Module):
+    """The functions and methods that stand for layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.max_pool2d(F.relu(self.convolution(x), inplace=True), 2)
+        y = F.dropout(F.avg_pool2d(y, 2, padding=1), training=self.training)
+        y = torch.add(torch.relu_(y), y)
+        return torch.flatten(F.adaptive_avg_pool2d(y, 1), 1).relu()
+
+
+class Idle(nn.Module):
+    """Does more than its output needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = nn.Conv2d(3, 4, 3)
+        self.idle = nn.Conv2d(4, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.used(x)
+        self.idle(y).relu_()
+        return y
+
+
+class RectifiedInVain(nn.Module):
+    """Returns what a rectifier was given, not what it made of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.convolution(x)
+        torch.relu(y)
+        return y
+
+
+def inplace(x: Tensor) -> Tensor:
+    return F.relu(x, inplace=True)
+
+
+MODULES: dict[str, Callable[[], nn.Module]] = {
+    "identity": nn.Identity,
+    "rectifier": lambda: nn.ReLU(inplace=True),
+    "in place, function": lambda: TwiceUsed(inplace),
+    "in place, method": lambda: TwiceUsed(lambda x: x.relu_()),
+    "in place, torch": lambda: TwiceUsed(torch.relu_),
+    "in place, module": lambda: TwiceUsed(nn.ReLU(inplace=True)),
+    "reused": Reused,
+    "sums": Sums,
+    "cut in a block": Residual,
+    "cut in a block, no bias": lambda: Residual(bias=False),
+    "functional": Functional,
+    "idle": Idle,
+    "rectified in vain": RectifiedInVain,
+    "strided pixels": lambda: nn.Sequential(nn.Conv2d(3, 8, 1, stride=2), nn.ReLU()),
+    "grouped": lambda: nn.Sequential(nn.Conv2d(3, 6, 3, groups=3, padding=1), nn.ReLU(True)),
+    "dilated": lambda: nn.Conv2d(3, 4, 3, dilation=2, padding=2, stride=2),
+    "even": lambda: nn.Sequential(nn.Conv2d(3, 8, 4, stride=2, padding=1), nn.ReLU()),
+    "not square": lambda: nn.Conv2d(3, 4, (1, 5), stride=(2, 1), padding=(0, 2)),
+    "normalised": lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)),
+    "normalised, no weights": lambda: nn.Sequential(nn.BatchNorm2d(3, affine=False), nn.ReLU()),
+    "pools": lambda: nn.Sequential(
+        nn.MaxPool2d((2, 3), stride=(1, 2), padding=(1, 0), ceil_mode=True),
+        nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
+        nn.MaxPool2d(2, 1, dilation=2),
+    ),
+    "classifier": lambda: nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(8, 8, 3, padding=1, bias=False),
+        nn.ReLU(inplace=True),
+        nn.Dropout(inplace=True),
+        nn.Flatten(),
+        nn.LazyLinear(20),
+        nn.ReLU(),
+        nn.Linear(20, 7, bias=False),
+    ),
+}
+
+
+class TestModules:
+    @pytest.mark.parametrize("name", MODULES)
+    @pytest.mark.parametrize("size", [(11, 11), (12, 9)])
+    @pytest.mark.parametrize("batch", [1, 5])
+    def test_of_many_kinds(self, name: str, size: tuple[int, int], batch: int) -> None:
+        for dtype, tolerance in TOLERANCES.items():
+            module = MODULES[name]().eval()
+            inputs = normal(batch, 3, *size, seed=4, dtype=dtype)
+            module(inputs.float())  # lazy layers take their shape
+            module = drawn(module, dtype=dtype)
+            found = NetworkEncoder(module)
+            assert found.path == "program"
+            agree(found, module, inputs, tolerance=tolerance)
+
+    def test_of_vectors(self) -> None:
+        module = drawn(nn.Sequential(nn.Linear(6, 9), nn.ReLU(inplace=True), nn.Linear(9, 4)))
+        for batch in (1, 4, 7):
+            found = NetworkEncoder(module)
+            agree(found, module, normal(batch, 6, seed=3), tolerance=1e-13)
+            assert found.path == "program"
+
+    def test_images_however_they_are_laid_out(self) -> None:
+        module = drawn(Residual())
+        images = normal(3, 3, 8, 8, seed=1)
+        found = NetworkEncoder(module)
+        output, pullback = found.pull(images)
+        again, pull_again = found.pull(images.contiguous(memory_format=LAST))
+        cotangent = normal(*output.shape, seed=2)
+        assert torch.equal(output, again)
+        assert torch.equal(
+            pullback(cotangent), pull_again(cotangent.contiguous(memory_format=LAST))
+        )
+
+    def test_gradients_are_off_whatever_the_inputs_ask_for(self) -> None:
+        module = drawn(Residual()).requires_grad_()
+        inputs = normal(2, 3, 8, 8, seed=1).requires_grad_()
+        output, pushforward, pullback = NetworkEncoder(module).linearize(inputs)
+        found = (output, pushforward(inputs), pullback(output))
+        assert not any(each.requires_grad for each in found)
+
+    def test_a_program_for_each_shape(self) -> None:
+        module = drawn(Residual())
+        found = NetworkEncoder(module)
+        for shape in ((2, 3, 8, 8), (1, 3, 9, 5), (2, 3, 8, 8), (6, 3, 3, 3)):
+            agree(found, module, normal(*shape, seed=1), tolerance=1e-12)
+
+    def test_the_module_stays_as_it_was(self) -> None:
+        module = drawn(Residual())
+        before = copy.deepcopy(module.state_dict())
+        NetworkEncoder(module).pull(normal(2, 3, 8, 8, seed=1))
+        assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+    @pytest.mark.parametrize("dtype", TOLERANCES)
+    def test_what_is_not_a_number_stays_in_its_sample(self, dtype: torch.dtype) -> None:
+        # oneDNN's own rectifier would make 0 of it.
+        module = nn.Sequential(Residual(), nn.ReLU(inplace=True), nn.Conv2d(6, 3, 3), nn.ReLU())
+        inputs = normal(4, 3, 32, 32, seed=1, dtype=dtype)
+        inputs[2, 1, 16, 16] = torch.nan
+        output, pullback = NetworkEncoder(drawn(module, dtype=dtype)).pull(inputs)
+        assert output.isfinite().flatten(1).all(1).tolist() == [True, True, False, True]
+        pulled = pullback(torch.ones_like(output))
+        assert pulled[[0, 1, 3]].isfinite().all()
+
+    def test_bfloat16(self) -> None:
+        module = drawn(Residual())
+        inputs = normal(4, 3, 16, 16, seed=1)
+        found = NetworkEncoder(copy.deepcopy(module).bfloat16())
+        output, pushforward, pullback = found.linearize(inputs.bfloat16())
+        truth, push_truth, pull_truth = ModuleEncoder(module).linearize(inputs)
+        cotangent = normal(*truth.shape, seed=2)
+        assert output.dtype == torch.bfloat16
+        assert error(output.double(), truth) < 0.02
+        assert error(pullback(cotangent.bfloat16()).double(), pull_truth(cotangent)) < 0.05
+        assert error(pushforward(inputs.bfloat16()).double(), push_truth(inputs)) < 0.05
+
+
+class RandomNetwork(nn.Module):
+    """A network of layers one after the other, some of them with a shortcut around them."""
+
+    def __init__(self, layers: list[tuple[nn.Module, bool]]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layer for layer, _ in layers)
+        self.shortcuts = [shortcut for _, shortcut in layers]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer, shortcut in zip(self.layers, self.shortcuts, strict=True):
+            y = layer(x)
+            x = y + x if shortcut else y
+        return x
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> nn.Module:
+    """Small networks of images of at least 6 rows and columns."""
+    layers: list[tuple[nn.Module, bool]] = []
+    channels, strided = 3, 0
+    for _ in range(draw(st.integers(1, 5))):
+        kinds = ["same", "pixels", "pool", "relu", "norm"] + ["strided"] * (strided < 2)
+        kind = draw(st.sampled_from(kinds))
+        out = draw(st.integers(1, 12))
+        taps = draw(st.sampled_from([1, 3]))
+        match kind:
+            case "same":
+                layer: nn.Module = nn.Conv2d(channels, channels, taps, padding=taps // 2)
+            case "strided":
+                layer = nn.Conv2d(channels, out, draw(st.integers(2, 4)), 2, padding=1)
+            case "pixels":
+                layer = nn.Conv2d(channels, out, 1, bias=draw(st.booleans()))
+            case "pool":
+                layer = draw(st.sampled_from([nn.MaxPool2d, nn.AvgPool2d]))(3, 1, 1)
+            case "relu":
+                layer = nn.ReLU(inplace=draw(st.booleans()))
+            case _:
+                layer = nn.BatchNorm2d(channels)
+        same = kind in ("same", "pool", "norm")
+        layers.append((layer, same and draw(st.booleans())))
+        if kind in ("strided", "pixels"):
+            channels = out
+        strided += kind == "strided"
+    return RandomNetwork(layers)
+
+
+class TestProperties:
+    @settings(max_examples=40, deadline=None)
+    @given(
+        module=networks(), seed=st.integers(0, 2**32), batch=st.integers(1, 4), fold=st.booleans()
+    )
+    def test_pushforward_and_pullback_are_transposes(
+        self, module: nn.Module, seed: int, batch: int, fold: bool
+    ) -> None:
+        module = drawn(module, seed=seed)
+        if fold:
+            fold_batchnorm(module)
+        found = NetworkEncoder(module)
+        inputs = normal(batch, 3, 13, 10, seed=seed)
+        output, pushforward, pullback = found.linearize(inputs)
+        assert found.path == "program"
+        tangent, cotangent = normal(*inputs.shape, seed=5), normal(*output.shape, seed=6)
+        pushed, pulled = pushforward(tangent), pullback(cotangent)
+        scale = float(pushed.norm() * cotangent.norm() + pulled.norm() * tangent.norm())
+        difference = float((pushed * cotangent).sum() - (pulled * tangent).sum())
+        assert abs(difference) <= 1e-13 * scale
+        for part in module.modules():  # autograd lets no rectifier overwrite another's output
+            if isinstance(part, nn.ReLU):
+                part.inplace = False
+        agree(found, module, inputs, tolerance=1e-11)
+
+    @settings(max_examples=15, deadline=None)
+    @given(order=st.lists(st.integers(0, 3), min_size=1, max_size=6), module=networks())
+    def test_a_sample_does_not_depend_on_its_batch_mates(
+        self, order: list[int], module: nn.Module
+    ) -> None:
+        # Any choice of samples, in any order, some of them twice or absent.
+        found = NetworkEncoder(drawn(module))
+        images = normal(4, 3, 12, 11, seed=3)
+        outputs, pullback = found.pull(images)
+        cotangents = normal(*outputs.shape, seed=4)
+        pulled = pullback(cotangents)
+        chosen, pull_chosen = found.pull(images[order])
+        torch.testing.assert_close(chosen, outputs[order], rtol=1e-11, atol=1e-12)
+        torch.testing.assert_close(
+            pull_chosen(cotangents[order]), pulled[order], rtol=1e-11, atol=1e-12
+        )
+
+
+class Derived(nn.Conv2d):
+    """Not what its base does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).tanh()
+
+
+class TwoShapes(nn.Module):
+    """Overwrites a value of which there is a view."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x + x
+        flat = torch.flatten(y, 1)
+        y.add_(y)
+        return flat
+
+
+class Branching(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+class Broadcast(nn.Module):
+    """Adds one pixel to every pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mean(x)
+
+
+class BroadcastOnto(nn.Module):
+    """Adds one pixel to every pixel that a convolution makes, or the other way around."""
+
+    def __init__(self, *, swapped: bool) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 3, 1)
+        self.mean = nn.AdaptiveAvgPool2d(1)
+        self.swapped = swapped
+
+    def forward(self, x: Tensor) -> Tensor:
+        small = self.mean(x)
+        return self.convolution(small) + x if self.swapped else self.convolution(x) + small
+
+
+class PlusOne(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 1
+
+
+class Doubled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.add(x, x, alpha=2)
+
+
+class Pairs(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x
+
+
+class Noisy(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, training=True)
+
+
+def hooked() -> nn.Module:
+    module = nn.Sequential(nn.Conv2d(3, 3, 3))
+    module[0].register_forward_hook(lambda module, given, output: output * 2)
+    return module
+
+
+UNREADABLE: dict[str, Callable[[], nn.Module]] = {
+    "another activation": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU()),
+    "derived": lambda: nn.Sequential(Derived(3, 4, 3)),
+    "hooks": hooked,
+    "two shapes": TwoShapes,
+    "branches": Branching,
+    "broadcast": Broadcast,
+    "broadcast onto many": lambda: BroadcastOnto(swapped=False),
+    "broadcast onto one": lambda: BroadcastOnto(swapped=True),
+    "number": PlusOne,
+    "factor": Doubled,
+    "reflected": lambda: nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"),
+    "padding by name": lambda: nn.Conv2d(3, 4, 3, padding="same"),
+    "vectors of images": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(9, 5)),
+    "statistics of the batch": lambda: nn.BatchNorm2d(3, track_running_stats=False),
+    "large means": lambda: nn.AdaptiveAvgPool2d(3),
+}
+
+
+class TestUnreadable:
+    @pytest.mark.parametrize("name", UNREADABLE)
+    def test_modules_are_left_to_autograd(self, name: str) -> None:
+        module = drawn(UNREADABLE[name]())
+        found = NetworkEncoder(module)
+        inputs = normal(2, 3, 11, 11, seed=2)
+        agree(found, module, inputs, tolerance=1e-12)
+        assert found.path.startswith("autograd: ")
+
+    @pytest.mark.parametrize(
+        "module",
+        [
+            Pairs(),
+            Noisy(),
+            nn.BatchNorm2d(3).train(),
+            nn.Dropout().train(),
+            nn.MaxPool2d(2, return_indices=True),
+            nn.Bilinear(3, 3, 2),
+        ],
+        ids=lambda module: type(module).__name__,
+    )
+    def test_no_program_is_made_of_what_none_can_do(self, module: nn.Module) -> None:
+        with pytest.raises(UnreadableError):
+            read(module)
+
+    def test_the_reason_is_named(self) -> None:
+        assert "GELU" in NetworkEncoder(nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU())).path
+
+
+class TestReading:
+    def test_sums_and_rectifiers_join_their_convolution(self) -> None:
+        module = nn.Sequential(Residual(), nn.ReLU()).eval()
+        fold_batchnorm(module)
+        kinds = [
+            (type(node.layer).__name__, len(node.inputs), node.rectified)
+            for node in read(module).nodes
+        ]
+        assert kinds == [("Conv2d", 1, True), ("Conv2d", 1, False), ("Conv2d", 2, True)]
+
+    def test_what_is_idle_is_left_out(self) -> None:
+        (node,) = read(Idle()).nodes
+        assert isinstance(node.layer, nn.Conv2d)
+
+    def test_a_value_read_twice_is_not_rectified_where_it_is_made(self) -> None:
+        class Both(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.convolution = nn.Conv2d(3, 3, 1)
+
+            def forward(self, x: Tensor) -> Tensor:
+                y = self.convolution(x)
+                return y + torch.relu(y)
+
+        module = drawn(Both())
+        agree(NetworkEncoder(module), module, normal(2, 3, 4, 4, seed=1), tolerance=1e-13)
+        assert [node.rectified for node in read(module).nodes] == [False, False, False]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch compiles with
+@pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN operators")
+def test_a_compiled_module_gives_the_same() -> None:
+    module = drawn(nn.Sequential(Residual(), nn.ReLU(), nn.Conv2d(6, 8, 3)), dtype=torch.float32)
+    inputs = normal(4, 3, 32, 32, seed=1, dtype=torch.float32)
+    try:
+        compiled = torch.compile(module)(inputs)
+    except RuntimeError as failure:  # what comes of it depends on what torch finds missing
+        pytest.skip(f"torch compiles nothing here: {failure}".splitlines()[0])
+    assert error(NetworkEncoder(module).encode(inputs), compiled) < 1e-6

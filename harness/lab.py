@@ -90,7 +90,7 @@ class Assay:
     def sentinels(self) -> list[Cell]:
         """What the first look is measured again as, where its precision needs to be vouched for."""
         asked = [cell for draw in replicates(self.sizes[0]) for cell in self.cells(draw).values()]
-        return [sentinel(cell) for cell in asked if sentinel(cell) != cell]
+        return [other for cell in asked if (other := sentinel(cell)) != cell]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

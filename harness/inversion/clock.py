@@ -27,6 +27,10 @@ class Clock(Protocol):
         """The clock of the iteration after this one."""
         ...
 
+    def advance(self) -> Clock:
+        """This clock one iteration on: the same one where it can be set."""
+        ...
+
     def read(self, table: Tensor, *, back: int = 0) -> Tensor:
         """The row of the iteration that lies `back` before this one."""
         ...
@@ -46,6 +50,10 @@ class HostClock:
         """The clock of the iteration after this one."""
         return HostClock(self.now + 1)
 
+    def advance(self) -> HostClock:
+        """Another one: this one cannot be set."""
+        return self.next()
+
     def read(self, table: Tensor, *, back: int = 0) -> Tensor:
         """A view of the row of the iteration that lies `back` before this one."""
         return table[(self.now - back) % len(table)]
@@ -64,6 +72,11 @@ class DeviceClock:
     def next(self) -> DeviceClock:
         """The clock of the iteration after this one."""
         return DeviceClock(self.now + 1)
+
+    def advance(self) -> DeviceClock:
+        """The same one, counted on in its place in memory."""
+        self.now.add_(1)
+        return self
 
     def read(self, table: Tensor, *, back: int = 0) -> Tensor:
         """A copy of the row of the iteration that lies `back` before this one."""

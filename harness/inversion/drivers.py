@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from harness.inversion.clock import DeviceClock, HostClock
+from harness.inversion.clock import Clock, DeviceClock, HostClock
 from harness.inversion.method import Ending, Method, S, cloned, tensors
 from harness.inversion.trace import Trace
 
@@ -63,51 +63,36 @@ class Eager(Generic[S]):
         iteration: int = 0,
         row: int = 0,
     ) -> None:
-        self.state = state
+        self.state = self._held(state)
         self._method, self._trace, self._image = method, trace, image
-        self._clock, self._row = HostClock(iteration), HostClock(row)
+        self._clock, self._row = self._clock_at(iteration), self._clock_at(row)
 
     def note(self) -> None:
         """Write the next row of the trace."""
         view = self._method.look(self.state)
         size = self._method.size(self.state, self._clock)
         self._trace.note(view, image=self._image(view.point), size=size, row=self._row)
-        self._row = self._row.next()
+        self._row = self._row.advance()
 
     def step(self) -> None:
         """Go one iteration on."""
         self.state = self._method.step(self.state, self._clock)
-        self._clock = self._clock.next()
+        self._clock = self._clock.advance()
+
+    def _held(self, state: S) -> S:
+        """The state as it is held."""
+        return state
+
+    def _clock_at(self, number: int) -> Clock:
+        """A clock that shows a number."""
+        return HostClock(number)
 
 
-class InPlace(Generic[S]):
+class InPlace(Eager[S]):
     """Keeps the state and the clocks at fixed places in memory, so that steps can be replayed.
 
     Parameters as for `Eager`.
     """
-
-    def __init__(
-        self,
-        method: Method[S],
-        state: S,
-        *,
-        trace: Trace,
-        image: Image,
-        iteration: int = 0,
-        row: int = 0,
-    ) -> None:
-        self.state = cloned(state)
-        self._method, self._trace, self._image = method, trace, image
-        device = trace.table.device
-        self._clock = DeviceClock(torch.tensor([iteration], device=device))
-        self._row = DeviceClock(torch.tensor([row], device=device))
-
-    def note(self) -> None:
-        """Write the next row of the trace."""
-        view = self._method.look(self.state)
-        size = self._method.size(self.state, self._clock)
-        self._trace.note(view, image=self._image(view.point), size=size, row=self._row)
-        self._row.now.add_(1)
 
     def step(self) -> None:
         """Go one iteration on."""
@@ -116,7 +101,13 @@ class InPlace(Generic[S]):
             # Rings are written by the step itself.
             if new[name] is not place:
                 place.copy_(new[name])
-        self._clock.now.add_(1)
+        self._clock = self._clock.advance()
+
+    def _held(self, state: S) -> S:
+        return cloned(state)
+
+    def _clock_at(self, number: int) -> Clock:
+        return DeviceClock(torch.tensor([number], device=self._trace.table.device))
 
 
 class Graphed(InPlace[S]):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import lively_resnet
 from torch import Tensor, nn
 
 from harness.errors import UnknownNameError
@@ -213,20 +213,7 @@ class TestMLPs:
 
 @pytest.fixture(scope="module")
 def whole() -> nn.Module:
-    """A ResNet-18 whose BatchNorms do something."""
-    network = build_resnet(ResNet(name="resnet18", cut="conv1"), seed=7)
-    source = np.random.default_rng(7)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for values, low, high in (
-                (module.weight, 0.5, 1.5),
-                (module.bias, -0.5, 0.5),
-                (module.running_mean, -0.5, 0.5),
-                (module.running_var, 0.5, 2.0),
-            ):
-                assert values is not None
-                values.copy_(torch.from_numpy(source.uniform(low, high, values.shape)))
-    return network
+    return lively_resnet("resnet18")
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ class Clock(Protocol):
         ...
 
     def advance(self) -> Clock:
-        """This clock one iteration on: the same one where it can be set."""
+        """The clock one iteration on: the same one where it can be set."""
         ...
 
     def read(self, table: Tensor, *, back: int = 0) -> Tensor:

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import logging
+import pickle
 import platform
 import secrets
 import threading
@@ -129,8 +130,10 @@ class DaskWorkers(Executor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """A future of the call."""
-        call = functools.partial(fn, *args, **kwargs)
-        future: Future[T] = self._executor.submit(_take_turn, call, self._expected)
+        turn = _Turn(functools.partial(fn, *args, **kwargs), self._expected)
+        # Unpickled by the task itself: a worker without this package then answers with an error.
+        # Dask would unpickle as it receives, and such a worker ends without a word.
+        future: Future[T] = self._executor.submit(pickle.loads, pickle.dumps(turn))
         return future
 
     def end(self) -> None:
@@ -307,6 +310,17 @@ def objection(expected: Mapping[str, str]) -> str | None:
         if found.get(name) != value
     ]
     return f"it has {', '.join(differing)}" if differing else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Turn:
+    """A call that is made where it is unpickled."""
+
+    call: Callable[[], object]
+    expected: Mapping[str, str]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _take_turn, (self.call, self.expected)
 
 
 def _take_turn(call: Callable[[], T], expected: Mapping[str, str]) -> T:

@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 
 from harness.claim import Claim, Estimand
+from harness.statistics.clusters import Beyond
+from harness.statistics.components import Components
+from harness.statistics.multiverse import Multiverse
 from harness.verdict import Decision
 
 
@@ -52,6 +55,8 @@ class ConditionResult:
         Further numbers for the report; they decide nothing.
     gallery : mapping of str to str
         Identities of records with images large enough to look at, by what they show.
+    beyond : Beyond or None
+        What distinct photographs say, each counted once; None where that was not asked.
     """
 
     claim: Claim
@@ -63,6 +68,7 @@ class ConditionResult:
     command: str
     tables: tuple[Table, ...] = ()
     gallery: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    beyond: Beyond | None = None
 
     @property
     def judged_by(self) -> Estimand:
@@ -94,6 +100,10 @@ class Run:
         Date and time of the end, ISO 8601 with offset.
     custom : mapping of str to str
         The user's own images, network or weights, where given; empty otherwise.
+    multiverses : mapping of str to Multiverse
+        By claim, the cells around its confirmatory ones; a claim whose were not measured is absent.
+    components : mapping of str to Components
+        By family of claims, the sources of an effect's spread.
     """
 
     profile: str
@@ -107,3 +117,5 @@ class Run:
     seconds: float
     ended: str
     custom: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    multiverses: Mapping[str, Multiverse] = dataclasses.field(default_factory=dict)
+    components: Mapping[str, Components] = dataclasses.field(default_factory=dict)

@@ -21,6 +21,7 @@ from small_cells import (
     cell,
     content,
     contents,
+    import_what_measures,
     measure_bucket_or_die,
     names,
     probe_elsewhere,
@@ -92,13 +93,18 @@ class Cluster:
         wait_until(lambda: not self.client.nthreads())
 
     def has(self, number: int) -> None:
-        """Bring the number of workers to this one."""
+        """Bring the number of workers to this one, all of which have imported what they need."""
         self.workers = [process for process in self.workers if process.poll() is None]
         wait_until(lambda: len(self.client.nthreads()) == len(self.workers))
         if len(self.workers) > number:
             self.clear()
         while len(self.workers) < number:
             self.join()
+        asked = [
+            self.client.submit(import_what_measures, workers=address, pure=False)
+            for address in self.client.nthreads()
+        ]
+        self.client.gather(asked)
 
     def is_idle(self) -> bool:
         """Whether no worker has anything to do."""
@@ -181,13 +187,19 @@ def test_a_killed_worker_costs_its_bucket_and_nothing_else(two: Cluster, tmp_pat
         found.need(wanted, label="a")
         assert killed
         assert len(found.measured) == len(wanted) + 2
-        # Another one that joins is used at once.
+        # Another one that joins is used as soon as it has imported what it needs.
         two.has(2)
         used: set[str] = set()
+        more: list[Cell] = []
         ear.hook = lambda: used.update(busy(two))
-        more = [cell(replicate, iterations=2000) for replicate in range(30, 34)]
-        found.need(more, label="b")
-        assert used == set(two.client.nthreads())
+
+        def both_used() -> bool:
+            first = 30 + len(more)
+            more.extend(cell(replicate, iterations=2000) for replicate in range(first, first + 4))
+            found.need(more, label="b")
+            return used == set(two.client.nthreads())
+
+        wait_until(both_used)
         assert found.workers == f"Dask at {two.address}, 2 workers"
     finally:
         found.close()
@@ -245,7 +257,8 @@ class TestRuns:
     def test_ctrl_c_ends_the_run_and_leaves_the_cluster(
         self, two: Cluster, pytester: pytest.Pytester
     ) -> None:
-        suite = Suite(pytester, pytester.path / "store").write(test_z=SLOW)
+        slower = SLOW.replace("pixels=32", "pixels=64")
+        suite = Suite(pytester, pytester.path / "store").write(test_z=slower)
         process = suite.start(f"--executor={two.executor}", start_new_session=True)
         wait_until(lambda: measured(suite, process) >= 3)
         os.killpg(process.pid, signal.SIGINT)

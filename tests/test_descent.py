@@ -330,7 +330,8 @@ class TestRules:
             m_i = traces["m_i"]
             share = traces["loss"][:-1] ** 2 / traces["gradient_norm"][:-1] ** 2
             expected = m_i[:-1] ** 2 - (2 * k * s - s**2) * share
-            told = m_i[1:] > 1e-6 * m_i[:-1]
+            # Within rounding of its end a run tells nothing any more.
+            told = (m_i[1:] > 1e-6 * m_i[:-1]) & (traces["loss"][:-1] > 1e-9)
             torch.testing.assert_close((m_i[1:] ** 2)[told], expected[told], rtol=1e-8, atol=1e-12)
             # rho = size |g|^2 / 2f is s / 2 whatever the sample and the iteration.
             rho = traces["rho"][traces["loss"] > 1e-9]

@@ -57,9 +57,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Plan every claim's test, and put those of headline claims first."""
     session = config.stash[_SESSION]
     try:
-        for item in items:
-            if isinstance(item, pytest.Function) and "lab" in item.fixturenames:
-                _plan(item, session)
+        planned = [
+            _plan(item, session)
+            for item in items
+            if isinstance(item, pytest.Function) and "lab" in item.fixturenames
+        ]
+        session.whole = all(planned) and not any("::" in argument for argument in config.args)
         if session.assays:
             # Read now, so that a damaged lock is told before anything is measured.
             _ = session.lock
@@ -172,12 +175,14 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
-def _plan(item: pytest.Function, session: ClaimSession) -> None:
+def _plan(item: pytest.Function, session: ClaimSession) -> bool:
+    """Let a test state its condition; whether it did."""
     number = session.plan(item.obj, parameters=_parameters(item), nodeid=_nodeid(item))
     if number is not None:
         item.stash[_NUMBER] = number
         if session.assays[number].claim.headline is not None:
             item.add_marker(pytest.mark.headline)
+    return number is not None
 
 
 def _parameters(item: pytest.Function) -> Parameters:

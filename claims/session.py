@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import functools
 import shlex
@@ -59,11 +60,17 @@ class ClaimSession:
         Root folder of the run, where the lock is.
     progress : ConsoleProgress
         Hears how far the measuring is.
+
+    Attributes
+    ----------
+    whole : bool
+        Whether every condition in the files that were collected is known.
     """
 
     def __init__(self, options: Options, *, root: Path, progress: ConsoleProgress) -> None:
         self.options = options
         self.assays: list[Assay] = []
+        self.whole = False
         self.warnings: list[str] = []
         self.run: Run | None = None
         self.report: Path | None = None
@@ -159,9 +166,20 @@ class ClaimSession:
                     rule=f"the condition {_key(assay)!r} is that of {owner}, too",
                     remedy="Give one of them another parameter or another estimand",
                 )
-        self.assays.append(assay)
+        self.assays.append(dataclasses.replace(assay, varied=self._varied(assay)))
         self._nodeids.append(nodeid)
         return len(self.assays) - 1
+
+    def _varied(self, assay: Assay) -> bool:
+        """Whether the multiverse around a condition is measured: not in `quick`; in `standard`
+        around the first of a claim that inverts, in `article` around all of the same estimand."""
+        name = self.options.profile.name
+        if name == "quick" or not assay.confirmatory or not assay.inverts:
+            return False
+        before = [other for other in self.assays if other.varied and other.claim == assay.claim]
+        if name == "standard":
+            return not before
+        return all(other.estimand == assay.estimand for other in before)
 
     def select(self, numbers: Sequence[int]) -> None:
         """The conditions that will run, in their order."""
@@ -273,6 +291,8 @@ class ClaimSession:
             seconds=time.monotonic() - self._began,
             ended=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
             custom=self.custom.described(),
+            multiverses=self._bench.multiverses if self._bench else {},
+            components=self._bench.components if self._bench else {},
         )
 
     def _result(self, number: int) -> ConditionResult:
@@ -286,6 +306,12 @@ class ClaimSession:
             reason = "not selected"
         return not_run(self.assays[number], reason=reason, command=self._command(number))
 
+    @property
+    def _every_condition(self) -> bool:
+        """Whether the conditions known are those of all claims."""
+        stated = {assay.claim.id for assay in self.assays}
+        return self.whole and stated >= {claim.id for claim in self._claims}
+
     def _update_lock(self) -> None:
         entries = {
             _key(self.assays[number]): Entry.of(result.decision, result.claim.digest)
@@ -293,7 +319,10 @@ class ClaimSession:
             if result.confirmatory
         }
         updated = self.lock.updated(
-            self.options.profile.name, entries, claims=[claim.digest for claim in self._claims]
+            self.options.profile.name,
+            entries,
+            claims=[claim.digest for claim in self._claims],
+            conditions=map(_key, self.assays) if self._every_condition else None,
         )
         write_lock(updated, self._root / LOCK)
         self.lock_changes = diff(self.lock, updated)

@@ -88,6 +88,7 @@ def test_a1_early_layers_nearly_copy_the_input(lab: Lab, network: str, cut: str)
         },
         effects=lambda seen: {"r": seen["copy"].values["r"]},
         gallery=gallery(lab, network=network, decoder="article", cuts=(cut,)),
+        family="copies from a ResNet" if (network, cut) == ("resnet18", "layer1") else None,
     )
 
 

@@ -57,6 +57,7 @@ class Stream(enum.IntEnum):
     CONFIRMATORY = 0
     PILOT = 1
     CONTROL = 2
+    CROSSED = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,33 @@ class Draw:
     def rng(self, source: Source) -> np.random.Generator:
         """A numpy generator for a source of randomness in this replicate."""
         return np.random.default_rng(self.seed(source))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Crossing(Draw):
+    """A combination of a crossed block, in which each source of randomness has levels of its own.
+
+    Parameters
+    ----------
+    network, image, start : int
+        The level of each. The noise of a' goes with the image, what a prior draws with the start.
+    """
+
+    stream: Stream = Stream.CROSSED
+    network: int
+    image: int
+    start: int
+
+    def seed(self, source: Source, number: int = 0) -> int:
+        """The seed of a source of randomness at its level."""
+        level = {
+            Source.WEIGHTS: self.network,
+            Source.IMAGE: self.image,
+            Source.NOISE: self.image,
+            Source.START: self.start,
+            Source.PRIOR: self.start,
+        }[source]
+        return Draw(replicate=level, stream=self.stream).seed(source, number)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,19 +8,22 @@ decision. The same statement serves to plan a run without running it.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import numpy as np
-
+from harness.asides import asides
 from harness.cells import NON_FINITE, Cell, Draw, Inversion, identity
-from harness.claim import Claim, Estimand
+from harness.claim import Claim, Estimand, Kind
+from harness.crossing import Block
 from harness.plan import Profile, context, replicates
 from harness.results import ConditionResult, Table
 from harness.scheduler import Scheduler
 from harness.sentinel import at_precision, disagreement, sentinel
 from harness.settings import ImageFolder, Images, ResNet, WeightsFile
+from harness.statistics.clusters import Beyond, beyond
+from harness.statistics.components import Components
+from harness.statistics.multiverse import Choice, Multiverse, multiverse
 from harness.store import Record, Store
+from harness.variations import LOOKS, REPLICATES, Variation, around
 from harness.verdict import Decision, Replicate, Stop, Verdict, decide
 
 Cells = Callable[[Draw], Mapping[str, Cell]]
@@ -60,6 +63,10 @@ class Assay:
         Whether it decides the claim or stands beside it.
     most : int
         Replicates at most; fixed before anything is measured.
+    family : str or None
+        Name of a family of claims for whose effects this condition's crossed block stands.
+    varied : bool
+        Whether the multiverse around it is measured.
     """
 
     claim: Claim
@@ -71,6 +78,8 @@ class Assay:
     tables: Tables
     confirmatory: bool
     most: int
+    family: str | None = None
+    varied: bool = False
 
     @property
     def looks(self) -> tuple[tuple[int, float], ...]:
@@ -85,7 +94,29 @@ class Assay:
     def cells_up_to(self, number: int) -> list[Cell]:
         """All cells of the first replicates, and those of the gallery."""
         cells = [cell for draw in replicates(number) for cell in self.cells(draw).values()]
-        return [*cells, *self.sentinels(), *self.gallery.values()]
+        beside = [*self.block.cells] if self.block else []
+        beside += [variation.cells for variations in self.variations() for variation in variations]
+        return [
+            *cells,
+            *self.sentinels(),
+            *self.gallery.values(),
+            *(cell for by_role in beside for cell in by_role.values()),
+        ]
+
+    @property
+    def block(self) -> Block | None:
+        """The crossed block, where it is measured."""
+        return Block.of(self.cells) if self.family is not None else None
+
+    @property
+    def inverts(self) -> bool:
+        """Whether a replicate inverts anything."""
+        return bool(around(self.cells(Draw(replicate=0))))
+
+    def variations(self) -> list[tuple[Variation, ...]]:
+        """The cells of the multiverse, by replicate, where it is measured."""
+        draws = replicates(REPLICATES) if self.varied else ()
+        return [around(self.cells(draw)) for draw in draws]
 
     def sentinels(self) -> list[Cell]:
         """What the first look is measured again as, where its precision needs to be vouched for."""
@@ -165,6 +196,7 @@ class Lab:
         tables: Tables = _no_tables,
         confirmatory: bool = True,
         most: int = 48,
+        family: str | None = None,
     ) -> None:
         """State the condition; parameters as in `Assay`.
 
@@ -185,6 +217,7 @@ class Lab:
                 tables=tables,
                 confirmatory=confirmatory,
                 most=most,
+                family=family,
             )
         )
 
@@ -208,6 +241,13 @@ class Bench:
         self._context = context(device=device)
         self._records: dict[str, Record] = {}
         self.used: set[str] = set()
+        self.components: dict[str, Components] = {}
+        self._choices: dict[str, list[Choice]] = {}
+
+    @property
+    def multiverses(self) -> dict[str, Multiverse]:
+        """What the multiverses measured so far say together, by claim."""
+        return {name: multiverse(_alike(choices)) for name, choices in self._choices.items()}
 
     def prepare(self, assays: Iterable[Assay]) -> None:
         """Queue the first look of assays that will run, in their order."""
@@ -222,15 +262,13 @@ class Bench:
         judged: list[Replicate] = []
         for size in assay.sizes:
             self._scheduler.need(assay.cells_up_to(size), label=label)
-            records += [
-                {role: self._read(cell) for role, cell in assay.cells(draw).items()}
-                for draw in replicates(size)[len(records) :]
-            ]
+            records += [self._all(assay.cells(draw)) for draw in replicates(size)[len(records) :]]
             judged = _replicates(records, effects=assay.effects)
             decision = _decide(assay, judged)
             if decision.final:
                 break
         decision = self._vouched(assay, decision, judged)
+        self._describe(assay)
         roles = {
             role: tuple(by_role[role].id for by_role in records) for role in (records or [{}])[0]
         }
@@ -242,9 +280,40 @@ class Bench:
             decision=decision,
             records=roles,
             command=command,
-            tables=(*assay.tables(records), *_beside(estimand, judged), *_endings(records)),
+            tables=(*assay.tables(records), *asides(estimand, judged, records)),
             gallery={role: self._read(cell).id for role, cell in assay.gallery.items()},
+            beyond=_beyond(estimand, judged, records, size=assay.sizes[0]),
         )
+
+    def _describe(self, assay: Assay) -> None:
+        """Note what the crossed block and the multiverse of an assay say; they decide nothing."""
+        estimand = assay.claim.estimands[assay.estimand]
+        block = assay.block
+        if assay.family is not None and block is not None:
+            name = estimand.criteria[0].effect
+            effects = [assay.effects(self._all(cells))[name] for cells in block.cells]
+            found = block.components(effects)
+            if found is not None:
+                self.components[assay.family] = found
+        for cells in zip(*assay.variations(), strict=True):
+            records = [self._all(variation.cells) for variation in cells]
+            decision = decide(
+                estimand,
+                _replicates(records, effects=assay.effects),
+                alpha=assay.claim.alpha,
+                looks=LOOKS,
+            )
+            effect = decision.parts[0].effect if decision.parts else None
+            self._choices.setdefault(assay.claim.id, []).append(
+                Choice(
+                    factors={**assay.parameters, **cells[0].factors},
+                    verdict=decision.verdict.value,
+                    effect=None if effect is None else effect.value,
+                )
+            )
+
+    def _all(self, cells: Mapping[str, Cell]) -> dict[str, Record]:
+        return {role: self._read(cell) for role, cell in cells.items()}
 
     def _vouched(self, assay: Assay, decision: Decision, judged: Sequence[Replicate]) -> Decision:
         """The decision, or "invalid" where float64 disagrees on the first look's replicates."""
@@ -317,73 +386,40 @@ def _replicate(number: int, records: Mapping[str, Record], *, effects: Effects) 
     )
 
 
-def _beside(estimand: Estimand, replicates: Sequence[Replicate]) -> tuple[Table, ...]:
-    """What the replicates yield beyond the effects that are judged."""
-    judged = {criterion.effect for criterion in estimand.criteria}
-    names = [name for name in replicates[0].effects if name not in judged] if replicates else []
-    if not names:
-        return ()
-    rows = []
-    for name in names:
-        values = [replicate.effects[name] for replicate in replicates]
-        rows.append((name, _median(values), float(np.min(values)), float(np.max(values))))
-    return (
-        Table(
-            title="Measured beside the effect; it decides nothing.",
-            columns=("over replicates", "median", "least", "largest"),
-            rows=tuple(rows),
-        ),
-    )
+def _beyond(
+    estimand: Estimand,
+    replicates: Sequence[Replicate],
+    records: Sequence[Mapping[str, Record]],
+    *,
+    size: int,
+) -> Beyond | None:
+    """What the first look's replicates say of images at large, the number being fixed beforehand.
+
+    None where an estimand has several criteria, no share to count, or no images drawn.
+    """
+    if len(estimand.criteria) > 1 or estimand.kind in (Kind.EXACT, Kind.EXISTENTIAL):
+        return None
+    drawn = [_photograph(next(iter(by_role.values()))) for by_role in records[:size]]
+    known = [photograph for photograph in drawn if photograph is not None]
+    if len(known) < size:
+        return None
+    (criterion,) = estimand.criteria
+    values = [replicate.effects[criterion.effect] for replicate in replicates[:size]]
+    return beyond(criterion, values, photographs=known)
 
 
-def _endings(records: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
-    """How the runs ended, by role, and where rho stood."""
-    runs = {
-        role: [seen[role] for seen in records]
-        for role, record in (records[0].items() if records else ())
-        if record.cell["type"] == Inversion.__name__
-    }
-    if not runs:
-        return ()
-    statuses = sorted({record.status for ended in runs.values() for record in ended})
-    rows: list[tuple[str | int | float, ...]] = []
-    for role, ended in runs.items():
-        counts = Counter(record.status for record in ended)
-        rho = _median([record.values["rho"] for record in ended])
-        # Decoders without a step of their own have none.
-        rows.append((role, *(counts[status] for status in statuses), "" if rho != rho else rho))
-    return (
-        *_memory(runs),
-        Table(
-            title="How many runs ended in which way, and the median of rho = step * |g|^2 / (2 f) "
-            "at their ends.",
-            columns=("run", *statuses, "rho"),
-            rows=tuple(rows),
-        ),
-    )
+def _photograph(record: Record) -> str | None:
+    """The photograph of a replicate; None where its image was made."""
+    images = record.cell.get("images")
+    if not isinstance(images, Mapping) or images.get("source") not in ("photographs", "folder"):
+        return None
+    return record.labels.get("image")
 
 
-def _memory(runs: Mapping[str, Sequence[Record]]) -> tuple[Table, ...]:
-    """Which runs were split because memory ran out."""
-    split = [
-        (role, record.labels["memory"])
-        for role, ended in runs.items()
-        for record in ended
-        if "memory" in record.labels
+def _alike(choices: Sequence[Choice]) -> list[Choice]:
+    """Choices that all name the same factors: conditions may differ in what they vary."""
+    names = dict.fromkeys(name for choice in choices for name in choice.factors)
+    return [
+        dataclasses.replace(choice, factors={name: choice.factors.get(name, "") for name in names})
+        for choice in choices
     ]
-    if not split:
-        return ()
-    return (
-        Table(
-            title="Memory ran out; these runs were split into smaller batches, which moves their "
-            "rounding.",
-            columns=("run", "replicates"),
-            rows=tuple(dict.fromkeys(split)),
-        ),
-    )
-
-
-def _median(values: Sequence[float]) -> float:
-    # Between infinities of both signs there is none.
-    with np.errstate(invalid="ignore"):
-        return float(np.median(values))

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from harness.cells import NON_FINITE, Draw, Inversion, identity
+from harness.cells import NON_FINITE, Cell, Draw, Inversion, identity
 from harness.claim import Claim, Criterion, event
 from harness.lab import Assay, Bench, Custom, Lab
 from harness.plan import Profile, context, replicates
@@ -170,3 +170,94 @@ class TestSentinels:
             cell.precision for cell in stated[0].cells_up_to(24) if isinstance(cell, Inversion)
         )
         assert planned == {"tf32": 24, "float64": 12}
+
+
+class Drawn:
+    """A store in which a copy is worse the higher its network's level, or its decoder's step."""
+
+    def __init__(self) -> None:
+        stated = assay(family="a family", varied=True)
+        assert stated.block is not None
+        self._effects: dict[str, float] = {}
+        self._photographs: dict[str, str] = {}
+        for number, by_role in enumerate(stated.block.cells):
+            self._note(by_role["copy"], effect=float(number // 18), photograph="a")
+        for replicate, variations in enumerate(stated.variations()):
+            for variation in variations:
+                worse = variation.factors["step"] == "3"
+                self._note(
+                    variation.cells["copy"],
+                    effect=2.5 if worse else 1.0,
+                    photograph=f"photograph {replicate % 5}",
+                )
+
+    def _note(self, cell: Cell, *, effect: float, photograph: str) -> None:
+        key = identity(cell, context=context(device="cpu"))
+        self._effects[key], self._photographs[key] = effect, photograph
+
+    def read(self, key: str) -> Record:
+        return Record(
+            id=key,
+            cell={"type": "Inversion", "images": {"source": "photographs"}},
+            values={"r": self._effects[key], "m_g": 1.0, "m_g0": 3.0, "rho": 0.5},
+            labels={"image": self._photographs[key]},
+            status="plateau",
+            seconds=0.0,
+        )
+
+
+def assay(*, family: str | None = None, varied: bool = False) -> Assay:
+    return Assay(
+        claim=CLAIM,
+        estimand="r",
+        parameters={"layer": "a"},
+        cells=one,
+        effects=lambda seen: {"r": seen["copy"].values["r"]},
+        gallery={},
+        tables=lambda _: (),
+        confirmatory=True,
+        most=12,
+        family=family,
+        varied=varied,
+    )
+
+
+class TestWhatStandsBesideAVerdict:
+    def bench(self) -> tuple[Bench, ConditionResult]:
+        store = cast(Store, Drawn())
+        bench = Bench(store=store, scheduler=cast(Scheduler, Idle()), device="cpu")
+        stated = assay(family="a family", varied=True)
+        return bench, bench.run(stated, label="a", command="b")
+
+    def test_a_crossed_block_names_the_source_that_moves_the_effect(self) -> None:
+        bench, _ = self.bench()
+        found = bench.components["a family"]
+        assert found.parts[0].source == ("network",)
+        assert found.parts[0].share == pytest.approx(1)
+
+    def test_a_multiverse_names_the_factor_that_moves_the_verdict(self) -> None:
+        bench, found = self.bench()
+        (around,) = bench.multiverses.values()
+        assert around.factors[0].name == "step"
+        assert around.factors[0].verdicts == {
+            "1": {"supported": around.cells - 2},
+            "1/3": {"supported": 1},
+            "3": {"refuted": 1},
+        }
+        assert found.decision.verdict is Verdict.SUPPORTED
+
+    def test_distinct_photographs_count_once(self) -> None:
+        _, found = self.bench()
+        assert found.beyond is not None
+        assert set(found.beyond.means) == {f"photograph {number}" for number in range(5)}
+        # All five of five: P of the exact sign test, both tails.
+        assert found.beyond.p_supported == pytest.approx(2 / 2**5)
+
+    def test_they_are_measured_with_the_first_look(self) -> None:
+        plain, full = assay(), assay(family="a", varied=True)
+        cells = len(plain.cells_up_to(12))
+        assert full.block is not None
+        variations = sum(map(len, full.variations()))
+        assert len(full.cells_up_to(12)) == cells + len(full.block.cells) + variations
+        assert plain.block is None
+        assert plain.variations() == []

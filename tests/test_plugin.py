@@ -269,6 +269,24 @@ def test_update_verdicts_keeps_what_did_not_run(suite: Suite) -> None:
     assert set(read_lock(suite.locked).profiles["quick"]) == {"Z1", "Z2"}
 
 
+SIZES = """
+@pytest.mark.parametrize("size", {sizes})
+def test_sizes(lab, size):
+    judge(lab, claim("Z1"), "supported")
+"""
+
+
+def test_update_verdicts_drops_conditions_that_are_gone(suite: Suite) -> None:
+    suite.locked.parent.mkdir()
+    suite.write(test_z=SIZES.format(sizes=[1, 2, 3])).run("--update-verdicts")
+    suite.write(test_z=SIZES.format(sizes=[1, 2]))
+    # A run that collects a part cannot tell what is gone from what it was not asked for.
+    for selection in (["test_z.py::test_sizes[1]"], []):
+        assert len(read_lock(suite.locked).profiles["quick"]) == 3
+        suite.run("--update-verdicts", *selection)
+    assert len(read_lock(suite.locked).profiles["quick"]) == 2
+
+
 def test_a_run_that_ends_early_locks_nothing(suite: Suite) -> None:
     suite.locked.parent.mkdir()
     suite.write(test_z=of("refuted", "supported")).run("--update-verdicts", "-x")

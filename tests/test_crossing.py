@@ -1,0 +1,78 @@
+"""Crossed blocks: which levels share what, and that planted components come back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from small_cells import cell, rank
+
+from harness.cells import Cell, Crossing, Draw, Inversion, Source, Stream, canonical
+from harness.crossing import LEVELS, Block
+
+
+def inversions(draw: Draw) -> Mapping[str, Cell]:
+    return {"copy": Inversion(**{**vars(cell(0, batch=12)), "draw": draw})}
+
+
+def ranks(draw: Draw) -> Mapping[str, Cell]:
+    return {"rank": type(rank(0))(**{**vars(rank(0)), "draw": draw})}
+
+
+def crossings(block: Block) -> list[Crossing]:
+    found = [next(iter(by_role.values())).draw for by_role in block.cells]
+    return [draw for draw in found if isinstance(draw, Crossing)]
+
+
+@pytest.mark.parametrize(
+    ("source", "levels"),
+    [
+        (Source.WEIGHTS, "network"),
+        (Source.IMAGE, "image"),
+        (Source.NOISE, "image"),
+        (Source.START, "start"),
+        (Source.PRIOR, "start"),
+    ],
+)
+def test_two_combinations_share_a_seed_where_they_share_its_level(
+    source: Source, levels: str
+) -> None:
+    draws = crossings(Block.of(inversions))
+    assert len(draws) == np.prod(list(LEVELS.values()))
+    for one in draws:
+        for other in draws:
+            alike = getattr(one, levels) == getattr(other, levels)
+            assert (one.seed(source) == other.seed(source)) == alike
+
+
+def test_its_seeds_are_those_of_no_other_stream() -> None:
+    own = {draw.seed(source) for draw in crossings(Block.of(inversions)) for source in Source}
+    for stream in Stream:
+        if stream is not Stream.CROSSED:
+            others = [Draw(replicate=number, stream=stream) for number in range(48)]
+            assert own.isdisjoint({draw.seed(source) for draw in others for source in Source})
+
+
+def test_every_combination_is_a_cell_of_its_own_measured_alone() -> None:
+    cells = [by_role["copy"] for by_role in Block.of(inversions).cells]
+    assert {each.batch for each in cells} == {1}
+    assert len({str(canonical(each)) for each in cells}) == len(cells)
+
+
+def test_cells_that_descend_nowhere_have_no_start_to_cross() -> None:
+    block = Block.of(ranks)
+    assert block.levels == {"network": LEVELS["network"], "image": LEVELS["image"]}
+    assert {draw.start for draw in crossings(block)} == {0}
+
+
+@pytest.mark.parametrize("source", list(LEVELS))
+def test_what_one_source_adds_is_found_at_that_source(source: str) -> None:
+    rng = np.random.default_rng(3)
+    added = rng.normal(size=LEVELS[source])
+    block = Block.of(inversions)
+    effects = [added[getattr(draw, source)] + 0.05 * rng.normal() for draw in crossings(block)]
+    found = block.components(effects)
+    assert found is not None
+    assert found.parts[0].source == (source,)
+    assert found.parts[0].share > 0.9

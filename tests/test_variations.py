@@ -1,0 +1,145 @@
+"""The multiverse around a condition: one choice at a time, and only choices that are possible."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from small_cells import cell, rank
+
+from harness.cells import Cell, Draw, Inversion
+from harness.settings import (
+    LBFGS,
+    MLP,
+    Adam,
+    Blur,
+    Decoder,
+    Descent,
+    ImageFolder,
+    Images,
+    ResNet,
+    TotalVariation,
+    WeightsFile,
+)
+from harness.variations import LEVELS, around, levels
+
+PHOTOGRAPHS = Images(pixels=32)
+
+
+def copy(decoder: Decoder, **changes: object) -> Inversion:
+    made = Inversion(
+        draw=Draw(replicate=0),
+        network=ResNet(name="resnet18", cut="layer1"),
+        images=PHOTOGRAPHS,
+        decoder=decoder,
+        iterations=10,
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def changes(inversion: Inversion) -> dict[str, list[str]]:
+    """The levels that are tried, by factor."""
+    found: dict[str, list[str]] = {}
+    own = levels(inversion)
+    for variation in around({"copy": inversion})[1:]:
+        ((factor, level),) = variation.factors.items() - own.items()
+        found.setdefault(factor, []).append(level)
+    return found
+
+
+ARTICLE = copy(Descent(priors=(Blur(),)))
+
+
+def test_the_condition_itself_comes_first() -> None:
+    first, *others = around({"copy": ARTICLE})
+    assert first.cells == {"copy": ARTICLE}
+    assert all(other.cells != first.cells for other in others)
+
+
+def test_every_factor_is_varied_around_the_articles_descent() -> None:
+    assert changes(ARTICLE) == {
+        "decoder": ["adam"],  # L-BFGS takes no blur
+        "step": ["1/3", "3"],
+        "loss": ["l2"],
+        "blur": ["none"],
+        "start": ["N(0.5, 0.2)"],
+        "images": ["dead-leaves"],
+        "network": ["resnet50"],
+        "precision": ["float64"],
+    }
+
+
+def test_every_cell_says_truly_what_it_is() -> None:
+    for variation in around({"copy": ARTICLE}):
+        found = variation.cells["copy"]
+        assert isinstance(found, Inversion)
+        assert {**levels(found), "step": variation.factors["step"]} == variation.factors
+
+
+@pytest.mark.parametrize(("level", "step"), [("1/3", 0.1 / 3), ("3", 0.3)])
+def test_a_step_is_relative_to_the_conditions_own(level: str, step: float) -> None:
+    (found,) = (v.cells["copy"] for v in around({"copy": ARTICLE}) if v.factors["step"] == level)
+    assert isinstance(found, Inversion)
+    assert isinstance(found.decoder, Descent)
+    assert found.decoder.step == pytest.approx(step)
+
+
+@pytest.mark.parametrize(
+    ("inversion", "left_out"),
+    [
+        (copy(LBFGS()), {"step", "blur"}),
+        (
+            copy(
+                Adam(),
+                images=Images(
+                    pixels=8, source="folder", folder=ImageFolder(sha256="0", path=Path("a"))
+                ),
+            ),
+            {"images"},
+        ),
+        (
+            copy(
+                Adam(),
+                network=ResNet(
+                    name="resnet18", cut="layer1", weights=WeightsFile(sha256="0", path=Path("a"))
+                ),
+            ),
+            {"network"},
+        ),
+    ],
+)
+def test_what_a_condition_cannot_have_is_left_out(inversion: Inversion, left_out: set[str]) -> None:
+    assert set(changes(inversion)) == set(LEVELS) - left_out
+
+
+def test_another_decoder_keeps_loss_and_priors() -> None:
+    prior = TotalVariation(weight=0.1)
+    for variation in around({"copy": copy(Descent(loss="l1", priors=(prior,)))}):
+        found = variation.cells["copy"]
+        assert isinstance(found, Inversion)
+        if variation.factors["decoder"] != "descent":
+            assert found.decoder.loss == "l1"
+            assert found.decoder.priors == (prior,)
+
+
+def test_a_stack_is_varied_by_its_initialisation() -> None:
+    stack = copy(Descent(), network=MLP(inputs=3072, widths=(64,)))
+    assert changes(stack)["network"] == ["gaussian"]
+
+
+def test_all_inversions_of_a_replicate_change_together_and_nothing_else_does() -> None:
+    cells: dict[str, Cell] = {
+        "a": ARTICLE,
+        "rank": rank(0),
+        "b": dataclasses.replace(ARTICLE, iterations=20),
+    }
+    for variation in around(cells)[1:]:
+        assert variation.cells["rank"] == cells["rank"]
+        assert variation.cells["a"] != cells["a"]
+        assert dataclasses.replace(variation.cells["b"], iterations=10) == variation.cells["a"]
+
+
+def test_what_inverts_nothing_has_no_multiverse() -> None:
+    assert around({"rank": rank(0)}) == ()
+    assert around({"copy": cell(0)})

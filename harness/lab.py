@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from harness.cells import NON_FINITE, Cell, Draw, Inversion, identity
-from harness.claim import Claim, Estimand
+from harness.claim import Claim, Estimand, Kind
 from harness.plan import Profile, context, replicates
 from harness.results import ConditionResult, Table
 from harness.scheduler import Scheduler
@@ -188,6 +188,10 @@ class Lab:
             )
         )
 
+    def record(self, claim: Claim) -> None:
+        """State a claim that nothing could test; it is listed with its reason."""
+        self.judge(claim, cells=lambda _: {}, effects=lambda _: {})
+
 
 class Bench:
     """Measures and decides assays against one store.
@@ -217,6 +221,8 @@ class Bench:
     def run(self, assay: Assay, *, label: str, command: str) -> ConditionResult:
         """Measure an assay look by look until it is decided."""
         estimand = assay.claim.estimands[assay.estimand]
+        if estimand.kind is Kind.UNTESTABLE:
+            return _unmeasured(assay, Verdict.NOT_TESTABLE, reason=estimand.text, command=command)
         decision = Decision(verdict=Verdict.NOT_RUN, reason="no replicate was measured", n=0)
         records: list[Mapping[str, Record]] = []
         judged: list[Replicate] = []
@@ -242,7 +248,12 @@ class Bench:
             decision=decision,
             records=roles,
             command=command,
-            tables=(*assay.tables(records), *_beside(estimand, judged), *_endings(records)),
+            tables=(
+                *assay.tables(records),
+                *_counterexample(decision, records),
+                *_beside(estimand, judged),
+                *_endings(records),
+            ),
             gallery={role: self._read(cell).id for role, cell in assay.gallery.items()},
         )
 
@@ -279,12 +290,16 @@ class Bench:
 
 def not_run(assay: Assay, *, reason: str, command: str) -> ConditionResult:
     """The result of an assay that this run left out."""
+    return _unmeasured(assay, Verdict.NOT_RUN, reason=reason, command=command)
+
+
+def _unmeasured(assay: Assay, verdict: Verdict, *, reason: str, command: str) -> ConditionResult:
     return ConditionResult(
         claim=assay.claim,
         estimand=assay.estimand,
         parameters=assay.parameters,
         confirmatory=assay.confirmatory,
-        decision=Decision(verdict=Verdict.NOT_RUN, reason=reason, n=0),
+        decision=Decision(verdict=verdict, reason=reason, n=0),
         records={},
         command=command,
     )
@@ -314,7 +329,24 @@ def _replicate(number: int, records: Mapping[str, Record], *, effects: Effects) 
         failed_control="a value became infinite or not a number"
         if any(record.status == NON_FINITE for record in records.values())
         else None,
+        shown=next(_labelled(records, "counterexample"), None),
     )
+
+
+def _labelled(records: Mapping[str, Record], label: str) -> Iterator[str]:
+    return (record.labels[label] for record in records.values() if label in record.labels)
+
+
+def _counterexample(
+    decision: Decision, records: Sequence[Mapping[str, Record]]
+) -> tuple[Table, ...]:
+    """The counterexample that refuted an exact claim, where its search describes it."""
+    if decision.counterexample is None:
+        return ()
+    found = records[decision.counterexample]
+    columns = ("counterexample", "counterexample as JSON")
+    rows = tuple(zip(*(_labelled(found, column) for column in columns), strict=True))
+    return (Table(title="The simplest that was found.", columns=columns, rows=rows),) * bool(rows)
 
 
 def _beside(estimand: Estimand, replicates: Sequence[Replicate]) -> tuple[Table, ...]:

@@ -9,18 +9,20 @@ from typing import Any
 
 import torch
 
-from harness.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank
+from harness.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank, Search
 from harness.inversion.checkpoint import Checkpoint
 from harness.measuring.active_units import count_active
 from harness.measuring.exact_inverse import invert_exactly
 from harness.measuring.inversion import invert_block
 from harness.measuring.local_rank import local_rank
 from harness.measuring.measurement import Measurement
+from harness.measuring.search import search
 
 _ONE_BY_ONE: Mapping[type, Callable[[Any], Measurement]] = {
     ExactInverse: invert_exactly,
     ActiveUnits: count_active,
     LocalRank: local_rank,
+    Search: search,
 }
 """Kinds of cells that are measured one replicate at a time, on the CPU."""
 

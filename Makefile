@@ -26,7 +26,7 @@ verify: environment  ## measure and judge the claims, headlines first, and write
 	@$(bin)/python -m pytest claims/ $(ARGS)
 
 # Under test the shapes in annotations are checked at every call of what computes with tensors.
-checked := harness.distances,harness.inversion,harness.measure,harness.spectrum
+checked := harness.distances,harness.inversion,harness.measuring,harness.spectrum
 checked := $(checked),harness.subjects.draws,harness.subjects.encoder,harness.subjects.mlp
 checked := $(checked),harness.subjects.resnet,harness.subjects.simplify,beartype.beartype
 

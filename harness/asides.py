@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -11,11 +11,12 @@ from harness.cells import Inversion
 from harness.claim import Estimand
 from harness.results import Table
 from harness.store import Record
-from harness.verdict import Replicate
+from harness.verdict import Decision, Replicate
 
 
 def asides(
     estimand: Estimand,
+    decision: Decision,
     replicates: Sequence[Replicate],
     records: Sequence[Mapping[str, Record]],
 ) -> tuple[Table, ...]:
@@ -25,12 +26,37 @@ def asides(
     ----------
     estimand : Estimand
         What is judged.
+    decision : Decision
+        What was decided.
     replicates : sequence of Replicate
         With their effects.
     records : sequence of mapping of str to Record
         Of the same replicates, by role.
     """
-    return (*_beside(estimand, replicates), *_endings(records))
+    return (
+        *_counterexample(decision, records),
+        *_beside(estimand, replicates),
+        *_endings(records),
+    )
+
+
+def labelled(records: Mapping[str, Record], label: str) -> Iterator[str]:
+    """What the records of a replicate have under a label."""
+    return (record.labels[label] for record in records.values() if label in record.labels)
+
+
+def _counterexample(
+    decision: Decision, records: Sequence[Mapping[str, Record]]
+) -> tuple[Table, ...]:
+    """The counterexample that refuted an exact claim, where its search describes it."""
+    if decision.counterexample is None:
+        return ()
+    found = records[decision.counterexample]
+    columns = ("counterexample", "counterexample as JSON")
+    rows = tuple(zip(*(labelled(found, column) for column in columns), strict=True))
+    return (
+        (Table(title="The simplest that was found.", columns=columns, rows=rows),) if rows else ()
+    )
 
 
 def _beside(estimand: Estimand, replicates: Sequence[Replicate]) -> tuple[Table, ...]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Mapping
 from typing import Any, cast
@@ -49,6 +51,7 @@ class Source(enum.IntEnum):
     START = 2
     NOISE = 3
     PRIOR = 4
+    EXAMPLES = 5
 
 
 class Stream(enum.IntEnum):
@@ -181,7 +184,36 @@ class LocalRank:
     batch: int = 1
 
 
-Cell = Inversion | ExactInverse | ActiveUnits | LocalRank
+@functools.cache
+def _hypothesis() -> str:
+    return importlib.metadata.version("hypothesis")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Search:
+    """Look for a counterexample to an exact statement.
+
+    Parameters
+    ----------
+    statement : str
+        One of `harness.exact.statements`.
+    examples : int
+        Examples to try at most.
+    below : float
+        The statement holds for an example whose residual is below this.
+    drawn_by : str
+        Version of hypothesis, which draws the examples.
+    """
+
+    draw: Draw
+    statement: str
+    examples: int
+    below: float
+    drawn_by: str = dataclasses.field(default_factory=_hypothesis)
+    batch: int = 1
+
+
+Cell = Inversion | ExactInverse | ActiveUnits | LocalRank | Search
 
 
 def block(cell: Cell) -> tuple[Cell, ...]:

@@ -37,6 +37,7 @@ class Kind(enum.StrEnum):
     TREND = "T"
     EQUIVALENCE = "E"
     CONJUNCTION = "IUT"
+    UNTESTABLE = "-"
 
 
 class Scale(enum.StrEnum):
@@ -184,6 +185,11 @@ def equivalence(text: str, *, effect: str, label: str, centre: float, margin: fl
         ),
         text=text,
     )
+
+
+def untestable(reason: str) -> Estimand:
+    """Nothing could be estimated: a sentence that no measurement could contradict, and why."""
+    return Estimand(kind=Kind.UNTESTABLE, criteria=(), text=reason)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -50,12 +50,15 @@ class Replicate:
         Whether m_g fell to half or less in every run; None where nothing descends.
     failed_control : str or None
         The control that failed, in words.
+    shown : str or None
+        What the replicate found, in words, where it is a counterexample.
     """
 
     index: int
     effects: Mapping[str, float]
     descended: bool | None = None
     failed_control: str | None = None
+    shown: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from harness.asides import asides
+from harness.asides import asides, labelled
 from harness.cells import NON_FINITE, Cell, Draw, Inversion, identity
 from harness.claim import Claim, Estimand, Kind
 from harness.crossing import Block
@@ -221,6 +221,10 @@ class Lab:
             )
         )
 
+    def record(self, claim: Claim) -> None:
+        """State a claim that nothing could test; it is listed with its reason."""
+        self.judge(claim, cells=lambda _: {}, effects=lambda _: {})
+
 
 class Bench:
     """Measures and decides assays against one store.
@@ -257,6 +261,8 @@ class Bench:
     def run(self, assay: Assay, *, label: str, command: str) -> ConditionResult:
         """Measure an assay look by look until it is decided."""
         estimand = assay.claim.estimands[assay.estimand]
+        if estimand.kind is Kind.UNTESTABLE:
+            return _unmeasured(assay, Verdict.NOT_TESTABLE, reason=estimand.text, command=command)
         decision = Decision(verdict=Verdict.NOT_RUN, reason="no replicate was measured", n=0)
         records: list[Mapping[str, Record]] = []
         judged: list[Replicate] = []
@@ -280,7 +286,7 @@ class Bench:
             decision=decision,
             records=roles,
             command=command,
-            tables=(*assay.tables(records), *asides(estimand, judged, records)),
+            tables=(*assay.tables(records), *asides(estimand, decision, judged, records)),
             gallery={role: self._read(cell).id for role, cell in assay.gallery.items()},
             beyond=_beyond(estimand, judged, records, size=assay.sizes[0]),
         )
@@ -348,12 +354,16 @@ class Bench:
 
 def not_run(assay: Assay, *, reason: str, command: str) -> ConditionResult:
     """The result of an assay that this run left out."""
+    return _unmeasured(assay, Verdict.NOT_RUN, reason=reason, command=command)
+
+
+def _unmeasured(assay: Assay, verdict: Verdict, *, reason: str, command: str) -> ConditionResult:
     return ConditionResult(
         claim=assay.claim,
         estimand=assay.estimand,
         parameters=assay.parameters,
         confirmatory=assay.confirmatory,
-        decision=Decision(verdict=Verdict.NOT_RUN, reason=reason, n=0),
+        decision=Decision(verdict=verdict, reason=reason, n=0),
         records={},
         command=command,
     )
@@ -383,6 +393,7 @@ def _replicate(number: int, records: Mapping[str, Record], *, effects: Effects) 
         failed_control="a value became infinite or not a number"
         if any(record.status == NON_FINITE for record in records.values())
         else None,
+        shown=next(labelled(records, "counterexample"), None),
     )
 
 

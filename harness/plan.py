@@ -18,6 +18,7 @@ from harness.cells import (
     ExactInverse,
     Inversion,
     LocalRank,
+    Search,
     block,
     canonical,
     identity,
@@ -172,5 +173,7 @@ def estimate(mates: Sequence[Cell]) -> float:
             return 3e-8 * images.elements**2 + 0.01
         case LocalRank(network=network):
             return 3e-4 * network.widths[-1] + 5e-9 * network.inputs**3
+        case Search(examples=examples):
+            return 5e-3 * examples * len(mates)
     evaluations = 2.0 if isinstance(cell.decoder, LBFGS) else 1.0
     return cell.iterations * step * evaluations

@@ -84,8 +84,8 @@ def counterexample(evidence: Evidence, found: Replicate) -> str:
     )
     value = _number(found.effects[missed.effect], missed.scale)
     return (
-        f"counterexample: in replicate {found.index} {missed.label} is {value}, "
-        f"not {_beyond(missed)}"
+        f"counterexample: {f'{found.shown}; ' if found.shown else ''}in replicate {found.index} "
+        f"{missed.label} is {value}, not {_beyond(missed)}"
     )
 
 

@@ -18,6 +18,8 @@ the article's Conv2 to Conv5 are layer1 to layer4."""
 
 ACTIVATIONS = ("none", "relu", "leaky-relu", "tanh", "sigmoid")
 INITIALISATIONS = ("default", "gaussian", "orthogonal")
+BLOCKS = ("attention", "transformer", "mixer")
+"""Blocks on tokens: self-attention alone, a transformer's and an MLP-mixer's."""
 
 P = TypeVar("P")
 

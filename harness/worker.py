@@ -15,7 +15,8 @@ from PIL import Image
 
 from harness.cells import canonical
 from harness.inversion.checkpoint import Checkpoint
-from harness.measure import Measurement, measure
+from harness.measure import measure
+from harness.measuring.measurement import Measurement
 from harness.plan import Bucket
 from harness.provenance import machine
 from harness.store import Record, Store

@@ -116,8 +116,19 @@ class _Layout:
             *(" " * _INDENT + line for line in said[1:]),
             self._row(claimed, item.verdict, _effect(item.shown), n),
             *(" " * _INDENT + self._dim(line) for line in rest),
+            *self._counterexample(item),
             *self._conditions(item, conditions),
         ]
+
+    def _counterexample(self, item: ClaimSummary) -> list[str]:
+        """The first counterexample to an exact claim, in one line."""
+        reasons = [
+            condition.decision.reason
+            for condition in item.confirmatory
+            if condition.decision.counterexample is not None
+        ]
+        room = self._width - _INDENT
+        return [" " * _INDENT + self._dim(_shorten(reason, room)) for reason in reasons[:1]]
 
     def _conditions(self, item: ClaimSummary, most: int) -> list[str]:
         listed = _listed(item, most)

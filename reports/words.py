@@ -56,6 +56,7 @@ KIND_WORDS: Mapping[Kind, str] = {
         "Conjunction: all parts have to hold, each in more than half of all replicates "
         "(intersection-union test)."
     ),
+    Kind.UNTESTABLE: "Not testable: no measurement could contradict it.",
 }
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

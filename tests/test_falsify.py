@@ -8,7 +8,7 @@ from fractions import Fraction
 from hypothesis import strategies as st
 
 from harness.claim import Criterion, exact
-from harness.statistics.falsify import falsify
+from harness.exact.falsify import falsify
 from harness.verdict import Replicate, Verdict, decide
 
 

@@ -12,10 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import measure as module
 from harness.cells import ActiveUnits, Cell, Draw, ExactInverse, Inversion, LocalRank, Source, block
 from harness.inversion.status import Status
-from harness.measure import Measurement, measure
+from harness.measure import measure
+from harness.measuring import inversion as module
+from harness.measuring.measurement import Measurement
 from harness.settings import (
     INITIALISATIONS,
     LBFGS,

@@ -102,10 +102,10 @@ class TestMemory:
     """Out of memory, as CUDA tells it: the block is measured in halves, and says so."""
 
     def fit(self, monkeypatch: pytest.MonkeyPatch, *, at_most: int) -> list[int]:
-        import harness.measure
+        import harness.measuring.inversion
 
         sizes: list[int] = []
-        real = harness.measure.invert
+        real = harness.measuring.inversion.invert
 
         def invert(encoder, original, **rest):  # type: ignore[no-untyped-def]
             sizes.append(len(original))
@@ -113,7 +113,7 @@ class TestMemory:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return real(encoder, original, **rest)
 
-        monkeypatch.setattr(harness.measure, "invert", invert)
+        monkeypatch.setattr(harness.measuring.inversion, "invert", invert)
         return sizes
 
     def test_halves_until_it_fits(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,6 @@ from hypothesis.strategies import SearchStrategy
 
 Example = TypeVar("Example")
 
-_SEED = 20_230_517
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Search(Generic[Example]):
@@ -37,7 +35,11 @@ class Search(Generic[Example]):
 
 
 def falsify(
-    strategy: SearchStrategy[Example], holds: Callable[[Example], bool], *, examples: int
+    strategy: SearchStrategy[Example],
+    holds: Callable[[Example], bool],
+    *,
+    examples: int,
+    seed: int = 0,
 ) -> Search[Example]:
     """Search for an example that fails.
 
@@ -52,6 +54,8 @@ def falsify(
         Whether the claim holds for one; must depend on nothing else.
     examples : int
         Examples to try at most, before a failing one is reduced.
+    seed : int
+        Of what is drawn.
     """
     held: list[Example] = []
 
@@ -68,7 +72,7 @@ def falsify(
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     try:
-        found = hypothesis.find(strategy, fails, settings=quiet, random=random.Random(_SEED))
+        found = hypothesis.find(strategy, fails, settings=quiet, random=random.Random(seed))
     except NoSuchExample:
         found = None
     return Search(held=tuple(held), counterexample=found)

@@ -1,0 +1,49 @@
+"""How an exact claim is put to the test: hypothesis searches for a counterexample."""
+
+from __future__ import annotations
+
+from harness.cells import BATCH, Search
+from harness.claim import Claim
+from harness.lab import Lab
+
+
+def search(
+    lab: Lab,
+    claim: Claim,
+    statement: str,
+    *,
+    estimand: str | None = None,
+    confirmatory: bool = True,
+) -> None:
+    """Judge an exact claim, whose effect is named "residual", by twelve searches.
+
+    A replicate is a search with seeds of its own. One counterexample refutes, reduced to the
+    simplest that still is one.
+
+    Parameters
+    ----------
+    lab, claim, estimand, confirmatory
+        As in `Lab.judge`.
+    statement : str
+        Name of the statement, one of `harness.exact.statements`.
+    """
+    (criterion,) = claim.estimands[estimand or next(iter(claim.estimands))].criteria
+    lab.judge(
+        claim,
+        estimand=estimand,
+        cells=lambda draw: {
+            "search": Search(
+                draw=draw,
+                statement=statement,
+                examples=lab.profile.pick(quick=25, standard=100, article=400),
+                below=criterion.margin,
+                batch=BATCH,
+            )
+        },
+        effects=lambda seen: {
+            "residual": seen["search"].values["residual"],
+            "examples that hold, per search": seen["search"].values["tried"],
+        },
+        confirmatory=confirmatory,
+        most=BATCH,
+    )

@@ -1,0 +1,1 @@
+"""Measurements of cells, a module for each kind."""

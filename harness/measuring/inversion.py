@@ -1,0 +1,144 @@
+"""Inversions: recover the images of a block of replicates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from harness.cells import Inversion, Source
+from harness.errors import DeviceError
+from harness.inversion.checkpoint import Checkpoint
+from harness.inversion.invert import Spread, invert
+from harness.measuring.measurement import Measurement
+from harness.settings import MLP
+from harness.subjects import draws
+from harness.subjects.adapters import Cast, Reshaped
+from harness.subjects.precision import Precision, precision_of
+
+
+def invert_block(
+    cells: Sequence[Inversion], *, device: torch.device, checkpoint: Checkpoint | None
+) -> tuple[Measurement, ...]:
+    """Invert a block in one batch, or in halves of it where memory runs out."""
+    try:
+        with precision_of(cells[0].precision, device=device) as precision:
+            return _invert(cells, precision=precision, device=device, checkpoint=checkpoint)
+    except torch.OutOfMemoryError as error:
+        if len(cells) == 1:
+            raise DeviceError(
+                device.type,
+                rule="its memory does not hold the inversion of one image",
+                remedy="Choose a smaller profile, or another --device",
+            ) from error
+    # Outside the handler, whose error still holds what was allocated.
+    torch.cuda.empty_cache()
+    half = (len(cells) + 1) // 2
+    return tuple(
+        dataclasses.replace(result, labels={"memory": f"{len(part)} at a time", **result.labels})
+        for number, part in enumerate((cells[:half], cells[half:]))
+        for result in invert_block(
+            part, device=device, checkpoint=checkpoint and checkpoint.part(number)
+        )
+    )
+
+
+def _invert(
+    cells: Sequence[Inversion],
+    *,
+    precision: Precision,
+    device: torch.device,
+    checkpoint: Checkpoint | None,
+) -> tuple[Measurement, ...]:
+    cell = cells[0]
+    replicates = [each.draw for each in cells]
+    drawn = [draws.original(cell.images, draw) for draw in replicates]
+    originals = torch.stack([image for image, _ in drawn])
+    starts = torch.cat(
+        [draws.starts(cell.start, cell.images, draw, restarts=cell.restarts) for draw in replicates]
+    )
+    noises = torch.stack([draws.noise(cell.noise, cell.images, draw) for draw in replicates])
+    encoder = draws.encoder(
+        cell.network,
+        replicates,
+        dtype=precision.network,
+        device=device,
+        shape=cell.images.shape,
+    )
+    if precision.network != precision.images:
+        encoder = Cast(encoder, inside=precision.network, outside=precision.images)
+    # Only priors need to see rows and columns where the network takes vectors.
+    vectors = isinstance(cell.network, MLP) and not cell.decoder.priors
+    if isinstance(cell.network, MLP) and not vectors:
+        encoder = Reshaped(encoder)
+
+    def placed(images: Tensor) -> Tensor:
+        return (images.flatten(1) if vectors else images).to(device, precision.images)
+
+    recovery = invert(
+        encoder,
+        placed(originals),
+        start=placed(starts),
+        noised=placed(originals + noises),
+        decoder=cell.decoder,
+        iterations=cell.iterations,
+        generators=[
+            draws.generator(draw, Source.PRIOR, number)
+            for draw in replicates
+            for number in range(cell.restarts)
+        ],
+        checkpoint=checkpoint,
+    )
+    copies = recovery.copy.reshape(originals.shape).cpu().double()
+    traces = {name: table.cpu().double() for name, table in recovery.traces.items()}
+    results = []
+    for sample in range(len(cells)):
+        along = {name: tuple(table[:, sample].tolist()) for name, table in traces.items()}
+        half = recovery.points.index(cell.iterations // 2)
+        m_i = float(recovery.m_i[sample])
+        results.append(
+            Measurement(
+                values={
+                    "m_g": float(recovery.m_g[sample]),
+                    "m_i": m_i,
+                    "m_r": float(recovery.m_r[sample]),
+                    "m_n": float(recovery.m_n[sample]),
+                    "m_g0": along["m_g"][0],
+                    "m_i0": along["m_i"][0],
+                    "m_i_half": along["m_i"][half],
+                    "r": m_i / along["m_i"][0],
+                    "rho": along["rho"][-1],
+                    "scale": float(recovery.scale[sample]),
+                    "at": float(recovery.at[sample]),
+                    **_restarts(recovery.spread, sample),
+                },
+                status=recovery.statuses[sample].value,
+                traces={"iteration": tuple(map(float, recovery.points)), **along},
+                labels={
+                    "image": drawn[sample][1],
+                    "ending": recovery.endings[sample].name.lower(),
+                },
+                images={
+                    "target": originals[sample].numpy(),
+                    "start": starts[sample * cell.restarts].numpy(),
+                    "noised": (originals + noises)[sample].numpy(),
+                    "copy": copies[sample].numpy(),
+                },
+            )
+        )
+    return tuple(results)
+
+
+def _restarts(spread: Spread, sample: int) -> dict[str, float]:
+    """How far the restarts of an image ended from each other, where there are any."""
+    m_g, m_i = spread.m_g[sample], spread.m_i[sample]
+    if len(m_g) == 1:
+        return {}
+    return {
+        "m_g_largest": float(m_g.max()),
+        "m_i_least": float(m_i.min()),
+        "m_i_largest": float(m_i.max()),
+        "apart": float(spread.apart[sample]),
+    }

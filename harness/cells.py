@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from harness.errors import UnknownNameError
+from harness.errors import SettingError, UnknownNameError
 from harness.settings import (
     ARTICLE_START,
     MLP,
@@ -27,6 +27,7 @@ from harness.settings import (
     Decoder,
     Images,
     Network,
+    ResNet,
     Start,
 )
 
@@ -213,7 +214,24 @@ class Search:
     batch: int = 1
 
 
-Cell = Inversion | ExactInverse | ActiveUnits | LocalRank | Search
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a network and see how well it does: what all cells of the trained network wait for."""
+
+    draw: Draw
+    network: ResNet
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        if self.network.training is None:
+            raise SettingError(
+                self.network.name,
+                rule="its settings do not say how it is trained",
+                remedy="Give ResNet(training=...)",
+            )
+
+
+Cell = Inversion | ExactInverse | ActiveUnits | LocalRank | Search | Train
 
 
 def block(cell: Cell) -> tuple[Cell, ...]:
@@ -225,18 +243,18 @@ def block(cell: Cell) -> tuple[Cell, ...]:
     )
 
 
-def canonical(cell: Cell) -> dict[str, object]:
+def canonical(cell: Cell | Network) -> dict[str, object]:
     """The settings of a cell as plain JSON values, with the names of their types."""
     return cast(dict[str, object], _plain(cell))
 
 
-def identity(cell: Cell, *, context: Mapping[str, object]) -> str:
+def identity(cell: Cell | Network, *, context: Mapping[str, object]) -> str:
     """SHA-256 (hex) of the canonical cell and of what else decides its outcome.
 
     Parameters
     ----------
-    cell : Cell
-        The cell.
+    cell : Cell or Network
+        The cell, or the network where that is what comes out.
     context : mapping
         Version of the engine, device, precision flags, versions of the libraries that draw and
         compute.
@@ -256,6 +274,7 @@ def _plain(value: Any) -> object:
             field.name: _plain(getattr(value, field.name))
             for field in dataclasses.fields(value)
             if field.metadata.get("identity", True)
+            if not (field.metadata.get("later") and getattr(value, field.name) == field.default)
         }
         return {"type": type(value).__name__, **fields}
     if isinstance(value, enum.Enum):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from harness.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank, Search
+from harness.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank, Search, Train
 from harness.inversion.checkpoint import Checkpoint
 from harness.measuring.active_units import count_active
 from harness.measuring.exact_inverse import invert_exactly
@@ -17,6 +17,7 @@ from harness.measuring.inversion import invert_block
 from harness.measuring.local_rank import local_rank
 from harness.measuring.measurement import Measurement
 from harness.measuring.search import search
+from harness.measuring.training import train, train_for
 
 _ONE_BY_ONE: Mapping[type, Callable[[Any], Measurement]] = {
     ExactInverse: invert_exactly,
@@ -25,6 +26,11 @@ _ONE_BY_ONE: Mapping[type, Callable[[Any], Measurement]] = {
     Search: search,
 }
 """Kinds of cells that are measured one replicate at a time, on the CPU."""
+
+_ON_DEVICE: Mapping[type, Callable[..., Measurement]] = {
+    Train: train,
+}
+"""Kinds of cells that are measured one replicate at a time, on the device."""
 
 
 def measure(
@@ -47,12 +53,18 @@ def measure(
         Where the device has not the memory for one replicate, or not the precision.
     """
     began = time.perf_counter()
+    place = torch.device(device)
+    for cell in cells:
+        train_for(cell, device=place)
     if isinstance(cells[0], Inversion):
         results = invert_block(
             [cell for cell in cells if isinstance(cell, Inversion)],
-            device=torch.device(device),
+            device=place,
             checkpoint=checkpoint,
         )
+    elif type(cells[0]) in _ON_DEVICE:
+        placed = _ON_DEVICE[type(cells[0])]
+        results = tuple(placed(cell, device=place) for cell in cells)
     else:
         one = _ONE_BY_ONE[type(cells[0])]
         results = tuple(map(one, cells))

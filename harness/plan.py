@@ -19,6 +19,7 @@ from harness.cells import (
     Inversion,
     LocalRank,
     Search,
+    Train,
     block,
     canonical,
     identity,
@@ -141,8 +142,11 @@ def _parts(group: Iterable[tuple[Cell, ...]]) -> list[list[tuple[Cell, ...]]]:
 
 def _shared(cell: Cell) -> object:
     """What the cells of a bucket have in common: the network of a replicate, or the cell itself."""
-    if isinstance(cell, Inversion) and isinstance(cell.network, ResNet):
-        return cell.draw, cell.network.name, cell.network.weights, cell.images.pixels
+    network = getattr(cell, "network", None)
+    if isinstance(network, ResNet):
+        # Other sizes of images need other programs; a training is no part of any.
+        pixels = None if network.training or not isinstance(cell, Inversion) else cell.images.pixels
+        return cell.draw, dataclasses.replace(network, cut=CUTS[-1]), pixels
     return str(canonical(cell))
 
 
@@ -152,12 +156,19 @@ _RESNET_STEP = {
     "resnet18": dict(zip(CUTS, (0.001, 0.0015, 0.003, 0.004, 0.006, 0.010), strict=True)),
     "resnet50": dict(zip(CUTS, (0.001, 0.0015, 0.004, 0.008, 0.016, 0.028), strict=True)),
 }
+_TRAINED_IMAGE = {"resnet18": 0.0012, "resnet50": 0.004}
 
 
 def estimate(mates: Sequence[Cell]) -> float:
     """Seconds that a block takes on one core, within a factor of about two."""
     cell = mates[0]
     match cell:
+        case Train(network=network):
+            training = network.training
+            assert training is not None  # the cell saw to it
+            image = _TRAINED_IMAGE.get(network.name, _TRAINED_IMAGE["resnet50"])
+            size = max(1.0, (training.pixels / 48) ** 2) * network.width
+            return training.epochs * training.images * image * size
         case Inversion(network=ResNet(name=name, cut=cut)):
             table = _RESNET_STEP.get(name, _RESNET_STEP["resnet50"])
             step = table.get(cut, table["layer4"]) * max(1.0, (cell.images.pixels / 48) ** 2)

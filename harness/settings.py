@@ -12,6 +12,10 @@ from harness.errors import SettingError, UnknownNameError
 OUTSIDE_IDENTITY = {"identity": False}
 """Field metadata of what says where something lies, not what it is."""
 
+LATER = {"later": True}
+"""Field metadata of a setting that came later: identities say nothing of it where it has its
+default, so that they stay what they were before there was a choice."""
+
 CUTS = ("conv1", "stem", "layer1", "layer2", "layer3", "layer4")
 """Where a ResNet is cut, from shallow to deep: conv1 before BatchNorm, stem after max-pooling;
 the article's Conv2 to Conv5 are layer1 to layer4."""
@@ -32,6 +36,71 @@ class WeightsFile:
     path: Path = dataclasses.field(metadata=OUTSIDE_IDENTITY, compare=False)
 
 
+CONTENTS = ("noise", "photographs")
+"""What networks are trained on here."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a network is trained to classify images, from its untrained weights on, by Adam.
+
+    Parameters
+    ----------
+    content : str
+        "noise": images of independent elements N(1/2, 1/4) under random labels, which can only be
+        memorised; they stay the same from epoch to epoch. "photographs": random crops of the
+        bundled photographs and textures, to be told from each other; a third of each picture is
+        held out, and colours and sides of the crops are drawn anew in every epoch.
+    classes : int
+        Labels. Of photographs and textures the first ones.
+    images : int
+        Of the training set.
+    pixels : int
+        Their side.
+    epochs : int
+        Passes over them.
+    batch : int
+        Images a step.
+    rate : float
+        Of Adam.
+    schedule : str
+        "fixed", or "decreasing": the rate falls linearly from epoch to epoch, towards zero.
+    folder : Path or None
+        Where trained weights are kept, known by the digest of what they come from.
+
+    Raises
+    ------
+    SettingError
+        Where a number is out of range.
+    """
+
+    content: str
+    classes: int
+    images: int
+    pixels: int
+    epochs: int
+    batch: int = 128
+    rate: float = 1e-4
+    schedule: str = "fixed"
+    folder: Path | None = dataclasses.field(default=None, metadata=OUTSIDE_IDENTITY, compare=False)
+
+    def __post_init__(self) -> None:
+        _known(self.content, CONTENTS, what="content to train on")
+        _known(self.schedule, SCHEDULES, what="schedule")
+        _check(
+            self.images >= self.batch > 1 and self.epochs > 0 and self.pixels > 0,
+            self,
+            rule="a training has an epoch of at least one batch of at least two images",
+            remedy="Choose more images, or a smaller batch",
+        )
+        _check(
+            1 < self.classes <= self.images and self.rate > 0,
+            self,
+            rule="there are two classes or more, an image or more for each, and a rate above 0",
+            remedy="Choose numbers like the article's: 100 classes of 10,000 images, rate 0.0001",
+        )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResNet:
     """A torchvision ResNet cut at a layer, in eval mode.
@@ -44,11 +113,31 @@ class ResNet:
         One of `CUTS`.
     weights : WeightsFile or None
         None draws them from the replicate's seed, by torchvision's own initialisation.
+    width : float
+        Share of torchvision's channels that each layer has.
+    training : Training or None
+        Trained from the weights that the replicate's seed gives; None leaves them as they are.
     """
 
     name: str
     cut: str
     weights: WeightsFile | None = None
+    width: float = dataclasses.field(default=1.0, metadata=LATER)
+    training: Training | None = dataclasses.field(default=None, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        _check(
+            0 < self.width <= 1,
+            self.width,
+            rule="a width is a share of torchvision's channels, above 0 and up to 1",
+            remedy="Choose 1 for torchvision's own",
+        )
+        _check(
+            self.weights is None or (self.training is None and self.width == 1),
+            self,
+            rule="weights from a file belong to torchvision's own width and are not trained here",
+            remedy="Leave out either weights, or width and training",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import tempfile
 import time
@@ -56,6 +57,9 @@ class Record:
     provenance: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
+WEIGHTS = "weights"
+"""The folder of trained weights in a store."""
+
 ABANDONED = 3600.0
 """Seconds after which a file that is still not whole has lost its writer: writing takes less than
 one."""
@@ -79,6 +83,8 @@ class Store:
         self.folder = folder
         self.running = folder / "running"
         """Where runs that are under way keep their checkpoints."""
+        self.weights = folder / WEIGHTS
+        """Where trained weights are."""
         self._records = folder / "records"
         try:
             self._records.mkdir(parents=True, exist_ok=True)
@@ -136,7 +142,8 @@ class Store:
 
     def sweep(self) -> None:
         """Remove the parts of files that writers left when they were killed."""
-        for part in (*self._records.glob("*/.*.part"), *self.running.glob(".*.part")):
+        parts = (folder.glob(".*.part") for folder in (self.running, self.weights))
+        for part in (*self._records.glob("*/.*.part"), *itertools.chain(*parts)):
             # Another run may sweep at the same time.
             with contextlib.suppress(OSError):
                 if time.time() - part.stat().st_mtime > ABANDONED:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -20,6 +18,7 @@ from harness.measuring.measurement import Measurement
 from harness.plan import Bucket
 from harness.provenance import machine
 from harness.store import Record, Store
+from harness.subjects.threads import threads as torch_threads
 
 THUMBNAILS_OF = 0
 """The replicate whose images are kept."""
@@ -44,7 +43,7 @@ def measure_bucket(
         Goes into each record, with this machine and the threads.
     """
     here = {**provenance, **machine(), "threads": threads}
-    with _threads(threads):
+    with torch_threads(threads):
         _measure(bucket, records=Store(store), device=device, provenance=here)
     return bucket.seconds
 
@@ -73,17 +72,6 @@ def _measure(
                 )
             )
         checkpoint.remove()
-
-
-@contextlib.contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """So many threads of torch in the thread that this runs in."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _thumbnails(measurement: Measurement) -> dict[str, str]:

@@ -29,12 +29,15 @@ from harness.cells import (
     LocalRank,
     Source,
     Stream,
+    Train,
     block,
+    canonical,
     identity,
 )
 from harness.errors import SettingError
 from harness.plan import PROFILES, Profile, buckets, context
 from harness.settings import (
+    CONTENTS,
     KEEPS,
     LBFGS,
     LOSSES,
@@ -55,6 +58,7 @@ from harness.settings import (
     ResNet,
     Start,
     TotalVariation,
+    Training,
     WeightsFile,
 )
 
@@ -63,6 +67,7 @@ ROOT = Path(__file__).parents[1]
 
 WEIGHTS = WeightsFile(sha256="ab" * 32, path=Path("here/weights.pt"))
 FOLDER = ImageFolder(sha256="cd" * 32, path=Path("here"))
+NOISE = Training(content="noise", classes=10, images=64, pixels=8, epochs=2, batch=16)
 STACK = MLP(inputs=48, widths=(60, 48), activation="relu")
 CELLS: tuple[Cell, ...] = (
     Inversion(
@@ -91,6 +96,10 @@ CELLS: tuple[Cell, ...] = (
     ExactInverse(draw=Draw(replicate=3), network=STACK, images=Images(pixels=4)),
     ActiveUnits(draw=Draw(replicate=3), images=Images(pixels=4)),
     LocalRank(draw=Draw(replicate=3), network=STACK, images=Images(pixels=4)),
+    Train(
+        draw=Draw(replicate=3),
+        network=ResNet(name="resnet18", cut="layer4", width=0.25, training=NOISE),
+    ),
 )
 
 
@@ -180,6 +189,13 @@ class TestStability:
         assert moved == cell
         assert name_of(moved) == name_of(cell)
 
+    def test_a_setting_that_came_later_is_told_where_it_is_chosen_alone(self) -> None:
+        plain = ResNet(name="resnet50", cut="layer4")
+        assert set(canonical(plain)) == {"type", "name", "cut", "weights"}
+        assert {"width", "training"} <= set(
+            canonical(dataclasses.replace(plain, width=0.25, training=NOISE))
+        )
+
     def test_numbers_that_are_not_finite_have_no_identity(self) -> None:
         with pytest.raises(ValueError, match="JSON"):
             name_of(dataclasses.replace(CELLS[1], noise=float("nan")))
@@ -209,10 +225,11 @@ def variations(value: Any) -> Iterator[Any]:
             raise AssertionError(value)
 
 
-ABSENT = {"rows": 2, "folder": FOLDER, "weights": WEIGHTS}
+ABSENT = {"rows": 2, "folder": FOLDER, "weights": WEIGHTS, "training": NOISE}
 """Values in place of None."""
 
 ALLOWED: dict[str, tuple[Any, ...]] = {
+    "content": CONTENTS,
     "keep": KEEPS,
     "loss": LOSSES,
     "precision": PRECISIONS,

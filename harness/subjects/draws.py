@@ -23,6 +23,11 @@ def generator(draw: Draw, source: Source, number: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(draw.seed(source, number) >> 1)
 
 
+def weights_seed(draw: Draw) -> int:
+    """The seed of a replicate's weights, as torch takes it."""
+    return draw.seed(Source.WEIGHTS) >> 1
+
+
 def original(images: Images, draw: Draw) -> tuple[Float[Tensor, "channels rows columns"], str]:
     """The image a of a replicate in float64, and its label."""
     drawn = draw_image(
@@ -75,7 +80,7 @@ def encoder(
             (draw,) = draws
             return resnet_encoder(
                 network,
-                seed=draw.seed(Source.WEIGHTS) >> 1,
+                seed=weights_seed(draw),
                 dtype=dtype,
                 device=device,
                 shape=shape,

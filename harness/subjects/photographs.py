@@ -77,6 +77,13 @@ PHOTOGRAPHS: tuple[Photograph, ...] = (
 )
 """Every photograph that can be drawn, by label: ten distinct colour photographs."""
 
+TEXTURES: tuple[Photograph, ...] = (
+    _skimage("brick", "brick.png", "a brick wall, CC0Textures; CC0"),
+    _skimage("grass", "grass.png", "grass, linolafett; CC0"),
+    _skimage("gravel", "gravel.png", "gravel, CC0Textures; CC0"),
+)
+"""Grey textures, which networks are trained to tell from the photographs; none is ever drawn."""
+
 
 @functools.cache
 def load_photograph(photograph: Photograph) -> Image.Image:

@@ -11,8 +11,10 @@ from torch import nn
 
 from harness.errors import UnknownNameError, WeightsError
 from harness.settings import CUTS, ResNet
+from harness.subjects.narrow import narrow_resnet
 from harness.subjects.network import NetworkEncoder
 from harness.subjects.simplify import fold_batchnorm, trim_kernels
+from harness.subjects.trained import load_trained, trained_path
 from harness.subjects.vision import models
 from harness.subjects.weights import load_weights, weights_file
 
@@ -26,22 +28,22 @@ def resnet_names() -> tuple[str, ...]:
     )
 
 
-def build_resnet(network: ResNet, *, seed: int) -> nn.Module:
-    """The whole network in eval mode, its parameters without gradients.
+def initial_resnet(network: ResNet, *, seed: int) -> nn.Module:
+    """The whole network before any training.
+
+    Up to its head it is the same whatever it is to be trained on.
 
     Parameters
     ----------
     network : ResNet
-        Name and weights; the cut plays no part here.
+        Name, width and, where there is a training, classes; the cut plays no part here.
     seed : int
-        Of torchvision's own initialisation, where there is no weights file.
+        Of torchvision's own initialisation.
 
     Raises
     ------
     UnknownNameError
         Where torchvision has no such ResNet.
-    WeightsError
-        Where the weights file cannot be used.
     """
     names = resnet_names()
     if network.name not in names:
@@ -49,7 +51,39 @@ def build_resnet(network: ResNet, *, seed: int) -> nn.Module:
     # torchvision's constructors draw from torch's global generator: it is lent and given back.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        whole: nn.Module = models.get_model(network.name, weights=None)
+        whole: nn.Module = (
+            models.get_model(network.name, weights=None)
+            if network.width == 1
+            else narrow_resnet(network.name, width=network.width)
+        )
+        if network.training is not None:
+            assert isinstance(whole.fc, nn.Linear)  # torchvision's head
+            whole.fc = nn.Linear(whole.fc.in_features, network.training.classes)
+    return whole
+
+
+def build_resnet(network: ResNet, *, seed: int, device: str = "cpu") -> nn.Module:
+    """The whole network in eval mode, its parameters without gradients, on the CPU.
+
+    Parameters
+    ----------
+    network : ResNet
+        Name, weights and training; the cut plays no part here.
+    seed : int
+        Of torchvision's own initialisation, where there is no weights file.
+    device : str
+        The kind of device that it was trained on, where it was.
+
+    Raises
+    ------
+    UnknownNameError
+        Where torchvision has no such ResNet.
+    WeightsError
+        Where the weights file cannot be used, or the network has not been trained yet.
+    """
+    whole = initial_resnet(network, seed=seed)
+    if network.training is not None:
+        load_trained(whole, network, path=trained_path(network, seed=seed, device=device))
     if network.weights is not None:
         load_weights(whole, path=network.weights.path, name=network.name)
         if weights_file(network.weights.path) != network.weights:
@@ -85,14 +119,19 @@ def resnet_encoder(
     shape: tuple[int, int, int] | None = None,
 ) -> NetworkEncoder:
     """Encoder of a ResNet up to its cut; see `encoder_of`."""
-    whole = _kept(dataclasses.replace(network, cut=CUTS[-1]), seed=seed)
+    whole = whole_resnet(network, seed=seed, device=device.type)
     return encoder_of(whole, cut=network.cut, dtype=dtype, device=device, shape=shape)
 
 
+def whole_resnet(network: ResNet, *, seed: int, device: str) -> nn.Module:
+    """As `build_resnet`, to be left as it is: the network built last is kept."""
+    return _kept(dataclasses.replace(network, cut=CUTS[-1]), seed=seed, device=device)
+
+
 @functools.lru_cache(maxsize=1)
-def _kept(network: ResNet, *, seed: int) -> nn.Module:
+def _kept(network: ResNet, *, seed: int, device: str) -> nn.Module:
     """The network built last: a bucket measures many cuts of one network."""
-    return build_resnet(network, seed=seed)
+    return build_resnet(network, seed=seed, device=device)
 
 
 def encoder_of(

@@ -62,7 +62,9 @@ def load_weights(network: nn.Module, *, path: Path, name: str) -> None:
     missing = sorted(set(expected) - counters - set(state))
     surplus = sorted(set(state) - set(expected))
     misfit = sorted(
-        key for key in set(state) & set(expected) if state[key].shape != expected[key].shape
+        f"{key} ({_shape(state[key])} in place of {_shape(expected[key])})"
+        for key in set(state) & set(expected)
+        if state[key].shape != expected[key].shape
     )
     if missing or surplus or misfit:
         raise WeightsError(
@@ -109,6 +111,10 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 def _differences(missing: list[str], surplus: list[str], misfit: list[str]) -> str:
     kinds = (("missing", missing), ("not in the network", surplus), ("of another shape", misfit))
     return "; ".join(f"{len(keys)} {kind}, first {keys[0]}" for kind, keys in kinds if keys)
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "1"
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,52 @@
+"""Trained networks: trained unless they are there, and how well they do."""
+
+from __future__ import annotations
+
+import torch
+
+from harness.cells import NON_FINITE, Cell, Draw, Source, Train
+from harness.measuring.measurement import MEASURED, Measurement
+from harness.settings import ResNet
+from harness.subjects.draws import weights_seed
+from harness.subjects.trained import course_of, trained_path
+from harness.training import ensure_trained
+from harness.training.content import example
+
+
+def train_for(cell: Cell, *, device: torch.device) -> None:
+    """Have the network of a cell trained, where it is to be; whoever comes first does it."""
+    network = getattr(cell, "network", None)
+    if isinstance(network, ResNet):
+        trained(network, cell.draw, device=device)
+
+
+def trained(network: ResNet, draw: Draw, *, device: torch.device) -> None:
+    """Have the network of a replicate trained, where it is to be."""
+    if network.training is not None:
+        ensure_trained(network, seed=weights_seed(draw), device=device)
+
+
+def train(cell: Train, *, device: torch.device) -> Measurement:
+    """Accuracy and the course of the loss; "non-finite" where the training diverged."""
+    training = cell.network.training
+    assert training is not None  # the cell's own rule
+    path = trained_path(cell.network, seed=weights_seed(cell.draw), device=device.type)
+    course, digest = course_of(path)
+    values = {
+        "accuracy": course.accuracy,
+        "epochs": float(len(course.losses)),
+        "seconds": course.seconds,
+    }
+    if course.held_out is not None:
+        values["held_out"] = course.held_out
+    image = example(training, rng=cell.draw.rng(Source.IMAGE))
+    return Measurement(
+        values=values,
+        status=NON_FINITE if course.diverged else MEASURED,
+        traces={
+            "iteration": tuple(map(float, range(1, len(course.losses) + 1))),
+            "loss": course.losses,
+        },
+        labels={"content": training.content, "weights": digest},
+        images={"example": image.double().numpy()},
+    )

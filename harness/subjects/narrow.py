@@ -1,0 +1,58 @@
+"""torchvision's ResNets with a share of their channels."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from harness.subjects.vision import models
+
+_COLOURS = 3
+"""Channels of an image, which no width changes."""
+
+
+def narrow_resnet(name: str, *, width: float) -> nn.Module:
+    """A ResNet with fewer channels in every layer, drawn by torchvision's own rules.
+
+    Convolutions are drawn by He's normal law (fan out), BatchNorm begins at 1 and 0, the head by
+    torch's default; from torch's global generator, as torchvision does.
+
+    Parameters
+    ----------
+    name : str
+        torchvision's name.
+    width : float
+        Share of the channels; every number of channels is rounded, to 1 at least.
+    """
+    with torch.device("meta"):
+        whole: nn.Module = models.get_model(name, weights=None)
+    for module in whole.modules():
+        match module:
+            case nn.Conv2d():
+                module.groups = _narrow(module.groups, width)
+                if module.in_channels != _COLOURS:
+                    module.in_channels = _narrow(module.in_channels, width)
+                module.out_channels = _narrow(module.out_channels, width)
+                shape = (module.out_channels, module.in_channels // module.groups)
+                module.weight = nn.Parameter(torch.empty(*shape, *module.kernel_size))
+            case nn.BatchNorm2d():
+                module.num_features = _narrow(module.num_features, width)
+                _renew(module, nn.BatchNorm2d(module.num_features))
+            case nn.Linear():
+                module.in_features = _narrow(module.in_features, width)
+                _renew(module, nn.Linear(module.in_features, module.out_features))
+    for module in whole.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return whole
+
+
+def _narrow(channels: int, width: float) -> int:
+    """A number of channels or groups; one group stays one."""
+    return max(1, round(channels * width))
+
+
+def _renew(module: nn.Module, like: nn.Module) -> None:
+    """Give a module without memory the parameters and buffers of another one."""
+    module._parameters.update(like._parameters)
+    module._buffers.update(like._buffers)

@@ -1,0 +1,134 @@
+"""Weights that were trained here: under which name they are kept, and how they are loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+from torch import Tensor, nn
+
+from harness.cells import identity
+from harness.errors import SettingError, WeightsError
+from harness.plan import context
+from harness.settings import CUTS, ResNet
+from harness.subjects.weights import load_weights
+
+_AGAIN = "Delete this file; the next run trains the network again"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Course:
+    """How a training went.
+
+    Parameters
+    ----------
+    accuracy : float
+        Share of the training images whose label the network finds, in eval mode.
+    held_out : float or None
+        The same of images that it was not trained on; None where there can be none.
+    losses : tuple of float
+        Mean cross entropy of each epoch, in nats; fewer than asked for where it diverged.
+    diverged : bool
+        Whether a loss became infinite or not a number; the weights are then those of the last
+        epoch before.
+    seconds : float
+        It took.
+    """
+
+    accuracy: float
+    held_out: float | None
+    losses: tuple[float, ...]
+    diverged: bool
+    seconds: float
+
+
+def trained_path(network: ResNet, *, seed: int, device: str) -> Path:
+    """Where the weights of a trained network are, or will be.
+
+    The name is the digest of what they come from: settings, seed, kind of device and versions of
+    the libraries; wherever the network is cut, it is the same.
+
+    Raises
+    ------
+    SettingError
+        Where no folder is given, or the network is not trained.
+    """
+    if network.training is None or network.training.folder is None:
+        raise SettingError(
+            network,
+            rule="trained weights are kept in a folder, and none is given",
+            remedy="Give Training(folder=...)",
+        )
+    whole = dataclasses.replace(network, cut=CUTS[-1])
+    digest = identity(whole, context={"seed": seed, **context(device=device)})
+    return network.training.folder / f"{digest}.safetensors"
+
+
+def load_trained(whole: nn.Module, network: ResNet, *, path: Path) -> None:
+    """Load trained weights into a network that has their shapes, in place.
+
+    Raises
+    ------
+    WeightsError
+        Where there are none, or where the file is damaged, foreign, or of other shapes.
+    """
+    notes = _notes(path)
+    load_weights(whole, path=path, name=f"{network.name} of width {network.width:g}")
+    if notes["digest"] != path.stem or notes["weights"] != digest_of(whole.state_dict()):
+        raise WeightsError(
+            path, rule="these are not the weights that were trained under its name", remedy=_AGAIN
+        )
+
+
+def course_of(path: Path) -> tuple[Course, str]:
+    """How the training of a file of weights went, and the digest of the weights themselves.
+
+    Raises
+    ------
+    WeightsError
+        Where there is no such file, or no training wrote it.
+    """
+    notes = _notes(path)
+    told = json.loads(notes["course"])
+    return Course(**{**told, "losses": tuple(told["losses"])}), notes["weights"]
+
+
+def notes_of(course: Course, state: Mapping[str, Tensor], *, path: Path) -> dict[str, str]:
+    """What is written into a file beside the weights."""
+    return {
+        "digest": path.stem,
+        "weights": digest_of(state),
+        "course": json.dumps(dataclasses.asdict(course)),
+    }
+
+
+def digest_of(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) of the tensors of a state, by name."""
+    found = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.detach().cpu().contiguous().numpy().data)
+    return found.hexdigest()
+
+
+def _notes(path: Path) -> dict[str, str]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            notes: dict[str, str] = file.metadata() or {}
+    except FileNotFoundError as error:
+        raise WeightsError(
+            path,
+            rule="the network has not been trained yet",
+            remedy="Train it with harness.training.ensure_trained",
+        ) from error
+    except (OSError, safetensors.SafetensorError) as error:
+        raise WeightsError(
+            path, rule=f"the trained weights are damaged ({error})", remedy=_AGAIN
+        ) from error
+    if not {"digest", "weights", "course"} <= set(notes):
+        raise WeightsError(path, rule="no training here wrote this file", remedy=_AGAIN)
+    return notes

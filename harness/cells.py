@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-import numpy as np
-
+from harness.draw import Draw as Draw
+from harness.draw import Source as Source
+from harness.draw import Stream as Stream
 from harness.errors import UnknownNameError
+from harness.probes import Probe
 from harness.settings import (
     ARTICLE_START,
     MLP,
@@ -38,47 +38,6 @@ BATCH = 12
 
 NON_FINITE = "non-finite"
 """Status of a cell in which a value became infinite or not a number."""
-
-_ENTROPY = 20_230_517
-"""Root of all seeds."""
-
-
-class Source(enum.IntEnum):
-    """Sources of randomness; each has a stream of its own in every replicate."""
-
-    WEIGHTS = 0
-    IMAGE = 1
-    START = 2
-    NOISE = 3
-    PRIOR = 4
-    EXAMPLES = 5
-
-
-class Stream(enum.IntEnum):
-    """Families of replicates with disjoint seeds."""
-
-    CONFIRMATORY = 0
-    PILOT = 1
-    CONTROL = 2
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Draw:
-    """A replicate: one fresh draw of everything random."""
-
-    replicate: int
-    stream: Stream = Stream.CONFIRMATORY
-
-    def seed(self, source: Source, number: int = 0) -> int:
-        """The seed (64 bits) of a source of randomness in this replicate, the first or a later."""
-        sequence = np.random.SeedSequence(
-            _ENTROPY, spawn_key=(int(self.stream), self.replicate, int(source))
-        )
-        return int(sequence.generate_state(number + 1, np.uint64)[number])
-
-    def rng(self, source: Source) -> np.random.Generator:
-        """A numpy generator for a source of randomness in this replicate."""
-        return np.random.default_rng(self.seed(source))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,36 +115,7 @@ class LocalRank:
     batch: int = 1
 
 
-@functools.cache
-def _hypothesis() -> str:
-    return importlib.metadata.version("hypothesis")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Search:
-    """Look for a counterexample to an exact statement.
-
-    Parameters
-    ----------
-    statement : str
-        One of `harness.exact.statements`.
-    examples : int
-        Examples to try at most.
-    below : float
-        The statement holds for an example whose residual is below this.
-    drawn_by : str
-        Version of hypothesis, which draws the examples.
-    """
-
-    draw: Draw
-    statement: str
-    examples: int
-    below: float
-    drawn_by: str = dataclasses.field(default_factory=_hypothesis)
-    batch: int = 1
-
-
-Cell = Inversion | ExactInverse | ActiveUnits | LocalRank | Search
+Cell = Inversion | ExactInverse | ActiveUnits | LocalRank | Probe
 
 
 def block(cell: Cell) -> tuple[Cell, ...]:

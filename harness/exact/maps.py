@@ -106,10 +106,18 @@ def _shrinking(draw: st.DrawFn) -> Composition:
 def _square(draw: st.DrawFn) -> Composition:
     prime = draw(st.sampled_from([2, 3]))
     width = draw(st.integers(2, 3))
-    singular = _matrices(width, width, low=0, high=prime - 1).filter(
-        lambda rows: any(map(any, rows)) and Composition(prime, (rows,)).preimages()[1] > 1
-    )
-    return Composition(prime, tuple(draw(st.lists(singular, min_size=2, max_size=3))))
+    maps = []
+    for _ in range(draw(st.integers(2, 3))):
+        rows = draw(
+            _matrices(width - 1, width, low=0, high=prime - 1).filter(
+                lambda rows: any(map(any, rows))
+            )
+        )
+        # The last row follows from the others, so that the map is singular.
+        shares = draw(st.lists(st.integers(0, prime - 1), min_size=width - 1, max_size=width - 1))
+        last = (np.array(shares) @ np.array(rows) % prime).tolist()
+        maps.append((*rows, tuple(last)))
+    return Composition(prime, tuple(maps))
 
 
 def preimages_multiply(*, square: bool) -> Statement[Composition]:

@@ -1,0 +1,80 @@
+"""What measuring a block of cells costs, in seconds of one core.
+
+Of one core of 2020's, fitted to measured runs; they order work and tell the time left.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from harness import probes
+from harness.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank
+from harness.settings import CUTS, LBFGS, MLP, GaussNewton, ResNet, Shaped
+
+_STEP_OVERHEAD = 4e-4
+_RESNET_STEP = {
+    "resnet18": dict(zip(CUTS, (0.001, 0.0015, 0.003, 0.004, 0.006, 0.010), strict=True)),
+    "resnet50": dict(zip(CUTS, (0.001, 0.0015, 0.004, 0.008, 0.016, 0.028), strict=True)),
+    "resnet152": dict(zip(CUTS, (0.001, 0.0015, 0.004, 0.015, 0.060, 0.070), strict=True)),
+}
+
+
+def estimate(mates: Sequence[Cell]) -> float:
+    """Seconds that a block takes on one core, within a factor of about two."""
+    cell = mates[0]
+    match cell:
+        case Inversion(network=network, decoder=decoder):
+            evaluations = 1.0
+            if isinstance(decoder, LBFGS):
+                evaluations = 2.0
+            if isinstance(decoder, GaussNewton):
+                evaluations = 2.0 + 2 * decoder.inner
+            return cell.iterations * _step(cell, mates=len(mates)) * evaluations
+        case ExactInverse(network=network):
+            return 3e-10 * network.inputs**3 + 0.02
+        case ActiveUnits(images=images):
+            return 3e-8 * images.elements**2 + 0.01
+        case LocalRank(network=network):
+            return 3e-4 * network.widths[-1] + 5e-9 * network.inputs**3
+    return _PROBES[type(cell)](cell) * len(mates)
+
+
+def _step(cell: Inversion, *, mates: int) -> float:
+    """Seconds of one gradient."""
+    match cell.network:
+        case ResNet(name=name, cut=cut):
+            table = _RESNET_STEP.get(name, _RESNET_STEP["resnet50"])
+            return table.get(cut, table["layer4"]) * max(1.0, (cell.images.pixels / 48) ** 2)
+        case MLP() as network:
+            widths = (network.inputs, *network.widths)
+            flops = sum(a * b for a, b in itertools.pairwise(widths))
+            if network.linear:
+                flops = network.inputs * network.widths[-1]
+            return 5e-5 + _STEP_OVERHEAD * (not network.linear) + 4 * flops * mates / 4e9
+        case Shaped(inputs=inputs, outputs=outputs):
+            return 5e-5 + 4 * inputs * outputs * mates / 4e9
+
+
+def _deep(name: str) -> float:
+    return _RESNET_STEP.get(name, _RESNET_STEP["resnet50"])["layer4"]
+
+
+_PROBES: Mapping[type, Callable[[Any], float]] = {
+    probes.Search: lambda cell: 0.01 * cell.examples,
+    probes.Conditioning: lambda cell: (
+        1e-9 * len(cell.network.widths) * cell.network.inputs**2 * cell.network.widths[0]
+    ),
+    probes.SpreadRate: lambda cell: 1e-9 * cell.depth * cell.inputs * cell.width**2,
+    probes.Neighbours: lambda cell: 5e-10 * len(cell.network.widths) * cell.network.inputs**3,
+    probes.NeighbourLaw: lambda cell: 1e-9 * cell.networks * cell.network.inputs**3 + 0.3,
+    probes.GradientNorms: lambda cell: 2 * cell.together * _deep(cell.network.name),
+    probes.SquareLayer: lambda cell: 5e-9 * cell.images.elements**3,
+    probes.PooledRank: lambda cell: 2e-9 * cell.images.elements**3 + 0.1,
+    probes.ZeroUnits: lambda _: 0.2,
+    probes.ErrorInNullSpace: lambda cell: (
+        cell.iterations * _deep(cell.network.name) + 1e-9 * cell.images.elements**3 / 4
+    ),
+}
+"""One replicate of each probe."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
@@ -157,14 +158,20 @@ C16 = Claim(
 
 
 def copy_of(
-    images: Images, draw: Draw, network: Network, *, iterations: int, strong: bool = False
+    images: Images,
+    draw: Draw,
+    network: Network,
+    *,
+    iterations: int,
+    strong: bool = False,
+    loss: str = "l1",
 ) -> Inversion:
     """A copy from a linear network, by the article's descent or by L-BFGS."""
     return Inversion(
         draw=draw,
         network=network,
         images=images,
-        decoder=LBFGS() if strong else ARTICLE_MLP,
+        decoder=LBFGS() if strong else dataclasses.replace(ARTICLE_MLP, loss=loss),
         iterations=iterations,
         precision="float64",
         batch=BATCH,

@@ -61,7 +61,7 @@ B9 = Claim(
     method="A ladder of decoders from the same start at Conv5 (layer4) of an untrained ResNet, "
     "ResNet-18 in the quick profile and ResNet-50 in the others: the article's descent without "
     "blur at its falling step, Adam, Gauss-Newton (40 steps of ten products each) and L-BFGS "
-    "(2,000 gradients). If the descent were to blame, a decoder that brings the output ten times "
+    "(2,000 gradients, 100 of them remembered). If the descent were to blame, a decoder that brings the output ten times "
     "nearer than the noised image's is would bring the input near, too.",
     estimands={
         "ladder": conjunction(
@@ -114,7 +114,7 @@ def ladder(lab: Lab, draw: Draw, *, network: str) -> dict[str, Inversion]:
         "article-falling": (resnet_decoder("article-falling", lab.profile), usual),
         "adam": (Adam(rate=0.05), usual),
         "gauss-newton": (GaussNewton(), 40),
-        "l-bfgs": (LBFGS(), 2000),
+        "l-bfgs": (LBFGS(history=100), 2000),
     }
     return {
         name: Inversion(

@@ -100,10 +100,11 @@ D5 = Claim(
     statement="The noised image is a kind of lower bound: no point with an output as far off lies "
     "nearer to the image.",
     section=SECTION,
-    method="Invertible linear maps (triangular matrices) of two to five elements and shifts a' - a, "
-    "whole numbers that hypothesis draws and reduces. The least distance at which an output is as far off as that of "
-    "a' is |O(a') - O(a)| / s_max, along the first right singular vector. That a' is atypically "
-    "near, as the article goes on, is another statement: D2 counts the points that are nearer.",
+    method="Invertible linear maps (triangular matrices) of two to five elements and shifts a' - "
+    "a, whole numbers that hypothesis draws and reduces. The least distance at which an output is "
+    "as far off as that of a' is |O(a') - O(a)| / s_max, along the first right singular vector. "
+    "That a' is atypically near, as the article goes on, is another statement: D2 counts the "
+    "points that are nearer.",
     estimands={
         "bound": exact(
             "The least distance is that of a', up to 100 machine epsilons.",

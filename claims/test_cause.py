@@ -61,8 +61,9 @@ B9 = Claim(
     method="A ladder of decoders from the same start at Conv5 (layer4) of an untrained ResNet, "
     "ResNet-18 in the quick profile and ResNet-50 in the others: the article's descent without "
     "blur at its falling step, Adam, Gauss-Newton (40 steps of ten products each) and L-BFGS "
-    "(2,000 gradients, 100 of them remembered). If the descent were to blame, a decoder that brings the output ten times "
-    "nearer than the noised image's is would bring the input near, too.",
+    "(2,000 gradients, 100 of them remembered). If the descent were to blame, a decoder that "
+    "brings the output ten times nearer than the noised image's is would bring the input near, "
+    "too.",
     estimands={
         "ladder": conjunction(
             "The strongest decoder reaches m_g < m_r / 10, and yet no decoder leaves less than a "

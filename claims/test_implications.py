@@ -80,7 +80,7 @@ def test_h1_fewer_classes_than_inputs(lab: Lab) -> None:
 
 @pytest.mark.parametrize("block", ["attention", "transformer", "mixer"])
 def test_h2_blocks_are_not_invertible(lab: Lab, block: str) -> None:
-    search(lab, H2, f"rank of a {block} block")
+    search(lab, H2, f"rank of {block} block")
 
 
 def test_h3_shapes_of_autoencoders(lab: Lab) -> None:

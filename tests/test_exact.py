@@ -35,9 +35,9 @@ FALSE = {
     "residual connection",
     "preimages of square maps",
     "shift as a bound",
-    "rank of a attention block",
-    "rank of a transformer block",
-    "rank of a mixer block",
+    "rank of attention block",
+    "rank of transformer block",
+    "rank of mixer block",
 }
 """Statements that theory or counting contradicts."""
 
@@ -209,7 +209,7 @@ class TestNetworks:
 
         monkeypatch.setattr(networks, "build_block", blind)
         assert block.rank() == 9
-        assert statement(f"rank of a {name} block").residual(block) == 0
+        assert statement(f"rank of {name} block").residual(block) == 0
 
     def test_attention_is_that_of_the_textbook(self) -> None:
         block = build_block("attention", tokens=3, channels=4, heads=1, seed=0)
@@ -230,7 +230,7 @@ def test_every_statement_that_a_claim_names_is_there() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    formed = {"two inputs of a ", "rank of a ", "preimages of ", "swap, "}
+    formed = {"two inputs of ", "rank of ", "preimages of ", "swap, "}
     assert all(name in named or name.startswith(tuple(formed)) for name in statements())
 
 

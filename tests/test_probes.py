@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from harness.measure import measure
 from harness.measuring.measurement import Measurement
 from harness.plan import buckets
 from harness.probes import (
+    STATISTICS,
     Conditioning,
     ErrorInNullSpace,
     GradientNorms,
@@ -26,6 +28,7 @@ from harness.probes import (
 )
 from harness.settings import MLP, Descent, Images, ResNet, Shaped
 from harness.subjects import draws
+from harness.subjects.images import draw_image
 from harness.subjects.mlp import draw_layers
 from harness.subjects.resnet import build_resnet
 from harness.subjects.shaped import singular_values
@@ -177,57 +180,49 @@ class TestShaped:
         assert singular_values(network)[0] > 1
 
 
-@pytest.mark.parametrize("statistics", ["eval", "train", "calibrated"])
-def test_gradients_are_autograds(statistics: str) -> None:
-    network = ResNet(name="resnet18", cut="layer4")
-    cell = GradientNorms(
-        draw=DRAW, network=network, images=PHOTO, statistics=statistics, together=3
-    )
-    found = one(cell).values
-    module = build_resnet(network, seed=DRAW.seed(Source.WEIGHTS) >> 1)
-    assert found["gradient_layer1"] > 0
-    if statistics == "eval":
-        # Initial statistics change nothing but by epsilon: BatchNorm left out gives the same.
-        for name, child in list(module.named_modules()):
-            if isinstance(child, nn.BatchNorm2d):
-                parent = module.get_submodule(name.rpartition(".")[0])
-                setattr(parent, name.rpartition(".")[2], nn.Identity())
-    elif statistics == "train":
-        # Statistics of the batch undo the scale of a convolution's weights, behind which they come.
-        assert found["gradient_layer4"] > 20 * found["gradient_conv1"]
-        return
-    else:
-        assert (
-            found["gradient_stem"]
-            > 2
-            * one(
-                GradientNorms(
-                    draw=DRAW, network=network, images=PHOTO, statistics="eval", together=3
-                )
-            ).values["gradient_stem"]
+class TestGradients:
+    NETWORK = ResNet(name="resnet18", cut="layer4")
+
+    def norms(self, statistics: str) -> Mapping[str, float]:
+        return one(
+            GradientNorms(
+                draw=DRAW, network=self.NETWORK, images=PHOTO, statistics=statistics, together=3
+            )
+        ).values
+
+    def test_with_initial_statistics_they_are_those_of_convolutions_alone(self) -> None:
+        module = build_resnet(self.NETWORK, seed=DRAW.seed(Source.WEIGHTS) >> 1)
+        rng = DRAW.rng(Source.IMAGE)
+        drawn = [draw_image("dead-leaves", pixels=32, rng=rng).values for _ in range(3)]
+        images = torch.from_numpy(np.stack(drawn)).float()
+        starts = torch.empty(3, 3, 32, 32, dtype=torch.float64).normal_(
+            0.7, 0.05, generator=draws.generator(DRAW, Source.START)
         )
-        return
-    from harness.subjects.images import draw_image
 
-    rng = DRAW.rng(Source.IMAGE)
-    images = torch.stack(
-        [
-            torch.from_numpy(np.asarray(draw_image("dead-leaves", pixels=32, rng=rng).values))
-            for _ in range(3)
-        ]
-    ).float()
-    starts = torch.empty(3, 3, 32, 32, dtype=torch.float64).normal_(
-        0.7, 0.05, generator=draws.generator(DRAW, Source.START)
-    )
+        def layer1(x: torch.Tensor) -> torch.Tensor:
+            x = module.maxpool(torch.relu(module.conv1(x)))
+            for block in module.layer1:
+                x = torch.relu(x + block.conv2(torch.relu(block.conv1(x))))
+            return x
 
-    def layer1(x: torch.Tensor) -> torch.Tensor:
-        return module.layer1(module.maxpool(torch.relu(module.conv1(x))))
+        point = starts.float().requires_grad_()
+        (layer1(point) - layer1(images)).abs().sum().backward()
+        assert point.grad is not None
+        truth = point.grad.flatten(1).norm(dim=1).log().mean().exp()
+        assert self.norms("eval")["gradient_layer1"] == pytest.approx(float(truth), rel=1e-3)
 
-    point = starts.float().requires_grad_()
-    (layer1(point) - layer1(images)).abs().sum().backward()
-    assert point.grad is not None
-    truth = point.grad.flatten(1).norm(dim=1).log().mean().exp()
-    assert found["gradient_layer1"] == pytest.approx(float(truth), rel=1e-3)
+    def test_statistics_come_after_the_first_convolution_and_scale_what_follows(self) -> None:
+        initial, batch, kept = map(self.norms, STATISTICS)
+        assert initial["gradient_conv1"] == batch["gradient_conv1"] == kept["gradient_conv1"]
+        module = build_resnet(self.NETWORK, seed=DRAW.seed(Source.WEIGHTS) >> 1)
+        rng = DRAW.rng(Source.IMAGE)
+        drawn = [draw_image("dead-leaves", pixels=32, rng=rng).values for _ in range(3)]
+        hidden = module.conv1(torch.from_numpy(np.stack(drawn)).float())
+        # Outputs of conv1 are divided by their standard deviations, channel by channel.
+        gains = 1 / hidden.std(dim=(0, 2, 3))
+        ratio = kept["gradient_stem"] / initial["gradient_stem"]
+        assert float(gains.min()) < ratio < float(gains.max())
+        assert batch["gradient_layer4"] > 20 * initial["gradient_layer4"]
 
 
 class TestSquareLayers:

@@ -150,5 +150,5 @@ def test_b9_the_forward_pass_is_the_cause(lab: Lab) -> None:
             }
             | {f"m_i(T) / m_i(0) by {name}": record.values["r"] for name, record in seen.items()}
         ),
-        most=lab.profile.pick(quick=12, standard=48, article=48),
+        most=lab.profile.pick(quick=12, standard=24, article=48),
     )

@@ -187,5 +187,5 @@ def test_e7_the_strongest_decoder_leaves_most_of_it(lab: Lab) -> None:
         effects=lambda seen: {
             "floor": ratio(seen["l-bfgs"].values["m_i"], seen["article-falling"].values["m_i"])
         },
-        most=lab.profile.pick(quick=12, standard=48, article=48),
+        most=lab.profile.pick(quick=12, standard=24, article=48),
     )

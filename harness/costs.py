@@ -68,9 +68,11 @@ _PROBES: Mapping[type, Callable[[Any], float]] = {
         1e-9 * len(cell.network.widths) * cell.network.inputs**2 * cell.network.widths[0]
     ),
     probes.SpreadRate: lambda cell: 1e-9 * cell.depth * cell.inputs * cell.width**2,
-    probes.Neighbours: lambda cell: 5e-10 * len(cell.network.widths) * cell.network.inputs**3,
+    probes.Neighbours: lambda cell: 1e-10 * len(cell.network.widths) * cell.network.inputs**3,
     probes.NeighbourLaw: lambda cell: 1e-9 * cell.networks * cell.network.inputs**3 + 0.3,
-    probes.GradientNorms: lambda cell: 2 * cell.together * _deep(cell.network.name),
+    probes.GradientNorms: lambda cell: (
+        2 * cell.together * _deep(cell.network.name) * max(1.0, (cell.images.pixels / 48) ** 2)
+    ),
     probes.SquareLayer: lambda cell: 5e-9 * cell.images.elements**3,
     probes.PooledRank: lambda cell: 2e-9 * cell.images.elements**3 + 0.1,
     probes.ZeroUnits: lambda _: 0.2,

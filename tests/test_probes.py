@@ -292,20 +292,27 @@ class TestZeroUnits:
         assert found.traces["zero_share"][0] == pytest.approx(float((first <= 0).float().mean()))
 
 
-def test_the_null_space_keeps_its_part_of_the_error() -> None:
-    """A step of descent moves the image within the row space of the Jacobian where it stands."""
+def test_the_part_of_an_error_in_the_null_space_is_what_the_pseudo_inverse_leaves() -> None:
+    images = Images(pixels=16, source="dead-leaves")
+    network = ResNet(name="resnet18", cut="layer4")
+    decoder = Descent(step=0.01)
     cell = ErrorInNullSpace(
-        draw=DRAW,
-        network=ResNet(name="resnet18", cut="layer4"),
-        images=Images(pixels=16, source="dead-leaves"),
-        decoder=Descent(step=0.01),
-        iterations=2,
+        draw=DRAW, network=network, images=images, decoder=decoder, iterations=30
     )
     found = one(cell).values
-    # Of 512 outputs, those that are not 0.
-    assert 1 - 512 / 768 < found["null_dimension_share"] < 1
-    assert found["null_share"] == pytest.approx(found["null_share_start"], abs=0.05)
-    assert 0 < found["null_share_start"] < 1
+    run = one(Inversion(draw=DRAW, network=network, images=images, decoder=decoder, iterations=30))
+    assert found["r"] == run.values["r"]
+
+    whole = build_resnet(network, seed=DRAW.seed(Source.WEIGHTS) >> 1).double()
+    layers = nn.Sequential(*list(whole.children())[:-2])
+    matrix = torch.autograd.functional.jacobian(layers, image_of(images)[None])
+    J = matrix.reshape(512, 768).numpy()
+    kept = np.linalg.pinv(J) @ J
+    assert found["null_dimension_share"] == 1 - np.linalg.matrix_rank(J) / 768
+    for name, value in (("start", "null_share_start"), ("copy", "null_share")):
+        error = (run.images[name] - run.images["target"]).ravel()
+        left = error - kept @ error
+        assert found[value] == pytest.approx(left @ left / (error @ error), rel=1e-6)
 
 
 def test_every_probe_has_a_cost() -> None:

@@ -53,8 +53,8 @@ def _of_resnet(cell: ZeroUnits, inputs: Tensor) -> list[Tensor]:
     found: list[Tensor] = []
     for each in module.modules():
         if isinstance(each, nn.ReLU):
-            # A block calls its only rectifier after each of its convolutions, in place.
-            each.register_forward_hook(lambda _, __, output: found.append(output.clone()))
+            # A block calls its only rectifier more than once; nothing overwrites what it yields.
+            each.register_forward_hook(lambda _, __, output: found.append(output))
     with torch.no_grad():
         module(inputs.float())
     return found

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from harness.cells import BATCH, Search
+from harness.cells import BATCH
 from harness.claim import Claim
 from harness.lab import Lab
+from harness.probes import Search
 
 
 def search(

@@ -9,7 +9,7 @@ import pytest
 from claims.effects import log_ratio, ratio, rise
 from claims.test_autoencoding import at_most, copy_at, gallery
 from harness.cells import Cell, Draw
-from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, event
+from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, event, existential
 from harness.lab import Lab
 
 SECTION = "Imperfect representations are due to nonunique approximation"
@@ -75,6 +75,46 @@ B10 = Claim(
         )
     },
     headline="disconnect",
+)
+
+B6 = Claim(
+    id="B6",
+    statement="Even at Conv2 of ResNet-50 m_i may rise while m_g heads for 0, with a fixed step.",
+    section=SECTION,
+    method="Untrained ResNet-50 in eval mode, cut at Conv2 (layer1); the article's descent without "
+    "blur at its nominal step decides, at the step of B8 it stands beside. That something may "
+    "happen is shown by one replicate; it is refuted where it happens in less than a quarter.",
+    estimands={
+        "rise": existential(
+            "m_i(T) exceeds m_i(0) by 0.1 % while m_g falls to half or less.",
+            Criterion(
+                effect="rise",
+                label="m_i(T) / m_i(0), where m_g halved",
+                above=math.log(1.001),
+                share=0.25,
+                scale=Scale.LOG,
+            ),
+        )
+    },
+)
+
+B8b = Claim(
+    id="B8b",
+    statement="The rise of m_i is more pronounced at Conv5 than at Conv2.",
+    section=SECTION,
+    method="The runs of B8 and, of the same network, to the same photograph from the same start "
+    "and at the same step, those at Conv2 (layer1).",
+    estimands={
+        "contrast": event(
+            "m_i(T) / m_i(0) is larger at Conv5 than at Conv2.",
+            Criterion(
+                effect="contrast",
+                label="m_i(T) / m_i(0) at Conv5 / at Conv2",
+                above=0.0,
+                scale=Scale.LOG,
+            ),
+        )
+    },
 )
 
 CONV5_DECODERS = ("article-falling", "article-nominal", "article", "adam", "l-bfgs")
@@ -155,4 +195,44 @@ def test_b10_both_at_once(lab: Lab, network: str, decoder: str) -> None:
         gallery=gallery(lab, network=network, decoder=decoder, cuts=("layer4",)),
         confirmatory=decides(lab, network=network, decoder=decoder),
         most=at_most(lab, confirmatory=decides(lab, network=network, decoder=decoder)),
+    )
+
+
+@pytest.mark.parametrize("decoder", ["article-nominal", "article-falling"])
+def test_b6_input_distance_may_rise_at_conv2(lab: Lab, decoder: str) -> None:
+    confirmatory = decoder == "article-nominal"
+    network = lab.custom.network or "resnet50"
+    lab.judge(
+        B6,
+        cells=lambda draw: {
+            "conv2": copy_at(lab, draw, network=network, cut="layer1", decoder=decoder)
+        },
+        effects=lambda seen: {
+            "rise": rise(seen["conv2"]),
+            "m_i(T) / m_i half-way": ratio(
+                seen["conv2"].values["m_i"], seen["conv2"].values["m_i_half"]
+            ),
+            "m_g(T) / m_g(0)": ratio(seen["conv2"].values["m_g"], seen["conv2"].values["m_g0"]),
+        },
+        confirmatory=confirmatory,
+        most=at_most(lab, confirmatory=True),
+    )
+
+
+@pytest.mark.networks("resnet50", "resnet18")
+def test_b8b_the_rise_is_more_pronounced_at_conv5(lab: Lab, network: str) -> None:
+    confirmatory = lab.stands_for(network, article="resnet50")
+    lab.judge(
+        B8b,
+        cells=lambda draw: {
+            name: copy_at(lab, draw, network=network, cut=cut, decoder="article-falling")
+            for name, cut in (("conv2", "layer1"), ("conv5", "layer4"))
+        },
+        effects=lambda seen: {
+            "contrast": log_ratio(seen["conv5"].values["r"], seen["conv2"].values["r"]),
+            "m_i(T) / m_i(0) at Conv2": seen["conv2"].values["r"],
+            "m_i(T) / m_i(0) at Conv5": seen["conv5"].values["r"],
+        },
+        confirmatory=confirmatory,
+        most=at_most(lab, confirmatory=confirmatory),
     )

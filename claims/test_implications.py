@@ -32,7 +32,7 @@ H2 = Claim(
     id="H2",
     statement="Self-attention and MLP-mixer blocks are not invertible.",
     section=SECTION,
-    method="Freshly drawn blocks in float64 on two to eight tokens of three to twelve channels: "
+    method="Freshly drawn blocks in float64 on two to six tokens of three to eight channels: "
     "self-attention alone, a transformer's block (self-attention and MLP, each after a LayerNorm "
     "and inside a residual connection) and an MLP-mixer's. Each has as many outputs as inputs. If "
     "the statement held, the Jacobian at an input would lack rank; full rank shows that nothing "
@@ -80,7 +80,7 @@ def test_h1_fewer_classes_than_inputs(lab: Lab) -> None:
 
 @pytest.mark.parametrize("block", ["attention", "transformer", "mixer"])
 def test_h2_blocks_are_not_invertible(lab: Lab, block: str) -> None:
-    search(lab, H2, f"rank of a {block} block")
+    search(lab, H2, f"rank of {block} block")
 
 
 def test_h3_shapes_of_autoencoders(lab: Lab) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pytest
 from scipy import stats
 
-from harness.cells import ActiveUnits, LocalRank
-from harness.claim import Claim, Criterion, equivalence, event
+from claims.exact import search
+from claims.test_noninvertible_maps import ROUNDING
+from harness.cells import BATCH, ActiveUnits, LocalRank
+from harness.claim import Claim, Criterion, equivalence, event, exact
 from harness.lab import Lab
+from harness.probes import SquareLayer, ZeroUnits
 from harness.results import Table
-from harness.settings import MLP
+from harness.settings import MLP, ResNet
 from harness.statistics.intervals import share_interval
 from harness.store import Record
 
@@ -52,6 +56,57 @@ E2 = Claim(
         )
     },
     beside_headline="relu",
+)
+
+E3 = Claim(
+    id="E3",
+    statement="This holds for convolutions, too, and approximately for tanh and sigmoid.",
+    section=SECTION,
+    method="One freshly drawn layer with as many outputs as the photograph has elements, and its "
+    "activation: a 3 x 3 convolution from three channels to three, or a fully connected layer; "
+    "rank of its Jacobian at the photograph. tanh and sigmoid have no slope of 0, so that in exact "
+    "numbers they keep every rank; whether they do in practice is asked at the rounding of "
+    "float32. The witness is about all inputs in place of a typical one: two of them with the same "
+    "output, for kernels that hypothesis draws.",
+    estimands={
+        "convolution": event(
+            "The rank of a convolution with ReLU and n outputs is below n.",
+            Criterion(effect="rank", label="rank / n", below=1.0),
+        ),
+        "saturation": event(
+            "Of the singular values of a layer of n outputs with tanh or sigmoid, fewer than n "
+            "exceed the rounding of float32 (n times its epsilon, relative to the greatest).",
+            Criterion(effect="rank", label="effective rank / n", below=1.0),
+        ),
+        "witness": exact(
+            "A convolution with n outputs and ReLU has two inputs with the same output, up to 100 "
+            "machine epsilons.",
+            Criterion(
+                effect="residual",
+                label="difference of the outputs of two inputs, in machine epsilons",
+                below=ROUNDING,
+            ),
+        ),
+    },
+)
+
+E8 = Claim(
+    id="E8",
+    statement="At initialisation about half of the units are zero.",
+    section=SECTION,
+    method="All rectifiers of a freshly drawn network at a photograph: a fully connected one of "
+    "six layers, three times as wide as the photograph has elements, and ResNets in eval mode up "
+    "to Conv5, whose residual connections add to what their rectifiers see. What training makes of "
+    "the share is reported with trained networks.",
+    estimands={
+        "share": equivalence(
+            "The share of zeros over all units lies within 0.05 of one half.",
+            effect="zeros",
+            label="share of units that are zero",
+            centre=0.5,
+            margin=0.05,
+        )
+    },
 )
 
 RATIOS = (1.8, 1.9, 1.95, 2.0, 2.05, 2.1, 2.2)
@@ -115,4 +170,68 @@ def test_e2_later_layers_lose_rank_at_constant_width(lab: Lab, ratio: int) -> No
         },
         effects=lambda seen: {"rank": seen["network"].values["rank_share"]},
         confirmatory=ratio == 3,
+    )
+
+
+def test_e3_convolutions_with_relu_lose_rank(lab: Lab) -> None:
+    square_layer(lab, estimand="convolution", layer="convolution", activation="relu")
+
+
+@pytest.mark.parametrize("layer", ["dense", "convolution"])
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
+def test_e3_tanh_and_sigmoid_lose_rank_in_practice(lab: Lab, activation: str, layer: str) -> None:
+    square_layer(lab, estimand="saturation", layer=layer, activation=activation)
+
+
+def square_layer(lab: Lab, *, estimand: str, layer: str, activation: str) -> None:
+    """Judge E3 by the rank of one layer."""
+    images = lab.photographs(pixels=lab.profile.pick(quick=8, standard=16, article=29))
+    judged = "effective_share" if estimand == "saturation" else "rank_share"
+    lab.judge(
+        E3,
+        estimand=estimand,
+        cells=lambda draw: {
+            "layer": SquareLayer(
+                draw=draw, images=images, layer=layer, activation=activation, batch=BATCH
+            )
+        },
+        effects=lambda seen: {
+            "rank": seen["layer"].values[judged],
+            "exact rank / n": seen["layer"].values["rank_share"],
+            "condition number": seen["layer"].values["condition"],
+        },
+    )
+
+
+def test_e3_two_inputs_of_a_convolution_with_relu(lab: Lab) -> None:
+    search(lab, E3, "rectified convolution", estimand="witness")
+
+
+@pytest.mark.parametrize("network", ["fully connected", "resnet18", "resnet50"])
+def test_e8_half_of_the_units_are_zero(lab: Lab, network: str) -> None:
+    if network == "fully connected":
+        images = lab.photographs(pixels=lab.profile.pick(quick=8, standard=16, article=29))
+        n = images.elements
+        subject: MLP | ResNet = MLP(inputs=n, widths=(3 * n,) * 6, activation="relu")
+    else:
+        images = lab.photographs(pixels=lab.profile.pick(quick=32, standard=64, article=299))
+        subject = ResNet(name=network, cut="layer4")
+    lab.judge(
+        E8,
+        cells=lambda draw: {"network": ZeroUnits(draw=draw, network=subject, images=images)},
+        effects=lambda seen: {"zeros": seen["network"].values["zero_share"]},
+        tables=lambda records: (zeros_by_rectifier(records),),
+    )
+
+
+def zeros_by_rectifier(records: Sequence[Mapping[str, Record]]) -> Table:
+    """Median share of zeros, rectifier by rectifier."""
+    along = [seen["network"].traces["zero_share"] for seen in records]
+    return Table(
+        title="Share of units that are zero, by rectifier from first to last.",
+        columns=("rectifier", "median over replicates"),
+        rows=tuple(
+            (number, float(np.median(shares)))
+            for number, shares in enumerate(zip(*along, strict=True), start=1)
+        ),
     )

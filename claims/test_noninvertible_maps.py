@@ -148,7 +148,7 @@ def test_c3_fewer_outputs_than_inputs(lab: Lab) -> None:
 
 @pytest.mark.parametrize("operation", ["max-pool", "average-pool", "projection"])
 def test_c4_pooling_and_projections_are_not_invertible(lab: Lab, operation: str) -> None:
-    search(lab, C4, f"two inputs of a {operation}", estimand="second input")
+    search(lab, C4, f"two inputs of {operation}", estimand="second input")
 
 
 def test_c4_residual_connections_are_not_invertible(lab: Lab) -> None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-import numpy as np
-
-from harness.errors import SettingError, UnknownNameError
+from harness.draw import Crossing as Crossing
+from harness.draw import Draw as Draw
+from harness.draw import Source as Source
+from harness.draw import Stream as Stream
+from harness.errors import UnknownNameError
+from harness.probes import Probe
 from harness.settings import (
     ARTICLE_START,
     MLP,
@@ -27,9 +28,9 @@ from harness.settings import (
     Decoder,
     Images,
     Network,
-    ResNet,
     Start,
 )
+from harness.training_cells import TrainingCell
 
 ENGINE = 2
 """Version of everything between a cell and its measurement; raised where outcomes change."""
@@ -39,75 +40,6 @@ BATCH = 12
 
 NON_FINITE = "non-finite"
 """Status of a cell in which a value became infinite or not a number."""
-
-_ENTROPY = 20_230_517
-"""Root of all seeds."""
-
-
-class Source(enum.IntEnum):
-    """Sources of randomness; each has a stream of its own in every replicate."""
-
-    WEIGHTS = 0
-    IMAGE = 1
-    START = 2
-    NOISE = 3
-    PRIOR = 4
-    EXAMPLES = 5
-
-
-class Stream(enum.IntEnum):
-    """Families of replicates with disjoint seeds."""
-
-    CONFIRMATORY = 0
-    PILOT = 1
-    CONTROL = 2
-    CROSSED = 3
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Draw:
-    """A replicate: one fresh draw of everything random."""
-
-    replicate: int
-    stream: Stream = Stream.CONFIRMATORY
-
-    def seed(self, source: Source, number: int = 0) -> int:
-        """The seed (64 bits) of a source of randomness in this replicate, the first or a later."""
-        sequence = np.random.SeedSequence(
-            _ENTROPY, spawn_key=(int(self.stream), self.replicate, int(source))
-        )
-        return int(sequence.generate_state(number + 1, np.uint64)[number])
-
-    def rng(self, source: Source) -> np.random.Generator:
-        """A numpy generator for a source of randomness in this replicate."""
-        return np.random.default_rng(self.seed(source))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Crossing(Draw):
-    """A combination of a crossed block, in which each source of randomness has levels of its own.
-
-    Parameters
-    ----------
-    network, image, start : int
-        The level of each. The noise of a' goes with the image, what a prior draws with the start.
-    """
-
-    stream: Stream = Stream.CROSSED
-    network: int
-    image: int
-    start: int
-
-    def seed(self, source: Source, number: int = 0) -> int:
-        """The seed of a source of randomness at its level."""
-        level = {
-            Source.WEIGHTS: self.network,
-            Source.IMAGE: self.image,
-            Source.NOISE: self.image,
-            Source.START: self.start,
-            Source.PRIOR: self.start,
-        }[source]
-        return Draw(replicate=level, stream=self.stream).seed(source, number)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,53 +117,7 @@ class LocalRank:
     batch: int = 1
 
 
-@functools.cache
-def _hypothesis() -> str:
-    return importlib.metadata.version("hypothesis")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Search:
-    """Look for a counterexample to an exact statement.
-
-    Parameters
-    ----------
-    statement : str
-        One of `harness.exact.statements`.
-    examples : int
-        Examples to try at most.
-    below : float
-        The statement holds for an example whose residual is below this.
-    drawn_by : str
-        Version of hypothesis, which draws the examples.
-    """
-
-    draw: Draw
-    statement: str
-    examples: int
-    below: float
-    drawn_by: str = dataclasses.field(default_factory=_hypothesis)
-    batch: int = 1
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Train:
-    """Train a network and see how well it does: what all cells of the trained network wait for."""
-
-    draw: Draw
-    network: ResNet
-    batch: int = 1
-
-    def __post_init__(self) -> None:
-        if self.network.training is None:
-            raise SettingError(
-                self.network.name,
-                rule="its settings do not say how it is trained",
-                remedy="Give ResNet(training=...)",
-            )
-
-
-Cell = Inversion | ExactInverse | ActiveUnits | LocalRank | Search | Train
+Cell = Inversion | ExactInverse | ActiveUnits | LocalRank | Probe | TrainingCell
 
 
 def block(cell: Cell) -> tuple[Cell, ...]:

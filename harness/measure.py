@@ -9,26 +9,43 @@ from typing import Any
 
 import torch
 
-from harness.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank, Search, Train
+from harness import probes, training_cells
+from harness.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank
 from harness.inversion.checkpoint import Checkpoint
 from harness.measuring.active_units import count_active
+from harness.measuring.conditioning import conditioning, spread_rate
 from harness.measuring.exact_inverse import invert_exactly
+from harness.measuring.gradients import gradient_norms
 from harness.measuring.inversion import invert_block
 from harness.measuring.local_rank import local_rank
 from harness.measuring.measurement import Measurement
+from harness.measuring.neighbours import neighbour_law, neighbours
+from harness.measuring.null_space_error import error_in_null_space
+from harness.measuring.pooled_rank import pooled_rank
 from harness.measuring.search import search
+from harness.measuring.square_layer import square_layer
 from harness.measuring.training import train, train_for
+from harness.measuring.zero_units import zero_units
 
 _ONE_BY_ONE: Mapping[type, Callable[[Any], Measurement]] = {
     ExactInverse: invert_exactly,
     ActiveUnits: count_active,
     LocalRank: local_rank,
-    Search: search,
+    probes.Search: search,
+    probes.Conditioning: conditioning,
+    probes.SpreadRate: spread_rate,
+    probes.Neighbours: neighbours,
+    probes.NeighbourLaw: neighbour_law,
+    probes.GradientNorms: gradient_norms,
+    probes.SquareLayer: square_layer,
+    probes.PooledRank: pooled_rank,
+    probes.ZeroUnits: zero_units,
+    probes.ErrorInNullSpace: error_in_null_space,
 }
 """Kinds of cells that are measured one replicate at a time, on the CPU."""
 
 _ON_DEVICE: Mapping[type, Callable[..., Measurement]] = {
-    Train: train,
+    training_cells.Train: train,
 }
 """Kinds of cells that are measured one replicate at a time, on the device."""
 

@@ -5,27 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.metadata
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from harness.cells import (
-    ENGINE,
-    ActiveUnits,
-    Cell,
-    Draw,
-    ExactInverse,
-    Inversion,
-    LocalRank,
-    Search,
-    Train,
-    block,
-    canonical,
-    identity,
-)
+from harness.cells import ENGINE, Cell, Draw, Inversion, block, canonical, identity
+from harness.costs import estimate
 from harness.errors import UnknownNameError
-from harness.settings import CUTS, LBFGS, MLP, ResNet
+from harness.settings import CUTS, ResNet
 
 Setting = TypeVar("Setting")
 
@@ -148,43 +135,3 @@ def _shared(cell: Cell) -> object:
         pixels = None if network.training or not isinstance(cell, Inversion) else cell.images.pixels
         return cell.draw, dataclasses.replace(network, cut=CUTS[-1]), pixels
     return str(canonical(cell))
-
-
-# Seconds of one core of 2020's, fitted to measured runs; they order work and tell the time left.
-_STEP_OVERHEAD = 4e-4
-_RESNET_STEP = {
-    "resnet18": dict(zip(CUTS, (0.001, 0.0015, 0.003, 0.004, 0.006, 0.010), strict=True)),
-    "resnet50": dict(zip(CUTS, (0.001, 0.0015, 0.004, 0.008, 0.016, 0.028), strict=True)),
-}
-_TRAINED_IMAGE = {"resnet18": 0.0012, "resnet50": 0.004}
-
-
-def estimate(mates: Sequence[Cell]) -> float:
-    """Seconds that a block takes on one core, within a factor of about two."""
-    cell = mates[0]
-    match cell:
-        case Train(network=network):
-            training = network.training
-            assert training is not None  # the cell saw to it
-            image = _TRAINED_IMAGE.get(network.name, _TRAINED_IMAGE["resnet50"])
-            size = max(1.0, (training.pixels / 48) ** 2) * network.width
-            return training.epochs * training.images * image * size
-        case Inversion(network=ResNet(name=name, cut=cut)):
-            table = _RESNET_STEP.get(name, _RESNET_STEP["resnet50"])
-            step = table.get(cut, table["layer4"]) * max(1.0, (cell.images.pixels / 48) ** 2)
-        case Inversion(network=MLP() as network):
-            widths = (network.inputs, *network.widths)
-            flops = sum(a * b for a, b in itertools.pairwise(widths))
-            if network.linear:
-                flops = network.inputs * network.widths[-1]
-            step = 5e-5 + _STEP_OVERHEAD * (not network.linear) + 4 * flops * len(mates) / 4e9
-        case ExactInverse(network=network):
-            return 3e-10 * network.inputs**3 + 0.02
-        case ActiveUnits(images=images):
-            return 3e-8 * images.elements**2 + 0.01
-        case LocalRank(network=network):
-            return 3e-4 * network.widths[-1] + 5e-9 * network.inputs**3
-        case Search(examples=examples):
-            return 5e-3 * examples * len(mates)
-    evaluations = 2.0 if isinstance(cell.decoder, LBFGS) else 1.0
-    return cell.iterations * step * evaluations

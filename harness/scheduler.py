@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import Protocol, runtime_checkable
 
-from harness.cells import Cell, Search
+from harness.cells import Cell
 from harness.errors import ExecutorError, StoreError, WorkerError
 from harness.executors import Workers, open_workers
 from harness.plan import Bucket, buckets
+from harness.probes import Search
 from harness.remote import measure_bucket
-from harness.settings import MLP, ResNet
+from harness.settings import MLP, ResNet, Shaped
 from harness.store import Store
 
 ARRIVAL = 90.0
@@ -320,6 +321,8 @@ def _named(bucket: Bucket) -> str:
             words.append(f"of {network.name} at {network.cut}")
         case MLP() as network:
             words.append(f"of an MLP {'-'.join(map(str, (network.inputs, *network.widths)))}")
+        case Shaped() as network:
+            words.append(f"of a map {network.inputs}-{network.outputs}")
     if isinstance(cell, Search):
         words.append(f"for {cell.statement!r}")
     first, last = cell.draw.replicate, bucket.blocks[0][-1].draw.replicate

@@ -171,7 +171,34 @@ class MLP:
         return self.activation == "none"
 
 
-Network = ResNet | MLP
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shaped:
+    """A linear map with a chosen spectrum between random singular vectors (Haar).
+
+    Singular values fall evenly in their logarithms; their mean square is 1.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        n, and no fewer outputs.
+    condition : float
+        Greatest over least singular value, at least 1.
+    """
+
+    inputs: int
+    outputs: int
+    condition: float
+
+    def __post_init__(self) -> None:
+        _check(
+            self.outputs >= self.inputs and self.condition >= 1,
+            self,
+            rule="the map has a condition number: no fewer outputs than inputs, and 1 at least",
+            remedy="Choose larger numbers",
+        )
+
+
+Network = ResNet | MLP | Shaped
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,9 @@ from harness.settings import (
     Descent,
     GaussNewton,
     LinearSolve,
+    Network,
     ResNet,
+    Shaped,
     Start,
 )
 
@@ -97,9 +99,7 @@ def levels(cell: Inversion) -> dict[str, str]:
         "blur": f"{blur.first:g} to {blur.last:g}" if blur else "none",
         "start": f"N({start.mean:g}, {start.sd:g})",
         "images": cell.images.source,
-        "network": cell.network.name
-        if isinstance(cell.network, ResNet)
-        else cell.network.initialisation,
+        "network": _network_name(cell.network),
         "precision": cell.precision,
     }
 
@@ -144,7 +144,7 @@ def _with_images(cell: Inversion, source: str) -> Inversion | None:
 
 def _with_network(cell: Inversion, level: str) -> Inversion | None:
     match cell.network:
-        case ResNet(weights=None) as network if level.startswith("resnet"):
+        case ResNet(weights=None, training=None) as network if level.startswith("resnet"):
             return dataclasses.replace(cell, network=dataclasses.replace(network, name=level))
         case MLP() as network if not level.startswith("resnet"):
             changed = dataclasses.replace(network, initialisation=level)
@@ -171,6 +171,16 @@ def _with_decoder(decoder: Decoder, factor: str, level: str) -> Decoder | None:
             return dataclasses.replace(decoder, priors=priors)
         case _:
             return None
+
+
+def _network_name(network: Network) -> str:
+    match network:
+        case ResNet(name=name):
+            return name
+        case MLP(initialisation=initialisation):
+            return initialisation
+        case Shaped():
+            return "of a given spectrum"
 
 
 def _decoder_name(decoder: Decoder) -> str:

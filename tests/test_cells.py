@@ -29,7 +29,6 @@ from harness.cells import (
     LocalRank,
     Source,
     Stream,
-    Train,
     block,
     canonical,
     identity,
@@ -61,6 +60,7 @@ from harness.settings import (
     Training,
     WeightsFile,
 )
+from harness.training_cells import Train
 
 CONTEXT = {"engine": 1, "device": "cpu"}
 ROOT = Path(__file__).parents[1]

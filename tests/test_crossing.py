@@ -33,6 +33,7 @@ def crossings(block: Block) -> list[Crossing]:
         (Source.NOISE, "image"),
         (Source.START, "start"),
         (Source.PRIOR, "start"),
+        (Source.EXAMPLES, "network"),
     ],
 )
 def test_two_combinations_share_a_seed_where_they_share_its_level(

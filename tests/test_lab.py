@@ -10,9 +10,10 @@ from typing import Any, cast
 import pytest
 
 from harness.cells import NON_FINITE, Cell, Draw, Inversion, identity
-from harness.claim import Claim, Criterion, event
+from harness.claim import Claim, Criterion, event, exact, untestable
 from harness.lab import Assay, Bench, Custom, Lab
 from harness.plan import Profile, context, replicates
+from harness.probes import Search
 from harness.results import ConditionResult
 from harness.scheduler import Scheduler
 from harness.settings import MLP, Descent, Images
@@ -261,3 +262,79 @@ class TestWhatStandsBesideAVerdict:
         assert len(full.cells_up_to(12)) == cells + len(full.block.cells) + variations
         assert plain.block is None
         assert plain.variations() == []
+
+
+def stated(claim: Claim, **arguments: Any) -> Assay:
+    found: list[Assay] = []
+    lab = Lab(
+        profile=Profile("quick"),
+        custom=Custom(),
+        precision="float32",
+        parameters={},
+        receive=found.append,
+    )
+    if arguments:
+        lab.judge(claim, **arguments)
+    else:
+        lab.record(claim)
+    return found[0]
+
+
+class Searches:
+    """A store in which every search found something, or nothing."""
+
+    def __init__(self, *, labels: Mapping[str, str], residual: float) -> None:
+        self._labels, self._residual = labels, residual
+
+    def read(self, key: str) -> Record:
+        values = {"residual": self._residual}
+        return Record(
+            id=key,
+            cell={"type": "Search"},
+            values=values,
+            status="measured",
+            seconds=0,
+            labels=self._labels,
+        )
+
+
+class TestExactClaims:
+    CLAIM = dataclasses.replace(
+        CLAIM,
+        estimands={"it": exact("r is 0.", Criterion(effect="residual", label="r", below=0.5))},
+    )
+
+    def found(self, *, labels: Mapping[str, str], residual: float) -> ConditionResult:
+        assay = stated(
+            self.CLAIM,
+            cells=lambda draw: {
+                "search": Search(draw=draw, statement="null vector", examples=1, below=0.5)
+            },
+            effects=lambda seen: {"residual": seen["search"].values["residual"]},
+            most=12,
+        )
+        store = cast(Store, Searches(labels=labels, residual=residual))
+        bench = Bench(store=store, scheduler=cast(Scheduler, Idle()), device="cpu")
+        return bench.run(assay, label="a", command="b")
+
+    def test_the_counterexample_is_told_and_kept(self) -> None:
+        labels = {"counterexample": "x = 3", "counterexample as JSON": '{"x": 3}'}
+        found = self.found(labels=labels, residual=1.0)
+        assert found.decision.verdict is Verdict.REFUTED
+        assert found.decision.reason == (
+            "counterexample: x = 3; in replicate 0 r is 1, not below 0.5"
+        )
+        assert found.tables[0].rows == (("x = 3", '{"x": 3}'),)
+
+    def test_where_none_is_found_there_is_none_to_show(self) -> None:
+        found = self.found(labels={}, residual=0.0)
+        assert found.decision.verdict is Verdict.SUPPORTED
+        assert found.tables == ()
+
+
+def test_what_is_not_testable_is_recorded_with_its_reason_and_measures_nothing() -> None:
+    assay = stated(dataclasses.replace(CLAIM, estimands={"none": untestable("it is a wish")}))
+    assert assay.cells_up_to(48) == []
+    bench = Bench(store=cast(Store, None), scheduler=cast(Scheduler, None), device="cpu")
+    decision = bench.run(assay, label="a", command="b").decision
+    assert (decision.verdict, decision.reason) == (Verdict.NOT_TESTABLE, "it is a wish")

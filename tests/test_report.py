@@ -38,11 +38,12 @@ from harness.claim import (
     event,
     exact,
     existential,
+    untestable,
 )
 from harness.errors import OptionError
 from harness.results import Run
 from harness.store import Store
-from harness.verdict import Decision, Effect, Part, Verdict, decide_claim
+from harness.verdict import Decision, Effect, Part, Replicate, Verdict, decide, decide_claim
 from reports import charts, words
 from reports.console import LINES, final_table
 from reports.document import document, dumps, schema
@@ -413,6 +414,31 @@ def test_the_console_names_every_claim_and_fits(run: Run) -> None:
     assert "0.328 [0.308, 0.393]" in table
     for headline in HEADLINES.values():
         assert headline in table
+
+
+def test_the_console_shows_the_counterexample_of_an_exact_claim() -> None:
+    criterion = Criterion(effect="residual", label="residual", below=0.5)
+    claim = make_claim("C1", "It always holds.", exact("The residual is 0.", criterion))
+    replicates = [Replicate(index=0, effects={"residual": 3.0}, shown="x = (0, 1)")]
+    decision = decide(claim.estimands["main"], replicates)
+    refuted = condition(claim, {}, normal("residual", 0, 1), decision=decision)
+    table = final_table(make_run([refuted]), width=90, color=False)
+    assert re.search(r"^ +counterexample: x = \(0, 1\); in replicate 0", table, re.MULTILINE)
+    held = condition(claim, {}, lambda _: {"residual": 0.0})
+    assert "counterexample" not in final_table(make_run([held]), width=90, color=False)
+
+
+def test_what_is_not_testable_is_reported_with_its_reason(store: Store, tmp_path: Path) -> None:
+    claim = make_claim("H3", "It explains shapes.", untestable("every outcome would agree"))
+    decision = Decision(verdict=Verdict.NOT_TESTABLE, reason="every outcome would agree", n=0)
+    listed = condition(claim, {}, normal("x", 0, 1), decision=decision)
+    written = make_run([listed])
+    page = write_report(written, store, tmp_path)
+    assert "every outcome would agree" in page.read_text("utf-8").lower()
+    found = json.loads((tmp_path / "claims.json").read_text("utf-8"))
+    jsonschema.validate(found, schema())
+    assert found["claims"][0]["verdict"] == "not testable"
+    assert re.search(r"∅ not testable", final_table(written, width=90, color=False))
 
 
 def test_colour_adds_nothing_but_colour(run: Run) -> None:

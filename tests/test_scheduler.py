@@ -31,9 +31,10 @@ from small_cells import (
 
 from harness import plan, scheduler
 from harness.cells import Cell, Draw, Inversion, block, identity
+from harness.costs import estimate
 from harness.errors import ExecutorError, StoreError, UnknownNameError, WorkerError
 from harness.executors import SerialExecutor
-from harness.plan import Bucket, buckets, context, estimate
+from harness.plan import Bucket, buckets, context
 from harness.provenance import machine
 from harness.scheduler import DEATHS
 from harness.settings import LBFGS, Adam, Descent, Images, ResNet

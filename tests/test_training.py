@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from harness.cells import NON_FINITE, Draw, Inversion, Source, Stream, Train
+from harness.cells import NON_FINITE, Draw, Inversion, Source, Stream
 from harness.errors import SettingError, StoreError, UnknownNameError, WeightsError
 from harness.inversion.checkpoint import Checkpoint
 from harness.measure import measure
@@ -31,6 +31,7 @@ from harness.subjects.trained import course_of, digest_of, trained_path
 from harness.training import content, ensure_trained, keep
 from harness.training import fit as module
 from harness.training.fit import fit
+from harness.training_cells import Train
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")

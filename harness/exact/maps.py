@@ -106,10 +106,18 @@ def _shrinking(draw: st.DrawFn) -> Composition:
 def _square(draw: st.DrawFn) -> Composition:
     prime = draw(st.sampled_from([2, 3]))
     width = draw(st.integers(2, 3))
-    singular = _matrices(width, width, low=0, high=prime - 1).filter(
-        lambda rows: any(map(any, rows)) and Composition(prime, (rows,)).preimages()[1] > 1
-    )
-    return Composition(prime, tuple(draw(st.lists(singular, min_size=2, max_size=3))))
+    maps = []
+    for _ in range(draw(st.integers(2, 3))):
+        rows = draw(
+            _matrices(width - 1, width, low=0, high=prime - 1).filter(
+                lambda rows: any(map(any, rows))
+            )
+        )
+        # The last row follows from the others, so that the map is singular.
+        shares = draw(st.lists(st.integers(0, prime - 1), min_size=width - 1, max_size=width - 1))
+        last = (np.array(shares) @ np.array(rows) % prime).tolist()
+        maps.append((*rows, tuple(last)))
+    return Composition(prime, tuple(maps))
 
 
 def preimages_multiply(*, square: bool) -> Statement[Composition]:
@@ -185,15 +193,14 @@ class Shift:
 
 @st.composite
 def _shifts(draw: st.DrawFn) -> Shift:
-    inputs = draw(st.integers(2, 5))
-    # Even maps that lose nothing: where something is lost, an input at any distance may have the
+    size = draw(st.integers(2, 5))
+    # Even maps that lose nothing; where something is lost, an input at any distance may have the
     # very output of the image.
-    rows = draw(
-        _matrices(inputs, inputs, low=-9, high=9).filter(
-            lambda rows: abs(float(np.linalg.det(np.array(rows)))) > 0.5
-        )
-    )
-    vector = st.lists(st.integers(-9, 9), min_size=inputs, max_size=inputs).map(tuple)
+    matrix = np.diag(draw(st.lists(st.integers(1, 9), min_size=size, max_size=size)))
+    for row, column in zip(*np.triu_indices(size, k=1), strict=True):
+        matrix[row, column] = draw(st.integers(-9, 9))
+    vector = st.lists(st.integers(-9, 9), min_size=size, max_size=size).map(tuple)
+    rows = tuple(tuple(row) for row in matrix.tolist())
     return Shift(rows, draw(vector.filter(any)))
 
 

@@ -19,7 +19,7 @@ from harness.subjects.mlp import mlp_encoder
 from harness.subjects.resnet import cut_resnet
 from harness.subjects.vision import models
 
-_SEEDS = st.integers(0, 10**6)
+_SEEDS = st.integers(0, 999)
 _CPU = torch.device("cpu")
 
 
@@ -145,8 +145,8 @@ class Block:
 def _blocks(draw: st.DrawFn, *, name: str) -> Block:
     heads = draw(st.integers(1, 2))
     # One token attends to itself alone, and LayerNorm leaves of two channels only a sign.
-    channels = heads * draw(st.integers(3, 6))
-    return Block(name, draw(st.integers(2, 8)), channels, heads, draw(_SEEDS))
+    channels = heads * draw(st.integers(3, 4))
+    return Block(name, draw(st.integers(2, 6)), channels, heads, draw(_SEEDS))
 
 
 def block_is_not_invertible(name: str) -> Statement[Block]:

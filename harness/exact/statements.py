@@ -21,7 +21,7 @@ def statements() -> dict[str, AnyStatement]:
         "scan at larger strides": convolutions.strided_scan_is_not(),
         "null vector": maps.null_vector(),
         **{
-            f"two inputs of a {name}": operations.operation_has_two_inputs(name)
+            f"two inputs of {name}": operations.operation_has_two_inputs(name)
             for name in operations.OPERATIONS
         },
         "residual connection": operations.residual_is_not_invertible(),
@@ -31,7 +31,7 @@ def statements() -> dict[str, AnyStatement]:
         "shift as a bound": maps.shift_is_a_bound(),
         "rectified convolution": convolutions.rectified_convolution_has_two_inputs(),
         "classes bound the rank": networks.classes_bound_the_rank(),
-        **{f"rank of a {name} block": networks.block_is_not_invertible(name) for name in BLOCKS},
+        **{f"rank of {name} block": networks.block_is_not_invertible(name) for name in BLOCKS},
     }
 
 

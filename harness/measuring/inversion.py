@@ -13,7 +13,7 @@ from harness.errors import DeviceError
 from harness.inversion.checkpoint import Checkpoint
 from harness.inversion.invert import Spread, invert
 from harness.measuring.measurement import Measurement
-from harness.settings import MLP
+from harness.settings import ResNet
 from harness.subjects import draws
 from harness.subjects.adapters import Cast, Reshaped
 from harness.subjects.precision import Precision, precision_of
@@ -70,8 +70,9 @@ def _invert(
     if precision.network != precision.images:
         encoder = Cast(encoder, inside=precision.network, outside=precision.images)
     # Only priors need to see rows and columns where the network takes vectors.
-    vectors = isinstance(cell.network, MLP) and not cell.decoder.priors
-    if isinstance(cell.network, MLP) and not vectors:
+    of_vectors = not isinstance(cell.network, ResNet)
+    vectors = of_vectors and not cell.decoder.priors
+    if of_vectors and not vectors:
         encoder = Reshaped(encoder)
 
     def placed(images: Tensor) -> Tensor:

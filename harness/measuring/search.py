@@ -6,10 +6,11 @@ import dataclasses
 import json
 from typing import Any
 
-from harness.cells import Search, Source
+from harness.cells import Source
 from harness.exact.falsify import falsify
 from harness.exact.statements import statement
 from harness.measuring.measurement import Measurement, status_of
+from harness.probes import Search
 
 
 def search(cell: Search) -> Measurement:

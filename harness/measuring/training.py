@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from harness.cells import NON_FINITE, Cell, Draw, Source, Train
+from harness.cells import NON_FINITE, Cell, Draw, Source
 from harness.measuring.measurement import MEASURED, Measurement
 from harness.settings import ResNet
 from harness.subjects.draws import weights_seed
 from harness.subjects.trained import course_of, trained_path
 from harness.training import ensure_trained
 from harness.training.content import example
+from harness.training_cells import Train
 
 
 def train_for(cell: Cell, *, device: torch.device) -> None:

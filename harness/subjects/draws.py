@@ -10,11 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from harness.cells import Draw, Source
-from harness.settings import MLP, Images, Network, ResNet, Start
+from harness.settings import MLP, Images, Network, ResNet, Shaped, Start
 from harness.subjects.encoder import Encoder
 from harness.subjects.images import draw_image
 from harness.subjects.mlp import mlp_encoder
 from harness.subjects.resnet import resnet_encoder
+from harness.subjects.shaped import shaped_encoder
 
 
 def generator(draw: Draw, source: Source, number: int = 0) -> torch.Generator:
@@ -76,6 +77,9 @@ def encoder(
         case MLP():
             generators = [generator(draw, Source.WEIGHTS) for draw in draws]
             return mlp_encoder(network, generators=generators, dtype=dtype, device=device)
+        case Shaped():
+            generators = [generator(draw, Source.WEIGHTS) for draw in draws]
+            return shaped_encoder(network, generators=generators, dtype=dtype, device=device)
         case ResNet():
             (draw,) = draws
             return resnet_encoder(

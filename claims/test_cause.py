@@ -1,0 +1,154 @@
+"""Imperfect representations are due to nonunique approximation: counting, gradients, decoders."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from claims.decoders import resnet_decoder
+from claims.effects import log_ratio
+from claims.exact import search
+from claims.test_noninvertible_maps import NONE
+from harness.cells import Cell, Draw, Inversion
+from harness.claim import Claim, Criterion, Scale, conjunction, equivalence, exact
+from harness.lab import Lab
+from harness.probes import STATISTICS, GradientNorms
+from harness.settings import CUTS, LBFGS, Adam, Decoder, GaussNewton
+
+SECTION = "Imperfect representations are due to nonunique approximation"
+
+B1 = Claim(
+    id="B1",
+    statement="Conv5 of ResNet-50 with its more than 200,000 outputs could hold the input of 299 x "
+    "299 pixels.",
+    section=SECTION,
+    method="Counted on torchvision's ResNet-50. The article counts 299 x 299 = 89,401 elements, "
+    "which leaves out the three colour channels.",
+    estimands={
+        "count": exact(
+            "Conv5 has at least as many outputs as the input has elements.",
+            Criterion(effect="residual", label="elements that find no place in Conv5", below=NONE),
+        )
+    },
+)
+
+B2 = Claim(
+    id="B2",
+    statement="BatchNorm with gamma 1 and beta 0 keeps the scale of the gradient, which changes "
+    "little from shallow to deep layers.",
+    section=SECTION,
+    method="Norm of the article's gradient (L1 loss, at its start) with respect to the input, from "
+    "Conv5 (layer4) over that from Conv2 (layer1), geometric means over eight photographs that go "
+    "through an untrained ResNet-50 together. eval: BatchNorm has its initial statistics and does "
+    "nothing, as in the article's own runs; train: it takes those of the batch; calibrated: it "
+    "keeps those of eight photographs. Twofold either way counts as little.",
+    estimands={
+        "scale": equivalence(
+            "The gradient from Conv5 is as large as that from Conv2 to a factor of 2.",
+            effect="log_ratio",
+            label="ln(gradient norm at Conv5 / at Conv2)",
+            centre=0.0,
+            margin=math.log(2),
+        )
+    },
+)
+
+B9 = Claim(
+    id="B9",
+    statement="It is the forward pass that fails, not the descent.",
+    section=SECTION,
+    method="A ladder of decoders from the same start at Conv5 (layer4) of an untrained ResNet, "
+    "ResNet-18 in the quick profile and ResNet-50 in the others: the article's descent without "
+    "blur at its falling step, Adam, Gauss-Newton (40 steps of ten products each) and L-BFGS "
+    "(2,000 gradients, 100 of them remembered). If the descent were to blame, a decoder that "
+    "brings the output ten times nearer than the noised image's is would bring the input near, "
+    "too.",
+    estimands={
+        "ladder": conjunction(
+            "The strongest decoder reaches m_g < m_r / 10, and yet no decoder leaves less than a "
+            "quarter of the initial distance to the image.",
+            Criterion(
+                effect="m_g",
+                label="least m_g / m_r over decoders",
+                below=-math.log(10),
+                scale=Scale.LOG,
+            ),
+            Criterion(effect="r", label="least m_i(T) / m_i(0) over decoders", above=0.25),
+        )
+    },
+)
+
+
+def test_b1_conv5_could_hold_the_input(lab: Lab) -> None:
+    search(lab, B1, "Conv5 could hold the input")
+
+
+@pytest.mark.parametrize("batchnorm", STATISTICS)
+def test_b2_gradients_keep_their_scale(lab: Lab, batchnorm: str) -> None:
+    lab.judge(
+        B2,
+        cells=lambda draw: {
+            "gradients": GradientNorms(
+                draw=draw,
+                network=lab.resnet(lab.custom.network or "resnet50", "layer4"),
+                images=lab.photographs(pixels=lab.profile.pick(quick=32, standard=64, article=299)),
+                statistics=batchnorm,
+            )
+        },
+        effects=lambda seen: (
+            {
+                "log_ratio": log_ratio(
+                    seen["gradients"].values["gradient_layer4"],
+                    seen["gradients"].values["gradient_layer1"],
+                )
+            }
+            | {f"norm at {cut}": seen["gradients"].values[f"gradient_{cut}"] for cut in CUTS}
+        ),
+    )
+
+
+def ladder(lab: Lab, draw: Draw, *, network: str) -> dict[str, Inversion]:
+    """Runs of ever stronger decoders at Conv5; other sections use them, too."""
+    usual = lab.profile.pick(quick=200, standard=500, article=500)
+    decoders: dict[str, tuple[Decoder, int]] = {
+        "article-falling": (resnet_decoder("article-falling", lab.profile), usual),
+        "adam": (Adam(rate=0.05), usual),
+        "gauss-newton": (GaussNewton(), 40),
+        "l-bfgs": (LBFGS(history=100), 2000),
+    }
+    return {
+        name: Inversion(
+            draw=draw,
+            network=lab.resnet(network, "layer4"),
+            images=lab.photographs(pixels=lab.profile.pick(quick=32, standard=64, article=299)),
+            decoder=decoder,
+            iterations=iterations,
+        )
+        for name, (decoder, iterations) in decoders.items()
+    }
+
+
+def test_b9_the_forward_pass_is_the_cause(lab: Lab) -> None:
+    network = lab.custom.network or lab.profile.pick(
+        quick="resnet18", standard="resnet50", article="resnet50"
+    )
+
+    def cells(draw: Draw) -> dict[str, Cell]:
+        return dict(ladder(lab, draw, network=network))
+
+    lab.judge(
+        B9,
+        cells=cells,
+        effects=lambda seen: (
+            {
+                "m_g": min(
+                    log_ratio(record.values["m_g"], record.values["m_r"])
+                    for record in seen.values()
+                ),
+                "r": min(record.values["r"] for record in seen.values()),
+            }
+            | {f"m_i(T) / m_i(0) by {name}": record.values["r"] for name, record in seen.items()}
+        ),
+        most=lab.profile.pick(quick=12, standard=24, article=48),
+    )

@@ -1,0 +1,191 @@
+"""Theoretical lower bounds for perfect input representation: pooling, and what ResNets lose."""
+
+from __future__ import annotations
+
+import pytest
+
+from claims.effects import ratio
+from claims.test_autoencoding import copy_at, gallery
+from claims.test_cause import ladder
+from claims.test_noninvertible_maps import NONE, ROUNDING
+from harness.cells import Cell, Draw
+from harness.claim import Claim, Criterion, event, exact
+from harness.lab import Lab
+from harness.probes import ErrorInNullSpace, PooledRank
+
+SECTION = "Theoretical lower bounds for perfect input representation"
+
+E6 = Claim(
+    id="E6",
+    statement="The copy from conv1 before BatchNorm and pooling is near-perfect, after them it is "
+    "not.",
+    section=SECTION,
+    method="The copies of A1 and A2 (untrained ResNets in eval mode): m_i(T) / m_i(0) at the stem "
+    "(after BatchNorm, ReLU and max-pooling) less that at conv1, from the same start, by the "
+    "article's descent with blur and by Adam without. Why: at a photograph (of 16 to 32 "
+    "pixels, for the sake of exact ranks) conv1 has full rank, and max-pooling keeps no more than "
+    "one number for each distinct position that is the largest of a window and active. Those are "
+    "fewer than the elements of the image, although the pooled outputs are more: at 299 pixels, "
+    "too, counting outputs (360,000 pooled ones for 268,203 elements) predicts no loss. The "
+    "witness moves along the null space as far as the same positions stay the largest.",
+    estimands={
+        "loss": event(
+            "The stem leaves at least a fifth of the initial distance more than conv1.",
+            Criterion(
+                effect="difference",
+                label="m_i(T) / m_i(0) at the stem less that at conv1",
+                above=0.2,
+                null=0.0,
+            ),
+        ),
+        "rank": exact(
+            "The rank after pooling is the number of distinct active arg-max positions, or of "
+            "elements where these are fewer.",
+            Criterion(effect="off", label="rank after pooling off its law", below=NONE),
+        ),
+        "witness": exact(
+            "A second input has the same pooled output up to 100 machine epsilons.",
+            Criterion(
+                effect="residual",
+                label="difference of pooled outputs of two inputs, in machine epsilons",
+                below=ROUNDING,
+            ),
+        ),
+    },
+)
+
+E7 = Claim(
+    id="E7",
+    statement="In ResNets non-uniqueness causes most of the inaccuracy of deep layers.",
+    section=SECTION,
+    method="Conv5 (layer4) of an untrained ResNet, ResNet-18 in the quick profile and ResNet-50 in "
+    "the others, photographs of 32 pixels; the article's descent without blur at its falling step. "
+    "Two measures. Null space: what part of the squared error of the copy lies in the null space "
+    "of the Jacobian at the photograph, in float64, where to first order no output tells, against "
+    "what part of the start's error lies there. Strongest decoder: what 2,000 gradients of L-BFGS "
+    "leave of the distance over what the article's descent leaves; that much no descent recovers.",
+    estimands={
+        "null space": event(
+            "The copy's error has a larger part in the null space than the start's error has.",
+            Criterion(
+                effect="gain",
+                label="part of |a_g - a|^2 in the null space less that of |a0 - a|^2",
+                above=0.0,
+                null=0.0,
+            ),
+        ),
+        "strongest decoder": event(
+            "The strongest decoder leaves more than half of what the article's descent leaves.",
+            Criterion(
+                effect="floor", label="m_i of L-BFGS / m_i of the article's descent", above=0.5
+            ),
+        ),
+    },
+)
+
+
+@pytest.mark.networks("resnet50", "resnet18")
+@pytest.mark.parametrize("decoder", ["article", "adam"])
+def test_e6_pooling_spoils_the_copy(lab: Lab, network: str, decoder: str) -> None:
+    lab.judge(
+        E6,
+        estimand="loss",
+        cells=lambda draw: {
+            cut: copy_at(lab, draw, network=network, cut=cut, decoder=decoder)
+            for cut in ("conv1", "stem")
+        },
+        effects=lambda seen: {
+            "difference": seen["stem"].values["r"] - seen["conv1"].values["r"],
+            "m_i(T) / m_i(0) at conv1": seen["conv1"].values["r"],
+            "m_i(T) / m_i(0) at the stem": seen["stem"].values["r"],
+        },
+        gallery=gallery(lab, network=network, decoder=decoder, cuts=("conv1", "stem")),
+    )
+
+
+def pooled(lab: Lab, draw: Draw) -> dict[str, Cell]:
+    """Ranks of the first layers of a ResNet; those of all sizes have the same."""
+    pixels = lab.profile.pick(quick=16, standard=24, article=32)
+    return {
+        "stem": PooledRank(
+            draw=draw,
+            network=lab.resnet(lab.custom.network or "resnet18", "stem"),
+            images=lab.photographs(pixels=pixels),
+        )
+    }
+
+
+def test_e6_the_rank_after_pooling_is_that_of_its_positions(lab: Lab) -> None:
+    lab.judge(
+        E6,
+        estimand="rank",
+        cells=lambda draw: pooled(lab, draw),
+        effects=lambda seen: {
+            "off": abs(seen["stem"].values["excess"]),
+            "rank of conv1 / n": seen["stem"].values["rank_conv1_share"],
+            "rank after pooling / n": seen["stem"].values["rank_stem_share"],
+            "pooled outputs / n": seen["stem"].values["outputs_share"],
+        },
+        most=12,
+    )
+
+
+def test_e6_a_second_input_has_the_same_pooled_output(lab: Lab) -> None:
+    lab.judge(
+        E6,
+        estimand="witness",
+        cells=lambda draw: pooled(lab, draw),
+        effects=lambda seen: {
+            "residual": seen["stem"].values["witness_residual"],
+            "distance of the second input": seen["stem"].values["witness_distance"],
+        },
+        most=12,
+    )
+
+
+def deep_network(lab: Lab) -> str:
+    """Whose Jacobian at Conv5 is small enough for the profile."""
+    return lab.custom.network or lab.profile.pick(
+        quick="resnet18", standard="resnet50", article="resnet50"
+    )
+
+
+def test_e7_the_error_moves_into_the_null_space(lab: Lab) -> None:
+    asked = copy_at(
+        lab, Draw(replicate=0), network=deep_network(lab), cut="layer4", decoder="article-falling"
+    )
+    lab.judge(
+        E7,
+        estimand="null space",
+        cells=lambda draw: {
+            "copy": ErrorInNullSpace(
+                draw=draw,
+                network=lab.resnet(deep_network(lab), "layer4"),
+                images=lab.photographs(pixels=32),
+                decoder=asked.decoder,
+                iterations=asked.iterations,
+            )
+        },
+        effects=lambda seen: {
+            "gain": seen["copy"].values["null_share"] - seen["copy"].values["null_share_start"],
+            "null space / n": seen["copy"].values["null_dimension_share"],
+            "part of |a_g - a|^2 in it": seen["copy"].values["null_share"],
+            "m_i(T) / m_i(0)": seen["copy"].values["r"],
+        },
+        most=lab.profile.pick(quick=24, standard=48, article=48),
+    )
+
+
+def test_e7_the_strongest_decoder_leaves_most_of_it(lab: Lab) -> None:
+    lab.judge(
+        E7,
+        estimand="strongest decoder",
+        cells=lambda draw: {
+            name: ladder(lab, draw, network=deep_network(lab))[name]
+            for name in ("article-falling", "l-bfgs")
+        },
+        effects=lambda seen: {
+            "floor": ratio(seen["l-bfgs"].values["m_i"], seen["article-falling"].values["m_i"])
+        },
+        most=lab.profile.pick(quick=12, standard=24, article=48),
+    )

@@ -1,0 +1,116 @@
+"""Theoretical lower bounds for perfect input representation: wider later layers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from claims.effects import log_ratio
+from claims.test_conditioning import SHORT, copy_of, medians_of_r
+from claims.test_depth import small_image
+from harness.claim import Claim, Criterion, equivalence, trend
+from harness.lab import Lab
+from harness.settings import MLP, Shaped
+from harness.statistics.trend import theil_sen
+
+SECTION = "Theoretical lower bounds for perfect input representation"
+
+FIRST = 1.2
+"""Width of the first layer over the elements of the image."""
+
+LATER = (1.2, 2.4, 4.8)
+"""Widths of the later layers; each is twice the one before."""
+
+E4 = Claim(
+    id="E4",
+    statement="Wider later layers give a better copy at a fixed number of iterations, even where "
+    "every layer is wide enough.",
+    section=SECTION,
+    method="Linear networks of two to four layers (torch's initialisation, float64), the first 1.2 "
+    "times as wide as the photograph has elements, all later ones 1.2, 2.4 or 4.8 times; the "
+    "article's descent for fully connected networks (no blur), 500 iterations. All of them "
+    "determine the image.",
+    estimands={
+        "slope": trend(
+            "The Theil-Sen slope of ln r over doublings of the later widths is below -0.05, r = "
+            "m_i(T) / m_i(0) being the part of the distance that is left.",
+            Criterion(
+                effect="slope",
+                label="slope of ln(m_i(T) / m_i(0)) per doubling of later widths",
+                below=-0.05,
+                null=0.0,
+            ),
+        )
+    },
+)
+
+E5 = Claim(
+    id="E5",
+    statement="What wider later layers gain is the quality of the gradient, not information.",
+    section=SECTION,
+    method="Where the gain of E4 is one of conditioning, it has to vanish once the spectra are the "
+    "same. Linear maps with 1.2 and with 4.8 times as many outputs as inputs have the same "
+    "singular values (evenly spread in their logarithms by 30, mean square 1) and the same right "
+    "singular vectors; only their outputs differ. The article's descent decides: its L1 gradient "
+    "may still depend on the number of outputs. With a loss of squares the gradient cannot, "
+    "whatever the maps; that stands beside it.",
+    estimands={
+        "width": equivalence(
+            "The wider map leaves as much as the narrower to a factor of 1.05, either way.",
+            effect="log_ratio",
+            label="ln(r at 4.8 n / r at 1.2 n)",
+            centre=0.0,
+            margin=math.log(1.05),
+        )
+    },
+)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_e4_wider_later_layers_give_a_better_copy(lab: Lab, depth: int) -> None:
+    images = small_image(lab)
+    n = images.elements
+    lab.judge(
+        E4,
+        cells=lambda draw: {
+            str(ratio): copy_of(
+                images,
+                draw,
+                MLP(inputs=n, widths=(round(FIRST * n), *[round(ratio * n)] * (depth - 1))),
+                iterations=SHORT,
+            )
+            for ratio in LATER
+        },
+        effects=lambda seen: {
+            "slope": theil_sen([math.log(seen[str(ratio)].values["r"]) for ratio in LATER])
+        },
+        tables=lambda records: (
+            medians_of_r(records, title="r by width of the later layers", of="width / elements"),
+        ),
+    )
+
+
+@pytest.mark.parametrize("loss", ["l1", "l2"])
+def test_e5_the_gain_is_one_of_conditioning(lab: Lab, loss: str) -> None:
+    images = small_image(lab)
+    n = images.elements
+    lab.judge(
+        E5,
+        cells=lambda draw: {
+            str(ratio): copy_of(
+                images,
+                draw,
+                Shaped(inputs=n, outputs=round(ratio * n), condition=30.0),
+                iterations=SHORT,
+                loss=loss,
+            )
+            for ratio in (LATER[0], LATER[-1])
+        },
+        effects=lambda seen: {
+            "log_ratio": log_ratio(
+                seen[str(LATER[-1])].values["r"], seen[str(LATER[0])].values["r"]
+            )
+        },
+        confirmatory=loss == "l1",
+    )

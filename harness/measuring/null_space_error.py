@@ -1,0 +1,49 @@
+"""The part of a copy's error in the null space of the network at the image."""
+
+from __future__ import annotations
+
+import torch
+
+from harness.cells import Inversion
+from harness.measuring.inversion import invert_block
+from harness.measuring.measurement import Measurement, status_of
+from harness.probes import ErrorInNullSpace
+from harness.spectrum import decompose, jacobian
+from harness.subjects import draws
+
+
+def error_in_null_space(cell: ErrorInNullSpace) -> Measurement:
+    """Shares of the squared distance to the image, at the start and at the end."""
+    (run,) = invert_block(
+        [
+            Inversion(
+                draw=cell.draw,
+                network=cell.network,
+                images=cell.images,
+                decoder=cell.decoder,
+                iterations=cell.iterations,
+            )
+        ],
+        device=torch.device("cpu"),
+        checkpoint=None,
+    )
+    original, start, copy = (
+        torch.from_numpy(run.images[name]).double() for name in ("target", "start", "copy")
+    )
+    encoder = draws.encoder(
+        cell.network,
+        [cell.draw],
+        dtype=torch.float64,
+        device=torch.device("cpu"),
+        shape=cell.images.shape,
+    )
+    (found,) = decompose(jacobian(encoder, original[None]))
+    first, last = found.null_share(torch.stack([start - original, copy - original])).square()
+    values = {
+        "null_dimension_share": 1 - found.rank / cell.images.elements,
+        "null_share_start": float(first),
+        "null_share": float(last),
+        "r": run.values["r"],
+        "m_g_share": run.values["m_g"] / run.values["m_g0"],
+    }
+    return Measurement(values=values, status=status_of(values), labels=run.labels)

@@ -1,0 +1,42 @@
+"""Linear maps with a chosen spectrum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from harness.settings import Shaped
+from harness.subjects.encoder import AffineEncoder
+
+
+def singular_values(network: Shaped) -> Float[Tensor, " n"]:
+    """Even in their logarithms, from greatest to least, of mean square 1; in float64."""
+    values = torch.logspace(0, -math.log10(network.condition), network.inputs, dtype=torch.float64)
+    scaled: Tensor = values / values.square().mean().sqrt()
+    return scaled
+
+
+def shaped_encoder(
+    network: Shaped,
+    *,
+    generators: Sequence[torch.Generator],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> AffineEncoder:
+    """Encoder of a batch of maps with fresh singular vectors, drawn in float64."""
+    matrices = []
+    for generator in generators:
+        # The right ones first: maps of other widths then share them.
+        right, left = (
+            nn.init.orthogonal_(
+                torch.empty(rows, network.inputs, dtype=torch.float64), generator=generator
+            )
+            for rows in (network.inputs, network.outputs)
+        )
+        matrices.append(left * singular_values(network) @ right.T)
+    matrix = torch.stack(matrices).to(device, dtype)
+    return AffineEncoder(matrix, matrix.new_zeros(len(matrix), network.outputs))

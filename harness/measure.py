@@ -22,13 +22,9 @@ _ONE_BY_ONE: Mapping[type, Callable[[Any], Measurement]] = {
     ExactInverse: invert_exactly,
     ActiveUnits: count_active,
     LocalRank: local_rank,
-}
-"""Kinds of cells that are measured one replicate at a time, on the CPU."""
-
-_ON_DEVICE: Mapping[type, Callable[..., Measurement]] = {
     Train: train,
 }
-"""Kinds of cells that are measured one replicate at a time, on the device."""
+"""Kinds of cells that are measured one replicate at a time, on the CPU."""
 
 
 def measure(
@@ -60,9 +56,6 @@ def measure(
             device=place,
             checkpoint=checkpoint,
         )
-    elif type(cells[0]) in _ON_DEVICE:
-        placed = _ON_DEVICE[type(cells[0])]
-        results = tuple(placed(cell, device=place) for cell in cells)
     else:
         one = _ONE_BY_ONE[type(cells[0])]
         results = tuple(map(one, cells))

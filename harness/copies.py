@@ -7,7 +7,8 @@ meant to lie in [0, 1].
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +16,13 @@ from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 Image = NDArray[np.float64]
 
 WINDOW = 7
 """Pixels along the window of SSIM (scikit-image's default); smaller images have none."""
 
-PENALTIES = tuple(10.0**power for power in range(-2, 7))
+PENALTIES = tuple(10.0**power for power in range(-4, 7))
 """Of a ridge regression; leave-one-out error on the training examples chooses."""
 
 
@@ -89,7 +88,7 @@ def likeness(image: Image, copy: Image) -> dict[str, float]:
     """
     if min(image.shape[1:]) < WINDOW:
         return {}
-    measures = {
+    measures: dict[str, Callable[[Image, Image], float]] = {
         "ssim": ssim,
         "psnr": psnr,
         "sharpness": lambda a, b: laplacian_energy(b) / max(laplacian_energy(a), 1e-12),
@@ -116,14 +115,17 @@ class Examples:
 
 
 def probe(seen: Examples, unseen: Examples) -> float:
-    """R^2 of a ridge regression of the targets on standardised features, on unseen examples.
+    """R^2 of a ridge regression of the targets on the features, on unseen examples.
 
     The explained share of the variance of all targets together, about the mean of the unseen ones;
     below 0 where the regression is worse than that mean.
     """
-    model = make_pipeline(StandardScaler(), RidgeCV(alphas=PENALTIES))
-    model.fit(seen.features, seen.targets)
-    predicted = model.predict(unseen.features).reshape(unseen.targets.shape)
+    # One scale for all: a feature that hardly varied may be large in an unseen example, and its own
+    # scale would blow it up.
+    scale = float(seen.features.std()) or 1.0
+    model: Any = RidgeCV(alphas=PENALTIES)
+    model.fit(seen.features / scale, seen.targets)
+    predicted = model.predict(unseen.features / scale).reshape(unseen.targets.shape)
     return float(r2_score(unseen.targets, predicted, multioutput="variance_weighted"))
 
 

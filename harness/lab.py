@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from harness.results import ConditionResult, Table
 from harness.scheduler import Scheduler
 from harness.sentinel import at_precision, disagreement, sentinel
 from harness.settings import ImageFolder, Images, ResNet, WeightsFile
-from harness.store import Record, Store
+from harness.store import WEIGHTS, Record, Store
 from harness.verdict import Decision, Replicate, Stop, Verdict, decide
 
 Cells = Callable[[Draw], Mapping[str, Cell]]
@@ -30,8 +31,15 @@ Effects = Callable[[Mapping[str, Record]], Mapping[str, float]]
 """What a replicate yields, from its records by role: the effects that its estimand judges, and
 whatever else is to be shown beside them, in units that a reader understands."""
 
+Control = Callable[[Mapping[str, Record]], str | None]
+"""The control that a replicate failed, in words; None where all held."""
+
 Tables = Callable[[Sequence[Mapping[str, Record]]], tuple[Table, ...]]
 """Further numbers for the report, from the records of all replicates."""
+
+
+def _no_control(_: Mapping[str, Record]) -> str | None:
+    return None
 
 
 def _no_tables(_: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
@@ -60,6 +68,10 @@ class Assay:
         Whether it decides the claim or stands beside it.
     most : int
         Replicates at most; fixed before anything is measured.
+    control : callable
+        What has to hold besides, for a replicate to speak.
+    absent : str or None
+        Why the condition cannot be measured here; None where it can.
     """
 
     claim: Claim
@@ -71,6 +83,8 @@ class Assay:
     tables: Tables
     confirmatory: bool
     most: int
+    control: Control = _no_control
+    absent: str | None = None
 
     @property
     def looks(self) -> tuple[tuple[int, float], ...]:
@@ -84,6 +98,8 @@ class Assay:
 
     def cells_up_to(self, number: int) -> list[Cell]:
         """All cells of the first replicates, and those of the gallery."""
+        if self.absent is not None:
+            return []
         cells = [cell for draw in replicates(number) for cell in self.cells(draw).values()]
         return [*cells, *self.sentinels(), *self.gallery.values()]
 
@@ -127,6 +143,10 @@ class Lab:
         Of the test.
     receive : callable
         Takes the assay that the test states.
+    weights : Path
+        The folder of weights that are trained here.
+    imagenet : WeightsFile or None
+        ImageNet weights of ResNet-50, where this machine has them.
     """
 
     profile: Profile
@@ -134,6 +154,8 @@ class Lab:
     precision: str
     parameters: Mapping[str, str | int | float]
     receive: Callable[[Assay], None]
+    weights: Path = Path(".store", WEIGHTS)
+    imagenet: WeightsFile | None = None
 
     def resnet(self, name: str, cut: str) -> ResNet:
         """A ResNet cut at a layer, with the user's weights where there are any."""
@@ -165,6 +187,8 @@ class Lab:
         tables: Tables = _no_tables,
         confirmatory: bool = True,
         most: int = 48,
+        control: Control = _no_control,
+        absent: str | None = None,
     ) -> None:
         """State the condition; parameters as in `Assay`.
 
@@ -185,6 +209,8 @@ class Lab:
                 tables=tables,
                 confirmatory=confirmatory,
                 most=most,
+                control=control,
+                absent=absent,
             )
         )
 
@@ -217,6 +243,8 @@ class Bench:
     def run(self, assay: Assay, *, label: str, command: str) -> ConditionResult:
         """Measure an assay look by look until it is decided."""
         estimand = assay.claim.estimands[assay.estimand]
+        if assay.absent is not None:
+            return not_run(assay, reason=assay.absent, command=command)
         decision = Decision(verdict=Verdict.NOT_RUN, reason="no replicate was measured", n=0)
         records: list[Mapping[str, Record]] = []
         judged: list[Replicate] = []
@@ -226,7 +254,7 @@ class Bench:
                 {role: self._read(cell) for role, cell in assay.cells(draw).items()}
                 for draw in replicates(size)[len(records) :]
             ]
-            judged = _replicates(records, effects=assay.effects)
+            judged = _replicates(records, assay)
             decision = _decide(assay, judged)
             if decision.final:
                 break
@@ -258,7 +286,7 @@ class Bench:
         reason = disagreement(
             assay.claim.estimands[assay.estimand],
             low=_decide(assay, judged[:first]),
-            high=_decide(assay, _replicates(records, effects=assay.effects)),
+            high=_decide(assay, _replicates(records, assay)),
         )
         if reason is None:
             return decision
@@ -299,21 +327,21 @@ def _decide(assay: Assay, judged: Sequence[Replicate]) -> Decision:
     )
 
 
-def _replicates(records: Sequence[Mapping[str, Record]], *, effects: Effects) -> list[Replicate]:
-    return [_replicate(number, by_role, effects=effects) for number, by_role in enumerate(records)]
+def _replicates(records: Sequence[Mapping[str, Record]], assay: Assay) -> list[Replicate]:
+    return [_replicate(number, by_role, assay) for number, by_role in enumerate(records)]
 
 
-def _replicate(number: int, records: Mapping[str, Record], *, effects: Effects) -> Replicate:
+def _replicate(number: int, records: Mapping[str, Record], assay: Assay) -> Replicate:
     descents = [record for record in records.values() if record.cell["type"] == Inversion.__name__]
     return Replicate(
         index=number,
-        effects=effects(records),
+        effects=assay.effects(records),
         descended=all(record.values["m_g"] <= record.values["m_g0"] / 2 for record in descents)
         if descents
         else None,
         failed_control="a value became infinite or not a number"
         if any(record.status == NON_FINITE for record in records.values())
-        else None,
+        else assay.control(records),
     )
 
 

@@ -9,13 +9,28 @@ from typing import Any
 
 import torch
 
-from harness.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank, Train
+from harness.cells import (
+    ActiveUnits,
+    Cell,
+    EarlyUpdates,
+    ExactInverse,
+    Inversion,
+    JacobianSpectrum,
+    LinearProbe,
+    LocalRank,
+    Reflection,
+    Train,
+)
 from harness.inversion.checkpoint import Checkpoint
 from harness.measuring.active_units import count_active
+from harness.measuring.early_updates import early_updates
 from harness.measuring.exact_inverse import invert_exactly
 from harness.measuring.inversion import invert_block
+from harness.measuring.jacobian_spectrum import jacobian_spectrum
+from harness.measuring.linear_probe import linear_probe
 from harness.measuring.local_rank import local_rank
 from harness.measuring.measurement import Measurement
+from harness.measuring.reflection import reflection
 from harness.measuring.training import train, train_for
 
 _ONE_BY_ONE: Mapping[type, Callable[[Any], Measurement]] = {
@@ -23,6 +38,9 @@ _ONE_BY_ONE: Mapping[type, Callable[[Any], Measurement]] = {
     ActiveUnits: count_active,
     LocalRank: local_rank,
     Train: train,
+    JacobianSpectrum: jacobian_spectrum,
+    LinearProbe: linear_probe,
+    EarlyUpdates: early_updates,
 }
 """Kinds of cells that are measured one replicate at a time, on the CPU."""
 
@@ -55,6 +73,10 @@ def measure(
             [cell for cell in cells if isinstance(cell, Inversion)],
             device=place,
             checkpoint=checkpoint,
+        )
+    elif isinstance(cells[0], Reflection):
+        results = tuple(
+            reflection(cell, device=place) for cell in cells if isinstance(cell, Reflection)
         )
     else:
         one = _ONE_BY_ONE[type(cells[0])]

@@ -15,9 +15,13 @@ from harness.cells import (
     ActiveUnits,
     Cell,
     Draw,
+    EarlyUpdates,
     ExactInverse,
     Inversion,
+    JacobianSpectrum,
+    LinearProbe,
     LocalRank,
+    Reflection,
     Train,
     block,
     canonical,
@@ -168,7 +172,16 @@ def estimate(mates: Sequence[Cell]) -> float:
             image = _TRAINED_IMAGE.get(network.name, _TRAINED_IMAGE["resnet50"])
             size = max(1.0, (training.pixels / 48) ** 2) * network.width
             return training.epochs * training.images * image * size
-        case Inversion(network=ResNet(name=name, cut=cut)):
+        case JacobianSpectrum(images=images):
+            return 1e-10 * images.elements**3 * cell.network.width + 0.1
+        case LinearProbe(examples=examples, pixels=side):
+            return 5e-4 * examples * max(1.0, (side / 32) ** 2) + 1.0
+        case EarlyUpdates(width=width, steps=steps, conditions=conditions):
+            return 1e-9 * width**3 * steps * len(conditions) + 0.05
+        case (
+            Inversion(network=ResNet(name=name, cut=cut))
+            | Reflection(network=ResNet(name=name, cut=cut))
+        ):
             table = _RESNET_STEP.get(name, _RESNET_STEP["resnet50"])
             step = table.get(cut, table["layer4"]) * max(1.0, (cell.images.pixels / 48) ** 2)
         case Inversion(network=MLP() as network):

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import Protocol, runtime_checkable
 
-from harness.cells import ActiveUnits, Cell
+from harness.cells import Cell
 from harness.errors import ExecutorError, StoreError, WorkerError
 from harness.executors import Workers, open_workers
 from harness.plan import Bucket, buckets
 from harness.remote import measure_bucket
-from harness.settings import ResNet
+from harness.settings import MLP, ResNet
 from harness.store import Store
 
 ARRIVAL = 90.0
@@ -315,13 +315,11 @@ def _named(bucket: Bucket) -> str:
     """The first block of a bucket, in words."""
     cell = bucket.blocks[0][0]
     words = [type(cell).__name__]
-    if not isinstance(cell, ActiveUnits):
-        network = cell.network
-        words.append(
-            f"of {network.name} at {network.cut}"
-            if isinstance(network, ResNet)
-            else f"of an MLP {'-'.join(map(str, (network.inputs, *network.widths)))}"
-        )
+    match getattr(cell, "network", None):
+        case ResNet() as network:
+            words.append(f"of {network.name} at {network.cut}")
+        case MLP() as network:
+            words.append(f"of an MLP {'-'.join(map(str, (network.inputs, *network.widths)))}")
     first, last = cell.draw.replicate, bucket.blocks[0][-1].draw.replicate
     words.append(f"in replicate {first}" if first == last else f"in replicates {first} to {last}")
     return f"{' '.join(words)} ({bucket.ids[0][0][:12]})"

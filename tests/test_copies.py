@@ -134,10 +134,10 @@ class TestSpectrum:
 class TestProbe:
     def examples(self, seed: int, number: int, *, noise: float) -> Examples:
         rng = np.random.default_rng(seed)
-        features = rng.standard_normal((number, 12)) * np.logspace(-2, 2, 12)
-        mixing = (
-            np.random.default_rng(99).standard_normal((12, 5)) / np.logspace(-2, 2, 12)[:, None]
-        )
+        features = rng.standard_normal((number, 12)) * np.logspace(-1, 1, 12)
+        # Orthonormal columns: each target has variance 1, whatever the scales of the features.
+        mixing = np.linalg.qr(np.random.default_rng(99).standard_normal((12, 5)))[0]
+        mixing /= np.logspace(-1, 1, 12)[:, None]
         targets = features @ mixing
         return Examples(
             features=features,
@@ -152,6 +152,17 @@ class TestProbe:
         """Signal and noise of equal variance: half of the variance can be told."""
         found = probe(self.examples(0, 2000, noise=1.0), self.examples(1, 2000, noise=1.0))
         assert found == pytest.approx(0.5, abs=0.05)
+
+    def test_a_feature_that_hardly_varied_before_spoils_nothing(self) -> None:
+        seen, unseen = (self.examples(seed, 200, noise=0.1) for seed in (0, 1))
+        sleeping = np.zeros((200, 1))
+        waking = np.where(np.arange(200) == 7, 3.0, 0.0)[:, None]
+        sleeping[3] = 1e-4
+        pair = (
+            Examples(features=np.hstack([seen.features, sleeping]), targets=seen.targets),
+            Examples(features=np.hstack([unseen.features, waking]), targets=unseen.targets),
+        )
+        assert probe(*pair) > 0.9
 
     def test_features_without_information_tell_nothing(self) -> None:
         rng = np.random.default_rng(0)

@@ -1,0 +1,29 @@
+"""The condition number of a ResNet's Jacobian."""
+
+from __future__ import annotations
+
+import torch
+
+from harness.cells import JacobianSpectrum
+from harness.measuring.measurement import Measurement, status_of
+from harness.spectrum import jacobian, spectra
+from harness.subjects import draws
+
+
+def jacobian_spectrum(cell: JacobianSpectrum) -> Measurement:
+    """Over the singular values that are not zero, those above LAPACK's tolerance."""
+    image, label = draws.original(cell.images, cell.draw)
+    encoder = draws.encoder(
+        cell.network,
+        [cell.draw],
+        dtype=torch.float64,
+        device=torch.device("cpu"),
+    )
+    (found,) = spectra(jacobian(encoder, image[None]))
+    values = {
+        "condition": found.condition,
+        "rank": float(found.rank),
+        "units": float(len(found.values)),
+        "decided": float(found.decided),
+    }
+    return Measurement(values=values, status=status_of(values), labels={"image": label})

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 
-from claims.imagenet import ABSENT, NETWORK
-from harness.cells import Cell, Draw, Train
+from claims.decoders import resnet_decoder
+from claims.imagenet import ABSENT, NETWORK, WEIGHTS
+from harness.cells import Cell, Draw, Inversion, Train
 from harness.lab import Lab
-from harness.settings import ResNet, Training
+from harness.results import Table
+from harness.settings import ARTICLE_START, Images, ResNet, Start, Training
 from harness.store import Record
 
 FITTED = {"noise": ("accuracy", 0.9), "photographs": ("held_out", 0.7)}
 """What a trained network has to reach before anything is said of it: training accuracy where only
 memory helps, and accuracy on held-out thirds of the pictures otherwise."""
 
-GIVEN = "one network, trained by others: what is said holds given this network"
+GIVEN = "One network, trained by others: what is said holds given this network."
+
+FEWEST = 12
+"""Networks below which nothing is said of any others."""
 
 
 def noise_training(lab: Lab) -> Training:
@@ -112,6 +118,78 @@ def decides(lab: Lab, trained: str) -> bool:
     )
 
 
-def at_most(lab: Lab) -> int:
-    """Replicates of a condition on trained networks, each with networks of its own."""
-    return lab.profile.pick(quick=24, standard=24, article=12)
+def at_most(lab: Lab, trained: str, *, confirmatory: bool) -> int:
+    """Replicates of a condition on trained networks, each with networks of its own.
+
+    Training is what the article's sizes cost; ImageNet's network is there, and its replicates are
+    photographs and starts.
+    """
+    return lab.profile.pick(
+        quick=24 if confirmatory else 4,
+        standard=24,
+        article=48 if trained == "imagenet" else 12,
+    )
+
+
+def copy(
+    lab: Lab,
+    draw: Draw,
+    cut: str,
+    *,
+    trained: str,
+    decoder: str,
+    source: str = "photographs",
+    start: Start = ARTICLE_START,
+    pixels: int | None = None,
+) -> Inversion:
+    """The cell that recovers an image from a layer of one of these networks.
+
+    The settings are those of the untrained networks' copies, so that equal cells are one.
+    """
+    size = pixels or lab.profile.pick(quick=32, standard=64, article=299)
+    images = lab.photographs(pixels=size)
+    return Inversion(
+        draw=draw,
+        network=network(lab, cut, trained=trained),
+        images=images if source == "photographs" else Images(pixels=size, source=source),
+        decoder=resnet_decoder(decoder, lab.profile),
+        iterations=lab.profile.pick(quick=200, standard=500, article=500),
+        start=start,
+    )
+
+
+def gallery(
+    lab: Lab, *, trained: Sequence[str], cuts: Sequence[str], decoder: str
+) -> dict[str, Cell]:
+    """One replicate's copies at a size at which a person sees something."""
+    pixels = lab.profile.pick(quick=64, standard=128, article=299)
+    named = {"no": "untrained", "not imagenet": "untrained"}
+    return {
+        f"{cut}, {named.get(each, each)}": copy(
+            lab, Draw(replicate=0), cut, trained=each, decoder=decoder, pixels=pixels
+        )
+        for cut in cuts
+        for each in trained
+        if absent(lab, each) is None
+    }
+
+
+def learnt(seen: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
+    """What the networks of a condition learnt; where they are few or given, how far it reaches."""
+    rows = []
+    for content, (name, _) in FITTED.items():
+        role = f"{content} training"
+        values = [records[role].values[name] for records in seen if role in records]
+        if values:
+            shown = name.replace("_", "-")
+            rows.append((content, len(values), shown, statistics.median(values), min(values)))
+    if not rows:
+        return (Table(title=GIVEN, columns=("network", "weights"), rows=((NETWORK, WEIGHTS),)),)
+    scope = "" if len(seen) >= FEWEST else " What is said holds given these networks."
+    return (
+        Table(
+            title=f"Networks that were trained here, one a replicate.{scope}",
+            columns=("on", "networks", "accuracy", "median", "least"),
+            rows=tuple(rows),
+        ),
+    )

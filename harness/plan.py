@@ -184,6 +184,7 @@ def estimate(mates: Sequence[Cell]) -> float:
         ):
             table = _RESNET_STEP.get(name, _RESNET_STEP["resnet50"])
             step = table.get(cut, table["layer4"]) * max(1.0, (cell.images.pixels / 48) ** 2)
+            step *= cell.network.width
         case Inversion(network=MLP() as network):
             widths = (network.inputs, *network.widths)
             flops = sum(a * b for a, b in itertools.pairwise(widths))

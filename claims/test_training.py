@@ -239,6 +239,8 @@ def test_f2_the_condition_number_stays_large(lab: Lab, cut: str, trained: str) -
             "condition": seen["trained"].values["condition"],
             "condition number before training": seen["untrained"].values["condition"],
             "non-zero singular values": seen["trained"].values["rank"],
+            "share of the layer's units that are zero": seen["trained"].values["zero_share"],
+            "the same before training": seen["untrained"].values["zero_share"],
         },
         tables=learnt,
         confirmatory=confirmatory,

@@ -30,10 +30,10 @@ A3 = Claim(
     method="The same network before and after training, cut at six layers, conv1 to layer4; each "
     "recovers the same photograph from the same start. A network's stage of collapse is the first "
     "layer at which more than half of the initial distance is left (r > 0.5), counted from 0, and "
-    "6 where there is none. In `quick` ResNet-18s with a quarter of the channels learn to tell eight "
-    "photographs and three textures apart. Adam without blur decides, as its step does not depend "
-    "on the scale of a layer's gradient, which training changes; the article's descent with blur "
-    "stands beside it.",
+    "6 where there is none. In `quick`, ResNet-18s with a quarter of the channels learn to tell "
+    "eight photographs and three textures apart. Adam without blur decides, as its step does not "
+    "depend on the scale of a layer's gradient, which training changes; the article's descent with "
+    "blur stands beside it.",
     estimands={
         "stages": event(
             "The stages of collapse of the trained and of the untrained network differ by one at "

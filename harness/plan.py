@@ -179,12 +179,12 @@ def estimate(mates: Sequence[Cell]) -> float:
         case EarlyUpdates(width=width, steps=steps, conditions=conditions):
             return 1e-9 * width**3 * steps * len(conditions) + 0.05
         case (
-            Inversion(network=ResNet(name=name, cut=cut))
-            | Reflection(network=ResNet(name=name, cut=cut))
+            Inversion(network=ResNet(name=name, cut=cut, width=width))
+            | Reflection(network=ResNet(name=name, cut=cut, width=width))
         ):
             table = _RESNET_STEP.get(name, _RESNET_STEP["resnet50"])
             step = table.get(cut, table["layer4"]) * max(1.0, (cell.images.pixels / 48) ** 2)
-            step *= cell.network.width
+            step *= width
         case Inversion(network=MLP() as network):
             widths = (network.inputs, *network.widths)
             flops = sum(a * b for a, b in itertools.pairwise(widths))

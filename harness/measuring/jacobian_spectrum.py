@@ -11,7 +11,7 @@ from harness.subjects import draws
 
 
 def jacobian_spectrum(cell: JacobianSpectrum) -> Measurement:
-    """Over the singular values that are not zero, those above LAPACK's tolerance."""
+    """Over the singular values above LAPACK's tolerance; beside it, the share of outputs of 0."""
     image, label = draws.original(cell.images, cell.draw)
     encoder = draws.encoder(
         cell.network,
@@ -25,5 +25,6 @@ def jacobian_spectrum(cell: JacobianSpectrum) -> Measurement:
         "rank": float(found.rank),
         "units": float(len(found.values)),
         "decided": float(found.decided),
+        "zero_share": float((encoder.encode(image[None]) == 0).double().mean()),
     }
     return Measurement(values=values, status=status_of(values), labels={"image": label})

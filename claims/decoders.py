@@ -41,6 +41,8 @@ def resnet_decoder(name: str, profile: Profile) -> Decoder:
             )
         case "adam":
             return Adam(rate=0.05)
+        case "adam-blur":
+            return Adam(rate=0.05, priors=(Blur(),))
         case "l-bfgs":
             return LBFGS()
         case _:

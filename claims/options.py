@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from claims.imagenet import imagenet_weights
 from harness.device import DEVICES, resolve_device
 from harness.errors import OptionError, UnknownNameError
 from harness.executors import FORMS, chosen
@@ -35,6 +36,8 @@ class Options:
         Folders of the records and of the report.
     custom : Custom
         The user's own subjects, read and checked.
+    imagenet : WeightsFile or None
+        ImageNet weights of ResNet-50, where they are there or were given.
     plan : bool
         Print what would be measured, and measure nothing.
     update_verdicts : bool
@@ -50,6 +53,7 @@ class Options:
     custom: Custom
     plan: bool
     update_verdicts: bool
+    imagenet: WeightsFile | None = None
 
     @staticmethod
     def add(group: pytest.OptionGroup) -> None:
@@ -72,6 +76,11 @@ class Options:
         )
         add("--network", metavar="NAME", help="a torchvision ResNet in place of the article's")
         add("--weights", metavar="FILE", help="weights of --network: a state dict")
+        add(
+            "--imagenet",
+            metavar="FILE",
+            help="ImageNet weights of ResNet-50, or `download`; by default what torchvision has",
+        )
         add("--images", metavar="DIR", help="a folder of images in place of the photographs")
         add(
             "--executor",
@@ -121,7 +130,13 @@ class Options:
             weights=_weights(weights, network=network),
             images=_images(images),
         )
-        return dataclasses.replace(options, custom=custom)
+        return dataclasses.replace(
+            options,
+            custom=custom,
+            imagenet=imagenet_weights(
+                given.optional("imagenet", given.text), start=config.invocation_params.dir
+            ),
+        )
 
 
 class _Given:

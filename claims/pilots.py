@@ -1,7 +1,8 @@
-"""The pilot that fixes the step of B8 and B10: `python -m claims.pilots [--profile NAME]`.
+"""The pilots that fix steps: `python -m claims.pilots [--profile NAME] [--trained]`.
 
 Pilot replicates have seeds that no claim uses. For every step of the grid it prints on how many of
-twelve of them m_g halved at Conv5 of ResNet-50; the step is the largest at which it did on all.
+twelve of them m_g halved at Conv5; the step is the largest at which it did on all. Of ResNet-50 as
+it is drawn for B8 and B10, and of the networks trained on pictures for F1.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import argparse
 import dataclasses
 
 from claims.decoders import ARTICLE_WITHOUT_BLUR
+from claims.trained import network
 from harness.cells import Draw, Inversion, Stream
+from harness.lab import Custom, Lab
 from harness.plan import PROFILES, Profile
 from harness.settings import Images, ResNet
 
@@ -20,11 +23,13 @@ GRID = (1, 1 / 3, 1 / 10, 1 / 30, 1 / 100)
 REPLICATES = 12
 
 
-def pilot(profile: Profile, *, share: float, replicate: int) -> Inversion:
-    """The cell of one pilot replicate at one step."""
+def pilot(
+    profile: Profile, *, share: float, replicate: int, trained: ResNet | None = None
+) -> Inversion:
+    """The cell of one pilot replicate at one step, of a trained network where one is given."""
     return Inversion(
         draw=Draw(replicate=replicate, stream=Stream.PILOT),
-        network=ResNet(name="resnet50", cut="layer4"),
+        network=trained or ResNet(name="resnet50", cut="layer4"),
         images=Images(pixels=profile.pick(quick=32, standard=64, article=299)),
         decoder=dataclasses.replace(ARTICLE_WITHOUT_BLUR, step=share * ARTICLE_WITHOUT_BLUR.step),
         iterations=profile.pick(quick=200, standard=500, article=500),
@@ -33,16 +38,24 @@ def pilot(profile: Profile, *, share: float, replicate: int) -> Inversion:
 
 def main() -> None:
     """Measure the grid from its largest step on, and stop at the first that halves m_g always."""
-    parser = argparse.ArgumentParser(description="fix the step of B8 and B10 on pilot seeds")
+    parser = argparse.ArgumentParser(description="fix steps on pilot seeds")
     parser.add_argument("--profile", default="quick", choices=PROFILES)
-    profile = Profile(parser.parse_args().profile)
+    parser.add_argument("--trained", action="store_true", help="of F1 in place of B8 and B10")
+    given = parser.parse_args()
+    profile = Profile(given.profile)
+    lab = Lab(
+        profile=profile, custom=Custom(), precision="float32", parameters={}, receive=lambda _: None
+    )
+    trained = network(lab, "layer4", trained="photographs") if given.trained else None
     # Imported here, so that pytest's collection of this folder needs no torch.
     from harness.measure import measure
 
     for share in GRID:
         falls = []
         for replicate in range(REPLICATES):
-            (found,) = measure([pilot(profile, share=share, replicate=replicate)], device="cpu")
+            (found,) = measure(
+                [pilot(profile, share=share, replicate=replicate, trained=trained)], device="cpu"
+            )
             falls.append(found.values["m_g"] / found.values["m_g0"])
         halved = sum(fall <= 0.5 for fall in falls)
         print(

@@ -35,7 +35,7 @@ from harness.plan import buckets
 from harness.provenance import provenance
 from harness.results import ConditionResult, Run
 from harness.scheduler import Scheduler
-from harness.store import Store
+from harness.store import WEIGHTS, Store
 from reports.words import duration
 from reports.write import write_report
 
@@ -120,6 +120,8 @@ class ClaimSession:
             precision=self.options.precision,
             parameters=parameters,
             receive=receive,
+            weights=self.options.store / WEIGHTS,
+            imagenet=self.options.imagenet,
         )
 
     def plan(self, test: Callable[..., None], *, parameters: Parameters, nodeid: str) -> int | None:

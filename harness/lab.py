@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from harness.asides import asides, labelled
 from harness.cells import NON_FINITE, Cell, Draw, Inversion, identity
@@ -22,7 +23,7 @@ from harness.settings import ImageFolder, Images, ResNet, WeightsFile
 from harness.statistics.clusters import Beyond, beyond
 from harness.statistics.components import Components
 from harness.statistics.multiverse import Choice, Multiverse, multiverse
-from harness.store import Record, Store
+from harness.store import WEIGHTS, Record, Store
 from harness.variations import LOOKS, REPLICATES, Variation, around
 from harness.verdict import Decision, Replicate, Stop, Verdict, decide
 
@@ -33,8 +34,15 @@ Effects = Callable[[Mapping[str, Record]], Mapping[str, float]]
 """What a replicate yields, from its records by role: the effects that its estimand judges, and
 whatever else is to be shown beside them, in units that a reader understands."""
 
+Control = Callable[[Mapping[str, Record]], str | None]
+"""The control that a replicate failed, in words; None where all held."""
+
 Tables = Callable[[Sequence[Mapping[str, Record]]], tuple[Table, ...]]
 """Further numbers for the report, from the records of all replicates."""
+
+
+def _no_control(_: Mapping[str, Record]) -> str | None:
+    return None
 
 
 def _no_tables(_: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
@@ -67,6 +75,10 @@ class Assay:
         Name of a family of claims for whose effects this condition's crossed block stands.
     varied : bool
         Whether the multiverse around it is measured.
+    control : callable
+        What has to hold besides, for a replicate to speak.
+    absent : str or None
+        Why the condition cannot be measured here; None where it can.
     """
 
     claim: Claim
@@ -80,6 +92,8 @@ class Assay:
     most: int
     family: str | None = None
     varied: bool = False
+    control: Control = _no_control
+    absent: str | None = None
 
     @property
     def looks(self) -> tuple[tuple[int, float], ...]:
@@ -93,6 +107,8 @@ class Assay:
 
     def cells_up_to(self, number: int) -> list[Cell]:
         """All cells of the first replicates, and those of the gallery."""
+        if self.absent is not None:
+            return []
         cells = [cell for draw in replicates(number) for cell in self.cells(draw).values()]
         beside = [*self.block.cells] if self.block else []
         beside += [variation.cells for variations in self.variations() for variation in variations]
@@ -158,6 +174,10 @@ class Lab:
         Of the test.
     receive : callable
         Takes the assay that the test states.
+    weights : Path
+        The folder of weights that are trained here.
+    imagenet : WeightsFile or None
+        ImageNet weights of ResNet-50, where this machine has them.
     """
 
     profile: Profile
@@ -165,6 +185,8 @@ class Lab:
     precision: str
     parameters: Mapping[str, str | int | float]
     receive: Callable[[Assay], None]
+    weights: Path = Path(".store", WEIGHTS)
+    imagenet: WeightsFile | None = None
 
     def resnet(self, name: str, cut: str) -> ResNet:
         """A ResNet cut at a layer, with the user's weights where there are any."""
@@ -197,6 +219,8 @@ class Lab:
         confirmatory: bool = True,
         most: int = 48,
         family: str | None = None,
+        control: Control = _no_control,
+        absent: str | None = None,
     ) -> None:
         """State the condition; parameters as in `Assay`.
 
@@ -218,6 +242,8 @@ class Lab:
                 confirmatory=confirmatory,
                 most=most,
                 family=family,
+                control=control,
+                absent=absent,
             )
         )
 
@@ -263,13 +289,15 @@ class Bench:
         estimand = assay.claim.estimands[assay.estimand]
         if estimand.kind is Kind.UNTESTABLE:
             return _unmeasured(assay, Verdict.NOT_TESTABLE, reason=estimand.text, command=command)
+        if assay.absent is not None:
+            return not_run(assay, reason=assay.absent, command=command)
         decision = Decision(verdict=Verdict.NOT_RUN, reason="no replicate was measured", n=0)
         records: list[Mapping[str, Record]] = []
         judged: list[Replicate] = []
         for size in assay.sizes:
             self._scheduler.need(assay.cells_up_to(size), label=label)
             records += [self._all(assay.cells(draw)) for draw in replicates(size)[len(records) :]]
-            judged = _replicates(records, effects=assay.effects)
+            judged = _replicates(records, assay)
             decision = _decide(assay, judged)
             if decision.final:
                 break
@@ -305,7 +333,7 @@ class Bench:
             records = [self._all(variation.cells) for variation in cells]
             decision = decide(
                 estimand,
-                _replicates(records, effects=assay.effects),
+                _replicates(records, assay),
                 alpha=assay.claim.alpha,
                 looks=LOOKS,
             )
@@ -333,7 +361,7 @@ class Bench:
         reason = disagreement(
             assay.claim.estimands[assay.estimand],
             low=_decide(assay, judged[:first]),
-            high=_decide(assay, _replicates(records, effects=assay.effects)),
+            high=_decide(assay, _replicates(records, assay)),
         )
         if reason is None:
             return decision
@@ -378,21 +406,21 @@ def _decide(assay: Assay, judged: Sequence[Replicate]) -> Decision:
     )
 
 
-def _replicates(records: Sequence[Mapping[str, Record]], *, effects: Effects) -> list[Replicate]:
-    return [_replicate(number, by_role, effects=effects) for number, by_role in enumerate(records)]
+def _replicates(records: Sequence[Mapping[str, Record]], assay: Assay) -> list[Replicate]:
+    return [_replicate(number, by_role, assay) for number, by_role in enumerate(records)]
 
 
-def _replicate(number: int, records: Mapping[str, Record], *, effects: Effects) -> Replicate:
+def _replicate(number: int, records: Mapping[str, Record], assay: Assay) -> Replicate:
     descents = [record for record in records.values() if record.cell["type"] == Inversion.__name__]
     return Replicate(
         index=number,
-        effects=effects(records),
+        effects=assay.effects(records),
         descended=all(record.values["m_g"] <= record.values["m_g0"] / 2 for record in descents)
         if descents
         else None,
         failed_control="a value became infinite or not a number"
         if any(record.status == NON_FINITE for record in records.values())
-        else None,
+        else assay.control(records),
         shown=next(labelled(records, "counterexample"), None),
     )
 

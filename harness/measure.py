@@ -14,18 +14,23 @@ from harness.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank
 from harness.inversion.checkpoint import Checkpoint
 from harness.measuring.active_units import count_active
 from harness.measuring.conditioning import conditioning, spread_rate
+from harness.measuring.early_updates import early_updates
 from harness.measuring.exact_inverse import invert_exactly
 from harness.measuring.gradients import gradient_norms
 from harness.measuring.inversion import invert_block
+from harness.measuring.jacobian_spectrum import jacobian_spectrum
+from harness.measuring.linear_probe import linear_probe
 from harness.measuring.local_rank import local_rank
 from harness.measuring.measurement import Measurement
 from harness.measuring.neighbours import neighbour_law, neighbours
 from harness.measuring.null_space_error import error_in_null_space
 from harness.measuring.pooled_rank import pooled_rank
+from harness.measuring.reflection import reflection
 from harness.measuring.search import search
 from harness.measuring.square_layer import square_layer
 from harness.measuring.training import train, train_for
 from harness.measuring.zero_units import zero_units
+from harness.training_cells import Reflection
 
 _ONE_BY_ONE: Mapping[type, Callable[[Any], Measurement]] = {
     ExactInverse: invert_exactly,
@@ -41,13 +46,12 @@ _ONE_BY_ONE: Mapping[type, Callable[[Any], Measurement]] = {
     probes.PooledRank: pooled_rank,
     probes.ZeroUnits: zero_units,
     probes.ErrorInNullSpace: error_in_null_space,
+    training_cells.Train: train,
+    training_cells.JacobianSpectrum: jacobian_spectrum,
+    training_cells.LinearProbe: linear_probe,
+    training_cells.EarlyUpdates: early_updates,
 }
 """Kinds of cells that are measured one replicate at a time, on the CPU."""
-
-_ON_DEVICE: Mapping[type, Callable[..., Measurement]] = {
-    training_cells.Train: train,
-}
-"""Kinds of cells that are measured one replicate at a time, on the device."""
 
 
 def measure(
@@ -79,9 +83,10 @@ def measure(
             device=place,
             checkpoint=checkpoint,
         )
-    elif type(cells[0]) in _ON_DEVICE:
-        placed = _ON_DEVICE[type(cells[0])]
-        results = tuple(placed(cell, device=place) for cell in cells)
+    elif isinstance(cells[0], Reflection):
+        results = tuple(
+            reflection(cell, device=place) for cell in cells if isinstance(cell, Reflection)
+        )
     else:
         one = _ONE_BY_ONE[type(cells[0])]
         results = tuple(map(one, cells))

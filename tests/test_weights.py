@@ -209,11 +209,7 @@ class TestRefusals:
         save({**state, "2.weight": torch.ones(1)}, path)
         refused(path, rule=r"do not fit toy \(1 not in the network, first 2\.weight\)")
         save({**state, "0.weight": torch.ones(2, 4)}, path)
-        refused(
-            path,
-            rule=r"do not fit toy \(1 of another shape, first 0\.weight "
-            r"\(2x4 in place of 2x3\)\).*--network",
-        )
+        refused(path, rule=r"another shape, first 0\.weight \(2x4 in place of 2x3\)\).*--network")
 
     def test_keys_that_are_no_names(self, tmp_path: Path) -> None:
         path = save({1: torch.ones(1), "a": torch.ones(1)}, tmp_path / "w.pt")

@@ -12,6 +12,7 @@ from harness.cells import Inversion, Source
 from harness.errors import DeviceError
 from harness.inversion.checkpoint import Checkpoint
 from harness.inversion.invert import Spread, invert
+from harness.measuring.kept import kept
 from harness.measuring.measurement import Measurement
 from harness.settings import ResNet
 from harness.subjects import draws
@@ -114,6 +115,12 @@ def _invert(
                     "scale": float(recovery.scale[sample]),
                     "at": float(recovery.at[sample]),
                     **_restarts(recovery.spread, sample),
+                    **kept(
+                        cells[sample],
+                        original=originals[sample],
+                        noised=(originals + noises)[sample],
+                        copy=copies[sample],
+                    ),
                 },
                 status=recovery.statuses[sample].value,
                 traces={"iteration": tuple(map(float, recovery.points)), **along},

@@ -27,11 +27,11 @@ def trained(network: ResNet, draw: Draw, *, device: torch.device) -> None:
         ensure_trained(network, seed=weights_seed(draw), device=device)
 
 
-def train(cell: Train, *, device: torch.device) -> Measurement:
+def train(cell: Train) -> Measurement:
     """Accuracy and the course of the loss; "non-finite" where the training diverged."""
     training = cell.network.training
     assert training is not None  # the cell's own rule
-    path = trained_path(cell.network, seed=weights_seed(cell.draw), device=device.type)
+    path = trained_path(cell.network, seed=weights_seed(cell.draw))
     course, digest = course_of(path)
     values = {
         "accuracy": course.accuracy,

@@ -62,7 +62,7 @@ def initial_resnet(network: ResNet, *, seed: int) -> nn.Module:
     return whole
 
 
-def build_resnet(network: ResNet, *, seed: int, device: str = "cpu") -> nn.Module:
+def build_resnet(network: ResNet, *, seed: int) -> nn.Module:
     """The whole network in eval mode, its parameters without gradients, on the CPU.
 
     Parameters
@@ -71,8 +71,6 @@ def build_resnet(network: ResNet, *, seed: int, device: str = "cpu") -> nn.Modul
         Name, weights and training; the cut plays no part here.
     seed : int
         Of torchvision's own initialisation, where there is no weights file.
-    device : str
-        The kind of device that it was trained on, where it was.
 
     Raises
     ------
@@ -83,7 +81,7 @@ def build_resnet(network: ResNet, *, seed: int, device: str = "cpu") -> nn.Modul
     """
     whole = initial_resnet(network, seed=seed)
     if network.training is not None:
-        load_trained(whole, network, path=trained_path(network, seed=seed, device=device))
+        load_trained(whole, network, path=trained_path(network, seed=seed))
     if network.weights is not None:
         load_weights(whole, path=network.weights.path, name=network.name)
         if weights_file(network.weights.path) != network.weights:
@@ -119,19 +117,19 @@ def resnet_encoder(
     shape: tuple[int, int, int] | None = None,
 ) -> NetworkEncoder:
     """Encoder of a ResNet up to its cut; see `encoder_of`."""
-    whole = whole_resnet(network, seed=seed, device=device.type)
+    whole = whole_resnet(network, seed=seed)
     return encoder_of(whole, cut=network.cut, dtype=dtype, device=device, shape=shape)
 
 
-def whole_resnet(network: ResNet, *, seed: int, device: str) -> nn.Module:
+def whole_resnet(network: ResNet, *, seed: int) -> nn.Module:
     """As `build_resnet`, to be left as it is: the network built last is kept."""
-    return _kept(dataclasses.replace(network, cut=CUTS[-1]), seed=seed, device=device)
+    return _kept(dataclasses.replace(network, cut=CUTS[-1]), seed=seed)
 
 
 @functools.lru_cache(maxsize=1)
-def _kept(network: ResNet, *, seed: int, device: str) -> nn.Module:
+def _kept(network: ResNet, *, seed: int) -> nn.Module:
     """The network built last: a bucket measures many cuts of one network."""
-    return build_resnet(network, seed=seed, device=device)
+    return build_resnet(network, seed=seed)
 
 
 def encoder_of(

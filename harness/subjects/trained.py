@@ -46,11 +46,11 @@ class Course:
     seconds: float
 
 
-def trained_path(network: ResNet, *, seed: int, device: str) -> Path:
+def trained_path(network: ResNet, *, seed: int) -> Path:
     """Where the weights of a trained network are, or will be.
 
-    The name is the digest of what they come from: settings, seed, kind of device and versions of
-    the libraries; wherever the network is cut, it is the same.
+    The name is the digest of what they come from: settings, seed and versions of the libraries;
+    wherever the network is cut, and whoever trained it, it is the same.
 
     Raises
     ------
@@ -64,7 +64,8 @@ def trained_path(network: ResNet, *, seed: int, device: str) -> Path:
             remedy="Give Training(folder=...)",
         )
     whole = dataclasses.replace(network, cut=CUTS[-1])
-    digest = identity(whole, context={"seed": seed, **context(device=device)})
+    versions = context(device="any")
+    digest = identity(whole, context={"seed": seed, **versions})
     return network.training.folder / f"{digest}.safetensors"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import WeightsError
+from harness.files import sha256_of
 from harness.settings import WeightsFile
 
 
@@ -26,8 +26,7 @@ def weights_file(path: Path) -> WeightsFile:
         Where there is no such file.
     """
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(path)
     except OSError as error:
         raise WeightsError(
             path,

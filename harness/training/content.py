@@ -69,15 +69,26 @@ def examples(training: Training, *, rng: np.random.Generator) -> Examples:
     """
     if training.content == "noise":
         return _noise(training, rng=rng)
-    return crops(training, number=training.images, rng=rng, held_out=False)
+    return crops(
+        classes=training.classes,
+        pixels=training.pixels,
+        number=training.images,
+        rng=rng,
+        held_out=False,
+    )
 
 
 def held_out(training: Training, *, rng: np.random.Generator) -> Examples | None:
     """Images of the same classes that no training sees; None where labels were random."""
     if training.content == "noise":
         return None
-    number = HELD_OUT_PER_CLASS * training.classes
-    return crops(training, number=number, rng=rng, held_out=True)
+    return crops(
+        classes=training.classes,
+        pixels=training.pixels,
+        number=HELD_OUT_PER_CLASS * training.classes,
+        rng=rng,
+        held_out=True,
+    )
 
 
 def example(training: Training, *, rng: np.random.Generator) -> Float[Tensor, "3 rows columns"]:
@@ -86,7 +97,9 @@ def example(training: Training, *, rng: np.random.Generator) -> Float[Tensor, "3
     return examples(one, rng=rng).pictures(torch.arange(1))[0]
 
 
-def crops(training: Training, *, number: int, rng: np.random.Generator, held_out: bool) -> Examples:
+def crops(
+    *, classes: int, pixels: int, number: int, rng: np.random.Generator, held_out: bool
+) -> Examples:
     """Square crops of the pictures, as many of each as of any other up to one.
 
     Along its longer side each picture is parted into six strips, of which the third and the last
@@ -96,8 +109,8 @@ def crops(training: Training, *, number: int, rng: np.random.Generator, held_out
 
     Parameters
     ----------
-    training : Training
-        Classes, and the side of the images.
+    classes, pixels : int
+        Pictures, the first of `PICTURES`, and the side of the crops once they are resized.
     number : int
         Of crops.
     rng : numpy.random.Generator
@@ -105,17 +118,17 @@ def crops(training: Training, *, number: int, rng: np.random.Generator, held_out
     held_out : bool
         From the held-out third of each picture, or from the rest.
     """
-    if training.classes > len(PICTURES):
+    if classes > len(PICTURES):
         raise SettingError(
-            f"classes={training.classes}",
+            f"classes={classes}",
             rule=f"{len(PICTURES)} pictures ship with the libraries",
             remedy="Choose fewer classes",
         )
-    images = np.empty((number, 3, training.pixels, training.pixels), dtype=np.uint8)
-    labels = np.arange(number) % training.classes
+    images = np.empty((number, 3, pixels, pixels), dtype=np.uint8)
+    labels = np.arange(number) % classes
     for image, label in zip(images, labels, strict=True):
         picture = load_photograph(PICTURES[label])
-        image[:] = _crop(picture, pixels=training.pixels, rng=rng, held_out=held_out)
+        image[:] = _crop(picture, pixels=pixels, rng=rng, held_out=held_out)
     return Examples(torch.from_numpy(images), torch.from_numpy(labels))
 
 

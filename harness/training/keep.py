@@ -43,7 +43,7 @@ def ensure_trained(network: ResNet, *, seed: int, device: torch.device) -> Path:
     StoreError
         Where the weights cannot be written.
     """
-    path = trained_path(network, seed=seed, device=device.type)
+    path = trained_path(network, seed=seed)
     if path.exists():
         return path
     running = path.parent / "running"

@@ -1,0 +1,314 @@
+"""Late layer representations are mostly inference."""
+
+from __future__ import annotations
+
+import pytest
+
+from claims.decoders import resnet_decoder
+from claims.effects import log_ratio, ratio
+from claims.test_training import sharpening
+from claims.trained import (
+    absent,
+    at_most,
+    copy,
+    decides,
+    gallery,
+    learnt,
+    network,
+    training,
+    unfitted,
+)
+from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, equivalence, event
+from harness.lab import Lab
+from harness.settings import ARTICLE_START, CUTS, Start
+from harness.training_cells import LinearProbe, Reflection
+
+SECTION = "Late layer representations are mostly inference"
+
+NOISE = (
+    "In `quick`, ResNet-18s with a quarter of the channels memorise 512 images of N(1/2, 1/4) "
+    "noise of 32 pixels under 100 random labels; each replicate has a network of its own. At the "
+    "article's sizes, ResNet-50s memorise 10,000 of 224 pixels, by Adam at a rate of 0.0001 in "
+    "batches of 128, for 90 epochs."
+)
+
+G1 = Claim(
+    id="G1",
+    statement="A ResNet fits images of noise with random labels (in the article 10,000 images "
+    "N(1/2, 1/4) in 100 classes, by ResNet-50).",
+    section=SECTION,
+    method=f"Accuracy on the training images at the end, in eval mode. {NOISE}",
+    estimands={
+        "fit": event(
+            "Training accuracy exceeds 0.9.",
+            Criterion(effect="accuracy", label="training accuracy", above=0.9),
+        )
+    },
+)
+
+G2 = Claim(
+    id="G2",
+    statement="With blur, a copy from a network trained on noise has m_g > m_r, and one from a "
+    "network trained on natural images m_g < m_r.",
+    section=SECTION,
+    method="The article's descent with blur at its nominal step, to the same photograph from the "
+    "same start, from the same layer of both networks. Adam with the same blur stands beside it. "
+    f"{NOISE} The other network, of the same kind, tells eight photographs and three textures "
+    "apart; it is never ImageNet's, which is a condition of its own.",
+    estimands={
+        "contrast": conjunction(
+            "ln(m_g / m_r) is above ln 1.1 for the network trained on noise and below -ln 1.1 for "
+            "the other.",
+            Criterion(
+                effect="noise", label="m_g / m_r, trained on noise", above=LN_11, scale=Scale.LOG
+            ),
+            Criterion(
+                effect="natural",
+                label="m_g / m_r, trained on natural images",
+                below=-LN_11,
+                scale=Scale.LOG,
+            ),
+        )
+    },
+)
+
+G3 = Claim(
+    id="G3",
+    statement="Without blur, a copy with m_g < m_r is easy to find in a network trained on noise.",
+    section=SECTION,
+    method="The article's descent without blur at its nominal step, from six layers, conv1 to "
+    "layer4; Adam stands beside it, and m_g / m_r at the start, too. "
+    f"{NOISE}",
+    estimands={
+        "every": event(
+            "m_g < m_r at every layer: the largest of the six m_g / m_r is below 1.",
+            Criterion(
+                effect="worst", label="largest m_g / m_r of the layers", below=0.0, scale=Scale.LOG
+            ),
+        )
+    },
+)
+
+G4 = Claim(
+    id="G4",
+    statement="Conv3 to Conv5 of a network trained on noise hold almost nothing of the input, and "
+    "copies from them resemble the training noise.",
+    section=SECTION,
+    method="A ridge regression of the pixels on the layer's output, fitted to 400 crops of "
+    "pictures and judged on 100 crops of other parts of them, says how much of the input is left. "
+    "The radial power spectrum of the copy (article's descent without blur) is compared with the "
+    "photograph's and with a flat one. As the article's start is noise itself, a flat start, "
+    "N(1/2, 1/1000), decides; the article's stands beside it, and so does the same regression "
+    f"before training. {NOISE}",
+    estimands={
+        "inference": conjunction(
+            "R^2 of the regression is below 0.1, and the copy's spectrum is nearer to white noise "
+            "than to the photograph's.",
+            Criterion(effect="r_squared", label="R^2 of a linear probe", below=0.1),
+            Criterion(
+                effect="whiteness",
+                label="distance of spectra to the photograph - to noise",
+                above=0.0,
+                null=0.0,
+            ),
+        )
+    },
+)
+
+G5 = Claim(
+    id="G5",
+    statement="Training on noise does not sharpen the copies from early layers.",
+    section=SECTION,
+    method="As F4, with networks trained on noise: the article's descent with blur, before and "
+    f"after training, from the same start to the same photograph. {NOISE}",
+    estimands={
+        "same": equivalence(
+            "SSIM of the copy changes by less than 0.02 either way.",
+            effect="gain",
+            label="SSIM, trained on noise - untrained",
+            centre=0.0,
+            margin=0.02,
+        )
+    },
+)
+
+G6 = Claim(
+    id="G6",
+    statement="Late layers of networks trained on natural images, too, reflect their training "
+    "content more than the input.",
+    section=SECTION,
+    method="The article's descent with blur from Conv4 or Conv5 (layer3, layer4) of a network that "
+    "tells eight photographs and three textures apart. Another such network, the same for all "
+    "replicates and part of no copy, judges by the features that its head sees: how far the copy "
+    "is from its photograph, and how far from the nearest training crop of any other picture. "
+    "Beside it: the same of the start, which has seen nothing.",
+    estimands={
+        "reflection": event(
+            "The copy is more than 1.1 times as far from its photograph as from the nearest "
+            "training crop of another picture.",
+            Criterion(
+                effect="reflection",
+                label="distance to the photograph over that to training content",
+                above=LN_11,
+                scale=Scale.LOG,
+            ),
+        )
+    },
+)
+
+
+def test_g1_noise_is_memorised(lab: Lab) -> None:
+    lab.judge(
+        G1,
+        cells=lambda draw: training(lab, draw, "noise"),
+        effects=lambda seen: {
+            "accuracy": seen["noise training"].values["accuracy"],
+            "loss of the last epoch": seen["noise training"].traces["loss"][-1],
+            "seconds of training": seen["noise training"].values["seconds"],
+        },
+        most=at_most(lab, "noise", confirmatory=True),
+    )
+
+
+@pytest.mark.parametrize("natural", ["photographs", "imagenet"])
+@pytest.mark.parametrize("decoder", ["article", "adam-blur"])
+@pytest.mark.parametrize("cut", ["layer1", "layer2", "layer3", "layer4"])
+def test_g2_blur_suits_natural_images_alone(lab: Lab, cut: str, decoder: str, natural: str) -> None:
+    confirmatory = decides(lab, natural) and decoder == "article"
+    networks = {"noise": "noise", "natural": natural}
+    lab.judge(
+        G2,
+        cells=lambda draw: {
+            **training(lab, draw, "noise", natural),
+            **{
+                role: copy(lab, draw, cut, trained=each, decoder=decoder)
+                for role, each in networks.items()
+            },
+        },
+        effects=lambda seen: {
+            role: log_ratio(seen[role].values["m_g"], seen[role].values["m_r"]) for role in networks
+        },
+        tables=learnt,
+        confirmatory=confirmatory,
+        # Both networks are needed, and those that learn noise are trained here.
+        most=at_most(lab, "noise", confirmatory=confirmatory),
+        control=unfitted,
+        absent=absent(lab, natural),
+    )
+
+
+@pytest.mark.parametrize("decoder", ["article-nominal", "adam"])
+def test_g3_without_blur_it_is_easy(lab: Lab, decoder: str) -> None:
+    confirmatory = decoder == "article-nominal"
+    lab.judge(
+        G3,
+        cells=lambda draw: {
+            **training(lab, draw, "noise"),
+            **{cut: copy(lab, draw, cut, trained="noise", decoder=decoder) for cut in CUTS},
+        },
+        effects=lambda seen: {
+            "worst": max(
+                log_ratio(seen[cut].values["m_g"], seen[cut].values["m_r"]) for cut in CUTS
+            ),
+            **{
+                f"m_g / m_r at {cut}": ratio(seen[cut].values["m_g"], seen[cut].values["m_r"])
+                for cut in CUTS
+            },
+            "least m_g / m_r of the layers at the start": min(
+                ratio(seen[cut].values["m_g0"], seen[cut].values["m_r"]) for cut in CUTS
+            ),
+        },
+        tables=learnt,
+        confirmatory=confirmatory,
+        most=at_most(lab, "noise", confirmatory=confirmatory),
+        control=unfitted,
+    )
+
+
+STARTS = {"flat": Start(mean=0.5, sd=0.001), "article": ARTICLE_START}
+
+
+@pytest.mark.parametrize("start", list(STARTS))
+@pytest.mark.parametrize("cut", ["layer2", "layer3", "layer4"])
+def test_g4_late_layers_infer_noise(lab: Lab, cut: str, start: str) -> None:
+    confirmatory = start == "flat"
+    pixels = lab.profile.pick(quick=32, standard=64, article=224)
+    lab.judge(
+        G4,
+        cells=lambda draw: {
+            **training(lab, draw, "noise"),
+            **{
+                role: LinearProbe(draw=draw, network=network(lab, cut, trained=each), pixels=pixels)
+                for role, each in (("probe", "noise"), ("probe before", "no"))
+            },
+            "copy": copy(
+                lab,
+                draw,
+                cut,
+                trained="noise",
+                decoder="article-nominal",
+                start=STARTS[start],
+            ),
+        },
+        effects=lambda seen: {
+            "r_squared": seen["probe"].values["r_squared"],
+            "whiteness": seen["copy"].values["whiteness"],
+            "R^2 before training": seen["probe before"].values["r_squared"],
+        },
+        gallery=gallery(lab, trained=("noise",), cuts=(cut,), decoder="article-nominal")
+        if confirmatory
+        else {},
+        tables=learnt,
+        confirmatory=confirmatory,
+        most=at_most(lab, "noise", confirmatory=confirmatory),
+        control=unfitted,
+    )
+
+
+@pytest.mark.parametrize("cut", ["layer1", "layer2"])
+def test_g5_noise_sharpens_nothing(lab: Lab, cut: str) -> None:
+    networks = {"untrained": "no", "trained": "noise"}
+    lab.judge(
+        G5,
+        cells=lambda draw: {
+            **training(lab, draw, "noise"),
+            **{
+                role: copy(lab, draw, cut, trained=each, decoder="article")
+                for role, each in networks.items()
+            },
+        },
+        effects=sharpening,
+        gallery=gallery(lab, trained=tuple(networks.values()), cuts=(cut,), decoder="article"),
+        tables=learnt,
+        most=at_most(lab, "noise", confirmatory=True),
+        control=unfitted,
+    )
+
+
+@pytest.mark.parametrize("cut", ["layer3", "layer4"])
+def test_g6_late_layers_reflect_what_was_learnt(lab: Lab, cut: str) -> None:
+    lab.judge(
+        G6,
+        cells=lambda draw: {
+            **training(lab, draw, "photographs"),
+            "copy": Reflection(
+                draw=draw,
+                network=network(lab, cut, trained="photographs"),
+                images=lab.photographs(pixels=lab.profile.pick(quick=32, standard=64, article=224)),
+                decoder=resnet_decoder("article", lab.profile),
+                iterations=lab.profile.pick(quick=200, standard=500, article=500),
+            ),
+        },
+        effects=lambda seen: {
+            "reflection": log_ratio(
+                seen["copy"].values["copy_to_image"], seen["copy"].values["copy_to_training"]
+            ),
+            "the same ratio of the start": ratio(
+                seen["copy"].values["start_to_image"], seen["copy"].values["start_to_training"]
+            ),
+            "share of training crops nearer than the photograph": seen["copy"].values["nearer"],
+        },
+        tables=learnt,
+        most=at_most(lab, "photographs", confirmatory=True),
+        control=unfitted,
+    )

@@ -1,0 +1,432 @@
+"""The effect of training on layer approximation accuracy."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from claims.effects import log_ratio, ratio, rise
+from claims.trained import (
+    absent,
+    at_most,
+    copy,
+    decides,
+    gallery,
+    learnt,
+    network,
+    training,
+    unfitted,
+    untrained,
+)
+from harness.cells import Inversion
+from harness.claim import LN_11, Claim, Criterion, Scale, equivalence, event
+from harness.lab import Lab
+from harness.settings import Adam, Start
+from harness.store import Record
+from harness.training_cells import JacobianSpectrum
+
+SECTION = "The effect of training on layer approximation accuracy"
+
+NETWORKS = (
+    "In `quick`, ResNet-18s with a quarter of the channels are trained on photographs of 32 pixels "
+    "to tell eight photographs and three textures apart; each replicate has a network of its own. "
+    "ResNet-50 with ImageNet's weights, where they are there, decides at the article's sizes and "
+    "stands beside elsewhere."
+)
+
+F1 = Claim(
+    id="F1",
+    statement="Conv5 of a trained network has the same inverse relation of m_i and m_g as that of "
+    "an untrained one.",
+    section=SECTION,
+    method="The article's descent without blur from Conv5 (layer4), at its nominal step, at which "
+    f"m_g halved on all of twelve pilot replicates. {NETWORKS}",
+    estimands={
+        "relation": event(
+            "Spearman's correlation of m_i and m_g along a run is negative.",
+            Criterion(
+                effect="relation", label="Spearman's rho of m_i and m_g", below=0.0, null=0.0
+            ),
+            presupposes_descent=True,
+        ),
+        "rise": event(
+            "m_i(T) exceeds m_i(0) by 0.1 % while m_g falls to half or less (as in B8).",
+            Criterion(
+                effect="rise",
+                label="m_i(T) / m_i(0), where m_g halved",
+                above=math.log(1.001),
+                scale=Scale.LOG,
+            ),
+            presupposes_descent=True,
+        ),
+    },
+)
+
+F2 = Claim(
+    id="F2",
+    statement="Training does not bring the condition number near 1.",
+    section=SECTION,
+    method="Singular values of the Jacobian at a photograph, in float64; those below LAPACK's "
+    "tolerance are zero and left out. Conv5 (layer4) decides, Conv2 (layer1) is beside. "
+    f"{NETWORKS}",
+    estimands={
+        "condition": event(
+            "The condition number over the non-zero singular values exceeds 10.",
+            Criterion(effect="condition", label="condition number", above=10.0),
+        )
+    },
+)
+
+F3 = Claim(
+    id="F3",
+    statement="Training lowers m_g at a fixed number of iterations, without blur.",
+    section=SECTION,
+    method="The article's descent without blur at its nominal step, before and after training, "
+    "from the same start to the same photograph. As training changes the scale of outputs, m_g is "
+    "taken relative to |O(a)|. Adam, whose step does not depend on that scale, stands beside it. "
+    f"{NETWORKS}",
+    estimands={
+        "gain": event(
+            "m_g / |O(a)| is more than 1.1 times as large before training as after it.",
+            Criterion(
+                effect="gain",
+                label="m_g / |O(a)|, untrained over trained",
+                above=LN_11,
+                scale=Scale.LOG,
+            ),
+        )
+    },
+)
+
+F4 = Claim(
+    id="F4",
+    statement="Training sharpens the copies from early and middle layers, also of images of no "
+    "trained class.",
+    section=SECTION,
+    method="The article's descent with blur, before and after training, from the same start to the "
+    "same image: crops of photographs, and dead leaves, which belong to no trained class. "
+    "Likeness is the structural similarity (SSIM) of copy and image; the copy's Laplacian energy "
+    f"over the image's, and r, are beside. {NETWORKS}",
+    estimands={
+        "likeness": event(
+            "SSIM of the copy is higher by more than 0.02 after training.",
+            Criterion(effect="gain", label="SSIM, trained - untrained", above=0.02, null=0.0),
+        )
+    },
+)
+
+F5 = Claim(
+    id="F5",
+    statement="Training does not change the inability of deep layers to copy.",
+    section=SECTION,
+    method="r = m_i(T) / m_i(0) at Conv5 (layer4) before and after training, by the article's "
+    f"descent with blur; Adam without blur stands beside it. {NETWORKS}",
+    estimands={
+        "same": equivalence(
+            "r at Conv5 changes by less than 0.05 either way.",
+            effect="change",
+            label="r at Conv5, trained - untrained",
+            centre=0.0,
+            margin=0.05,
+        )
+    },
+)
+
+F6 = Claim(
+    id="F6",
+    statement="Early layers learn to restrict the inputs that share an output.",
+    section=SECTION,
+    method="From Conv2 (layer1), four starts a replicate, far apart (N(1/2, 1/4)), descend by Adam "
+    "until m_g is a fifth of |O(a)|, before and after training; noted is the largest distance "
+    "between two of the four copies. A replicate in which a run does not reach that m_g fails. "
+    f"{NETWORKS}",
+    estimands={
+        "spread": event(
+            "Copies of equal m_g / |O(a)| lie more than 1.1 times as far apart before training as "
+            "after it.",
+            Criterion(
+                effect="spread",
+                label="spread of copies, untrained over trained",
+                above=LN_11,
+                scale=Scale.LOG,
+            ),
+        )
+    },
+)
+
+F7 = Claim(
+    id="F7",
+    statement="All inputs that map to the same hidden value are classified the same.",
+    section=SECTION,
+    method="Adam without blur recovers the photograph from Conv4 or Conv5 (layer3, layer4) of a "
+    "trained network, and the whole network classifies photograph and copy. A replicate in which "
+    "m_g stays at m_r or above fails, since its hidden values are not the same. Beside it: the "
+    f"same of the noised photograph. {NETWORKS}",
+    estimands={
+        "class": event(
+            "The copy has the photograph's predicted class, where m_g < m_r.",
+            Criterion(effect="kept", label="class kept (1) or not (0)", above=0.5),
+        )
+    },
+)
+
+
+@pytest.mark.parametrize("trained", ["photographs", "imagenet"])
+def test_f1_distances_are_inverse_after_training(lab: Lab, trained: str) -> None:
+    judge_f1(lab, "relation", trained=trained)
+
+
+@pytest.mark.parametrize("trained", ["photographs", "imagenet"])
+def test_f1_input_distance_rises_after_training(lab: Lab, trained: str) -> None:
+    judge_f1(lab, "rise", trained=trained)
+
+
+def judge_f1(lab: Lab, estimand: str, *, trained: str) -> None:
+    """One run serves both estimands."""
+    confirmatory = decides(lab, trained)
+    lab.judge(
+        F1,
+        estimand=estimand,
+        cells=lambda draw: {
+            **training(lab, draw, trained),
+            "conv5": copy(lab, draw, "layer4", trained=trained, decoder="article-nominal"),
+        },
+        effects=lambda seen: {
+            "relation": relation(seen["conv5"]),
+            "rise": rise(seen["conv5"]),
+            "m_i(T) / m_i(0)": seen["conv5"].values["r"],
+            "m_g(T) / m_g(0)": ratio(seen["conv5"].values["m_g"], seen["conv5"].values["m_g0"]),
+        },
+        tables=learnt,
+        confirmatory=confirmatory,
+        most=at_most(lab, trained, confirmatory=confirmatory),
+        control=unfitted,
+        absent=absent(lab, trained),
+    )
+
+
+def relation(run: Record) -> float:
+    """Spearman's correlation of m_i and m_g along a run; nan where one of them never moves."""
+    m_i, m_g = run.traces["m_i"], run.traces["m_g"]
+    if len(set(m_i)) == 1 or len(set(m_g)) == 1:
+        return math.nan
+    return float(spearmanr(m_i, m_g).statistic)
+
+
+@pytest.mark.parametrize("trained", ["photographs", "imagenet"])
+@pytest.mark.parametrize("cut", ["layer4", "layer1"])
+def test_f2_the_condition_number_stays_large(lab: Lab, cut: str, trained: str) -> None:
+    confirmatory = decides(lab, trained) and cut == "layer4"
+    pixels = lab.profile.pick(quick=32, standard=32, article=64)
+    lab.judge(
+        F2,
+        cells=lambda draw: {
+            **training(lab, draw, trained),
+            **{
+                role: JacobianSpectrum(
+                    draw=draw,
+                    network=network(lab, cut, trained=each),
+                    images=lab.photographs(pixels=pixels),
+                )
+                for role, each in (("trained", trained), ("untrained", untrained(trained)))
+            },
+        },
+        effects=lambda seen: {
+            "condition": seen["trained"].values["condition"],
+            "condition number before training": seen["untrained"].values["condition"],
+            "non-zero singular values": seen["trained"].values["rank"],
+            "share of the layer's units that are zero": seen["trained"].values["zero_share"],
+            "the same before training": seen["untrained"].values["zero_share"],
+        },
+        tables=learnt,
+        confirmatory=confirmatory,
+        most=at_most(lab, trained, confirmatory=confirmatory),
+        control=unfitted,
+        absent=absent(lab, trained),
+    )
+
+
+@pytest.mark.parametrize("trained", ["photographs", "imagenet"])
+@pytest.mark.parametrize("decoder", ["article-nominal", "adam"])
+@pytest.mark.parametrize("cut", ["layer1", "layer2", "layer3", "layer4"])
+def test_f3_training_lowers_output_distance(lab: Lab, cut: str, decoder: str, trained: str) -> None:
+    confirmatory = decides(lab, trained) and decoder == "article-nominal"
+    lab.judge(
+        F3,
+        cells=lambda draw: {
+            **training(lab, draw, trained),
+            "untrained": copy(lab, draw, cut, trained=untrained(trained), decoder=decoder),
+            "trained": copy(lab, draw, cut, trained=trained, decoder=decoder),
+        },
+        effects=lambda seen: {
+            "gain": log_ratio(relative(seen["untrained"]), relative(seen["trained"])),
+            "m_g / |O(a)|, untrained": relative(seen["untrained"]),
+            "m_g / |O(a)|, trained": relative(seen["trained"]),
+        },
+        tables=learnt,
+        confirmatory=confirmatory,
+        most=at_most(lab, trained, confirmatory=confirmatory),
+        control=unfitted,
+        absent=absent(lab, trained),
+    )
+
+
+def relative(run: Record) -> float:
+    """m_g / |O(a)|."""
+    return ratio(run.values["m_g"], run.values["scale"])
+
+
+@pytest.mark.parametrize("trained", ["photographs", "imagenet"])
+@pytest.mark.parametrize("image", ["photographs", "dead-leaves"])
+@pytest.mark.parametrize("cut", ["layer1", "layer2"])
+def test_f4_training_sharpens_copies(lab: Lab, cut: str, image: str, trained: str) -> None:
+    confirmatory = decides(lab, trained)
+    networks = {"untrained": untrained(trained), "trained": trained}
+    lab.judge(
+        F4,
+        cells=lambda draw: {
+            **training(lab, draw, trained),
+            **{
+                role: copy(lab, draw, cut, trained=each, decoder="article", source=image)
+                for role, each in networks.items()
+            },
+        },
+        effects=sharpening,
+        gallery=gallery(lab, trained=tuple(networks.values()), cuts=(cut,), decoder="article")
+        if confirmatory and image == "photographs"
+        else {},
+        tables=learnt,
+        confirmatory=confirmatory,
+        most=at_most(lab, trained, confirmatory=confirmatory),
+        control=unfitted,
+        absent=absent(lab, trained),
+    )
+
+
+def sharpening(seen: Mapping[str, Record]) -> dict[str, float]:
+    """What training does to the likeness of a copy, from the runs "untrained" and "trained"."""
+    before, after = seen["untrained"].values, seen["trained"].values
+    return {
+        "gain": after["ssim"] - before["ssim"],
+        "SSIM, untrained": before["ssim"],
+        "SSIM, trained": after["ssim"],
+        "Laplacian energy over the image's, untrained": before["sharpness"],
+        "Laplacian energy over the image's, trained": after["sharpness"],
+        "r, untrained": before["r"],
+        "r, trained": after["r"],
+    }
+
+
+@pytest.mark.parametrize("trained", ["photographs", "imagenet"])
+@pytest.mark.parametrize("decoder", ["article", "adam"])
+def test_f5_deep_layers_stay_unable(lab: Lab, decoder: str, trained: str) -> None:
+    confirmatory = decides(lab, trained) and decoder == "article"
+    networks = {"untrained": untrained(trained), "trained": trained}
+    lab.judge(
+        F5,
+        cells=lambda draw: {
+            **training(lab, draw, trained),
+            **{
+                role: copy(lab, draw, "layer4", trained=each, decoder=decoder)
+                for role, each in networks.items()
+            },
+        },
+        effects=lambda seen: {
+            "change": seen["trained"].values["r"] - seen["untrained"].values["r"],
+            "r, untrained": seen["untrained"].values["r"],
+            "r, trained": seen["trained"].values["r"],
+        },
+        tables=learnt,
+        confirmatory=confirmatory,
+        most=at_most(lab, trained, confirmatory=confirmatory),
+        control=unfitted,
+        absent=absent(lab, trained),
+    )
+
+
+EQUAL = 0.2
+"""m_g / |O(a)| at which the spread of copies is compared; both networks reached it on pilots."""
+
+
+@pytest.mark.parametrize("trained", ["photographs", "imagenet"])
+def test_f6_early_layers_restrict_their_inputs(lab: Lab, trained: str) -> None:
+    confirmatory = decides(lab, trained)
+    networks = {"untrained": untrained(trained), "trained": trained}
+    lab.judge(
+        F6,
+        cells=lambda draw: {
+            **training(lab, draw, trained),
+            **{
+                role: Inversion(
+                    draw=draw,
+                    network=network(lab, "layer1", trained=each),
+                    images=lab.photographs(
+                        pixels=lab.profile.pick(quick=32, standard=64, article=299)
+                    ),
+                    decoder=Adam(rate=0.05, tolerance=EQUAL),
+                    iterations=lab.profile.pick(quick=200, standard=500, article=500),
+                    start=Start(mean=0.5, sd=0.25),
+                    restarts=4,
+                )
+                for role, each in networks.items()
+            },
+        },
+        effects=lambda seen: {
+            "spread": log_ratio(seen["untrained"].values["apart"], seen["trained"].values["apart"]),
+            "largest distance between copies, untrained": seen["untrained"].values["apart"],
+            "largest distance between copies, trained": seen["trained"].values["apart"],
+        },
+        tables=learnt,
+        confirmatory=confirmatory,
+        most=at_most(lab, trained, confirmatory=confirmatory),
+        control=lambda seen: unfitted(seen) or far(seen),
+        absent=absent(lab, trained),
+    )
+
+
+def far(seen: Mapping[str, Record]) -> str | None:
+    """The control that all copies come equally near."""
+    worst = [
+        ratio(seen[role].values["m_g_largest"], seen[role].values["scale"])
+        for role in ("untrained", "trained")
+    ]
+    # Adam's last step before the end may be a little short of it in float32.
+    return None if np.max(worst) <= EQUAL * 1.01 else "a run did not reach the common m_g"
+
+
+@pytest.mark.parametrize("trained", ["photographs", "imagenet"])
+@pytest.mark.parametrize("cut", ["layer4", "layer3"])
+def test_f7_copies_keep_the_class(lab: Lab, cut: str, trained: str) -> None:
+    confirmatory = decides(lab, trained)
+    iterations = lab.profile.pick(quick=500, standard=1000, article=1000)
+    lab.judge(
+        F7,
+        cells=lambda draw: {
+            **training(lab, draw, trained),
+            "copy": dataclasses.replace(
+                copy(lab, draw, cut, trained=trained, decoder="adam"), iterations=iterations
+            ),
+        },
+        effects=lambda seen: {
+            "kept": seen["copy"].values["class_kept"],
+            "class kept by the noised photograph": seen["copy"].values["class_kept_noised"],
+            "m_g / m_r": ratio(seen["copy"].values["m_g"], seen["copy"].values["m_r"]),
+            "m_i / |a' - a|": ratio(seen["copy"].values["m_i"], seen["copy"].values["m_n"]),
+        },
+        tables=learnt,
+        confirmatory=confirmatory,
+        most=at_most(lab, trained, confirmatory=confirmatory),
+        control=lambda seen: unfitted(seen) or not_the_same(seen["copy"]),
+        absent=absent(lab, trained),
+    )
+
+
+def not_the_same(run: Record) -> str | None:
+    """The control that a copy's hidden value is nearer than a noised photograph's."""
+    near = run.values["m_g"] < run.values["m_r"]
+    return None if near else "m_g did not fall below m_r"

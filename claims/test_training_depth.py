@@ -1,0 +1,128 @@
+"""Depth and training: where copies end, and which updates reach early layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from claims.trained import (
+    absent,
+    at_most,
+    copy,
+    decides,
+    gallery,
+    learnt,
+    training,
+    unfitted,
+    untrained,
+)
+from harness.claim import Claim, Criterion, event
+from harness.lab import Lab
+from harness.settings import CUTS
+from harness.training_cells import EarlyUpdates
+
+A3 = Claim(
+    id="A3",
+    statement="The copy vanishes in untrained networks at the layers where it turns non-trivial in "
+    "trained ones.",
+    section="Trivial autoencoding ability decreases with model depth",
+    method="The same network before and after training, cut at six layers, conv1 to layer4; each "
+    "recovers the same photograph from the same start. A network's stage of collapse is the first "
+    "layer at which more than half of the initial distance is left (r > 0.5), counted from 0, and "
+    "6 where there is none. In `quick`, ResNet-18s with a quarter of the channels learn to tell "
+    "eight photographs and three textures apart. Adam without blur decides, as its step does not "
+    "depend on the scale of a layer's gradient, which training changes; the article's descent with "
+    "blur stands beside it.",
+    estimands={
+        "stages": event(
+            "The stages of collapse of the trained and of the untrained network differ by one at "
+            "most.",
+            Criterion(effect="apart", label="stages apart", below=1.5),
+        )
+    },
+)
+
+C14 = Claim(
+    id="C14",
+    statement="Poor conditioning also spoils the updates of the parameters of early layers.",
+    section="Why depth leads to nonunique trivial representations",
+    method="Linear stacks of 64 units with three layers after the first, whose singular values are "
+    "spread evenly in their logarithm; nine spreads a replicate, condition numbers of about 1 to "
+    "1000, equal Frobenius norms. Gradient descent moves the first layer's weights alone, towards "
+    "those of another draw, for 100 steps, and the share of the loss that it takes away is noted. "
+    "Each stack takes half of the largest step at which its own descent converges, or all take "
+    "that of the stack for which it is the least.",
+    estimands={
+        "relation": event(
+            "Spearman's correlation of the condition number and of the share of the loss that "
+            "updates of the first layer take away is below -0.3.",
+            Criterion(effect="relation", label="Spearman's rho", below=-0.3, null=0.0),
+        )
+    },
+)
+
+SPREADS = tuple(10 ** (exponent / 2) for exponent in range(9))
+"""Condition numbers of the three layers' singular values together."""
+
+
+def collapse(distances: Sequence[float]) -> int:
+    """The first stage at which more than half of the initial distance is left."""
+    return next((stage for stage, r in enumerate(distances) if r > 0.5), len(distances))
+
+
+@pytest.mark.parametrize("trained", ["photographs", "imagenet"])
+@pytest.mark.parametrize("decoder", ["adam", "article"])
+def test_a3_copies_end_where_they_turn_non_trivial(lab: Lab, decoder: str, trained: str) -> None:
+    confirmatory = decides(lab, trained) and decoder == "adam"
+    networks = {"untrained": untrained(trained), "trained": trained}
+    lab.judge(
+        A3,
+        cells=lambda draw: {
+            **training(lab, draw, trained),
+            **{
+                f"{role} {cut}": copy(lab, draw, cut, trained=each, decoder=decoder)
+                for role, each in networks.items()
+                for cut in CUTS
+            },
+        },
+        effects=lambda seen: _collapses(
+            {role: [seen[f"{role} {cut}"].values["r"] for cut in CUTS] for role in networks}
+        ),
+        gallery=gallery(lab, trained=tuple(networks.values()), cuts=CUTS, decoder=decoder)
+        if decides(lab, trained)
+        else {},
+        tables=learnt,
+        confirmatory=confirmatory,
+        most=at_most(lab, trained, confirmatory=confirmatory),
+        control=unfitted,
+        absent=absent(lab, trained),
+    )
+
+
+def _collapses(distances: dict[str, list[float]]) -> dict[str, float]:
+    stages = {role: float(collapse(along)) for role, along in distances.items()}
+    return {
+        "apart": abs(stages["trained"] - stages["untrained"]),
+        "stage of collapse, untrained": stages["untrained"],
+        "stage of collapse, trained": stages["trained"],
+    }
+
+
+@pytest.mark.parametrize("step", ["own", "common"])
+def test_c14_poor_conditioning_spoils_early_updates(lab: Lab, step: str) -> None:
+    lab.judge(
+        C14,
+        cells=lambda draw: {
+            "stacks": EarlyUpdates(
+                draw=draw, width=64, depth=3, conditions=SPREADS, rate=0.5, steps=100
+            )
+        },
+        effects=lambda seen: {
+            "relation": seen["stacks"].values[step],
+            "share of the loss taken away, best condition": seen["stacks"].traces[f"drop_{step}"][
+                0
+            ],
+            "the same, worst condition": seen["stacks"].traces[f"drop_{step}"][-1],
+        },
+    )

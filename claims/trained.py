@@ -1,0 +1,196 @@
+"""The networks that the claims on training compare: untrained, trained here, and ImageNet's."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from claims.decoders import resnet_decoder
+from claims.imagenet import ABSENT, NETWORK, WEIGHTS
+from harness.cells import Cell, Draw, Inversion
+from harness.lab import Lab
+from harness.results import Table
+from harness.settings import ARTICLE_START, Images, ResNet, Start, Training
+from harness.store import Record
+from harness.training_cells import Train
+
+FITTED = {"noise": ("accuracy", 0.9), "photographs": ("held_out", 0.7)}
+"""What a trained network has to reach before anything is said of it: training accuracy where only
+memory helps, and accuracy on held-out thirds of the pictures otherwise."""
+
+GIVEN = "One network, trained by others: what is said holds given this network."
+
+FEWEST = 12
+"""Networks below which nothing is said of any others."""
+
+
+def noise_training(lab: Lab) -> Training:
+    """Images of noise under random labels: the article's, or a small memory task like it."""
+    return Training(
+        content="noise",
+        classes=100,
+        images=lab.profile.pick(quick=512, standard=2048, article=10_000),
+        pixels=lab.profile.pick(quick=32, standard=64, article=224),
+        epochs=lab.profile.pick(quick=16, standard=24, article=90),
+        batch=lab.profile.pick(quick=64, standard=128, article=128),
+        rate=lab.profile.pick(quick=2e-3, standard=1e-3, article=1e-4),
+        schedule=lab.profile.pick(quick="decreasing", standard="decreasing", article="fixed"),
+        folder=lab.weights,
+    )
+
+
+def photograph_training(lab: Lab) -> Training:
+    """Crops of eight photographs and three textures, to be told from each other."""
+    return Training(
+        content="photographs",
+        classes=11,
+        images=lab.profile.pick(quick=2112, standard=4224, article=10_560),
+        pixels=lab.profile.pick(quick=32, standard=64, article=224),
+        epochs=lab.profile.pick(quick=8, standard=12, article=30),
+        batch=lab.profile.pick(quick=64, standard=128, article=128),
+        rate=lab.profile.pick(quick=2e-3, standard=1e-3, article=3e-4),
+        schedule="decreasing",
+        folder=lab.weights,
+    )
+
+
+def network(lab: Lab, cut: str, *, trained: str) -> ResNet:
+    """A network of the claims on training, cut at a layer.
+
+    Parameters
+    ----------
+    lab : Lab
+        `quick` has ResNet-18s with a quarter of the channels, `standard` has whole ResNet-18s, and
+        `article` has ResNet-50s.
+    cut : str
+        Where.
+    trained : str
+        "no", "noise", "photographs", "imagenet", or "not imagenet": the untrained ResNet-50.
+    """
+    if trained in ("imagenet", "not imagenet"):
+        return ResNet(
+            name=NETWORK, cut=cut, weights=lab.imagenet if trained == "imagenet" else None
+        )
+    trainings = {"noise": noise_training, "photographs": photograph_training}
+    return ResNet(
+        name=lab.profile.pick(quick="resnet18", standard="resnet18", article="resnet50"),
+        cut=cut,
+        width=lab.profile.pick(quick=0.25, standard=1.0, article=1.0),
+        training=trainings[trained](lab) if trained in trainings else None,
+    )
+
+
+def untrained(trained: str) -> str:
+    """What a trained network is contrasted with: the same architecture before any training."""
+    return "not imagenet" if trained == "imagenet" else "no"
+
+
+def training(lab: Lab, draw: Draw, *contents: str) -> dict[str, Cell]:
+    """The trainings of a replicate's networks, by role; ImageNet's was done by others."""
+    return {
+        f"{content} training": Train(draw=draw, network=network(lab, "layer4", trained=content))
+        for content in contents
+        if content in FITTED
+    }
+
+
+def unfitted(seen: Mapping[str, Record]) -> str | None:
+    """The control of every claim on trained networks: they learnt what they were trained for."""
+    for content, (name, least) in FITTED.items():
+        record = seen.get(f"{content} training")
+        if record is not None and not record.values[name] > least:
+            return f"a network did not learn {content} ({name} at most {least:g})"
+    return None
+
+
+def absent(lab: Lab, *trained: str) -> str | None:
+    """Why a condition cannot be measured here; None where it can."""
+    return ABSENT if "imagenet" in trained and lab.imagenet is None else None
+
+
+def decides(lab: Lab, trained: str) -> bool:
+    """Whether a condition decides its claim.
+
+    The article's own network does at the article's sizes, and the networks that are trained here
+    do elsewhere: they are many, and ImageNet's is one.
+    """
+    return trained == lab.profile.pick(
+        quick="photographs", standard="photographs", article="imagenet"
+    )
+
+
+def at_most(lab: Lab, trained: str, *, confirmatory: bool) -> int:
+    """Replicates of a condition on trained networks, each with networks of its own.
+
+    Training is what the article's sizes cost; ImageNet's network is there, and its replicates are
+    photographs and starts.
+    """
+    return lab.profile.pick(
+        quick=24 if confirmatory else 4,
+        standard=24,
+        article=48 if trained == "imagenet" else 12,
+    )
+
+
+def copy(
+    lab: Lab,
+    draw: Draw,
+    cut: str,
+    *,
+    trained: str,
+    decoder: str,
+    source: str = "photographs",
+    start: Start = ARTICLE_START,
+    pixels: int | None = None,
+) -> Inversion:
+    """The cell that recovers an image from a layer of one of these networks.
+
+    The settings are those of the untrained networks' copies, so that equal cells are one.
+    """
+    size = pixels or lab.profile.pick(quick=32, standard=64, article=299)
+    images = lab.photographs(pixels=size)
+    return Inversion(
+        draw=draw,
+        network=network(lab, cut, trained=trained),
+        images=images if source == "photographs" else Images(pixels=size, source=source),
+        decoder=resnet_decoder(decoder, lab.profile),
+        iterations=lab.profile.pick(quick=200, standard=500, article=500),
+        start=start,
+    )
+
+
+def gallery(
+    lab: Lab, *, trained: Sequence[str], cuts: Sequence[str], decoder: str
+) -> dict[str, Cell]:
+    """One replicate's copies at a size at which a person sees something."""
+    pixels = lab.profile.pick(quick=64, standard=128, article=299)
+    named = {"no": "untrained", "not imagenet": "untrained"}
+    return {
+        f"{cut}, {named.get(each, each)}": copy(
+            lab, Draw(replicate=0), cut, trained=each, decoder=decoder, pixels=pixels
+        )
+        for cut in cuts
+        for each in trained
+        if absent(lab, each) is None
+    }
+
+
+def learnt(seen: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
+    """What the networks of a condition learnt; where they are few or given, how far it reaches."""
+    rows = []
+    for content, (name, _) in FITTED.items():
+        role = f"{content} training"
+        values = [records[role].values[name] for records in seen if role in records]
+        if values:
+            shown = name.replace("_", "-")
+            rows.append((content, len(values), shown, statistics.median(values), min(values)))
+    if not rows:
+        return (Table(title=GIVEN, columns=("network", "weights"), rows=((NETWORK, WEIGHTS),)),)
+    scope = "" if len(seen) >= FEWEST else " What is said holds given these networks."
+    return (
+        Table(
+            title=f"Networks that were trained here, one a replicate.{scope}",
+            columns=("on", "networks", "accuracy", "median", "least"),
+            rows=tuple(rows),
+        ),
+    )

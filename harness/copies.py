@@ -1,0 +1,139 @@
+"""What a copy keeps of an image: likeness, sharpness, spectra, and what a linear probe finds.
+
+Everything is measured per sample, on arrays of shape (channels, rows, columns) whose values are
+meant to lie in [0, 1].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
+
+Image = NDArray[np.float64]
+
+WINDOW = 7
+"""Pixels along the window of SSIM (scikit-image's default); smaller images have none."""
+
+PENALTIES = tuple(10.0**power for power in range(-4, 7))
+"""Of a ridge regression; leave-one-out error on the training examples chooses."""
+
+
+def ssim(image: Image, copy: Image) -> float:
+    """Structural similarity, mean over windows and channels (Wang et al. 2004); 1 if equal."""
+    return float(structural_similarity(image, copy, channel_axis=0, data_range=1.0))
+
+
+def psnr(image: Image, copy: Image) -> float:
+    """Peak signal over noise in decibels, 10 log10(1 / mean square error); infinite if equal."""
+    with np.errstate(divide="ignore"):
+        return float(peak_signal_noise_ratio(image, copy, data_range=1.0))
+
+
+def laplacian_energy(image: Image) -> float:
+    """Mean square of the discrete Laplacian of each channel; detail raises it (Pertuz 2013)."""
+    return float(np.mean([ndimage.laplace(channel) ** 2 for channel in image]))
+
+
+def radial_power(image: Image) -> NDArray[np.float64]:
+    """Mean power of the channels by spatial frequency, the mean colour left out.
+
+    Returns
+    -------
+    array, shape (pixels // 2,)
+        At 1, 2, ... cycles over the shorter side, each the mean over an annulus one cycle wide, up
+        to Nyquist's frequency; a hundredth of a grey level's is added, so that none is 0.
+    """
+    _, rows, columns = image.shape
+    power = np.mean(np.abs(np.fft.fft2(image)) ** 2, axis=0) / (rows * columns)
+    side = min(rows, columns)
+    vertical = np.fft.fftfreq(rows)[:, None] * side
+    radius = np.rint(np.hypot(vertical, np.fft.fftfreq(columns)[None] * side)).astype(int)
+    total = np.bincount(radius.ravel(), weights=power.ravel())
+    count = np.bincount(radius.ravel())
+    mean: NDArray[np.float64] = (total / np.maximum(count, 1))[1 : side // 2 + 1]
+    return mean + (0.01 / 255) ** 2
+
+
+def spectral_distance(power: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Root mean square difference of two spectra's logarithms, whatever their levels; in nats.
+
+    It compares shapes: a factor of the whole spectrum, as of contrast, makes no difference.
+    """
+    difference = np.log(power) - np.log(other)
+    return float(np.std(difference))
+
+
+def whiteness(copy: Image, image: Image) -> float:
+    """How much nearer the spectrum of a copy is to white noise than to the image: above 0 if so.
+
+    The difference of its distances to the image's spectrum and to a flat one, in nats.
+    """
+    power = radial_power(copy)
+    to_image = spectral_distance(power, radial_power(image))
+    return to_image - spectral_distance(power, np.ones_like(power))
+
+
+def likeness(image: Image, copy: Image) -> dict[str, float]:
+    """What a copy keeps of an image, by name; empty where the image is smaller than SSIM's window.
+
+    All nan where the copy is not finite.
+    """
+    if min(image.shape[1:]) < WINDOW:
+        return {}
+    measures: dict[str, Callable[[Image, Image], float]] = {
+        "ssim": ssim,
+        "psnr": psnr,
+        "sharpness": lambda a, b: laplacian_energy(b) / max(laplacian_energy(a), 1e-12),
+        "whiteness": lambda a, b: whiteness(b, a),
+    }
+    finite = bool(np.isfinite(copy).all())
+    return {
+        name: measure(image, copy) if finite else float("nan") for name, measure in measures.items()
+    }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Features of some images, and what of the images they are to tell.
+
+    Parameters
+    ----------
+    features : array, shape (n, p)
+    targets : array, shape (n, q)
+    """
+
+    features: NDArray[np.float64]
+    targets: NDArray[np.float64]
+
+
+def probe(seen: Examples, unseen: Examples) -> float:
+    """R^2 of a ridge regression of the targets on the features, on unseen examples.
+
+    The explained share of the variance of all targets together, about the mean of the unseen ones;
+    below 0 where the regression is worse than that mean.
+    """
+    # One scale for all: a feature that hardly varied may be large in an unseen example, and its own
+    # scale would blow it up.
+    scale = float(seen.features.std()) or 1.0
+    model: Any = RidgeCV(alphas=PENALTIES)
+    model.fit(seen.features / scale, seen.targets)
+    predicted = model.predict(unseen.features / scale).reshape(unseen.targets.shape)
+    return float(r2_score(unseen.targets, predicted, multioutput="variance_weighted"))
+
+
+def nearest(
+    features: NDArray[np.float64], others: Mapping[str, NDArray[np.float64]]
+) -> dict[str, float]:
+    """The least Euclidean distance of a vector to the rows of each of some arrays, by name."""
+    return {
+        name: float(np.min(np.linalg.norm(rows - features[None], axis=1)))
+        for name, rows in others.items()
+    }

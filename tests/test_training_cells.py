@@ -1,0 +1,204 @@
+"""Cells on trained networks, against formulas, plain modules and other libraries."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from harness.cells import Draw, Inversion, Source, Stream
+from harness.copies import ssim
+from harness.errors import SettingError
+from harness.measure import measure
+from harness.measuring.early_updates import loss_drop
+from harness.measuring.measurement import Measurement
+from harness.measuring.reflection import JUDGE
+from harness.settings import Adam, Descent, Images, ResNet, Training
+from harness.subjects.draws import original, weights_seed
+from harness.subjects.resnet import build_resnet
+from harness.training import content
+from harness.training_cells import EarlyUpdates, JacobianSpectrum, LinearProbe, Reflection
+
+DRAW = Draw(replicate=1, stream=Stream.PILOT)
+IMAGES = Images(pixels=16)
+PICTURES = Training(
+    content="photographs", classes=4, images=48, pixels=16, epochs=3, batch=16, rate=3e-3
+)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> ResNet:
+    folder = tmp_path_factory.mktemp("weights")
+    return ResNet(
+        name="resnet18",
+        cut="layer4",
+        width=1 / 16,
+        training=dataclasses.replace(PICTURES, folder=folder),
+    )
+
+
+def measured(cell: object) -> Measurement:
+    (found,) = measure([cell], device="cpu")  # type: ignore[list-item]
+    return found
+
+
+class TestCopies:
+    def run(self, network: ResNet, *, iterations: int = 10) -> Measurement:
+        return measured(
+            Inversion(
+                draw=DRAW,
+                network=network,
+                images=IMAGES,
+                decoder=Adam(rate=0.05),
+                iterations=iterations,
+            )
+        )
+
+    def test_likeness_is_that_of_the_copy(self, network: ResNet) -> None:
+        found = self.run(network)
+        assert found.values["ssim"] == ssim(found.images["target"], found.images["copy"])
+        assert {"psnr", "sharpness", "whiteness"} <= set(found.values)
+
+    def test_classes_are_those_of_the_whole_network(self, network: ResNet) -> None:
+        whole = build_resnet(network, seed=weights_seed(DRAW))
+        for cut in ("conv1", "layer2", "layer4"):
+            found = self.run(dataclasses.replace(network, cut=cut))
+            with torch.no_grad():
+                target, noised, copy = (
+                    int(whole(torch.from_numpy(found.images[name]).float()[None]).argmax())
+                    for name in ("target", "noised", "copy")
+                )
+            assert found.values["class_kept"] == float(copy == target)
+            assert found.values["class_kept_noised"] == float(noised == target)
+
+    def test_a_network_that_learnt_no_classes_has_none(self, network: ResNet) -> None:
+        untrained = dataclasses.replace(network, training=None)
+        assert "class_kept" not in self.run(untrained).values
+        assert "ssim" in self.run(untrained).values
+
+
+class TestJacobianSpectrum:
+    def test_it_is_that_of_autograds_jacobian(self, network: ResNet) -> None:
+        shallow = dataclasses.replace(network, cut="layer3")
+        found = measured(JacobianSpectrum(draw=DRAW, network=shallow, images=Images(pixels=8)))
+        whole = build_resnet(shallow, seed=weights_seed(DRAW)).double()
+        part = nn.Sequential(*list(whole.children())[:-3])
+        image = original(Images(pixels=8), DRAW)[0]
+        matrix = torch.autograd.functional.jacobian(
+            lambda flat: part(flat.reshape(1, 3, 8, 8)).flatten(), image.flatten()
+        ).numpy()
+        rank = int(np.linalg.matrix_rank(matrix))
+        values = np.linalg.svd(matrix, compute_uv=False)
+        assert found.values["rank"] == rank
+        assert found.values["condition"] == pytest.approx(values[0] / values[rank - 1], rel=1e-6)
+        zeros = float((part(image[None]) == 0).double().mean())
+        assert found.values["zero_share"] == pytest.approx(zeros)
+        assert 0 < zeros < 1
+
+
+class TestLinearProbe:
+    def probe(self, network: ResNet, cut: str) -> float:
+        asked = dataclasses.replace(network, cut=cut)
+        cell = LinearProbe(draw=DRAW, network=asked, pixels=16, examples=200)
+        return measured(cell).values["r_squared"]
+
+    def test_more_is_left_early_than_late(self, network: ResNet) -> None:
+        early, late = self.probe(network, "conv1"), self.probe(network, "layer4")
+        assert early > 0.5
+        assert late < early - 0.1
+
+    def test_a_network_that_forgets_its_input_leaves_nothing(
+        self, network: ResNet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from harness.measuring import linear_probe
+
+        generator = torch.Generator().manual_seed(0)
+
+        class Forgetful(nn.Module):
+            def forward(self, images: torch.Tensor) -> torch.Tensor:
+                return torch.randn(len(images), 30, generator=generator)
+
+        monkeypatch.setattr(linear_probe, "cut_resnet", lambda *_, **__: Forgetful())
+        assert self.probe(network, "layer4") < 0.1
+
+
+class TestReflection:
+    def cell(self, network: ResNet, iterations: int = 5) -> Reflection:
+        return Reflection(
+            draw=DRAW,
+            network=network,
+            images=IMAGES,
+            decoder=Descent(),
+            iterations=iterations,
+            crops=3,
+        )
+
+    def test_distances_are_those_that_the_judges_head_sees(self, network: ResNet) -> None:
+        found = measured(self.cell(network))
+        judge = build_resnet(network, seed=weights_seed(JUDGE))
+
+        def seen(images: torch.Tensor) -> torch.Tensor:
+            taken: list[torch.Tensor] = []
+            hook = judge.fc.register_forward_pre_hook(lambda _, given: taken.append(given[0]))
+            with torch.no_grad():
+                judge(images)
+            hook.remove()
+            return taken[0].double()
+
+        image, copy = (
+            seen(torch.from_numpy(found.images[name]).float()[None]) for name in ("target", "copy")
+        )
+        assert found.values["copy_to_image"] == pytest.approx(float((image - copy).norm()))
+        shown = content.crops(
+            classes=4, pixels=16, number=12, rng=DRAW.rng(Source.PRIOR), held_out=False
+        )
+        own = [picture.label for picture in content.PICTURES].index(found.labels["image"])
+        others = shown.pictures(torch.nonzero(shown.labels != own).flatten())
+        distances = (seen(others) - copy).norm(dim=1)
+        assert found.values["copy_to_training"] == pytest.approx(float(distances.min()))
+        nearer = (distances < found.values["copy_to_image"]).double().mean()
+        assert found.values["nearer"] == pytest.approx(float(nearer))
+
+    def test_before_the_first_step_the_copy_is_the_start(self, network: ResNet) -> None:
+        values = measured(self.cell(network, iterations=0)).values
+        assert values["copy_to_image"] == values["start_to_image"]
+        assert values["copy_to_training"] == values["start_to_training"]
+
+    def test_a_network_without_training_pictures_is_refused(self, network: ResNet) -> None:
+        with pytest.raises(SettingError, match="no training crops"):
+            measured(self.cell(dataclasses.replace(network, training=None)))
+
+
+class TestEarlyUpdates:
+    def test_the_loss_falls_as_the_spectrum_says(self) -> None:
+        """D <- (1 - rate B^T B) D, so each singular value contracts its part (Saxe et al. 2014)."""
+        generator = torch.Generator().manual_seed(0)
+        later, error = (
+            torch.randn(9, 9, dtype=torch.float64, generator=generator) for _ in range(2)
+        )
+        _, values, right = torch.linalg.svd(later)
+        rate, steps = 0.7 / float(values[0]) ** 2, 13
+        parts = (values[:, None] * (right @ error)).square().sum(1)
+        left = (1 - rate * values**2) ** (2 * steps)
+        expected = 1 - float((left * parts).sum() / parts.sum())
+        assert loss_drop(error, later, rate=rate, steps=steps) == pytest.approx(expected)
+
+    def test_orthogonal_layers_are_done_in_one_step_of_the_right_size(self) -> None:
+        later = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64))[0]
+        assert loss_drop(torch.eye(6).double(), later, rate=1.0, steps=1) == pytest.approx(1.0)
+
+    def test_conditions_are_as_asked_and_drops_belong_to_them(self) -> None:
+        cell = EarlyUpdates(
+            draw=DRAW, width=24, depth=1, conditions=(1.0, 10.0, 1000.0), rate=0.5, steps=20
+        )
+        found = measured(cell)
+        np.testing.assert_allclose(found.traces["condition"], cell.conditions, rtol=1e-6)
+        # All of a stack of condition 1 contracts alike: (1 - rate)^(2 steps), rate 2 * 0.5.
+        assert found.traces["drop_own"][0] == pytest.approx(1.0)
+        assert all(0 < drop <= 1 for drop in found.traces["drop_common"])
+        assert -1 <= found.values["own"] <= 1
+        # Some parts of the badly conditioned ones have hardly begun.
+        assert found.traces["drop_own"][2] < found.traces["drop_own"][0]

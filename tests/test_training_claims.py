@@ -1,0 +1,236 @@
+"""What the claims on trained networks are made of: controls, networks, and what is not here."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+
+from claims import imagenet
+from claims.imagenet import ABSENT, imagenet_weights
+from claims.test_late_layers import test_g2_blur_suits_natural_images_alone as g2
+from claims.test_training import far, not_the_same, relation, relative, sharpening
+from claims.test_training import test_f7_copies_keep_the_class as f7
+from claims.test_training_depth import collapse
+from claims.trained import (
+    FEWEST,
+    GIVEN,
+    decides,
+    learnt,
+    network,
+    noise_training,
+    unfitted,
+    untrained,
+)
+from harness.cells import Draw, Inversion
+from harness.errors import OptionError, WeightsError
+from harness.lab import Assay, Bench, Custom, Lab
+from harness.plan import PROFILES, Profile
+from harness.scheduler import Scheduler
+from harness.settings import WeightsFile
+from harness.store import Record, Store
+from harness.training_cells import Train
+from harness.verdict import Verdict
+
+
+def record(**values: float) -> Record:
+    return Record(id="0" * 64, cell={"type": "Inversion"}, values=values, status="", seconds=0.0)
+
+
+def a_lab(
+    stated: list[Assay], *, profile: str = "quick", weights: WeightsFile | None = None
+) -> Lab:
+    return Lab(
+        profile=Profile(profile),
+        custom=Custom(),
+        precision="float32",
+        parameters={},
+        receive=stated.append,
+        weights=Path("weights"),
+        imagenet=weights,
+    )
+
+
+class Same:
+    """A store in which every cell of a kind has the same record."""
+
+    def __init__(self, *, accuracy: float) -> None:
+        self._accuracy = accuracy
+
+    def read(self, key: str) -> Record:
+        return Record(
+            id=key,
+            cell={"type": "Inversion"},
+            values={
+                "accuracy": self._accuracy,
+                "held_out": self._accuracy,
+                "m_g": 1.0,
+                "m_g0": 9.0,
+                "m_r": 2.0,
+                "m_i": 1.0,
+                "m_n": 1.0,
+                "rho": 1.0,
+                "class_kept": 1.0,
+                "class_kept_noised": 1.0,
+            },
+            status="measured",
+            seconds=0.0,
+        )
+
+
+class Idle:
+    """Has nothing to do, and must not be asked where nothing can be measured."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def need(self, cells: Sequence[object], *, label: str) -> None:
+        self.asked += len(cells)
+
+
+def ran(assay: Assay, *, accuracy: float = 1.0) -> tuple[Verdict, str, int]:
+    idle = Idle()
+    store = cast(Store, Same(accuracy=accuracy))
+    bench = Bench(store=store, scheduler=cast(Scheduler, idle), device="cpu")
+    found = bench.run(assay, label="a", command="b")
+    return found.decision.verdict, found.decision.reason, idle.asked
+
+
+class TestConditions:
+    def test_where_imagenet_is_absent_its_conditions_are_not_run_and_say_why(self) -> None:
+        stated: list[Assay] = []
+        f7(a_lab(stated), "layer4", "imagenet")
+        g2(a_lab(stated), "layer4", "article", "imagenet")
+        for assay in stated:
+            assert assay.cells_up_to(24) == []
+            assert ran(assay) == (Verdict.NOT_RUN, ABSENT, 0)
+
+    def test_where_it_is_there_they_run_on_its_weights_without_training(self) -> None:
+        stated: list[Assay] = []
+        file = WeightsFile(sha256="ab" * 32, path=Path("file"))
+        f7(a_lab(stated, profile="article", weights=file), "layer4", "imagenet")
+        (cell,) = stated[0].cells(Draw(replicate=0)).values()
+        assert isinstance(cell, Inversion)
+        assert cell.network == network(a_lab([], weights=file), "layer4", trained="imagenet")
+        assert ran(stated[0])[0] is Verdict.SUPPORTED
+
+    def test_a_network_that_learnt_nothing_makes_a_claim_invalid(self) -> None:
+        stated: list[Assay] = []
+        f7(a_lab(stated), "layer4", "photographs")
+        assert ran(stated[0], accuracy=0.71)[0] is Verdict.SUPPORTED
+        verdict, reason, _ = ran(stated[0], accuracy=0.69)
+        assert verdict is Verdict.INVALID
+        assert "did not learn photographs" in reason
+
+    @pytest.mark.parametrize("profile", PROFILES)
+    def test_one_network_decides_and_every_replicate_has_its_own(self, profile: str) -> None:
+        lab = a_lab([], profile=profile)
+        assert [each for each in ("photographs", "imagenet") if decides(lab, each)] == [
+            "imagenet" if profile == "article" else "photographs"
+        ]
+        stated: list[Assay] = []
+        f7(a_lab(stated, profile=profile), "layer4", "photographs")
+        cells = [stated[0].cells(Draw(replicate=number)) for number in range(2)]
+        trainings = [cell for by_role in cells for cell in by_role.values()][::2]
+        assert all(isinstance(cell, Train) for cell in trainings)
+        assert len(set(trainings)) == 2
+        before = network(lab, "layer4", trained=untrained("photographs"))
+        after = network(lab, "layer4", trained="photographs")
+        assert dataclasses.replace(after, training=None) == before
+
+    def test_the_article_profile_has_the_articles_training(self) -> None:
+        training = noise_training(a_lab([], profile="article"))
+        assert (training.images, training.pixels, training.classes) == (10_000, 224, 100)
+        assert (training.epochs, training.batch, training.rate) == (90, 128, 1e-4)
+        assert training.schedule == "fixed"
+        assert network(a_lab([], profile="article"), "layer4", trained="noise").name == "resnet50"
+
+
+class TestEffects:
+    def test_the_stage_of_collapse(self) -> None:
+        assert collapse([0.1, 0.6, 0.2]) == 1
+        assert collapse([0.5, 0.5]) == 2
+
+    def test_the_relation_of_two_distances(self) -> None:
+        def run(m_i: list[float], m_g: list[float]) -> Record:
+            traces = {"m_i": tuple(m_i), "m_g": tuple(m_g)}
+            return dataclasses.replace(record(), traces=traces)
+
+        assert relation(run([1, 2, 3], [9, 4, 1])) == pytest.approx(-1.0)
+        assert relation(run([1, 2, 3], [1, 4, 9])) == pytest.approx(1.0)
+        assert math.isnan(relation(run([1, 1, 1], [1, 4, 9])))
+
+    def test_controls(self) -> None:
+        good = {"photographs training": record(held_out=0.71, accuracy=0.1)}
+        assert unfitted(good) is None
+        assert unfitted({}) is None
+        assert "noise" in str(unfitted({"noise training": record(accuracy=0.9)}))
+        assert "noise" in str(unfitted({"noise training": record(accuracy=math.nan)}))
+        reached = record(m_g_largest=0.2, scale=1.0)
+        short = record(m_g_largest=0.25, scale=1.0)
+        assert far({"untrained": reached, "trained": reached}) is None
+        assert far({"untrained": reached, "trained": short}) is not None
+        assert not_the_same(record(m_g=1.0, m_r=1.1)) is None
+        assert not_the_same(record(m_g=1.0, m_r=1.0)) is not None
+
+    def test_gains_are_after_minus_before(self) -> None:
+        seen: Mapping[str, Record] = {
+            "untrained": record(ssim=0.1, sharpness=1.0, r=0.5),
+            "trained": record(ssim=0.4, sharpness=2.0, r=0.25),
+        }
+        assert sharpening(seen)["gain"] == pytest.approx(0.3)
+        assert relative(record(m_g=1.0, scale=4.0)) == 0.25
+
+    def test_few_networks_are_told_as_given(self) -> None:
+        seen = [{"noise training": record(accuracy=1.0)}] * FEWEST
+        (many,), (few,) = learnt(seen), learnt(seen[1:])
+        assert many.rows == (("noise", 12, "accuracy", 1.0, 1.0),)
+        assert "given these networks" in few.title
+        assert "given these networks" not in many.title
+        assert learnt([{}])[0].title == GIVEN
+
+
+class TestImageNet:
+    def test_what_torchvision_has_fetched_before_is_found(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        assert imagenet_weights(None, start=tmp_path) is None
+        folder = tmp_path / "hub" / "checkpoints"
+        folder.mkdir(parents=True)
+        (folder / imagenet.FILE).write_bytes(b"")
+        found = imagenet_weights(None, start=tmp_path)
+        assert found is not None
+        assert found.path == folder / imagenet.FILE
+        assert Path(torch.hub.get_dir(), "checkpoints") == folder
+
+    def test_the_name_is_torchvisions(self) -> None:
+        from harness.subjects.vision import models
+
+        weights = models.get_weight(f"ResNet50_Weights.{imagenet.WEIGHTS}")
+        assert weights.url.endswith(imagenet.FILE)
+
+    def test_a_file_of_another_network_is_refused(self, tmp_path: Path) -> None:
+        torch.save({"fc.weight": torch.zeros(10, 2048)}, tmp_path / "other.pt")
+        with pytest.raises(WeightsError, match="do not fit resnet50"):
+            imagenet_weights("other.pt", start=tmp_path)
+        with pytest.raises(WeightsError, match="cannot be read"):
+            imagenet_weights("absent.pt", start=tmp_path)
+
+    def test_a_download_that_fails_is_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from harness.subjects.vision import models
+
+        class Offline:
+            def get_state_dict(self, **_: object) -> None:
+                raise OSError("no route to host")
+
+        monkeypatch.setattr(models, "get_weight", lambda _: Offline())
+        with pytest.raises(OptionError, match="no route to host"):
+            imagenet_weights(imagenet.DOWNLOAD, start=tmp_path)

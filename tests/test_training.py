@@ -27,6 +27,7 @@ from harness.settings import Descent, Images, ResNet, Training, WeightsFile
 from harness.subjects.draws import weights_seed
 from harness.subjects.photographs import load_photograph
 from harness.subjects.resnet import build_resnet, initial_resnet
+from harness.subjects.threads import threads
 from harness.subjects.trained import course_of, digest_of, trained_path
 from harness.training import content, ensure_trained, keep
 from harness.training import fit as module
@@ -53,7 +54,8 @@ def network(training: Training, *, folder: Path | None = None) -> ResNet:
 
 def trained(training: Training, checkpoint: Checkpoint | None = None) -> dict[str, Tensor]:
     whole = initial_resnet(network(training), seed=SEED)
-    fit(whole, training, seed=SEED, device=CPU, checkpoint=checkpoint)
+    with threads(1):  # as weights that are kept are trained
+        fit(whole, training, seed=SEED, device=CPU, checkpoint=checkpoint)
     return whole.state_dict()
 
 

@@ -47,9 +47,10 @@ B2 = Claim(
         "scale": equivalence(
             "The gradient from Conv5 is as large as that from Conv2 to a factor of 2.",
             effect="log_ratio",
-            label="ln(gradient norm at Conv5 / at Conv2)",
+            label="gradient norm at Conv5 / at Conv2",
             centre=0.0,
             margin=math.log(2),
+            scale=Scale.LOG,
         )
     },
 )

@@ -9,7 +9,7 @@ import pytest
 from claims.effects import log_ratio
 from claims.test_conditioning import SHORT, copy_of, medians_of_r
 from claims.test_depth import small_image
-from harness.claim import Claim, Criterion, equivalence, trend
+from harness.claim import Claim, Criterion, Scale, equivalence, trend
 from harness.lab import Lab
 from harness.settings import MLP, Shaped
 from harness.statistics.trend import theil_sen
@@ -59,9 +59,10 @@ E5 = Claim(
         "width": equivalence(
             "The wider map leaves as much as the narrower to a factor of 1.05, either way.",
             effect="log_ratio",
-            label="ln(r at 4.8 n / r at 1.2 n)",
+            label="r at 4.8 n / r at 1.2 n",
             centre=0.0,
             margin=math.log(1.05),
+            scale=Scale.LOG,
         )
     },
 )

@@ -48,9 +48,10 @@ D2 = Claim(
         "law": equivalence(
             "The median distance over networks agrees with its law to a factor of 1.1.",
             effect="log_ratio",
-            label="ln(median stretch / its law)",
+            label="median stretch / its law",
             centre=0.0,
             margin=LN_11,
+            scale=Scale.LOG,
         ),
     },
 )

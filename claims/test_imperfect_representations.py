@@ -82,8 +82,9 @@ B6 = Claim(
     statement="Even at Conv2 of ResNet-50 m_i may rise while m_g heads for 0, with a fixed step.",
     section=SECTION,
     method="Untrained ResNet-50 in eval mode, cut at Conv2 (layer1); the article's descent without "
-    "blur at its nominal step decides, at the step of B8 it stands beside. That something may "
-    "happen is shown by one replicate; it is refuted where it happens in less than a quarter.",
+    "blur at its nominal step decides, at the step of B8 it stands beside; photographs of 32 "
+    "pixels in the quick profile. That something may happen is shown by one replicate; it is "
+    "refuted where it happens in less than a quarter.",
     estimands={
         "rise": existential(
             "m_i(T) exceeds m_i(0) by 0.1 % while m_g falls to half or less.",

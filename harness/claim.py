@@ -175,13 +175,21 @@ def conjunction(text: str, *criteria: Criterion, presupposes_descent: bool = Fal
     )
 
 
-def equivalence(text: str, *, effect: str, label: str, centre: float, margin: float) -> Estimand:
+def equivalence(
+    text: str,
+    *,
+    effect: str,
+    label: str,
+    centre: float,
+    margin: float,
+    scale: Scale = Scale.LINEAR,
+) -> Estimand:
     """E: the effect lies within `margin` of `centre` from both sides, each in a majority."""
     return Estimand(
         kind=Kind.EQUIVALENCE,
         criteria=(
-            Criterion(effect=effect, label=label, below=centre + margin),
-            Criterion(effect=effect, label=label, above=centre - margin),
+            Criterion(effect=effect, label=label, below=centre + margin, scale=scale),
+            Criterion(effect=effect, label=label, above=centre - margin, scale=scale),
         ),
         text=text,
     )

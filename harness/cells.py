@@ -78,6 +78,16 @@ class Draw:
         return np.random.default_rng(self.seed(source))
 
 
+def seeding(stream: Stream = Stream.CONFIRMATORY) -> dict[str, object]:
+    """How the seeds of a stream's replicates come about, for whoever draws them again."""
+    return {
+        "entropy": _ENTROPY,
+        "spawn_key": "stream, replicate, source",
+        "stream": int(stream),
+        "sources": {source.name.lower(): int(source) for source in Source},
+    }
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inversion:
     """Recover an image from the output of a network: start, decode, compare.

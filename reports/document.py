@@ -15,7 +15,6 @@ from importlib import resources
 from typing import Any
 
 from harness.claim import Claim
-from harness.families import family
 from harness.results import ConditionResult, Run
 from harness.statistics.components import Components
 from harness.statistics.multiverse import Factor, Multiverse
@@ -88,7 +87,7 @@ def _run(run: Run, summary: Summary) -> dict[str, object]:
         "counts": {verdict.value: count for verdict, count in found.items()},
         "provenance": plain(run.provenance),
         "claims": {claim.id: _stated(claim) for claim in run.claims},
-        "family": plain(family(run.conditions)),
+        "family": plain(summary.family),
         "multiverses": {name: _multiverse(item) for name, item in run.multiverses.items()},
         "components": {name: _components(item) for name, item in run.components.items()},
     }

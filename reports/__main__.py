@@ -1,8 +1,8 @@
 """Reports without a run: made again from a store, compared, and over time.
 
-    python -m reports build --store DIR       # the whole report from the records, without torch
-    python -m reports compare A B             # what changed; exit status 1 if a verdict did
-    python -m reports history DIR             # effects over the runs of a folder
+python -m reports build --store DIR       # the whole report from the records, without torch
+python -m reports compare A B             # what changed; exit status 1 if a verdict did
+python -m reports history DIR             # effects over the runs of a folder
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness.errors import DepthClaimsError, OptionError
 from harness.store import Store
+from reports import compare, console, history
 from reports.kept import documents, latest
 from reports.reading import read_run
 from reports.write import write_all, write_report
@@ -57,8 +58,6 @@ def _build(chosen: argparse.Namespace) -> int:
 
 
 def _compare(chosen: argparse.Namespace) -> int:
-    from reports import compare, console
-
     found = compare.compare(latest(chosen.a), latest(chosen.b))
     page = compare.render(found, names=(str(chosen.a), str(chosen.b)))
     write_all(chosen.report, {compare.PAGE: page, compare.TABLE: compare.to_csv(found)})
@@ -68,8 +67,6 @@ def _compare(chosen: argparse.Namespace) -> int:
 
 
 def _history(chosen: argparse.Namespace) -> int:
-    from reports import console, history
-
     found = history.history([read_run(path) for path in documents(chosen.folder)])
     write_all(chosen.report, {history.PAGE: history.render(found)})
     print(console.history(found))

@@ -32,6 +32,8 @@ def badge(summary: Summary) -> str:
         boxes.append({"text": text, "colour": colour, "x": x, "room": room})
         x = round(x + room + 2 * _PAD, 1)
     title = ", ".join(text for text, _ in texts[1:]) or "none"
-    return environment().get_template("badge.svg").render(
-        boxes=boxes, width=x, pad=_PAD, title=f"claims: {title}"
+    return (
+        environment()
+        .get_template("badge.svg")
+        .render(boxes=boxes, width=x, pad=_PAD, title=f"claims: {title}")
     )

@@ -1,7 +1,7 @@
 """A run as one JSON document, `claims.json`; its schema is `claims.schema.json` beside this file.
 
 Effects on a logarithmic scale are log ratios here. Numbers are always finite: what is not is null.
-The document holds all of a run but its records, so that `reports.reading` makes the run of it again.
+The document holds all of a run but its records: `reports.reading` makes the run of it again.
 """
 
 from __future__ import annotations

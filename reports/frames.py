@@ -185,7 +185,9 @@ def _replicates(condition: ConditionResult, records: Mapping[str, Record]) -> It
     for name, values in condition.decision.values.items():
         criterion = criteria.get(name)
         for number, value in enumerate(values):
-            ids = {role: own[number] for role, own in condition.records.items() if number < len(own)}
+            ids = {
+                role: own[number] for role, own in condition.records.items() if number < len(own)
+            }
             drawn = [records[identity] for identity in ids.values() if identity in records]
             yield {
                 "claim": condition.claim.id,

@@ -20,35 +20,39 @@ def render(summary: Summary, library: Library) -> str:
     made = Claims(summary, library)
     claims = {item.claim.id: made.view(item) for item in summary.claims}
     seeds = run.provenance.get("seeds")
-    return environment().get_template("report.html").render(
-        run=run,
-        summary=summary,
-        claims=claims,
-        groups=_groups(summary),
-        counts=words.counts(item.verdict for item in summary.claims),
-        meanings=words.VERDICT_MEANINGS,
-        endings=words.ENDING_MEANINGS,
-        sections=tuple(dict.fromkeys(item.claim.section for item in summary.claims)),
-        networks=_all(view.networks for view in claims.values()),
-        decoders=_all(view.decoders for view in claims.values()),
-        components=tuple(components_view(name, item) for name, item in run.components.items()),
-        seeds=seeds_text(seeds) if isinstance(seeds, dict) else "",
-        facts=facts(run, library.of(run).values()),
-        citation=citation(summary),
-        album=made.album,
-        specifications=charts.specifications() if made.charts else {},
-        charts={
-            key: {
-                "spec": chart.spec,
-                "description": chart.description,
-                "height": chart.height,
-                "tables": chart.tables,
-            }
-            for key, chart in made.charts.items()
-        },
-        titles={key: chart.title for key, chart in made.charts.items()},
-        charts_left_out=made.charts_left_out,
-        runtime=charts.runtime() if made.charts else "",
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            run=run,
+            summary=summary,
+            claims=claims,
+            groups=_groups(summary),
+            counts=words.counts(item.verdict for item in summary.claims),
+            meanings=words.VERDICT_MEANINGS,
+            endings=words.ENDING_MEANINGS,
+            sections=tuple(dict.fromkeys(item.claim.section for item in summary.claims)),
+            networks=_all(view.networks for view in claims.values()),
+            decoders=_all(view.decoders for view in claims.values()),
+            components=tuple(components_view(name, item) for name, item in run.components.items()),
+            seeds=seeds_text(seeds) if isinstance(seeds, dict) else "",
+            facts=facts(run, library.of(run).values()),
+            citation=citation(summary),
+            album=made.album,
+            specifications=charts.specifications() if made.charts else {},
+            charts={
+                key: {
+                    "spec": chart.spec,
+                    "description": chart.description,
+                    "height": chart.height,
+                    "tables": chart.tables,
+                }
+                for key, chart in made.charts.items()
+            },
+            titles={key: chart.title for key, chart in made.charts.items()},
+            charts_left_out=made.charts_left_out,
+            runtime=charts.runtime() if made.charts else "",
+        )
     )
 
 

@@ -404,6 +404,7 @@ def test_junit_has_the_verdict_and_its_effect(suite: Suite) -> None:
         "reason": first["reason"],
         "n": "12",
         "effect x": "1.0",
+        "interval x": "1 to 1 at 0.998",
     }
     assert second["verdict"] == "refuted"
 

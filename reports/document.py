@@ -217,7 +217,7 @@ def _part(part: Part) -> dict[str, object]:
         "margin": plain(float(criterion.margin)),
         "direction": "above" if criterion.above is not None else "below",
         "share": criterion.share,
-        "events": part.events,
+        "events": int(part.events),
         "n": part.n,
         "share_low": plain(float(part.share_low)),
         "share_high": plain(float(part.share_high)),

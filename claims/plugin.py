@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -16,7 +17,9 @@ from harness.errors import ClaimError, DepthClaimsError, WorkerError
 from harness.lab import Assay, Lab
 from harness.lock import Outcome, Status
 from harness.results import ConditionResult
-from reports.console import final_table
+from harness.verdict import Effect
+from reports.console import final_line, final_table
+from reports.summary import effect_of
 
 _SESSION = pytest.StashKey[ClaimSession]()
 _NUMBER = pytest.StashKey[int]()
@@ -148,9 +151,13 @@ def pytest_terminal_summary(
     session = config.stash[_SESSION]
     write = terminalreporter.write_line
     if session.run is not None:
-        width = shutil.get_terminal_size().columns
-        terminalreporter.section("claims")
-        write(final_table(session.run, width=width, color=terminalreporter.hasmarkup))
+        color = terminalreporter.hasmarkup
+        if config.get_verbosity() < 0:
+            write(final_line(session.run, color=color))
+        else:
+            width = shutil.get_terminal_size().columns
+            terminalreporter.section("claims")
+            write(final_table(session.run, width=width, color=color))
     for warning in session.warnings:
         write(f"warning: {warning}", yellow=True)
     if session.lock_changes is not None:
@@ -199,14 +206,23 @@ def _parameters(item: pytest.Function) -> Parameters:
 
 def _properties(result: ConditionResult) -> list[tuple[str, object]]:
     """What the JUnit report of a test says of its verdict."""
-    effects = [part.effect for part in result.decision.parts if part.effect is not None]
+    decision = result.decision
+    effects = [effect for part in decision.parts if (effect := effect_of(part)) is not None]
     return [
         (_CLAIM, result.claim.id),
-        (_VERDICT, result.decision.verdict.value),
-        ("reason", result.decision.reason),
-        ("n", result.decision.n),
+        (_VERDICT, decision.verdict.value),
+        ("reason", decision.reason),
+        ("n", decision.n),
         *((f"effect {effect.name}", effect.value) for effect in effects),
+        *((f"interval {effect.name}", _interval(effect)) for effect in effects),
     ]
+
+
+def _interval(effect: Effect) -> str:
+    """Limits and level on the scale of the effect; an open end is infinite."""
+    low = -math.inf if effect.low is None else effect.low
+    high = math.inf if effect.high is None else effect.high
+    return f"{low:g} to {high:g} at {effect.level:.3g}"
 
 
 def _end(outcome: Outcome, *, confirmatory: bool) -> None:

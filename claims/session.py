@@ -19,6 +19,7 @@ from claims.registry import all_claims
 from harness.cells import Cell
 from harness.claim import Claim, freeze
 from harness.device import resolve_device
+from harness.draw import seeding
 from harness.errors import ClaimError, OptionError
 from harness.lab import Assay, Bench, Custom, Lab, not_run
 from harness.lock import (
@@ -36,6 +37,7 @@ from harness.provenance import provenance
 from harness.results import ConditionResult, Run
 from harness.scheduler import Scheduler
 from harness.store import WEIGHTS, Store
+from reports.kept import keep
 from reports.words import duration
 from reports.write import write_report
 
@@ -245,7 +247,10 @@ class ClaimSession:
         if self._bench is None:
             return
         self.run = self._found()
-        self.report = write_report(self.run, Store(self.options.store), self.options.report)
+        store = Store(self.options.store)
+        # Kept first: from it the report can be made again, should its folder be the trouble.
+        keep(self.run, store)
+        self.report = write_report(self.run, store, self.options.report)
         if self.options.update_verdicts and complete:
             self._update_lock()
 
@@ -287,7 +292,11 @@ class ClaimSession:
             claims_digest=freeze(self._claims),
             claims=self._claims,
             conditions=tuple(map(self._result, range(len(self.assays)))),
-            provenance={**self._provenance, **({"workers": workers} if workers else {})},
+            provenance={
+                **self._provenance,
+                **({"workers": workers} if workers else {}),
+                "seeds": seeding(),
+            },
             measured=len(measured),
             reused=len(used - measured),
             seconds=time.monotonic() - self._began,

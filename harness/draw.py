@@ -76,3 +76,13 @@ class Crossing(Draw):
             Source.EXAMPLES: self.network,
         }[source]
         return Draw(replicate=level, stream=self.stream).seed(source, number)
+
+
+def seeding(stream: Stream = Stream.CONFIRMATORY) -> dict[str, object]:
+    """How the seeds of a stream's replicates come about, for whoever draws them again."""
+    return {
+        "entropy": _ENTROPY,
+        "spawn_key": "stream, replicate, source",
+        "stream": int(stream),
+        "sources": {source.name.lower(): int(source) for source in Source},
+    }

@@ -1,4 +1,4 @@
-"""The table that ends a run in a terminal."""
+"""What a terminal shows: the table that ends a run, a comparison, a history."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from harness.claim import Kind
 from harness.results import ConditionResult, Run
 from harness.verdict import Verdict
+from reports.compare import Comparison
+from reports.history import History
 from reports.summary import (
     ClaimSummary,
     HeadlineSummary,
@@ -76,6 +78,12 @@ def final_table(run: Run, *, width: int, color: bool) -> str:
         if len(lines) <= LINES:
             break
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def final_line(run: Run, *, color: bool) -> str:
+    """How many claims have which verdict, in one line; parameters as those of `final_table`."""
+    claims = summarise(run).claims
+    return _Layout(width=_LEAST_WIDTH, color=color, claims=claims).counted(claims)
 
 
 class _Layout:
@@ -152,12 +160,15 @@ class _Layout:
             lines.append(" " * _INDENT + self._dim(_shorten(f"· {'; '.join(notes)}", room)))
         return lines
 
-    def footer(self, run: Run, claims: Sequence[ClaimSummary]) -> list[str]:
+    def counted(self, claims: Sequence[ClaimSummary]) -> str:
         found = counts(item.verdict for item in claims)
         words = ", ".join(
             self._paint(f"{count} {verdict.value}", verdict) for verdict, count in found.items()
         )
         noun = "claim" if len(claims) == 1 else "claims"
+        return f"{len(claims)} {noun}{': ' if words else ''}{words}"
+
+    def footer(self, run: Run, claims: Sequence[ClaimSummary]) -> list[str]:
         cells = (
             f"{run.measured} cells measured, {run.reused} reused, {duration(run.seconds)} · "
             f"claims {run.claims_digest[:12]}"
@@ -167,7 +178,7 @@ class _Layout:
             "condition; beside: reported, not deciding; ×: ratio"
         )
         return [
-            f"{len(claims)} {noun}{': ' if words else ''}{words}",
+            self.counted(claims),
             self._dim(self._fit(cells)),
             *(self._dim(line) for line in textwrap.wrap(how, self._width)),
         ]
@@ -244,3 +255,40 @@ def _counts_of(conditions: Sequence[ConditionResult]) -> str:
 def _shorten(text: str, room: int) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= room else flat[: max(0, room - 1)].rstrip() + "…"
+
+
+def comparison(found: Comparison) -> str:
+    """What changed between two runs, as lines."""
+    lines = [
+        f"{item.claim}: {item.before.value} -> {item.after.value}"
+        for item in found.claims
+        if item.changed
+    ]
+    for pair in found.pairs:
+        if pair.changed:
+            beside = "" if pair.confirmatory else " (beside)"
+            effects = f"{effect_text(pair.effect_before)} -> {effect_text(pair.effect_after)}"
+            lines.append(
+                f"{pair.claim} {pair.name}{beside}: {pair.before.value} -> {pair.after.value}, "
+                f"{effects}, paired difference {pair.difference_text}"
+            )
+    alone = f"{len(found.missing)} conditions in A alone, {len(found.added)} in B alone"
+    head = "verdicts changed" if found.changed else "no verdict changed"
+    return "\n".join([*lines, f"{head}; {len(found.pairs)} conditions in both, {alone}"])
+
+
+def history(found: History) -> str:
+    """The runs of a history and the conditions whose verdict was not always the same."""
+    lines = [
+        f"run {number}: {run.ended}, {run.profile} on {run.device}, "
+        f"{counts_text(item.verdict for item in summarise(run).claims)}"
+        for number, run in enumerate(found.runs, start=1)
+    ]
+    lines += [
+        f"{line.claim} {line.name}: {' -> '.join(verdict.value for verdict in line.verdicts)}, "
+        f"{line.first} -> {line.last}"
+        for line in found.lines
+        if not line.steady
+    ]
+    steady = sum(line.steady for line in found.lines)
+    return "\n".join([*lines, f"{steady} of {len(found.lines)} conditions kept their verdict"])

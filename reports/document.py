@@ -1,6 +1,7 @@
 """A run as one JSON document, `claims.json`; its schema is `claims.schema.json` beside this file.
 
 Effects on a logarithmic scale are log ratios here. Numbers are always finite: what is not is null.
+The document holds all of a run but its records: `reports.reading` makes the run of it again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
+from harness.claim import Claim
 from harness.results import ConditionResult, Run
+from harness.statistics.components import Components
+from harness.statistics.multiverse import Factor, Multiverse
 from harness.verdict import Effect, Part
 from reports.summary import ClaimSummary, HeadlineSummary, Summary, deciding_part, effect_of
 from reports.words import counts
@@ -32,9 +36,13 @@ def document(summary: Summary) -> dict[str, object]:
     }
 
 
-def dumps(content: Mapping[str, object]) -> str:
+def dumps(content: Mapping[str, object], *, compact: bool = False) -> str:
     """The document as text; strict JSON, without NaN and infinity."""
-    return json.dumps(content, allow_nan=False, indent=1, ensure_ascii=False) + "\n"
+    indent, separators = (None, (",", ":")) if compact else (1, None)
+    text = json.dumps(
+        content, allow_nan=False, indent=indent, separators=separators, ensure_ascii=False
+    )
+    return text + "\n"
 
 
 def schema() -> dict[str, Any]:
@@ -78,6 +86,57 @@ def _run(run: Run, summary: Summary) -> dict[str, object]:
         "custom": plain(run.custom),
         "counts": {verdict.value: count for verdict, count in found.items()},
         "provenance": plain(run.provenance),
+        "claims": {claim.id: _stated(claim) for claim in run.claims},
+        "family": plain(summary.family),
+        "multiverses": {name: _multiverse(item) for name, item in run.multiverses.items()},
+        "components": {name: _components(item) for name, item in run.components.items()},
+    }
+
+
+def _stated(claim: Claim) -> dict[str, object]:
+    """A claim as it was frozen, all that its digest covers."""
+    return {
+        "digest": claim.digest,
+        "method": claim.method,
+        "beside_headline": claim.beside_headline,
+        "alpha": claim.alpha,
+        "looks": plain(claim.looks),
+        "estimands": {name: plain(estimand) for name, estimand in claim.estimands.items()},
+    }
+
+
+def _multiverse(found: Multiverse) -> dict[str, object]:
+    return {
+        "cells": found.cells,
+        "shares": plain(found.shares),
+        "factors": [_factor(factor) for factor in found.factors],
+        "verdict_together": plain(found.verdict_together),
+        "effect_together": plain(found.effect_together),
+        "curve": [plain(choice) for choice in found.curve],
+    }
+
+
+def _factor(factor: Factor) -> dict[str, object]:
+    """A factor; its levels may be numbers, which no key of JSON can be."""
+    return {
+        "name": factor.name,
+        "verdict_share": plain(factor.verdict_share),
+        "effect_share": plain(factor.effect_share),
+        "levels": [
+            {"level": level, "verdicts": dict(seen), "effect": plain(factor.effects.get(level))}
+            for level, seen in factor.verdicts.items()
+        ],
+    }
+
+
+def _components(found: Components) -> dict[str, object]:
+    return {
+        "levels": plain(found.levels),
+        "mean": found.mean,
+        "variance": found.variance,
+        "level": found.level,
+        "parts": [plain(part) for part in found.parts],
+        "statement": found.statement,
     }
 
 
@@ -143,6 +202,7 @@ def _evidence(condition: ConditionResult) -> dict[str, object]:
         "values": plain(
             {name: [float(value) for value in values] for name, values in decision.values.items()}
         ),
+        "beyond": plain(condition.beyond),
         "tables": [plain(table) for table in condition.tables],
         "records": {role: list(ids) for role, ids in condition.records.items()},
         "gallery": dict(condition.gallery),
@@ -157,7 +217,7 @@ def _part(part: Part) -> dict[str, object]:
         "margin": plain(float(criterion.margin)),
         "direction": "above" if criterion.above is not None else "below",
         "share": criterion.share,
-        "events": part.events,
+        "events": int(part.events),
         "n": part.n,
         "share_low": plain(float(part.share_low)),
         "share_high": plain(float(part.share_high)),

@@ -7,6 +7,7 @@ import math
 
 from harness import verdict as verdicts
 from harness.claim import HEADLINES, Claim
+from harness.families import Family, family
 from harness.results import ConditionResult, Run
 from harness.verdict import Effect, Part, Verdict
 from reports.words import bounds_text, parameters_text
@@ -53,14 +54,21 @@ class HeadlineSummary:
     claims: tuple[ClaimSummary, ...]
     beside: tuple[ClaimSummary, ...]
 
+    @property
+    def spoken(self) -> ClaimSummary | None:
+        """The claim that speaks for the headline: the first with its verdict, else the first."""
+        same = [item for item in self.claims if item.verdict is self.verdict]
+        return next(iter(same or self.claims), None)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A run, its claims in their order, and the headlines in theirs."""
+    """A run, its claims in their order, the headlines in theirs, and the claims as one family."""
 
     run: Run
     claims: tuple[ClaimSummary, ...]
     headlines: tuple[HeadlineSummary, ...]
+    family: Family
 
     @property
     def others(self) -> tuple[ClaimSummary, ...]:
@@ -74,14 +82,15 @@ class Summary:
 
 def summarise(run: Run) -> Summary:
     """Judge the claims and headlines of a run from the decisions on their conditions."""
-    claims = tuple(
-        _summarise_claim(claim, tuple(item for item in run.conditions if item.claim.id == claim.id))
-        for claim in run.claims
-    )
+    own: dict[str, list[ConditionResult]] = {claim.id: [] for claim in run.claims}
+    for condition in run.conditions:
+        own[condition.claim.id].append(condition)
+    claims = tuple(_summarise_claim(claim, tuple(own[claim.id])) for claim in run.claims)
     return Summary(
         run=run,
         claims=claims,
         headlines=tuple(_summarise_headline(key, claims) for key in HEADLINES),
+        family=family(run.conditions),
     )
 
 

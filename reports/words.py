@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from harness.claim import Criterion, Estimand, Kind, Scale
-from harness.verdict import Effect, Verdict
+from harness.verdict import Effect, Stop, Verdict
 
 VERDICT_MARKS: Mapping[Verdict, str] = {
     Verdict.SUPPORTED: "✓",
@@ -59,7 +60,38 @@ KIND_WORDS: Mapping[Kind, str] = {
     Kind.UNTESTABLE: "Not testable: no measurement could contradict it.",
 }
 
+ENDING_MEANINGS: Mapping[str, str] = {
+    "matched": "the copy's output came nearer to the target's than the noised image's output is",
+    "plateau": "the loss no longer fell in the last quarter of the run",
+    "not converged": "the loss was still falling when the run ended",
+    "diverged": "the loss ended above where it began",
+    "non-finite": "a value became infinite or not a number",
+}
+"""How a run may end, as the records' statuses name it."""
+
+STOP_WORDS: Mapping[Stop, str] = {
+    Stop.DECIDED: "decided at this look, so no more replicates were drawn",
+    Stop.COUNTEREXAMPLE: "ended by a counterexample",
+    Stop.WITNESS: "ended by a witness",
+    Stop.INVALID: "ended, since too many replicates were invalid",
+    Stop.EXHAUSTED: "undecided at the last look of this profile",
+}
+
+DECODER_NAMES: Mapping[str, str] = {
+    "Descent": "descent",
+    "Adam": "Adam",
+    "LBFGS": "L-BFGS",
+    "GaussNewton": "Gauss-Newton",
+    "LinearSolve": "linear solve",
+}
+"""Decoders by the type that a record's cell names."""
+
+NETWORK_NAMES: Mapping[str, str] = {"MLP": "fully connected"}
+"""Networks whose type says more than their name does."""
+
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_COMPARED = re.compile(r"([^\s/]+) / ([^\s/,]+)((?:,? [^/]*)?)")
+_PLACE = re.compile(r" at (\S+)")
 _LARGEST_EXPONENT = math.log(1e300)
 
 
@@ -152,6 +184,29 @@ def fold(effect: Effect) -> str:
     return f"{number(_exp(-effect.value))} times lower"
 
 
+def finding(effect: Effect) -> str:
+    """An effect as a sentence without its full stop: "Conv5: m_g is 14.2 times below m_r [11, 18]".
+
+    A ratio of two things that differ clearly is told as so many times above or below, its interval
+    likewise; any other effect is told as its label and value.
+    """
+    compared = _COMPARED.fullmatch(effect.label) if effect.scale is Scale.LOG else None
+    if compared is None:
+        return f"{effect.label} is {effect_text(effect)}"
+    one, other, rest = compared.groups()
+    at = _PLACE.fullmatch(rest)
+    where, rest = (f"{at[1]}: ", "") if at else ("", rest)
+    ends = (effect.low, effect.value, effect.high)
+    for sign, word in ((1, "above"), (-1, "below")):
+        low, value, high = (None if end is None else sign * end for end in ends[::sign])
+        if value is not None and value >= math.log(2) and low is not None and low > 0:
+            top = "∞" if high is None else number(_exp(high))
+            times = f"{number(_exp(value))} times {word} {other} [{number(_exp(low))}, {top}]"
+            return f"{where}{one} is {times}{rest}"
+    near = f"{quantity(effect.value, effect.scale)} times {other} {interval(effect)}"
+    return f"{where}{one} is {near}{rest}"
+
+
 def margin_text(criterion: Criterion) -> str:
     """What is claimed of an effect, "> 0.25"."""
     sign = ">" if criterion.above is not None else "<"
@@ -225,6 +280,20 @@ def counts_text(verdicts: Iterable[Verdict]) -> str:
     """Counts in words, "3 supported, 1 refuted"."""
     found = counts(verdicts)
     return ", ".join(f"{count} {verdict.value}" for verdict, count in found.items()) or "none"
+
+
+def probability(value: float) -> str:
+    """A P in the usual short form: ".0024", "<.0001", "1"."""
+    if not math.isfinite(value):
+        return "unknown"
+    if value >= 0.9995 or value == 0:
+        return f"{value:.0f}"
+    return "<.0001" if value < 0.0001 else f"{value:.2g}".removeprefix("0")
+
+
+def percent(share: float) -> str:
+    """A share in per cent, "38 %"."""
+    return "unknown" if not math.isfinite(share) else f"{100 * share:.0f} %"
 
 
 def duration(seconds: float) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import OptionError
 from harness.files import write_atomically
 from harness.results import Run
 from harness.store import Store
-from reports import document, html, tables
+from reports import document, frames, html
+from reports.badge import badge
+from reports.citation import citation
+from reports.markdown import to_markdown
+from reports.page.cells import Library
 from reports.summary import summarise
 
 PAGE = "claims.html"
@@ -16,7 +21,11 @@ PAGE = "claims.html"
 
 
 def write_report(run: Run, store: Store, folder: Path) -> Path:
-    """Write `claims.html`, `claims.json`, `claims.csv` and `summary.md`, each in one step.
+    """Write a report in all its forms, each file in one step.
+
+    `claims.html`, `claims.json`, `claims.csv` and `claims.parquet` (a row per condition),
+    `replicates.csv` and `replicates.parquet` (a row per replicate and effect), `summary.md`,
+    `badge.svg` and `citation.txt`.
 
     Parameters
     ----------
@@ -38,20 +47,41 @@ def write_report(run: Run, store: Store, folder: Path) -> Path:
         Where the folder cannot be made or written.
     """
     summary = summarise(run)
-    contents = {
-        "claims.json": document.dumps(document.document(summary)),
-        "claims.csv": tables.to_csv(summary),
-        "summary.md": tables.to_markdown(summary),
-        PAGE: html.render(summary, store),
-    }
+    library = Library(store)
+    conditions, replicates = frames.conditions(summary), frames.replicates(summary, library)
+    write_all(
+        folder,
+        {
+            "claims.json": document.dumps(document.document(summary)),
+            "claims.csv": conditions.csv(),
+            "claims.parquet": conditions.parquet(),
+            "replicates.csv": replicates.csv(),
+            "replicates.parquet": replicates.parquet(),
+            "summary.md": to_markdown(summary),
+            "badge.svg": badge(summary),
+            "citation.txt": citation(summary),
+            PAGE: html.render(summary, library),
+        },
+    )
+    return folder / PAGE
+
+
+def write_all(folder: Path, contents: Mapping[str, str | bytes]) -> None:
+    """Write files of a report, the folder made if missing.
+
+    Raises
+    ------
+    OptionError
+        Where the folder cannot be made or written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            write_atomically(folder / name, content.encode("utf-8"))
+            raw = content.encode("utf-8") if isinstance(content, str) else content
+            write_atomically(folder / name, raw)
     except OSError as error:
         raise OptionError(
             folder,
             rule=f"the report has to go to a folder that can be written ({error.strerror})",
             remedy="Choose another with --report DIR",
         ) from error
-    return folder / PAGE

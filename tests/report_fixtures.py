@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import io
 import math
@@ -26,7 +27,11 @@ from harness.claim import (
     freeze,
     trend,
 )
+from harness.draw import seeding
 from harness.results import ConditionResult, Run
+from harness.statistics.clusters import beyond
+from harness.statistics.components import Components, components
+from harness.statistics.multiverse import Choice, Multiverse, multiverse
 from harness.store import Record, Store
 from harness.verdict import Decision, Replicate, Verdict, decide
 
@@ -56,6 +61,7 @@ def record(
     name: str, *, ratio: float, m_r: float = 12.0, pictured: bool = True, seed: int = 1
 ) -> Record:
     """A record of a descent that ends at a ratio of the input distance."""
+    first = name.split("/")[0]
     falls = [120 * math.exp(-3.2 * math.log10(1 + k)) + 0.4 for k in ITERATIONS]
     inputs = [40 * (ratio + (1 - ratio) * math.exp(-k / 60)) for k in ITERATIONS]
     thumbnails = {
@@ -66,7 +72,14 @@ def record(
     }
     return Record(
         id=hashlib.sha256(name.encode()).hexdigest(),
-        cell={"network": name},
+        cell={
+            "network": {"type": "MLP"}
+            if name.endswith("mlp")
+            else {"type": "ResNet", "name": first if first.startswith("resnet") else "resnet50"},
+            "cut": name.split("/")[-1],
+            "decoder": {"type": "Descent"},
+            "images": {"pixels": 64},
+        },
         values={"m_g": falls[-1], "m_i": inputs[-1], "m_r": m_r, "m_n": 2.0, "odd": math.nan},
         traces={
             "iteration": tuple(float(k) for k in ITERATIONS),
@@ -103,7 +116,7 @@ def condition(
     text = repr((claim.id, estimand, sorted(parameters.items())))
     rng = np.random.default_rng(int(hashlib.sha256(text.encode()).hexdigest()[:8], 16))
     replicates = [Replicate(index=k, effects=draw(rng), descended=descended(k)) for k in range(n)]
-    options = " or ".join(str(value) for value in parameters.values())
+    options = "-".join(str(value).replace("'", "") for value in parameters.values())
     return ConditionResult(
         claim=claim,
         estimand=estimand,
@@ -112,7 +125,7 @@ def condition(
         decision=decision
         or decide(claim.estimands[estimand], replicates, alpha=claim.alpha, looks=LOOKS),
         records=records or {},
-        command=f'pytest claims/ -k "{claim.id} and ({options})" --profile quick',
+        command=f"pytest 'claims/test_z.py::test_{claim.id.lower()}[{options}]' --profile quick",
     )
 
 
@@ -152,7 +165,7 @@ def make_run(conditions: Sequence[ConditionResult], **changes: object) -> Run:
             "dirty": True,
             "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
             "precision": {"float32_matmul": "highest", "tf32": False},
-            "entropy": 20230517,
+            "seeds": seeding(),
         },
         "measured": 812,
         "reused": 204,
@@ -168,7 +181,7 @@ def full_run(store: Store) -> Run:
     def kept(*made: Record) -> dict[str, tuple[str, ...]]:
         for item in made:
             store.write(item)
-        return {item.cell["network"].split("/")[-1]: (item.id,) for item in made}  # type: ignore[attr-defined]
+        return {str(item.cell["cut"]): (item.id,) for item in made}
 
     below = Criterion(effect="r", label="m_i / m_i(0)", below=0.25)
     a1 = make_claim(
@@ -432,7 +445,40 @@ def full_run(store: Store) -> Run:
             ),
         )
     )
-    return make_run(found)
+    found[0] = dataclasses.replace(
+        found[0],
+        beyond=beyond(below, [0.1, 0.2, 0.3, 0.1], photographs=["cat", "cat", "rocket", "chelsea"]),
+    )
+    return make_run(
+        found,
+        multiverses={"B8": many_choices()},
+        components={"disconnect": crossed()},
+    )
+
+
+def many_choices() -> Multiverse:
+    """Twelve cells in which the decoder matters most."""
+    return multiverse(
+        [
+            Choice(
+                factors={"decoder": decoder, "pixels": pixels, "<b>blur": blur},
+                verdict="refuted" if decoder == "adam" else "supported",
+                effect=0.1 * pixels / 64 + (-0.3 if decoder == "adam" else 0.2),
+            )
+            for decoder in ("adam", "descent", "l-bfgs")
+            for pixels in (32, 64)
+            for blur in ("yes", "no")
+        ]
+    )
+
+
+def crossed() -> Components:
+    """A block in which the image matters most."""
+    rng = np.random.default_rng(3)
+    block = rng.normal(0, 1, (1, 8, 1)) + rng.normal(0, 0.2, (4, 8, 3))
+    found = components(block, factors=("network", "image", "start"), rng=rng)
+    assert found is not None
+    return found
 
 
 def make_store(folder: Path) -> Store:

@@ -284,7 +284,7 @@ def test_weights_with_nan_make_their_samples_invalid(
 
 
 def records(suite: Suite) -> list[Path]:
-    return sorted(suite.store.rglob("*.json"))
+    return sorted((suite.store / "records").rglob("*.json"))
 
 
 def test_a_file_in_place_of_the_store(suite: Suite) -> None:

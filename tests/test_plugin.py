@@ -24,7 +24,17 @@ from harness.lock import read_lock
 
 pytest_plugins = ("pytester",)
 
-FILES = {"claims.html", "claims.json", "claims.csv", "summary.md"}
+FILES = {
+    "badge.svg",
+    "citation.txt",
+    "claims.csv",
+    "claims.html",
+    "claims.json",
+    "claims.parquet",
+    "replicates.csv",
+    "replicates.parquet",
+    "summary.md",
+}
 
 
 @pytest.fixture(scope="module")
@@ -391,11 +401,13 @@ def test_the_report_is_there_and_a_second_run_measures_nothing(suite: Suite) -> 
     result = suite.run()
     result.stdout.fnmatch_lines(["48 cells measured, 0 reused*", f"report: {suite.report}*.html"])
     assert {path.name for path in suite.report.iterdir()} == FILES
-    before = {path: path.stat().st_mtime_ns for path in suite.store.rglob("*.json")}
+    records = suite.store / "records"
+    before = {path: path.stat().st_mtime_ns for path in records.rglob("*.json")}
     assert len(before) == 48
     result = suite.run()
     result.stdout.fnmatch_lines(["0 cells measured, 48 reused*"])
-    assert before == {path: path.stat().st_mtime_ns for path in suite.store.rglob("*.json")}
+    assert before == {path: path.stat().st_mtime_ns for path in records.rglob("*.json")}
+    assert len(list((suite.store / "runs").iterdir())) == 2
 
 
 def test_paths_are_relative_to_where_pytest_was_started(
@@ -422,13 +434,15 @@ def test_junit_has_the_verdict_and_its_effect(suite: Suite) -> None:
         "reason": first["reason"],
         "n": "12",
         "effect x": "1.0",
+        "interval x": "1 to 1 at 0.998",
     }
     assert second["verdict"] == "refuted"
 
 
 def test_quiet_is_short(suite: Suite) -> None:
     result = suite.write(test_z=of("supported", "inconclusive")).run("-q")
-    assert len(result.outlines) < 30
+    assert len(result.outlines) < 12
+    assert "2 claims: 1 supported, 1 inconclusive" in result.outlines
     assert result.outlines[0].startswith(".s")
 
 

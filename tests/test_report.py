@@ -47,10 +47,11 @@ from harness.verdict import Decision, Effect, Part, Replicate, Verdict, decide, 
 from reports import charts, words
 from reports.console import LINES, final_table
 from reports.document import document, dumps, schema
-from reports.html import slug, terms
+from reports.frames import conditions
 from reports.intervals import axis, toward
+from reports.markdown import MARKDOWN_LIMIT, to_markdown
+from reports.page.template import slug, terms
 from reports.summary import deciding_part, summarise
-from reports.tables import MARKDOWN_LIMIT, to_csv, to_markdown
 from reports.write import write_report
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -488,10 +489,13 @@ def test_an_image_is_kept_once(folder: Path) -> None:
     page = (folder / "claims.html").read_text("utf-8")
     contents = re.findall(r"data:image/png;base64,([^\"]+)", page)
     assert len(contents) == len(set(contents)) > 5
-    assert page.count('aria-label="target"') > 1
+    assert page.count('aria-label="target, 64 pixels') > 1
 
 
-def test_images_and_charts_stay_within_a_budget(tmp_path: Path) -> None:
+def test_images_and_charts_stay_within_a_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reports.page.claim.CHARTS_LIMIT", 100_000)
     store = make_store(tmp_path)
     claim = make_claim("Z", "z", event("z", PLAIN))
     conditions = []
@@ -576,7 +580,7 @@ def test_reports_import_no_torch() -> None:
 
 
 def test_csv_of_no_claims_has_a_header() -> None:
-    assert to_csv(summarise(make_run([]))).startswith("claim,headline,")
+    assert conditions(summarise(make_run([]))).csv().startswith("claim,headline,")
 
 
 def _strict(text: str) -> Any:

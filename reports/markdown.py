@@ -1,14 +1,9 @@
-"""Claims as tables: CSV with one row per condition, and Markdown for a job's summary."""
+"""Claims as a table in Markdown, for a job's summary and a comment on a pull request."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from harness.results import ConditionResult
-from reports.document import plain
 from reports.summary import (
     ClaimSummary,
     Summary,
@@ -25,54 +20,7 @@ from reports.words import (
 )
 
 MARKDOWN_LIMIT = 60_000
-"""Bytes that a job's summary holds without being cut."""
-
-_COLUMNS = (
-    "claim",
-    "headline",
-    "section",
-    "statement",
-    "claim_verdict",
-    "estimand",
-    "kind",
-    "confirmatory",
-    "condition",
-    "verdict",
-    "reason",
-    "n",
-    "effect",
-    "scale",
-    "value",
-    "low",
-    "high",
-    "level",
-    "direction",
-    "margin",
-    "p_supported",
-    "p_refuted",
-    "parameters",
-)
-
-
-def to_csv(summary: Summary) -> str:
-    """Tidy CSV, one row per condition; each parameter has a column of its own as well.
-
-    Effects with scale "log" are log ratios; an empty `low` or `high` is unbounded.
-    """
-    names = dict.fromkeys(
-        name
-        for claim in summary.claims
-        for condition in claim.conditions
-        for name in condition.parameters
-    )
-    columns = [*_COLUMNS, *(f"parameter_{name}" for name in names)]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=columns, lineterminator="\n")
-    writer.writeheader()
-    for claim in summary.claims:
-        for condition in claim.conditions:
-            writer.writerow(_row(claim, condition))
-    return buffer.getvalue()
+"""Bytes that a job's summary and a comment hold without being cut."""
 
 
 def to_markdown(summary: Summary) -> str:
@@ -160,44 +108,3 @@ def _cell(text: str) -> str:
     ):
         escaped = escaped.replace(mark, replacement)
     return escaped
-
-
-def _row(claim: ClaimSummary, condition: ConditionResult) -> dict[str, object]:
-    decision = condition.decision
-    part = deciding_part(condition)
-    effect = effect_of(part)
-    row: dict[str, object] = {
-        "claim": claim.claim.id,
-        "headline": claim.claim.headline or "",
-        "section": claim.claim.section,
-        "statement": claim.claim.statement,
-        "claim_verdict": claim.verdict.value,
-        "estimand": condition.estimand,
-        "kind": condition.judged_by.kind.value,
-        "confirmatory": str(condition.confirmatory).lower(),
-        "condition": condition_name(condition),
-        "verdict": decision.verdict.value,
-        "reason": decision.reason,
-        "n": decision.n,
-        "p_supported": plain(float(decision.p_supported)),
-        "p_refuted": plain(float(decision.p_refuted)),
-        "parameters": json.dumps(plain(condition.parameters), allow_nan=False, ensure_ascii=False),
-        **_named(condition.parameters.items()),
-    }
-    if part is not None:
-        row["direction"] = "above" if part.criterion.above is not None else "below"
-        row["margin"] = plain(float(part.criterion.margin))
-    if effect is not None:
-        row.update(
-            effect=effect.name,
-            scale=effect.scale.value,
-            value=effect.value,
-            low=plain(effect.low),
-            high=plain(effect.high),
-            level=effect.level,
-        )
-    return row
-
-
-def _named(parameters: Iterable[tuple[str, object]]) -> dict[str, object]:
-    return {f"parameter_{name}": plain(value) for name, value in parameters}

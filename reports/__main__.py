@@ -1,0 +1,110 @@
+"""Reports without a run: made again from a store, compared, and over time.
+
+python -m reports build --store DIR       # the whole report from the records, without torch
+python -m reports compare A B             # what changed; exit status 1 if a verdict did
+python -m reports history DIR             # effects over the runs of a folder
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import DepthClaimsError, OptionError
+from harness.store import Store
+from reports import compare, console, history
+from reports.kept import documents, latest
+from reports.reading import read_run
+from reports.write import write_all, write_report
+
+_LATEST = Path("reports", "latest")
+_CHANGED = 1
+_WRONG = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status.
+
+    0 where nothing is wrong, 1 where `compare` finds a verdict changed, 2 where what was asked for
+    cannot be had.
+    """
+    chosen = _parser().parse_args(arguments)
+    try:
+        return int(chosen.work(chosen))
+    except DepthClaimsError as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return _WRONG
+
+
+def _build(chosen: argparse.Namespace) -> int:
+    store: Path = chosen.store
+    if not store.is_dir():
+        raise OptionError(store, rule="there is no such store", remedy="Name one with --store DIR")
+    if chosen.run is None:
+        run = latest(store)
+    else:
+        named = [path for path in documents(store) if path.stem.startswith(chosen.run)]
+        if len(named) != 1:
+            raise OptionError(
+                chosen.run,
+                rule=f"{len(named)} runs of the store have a name that starts so",
+                remedy=f"Name one of {', '.join(path.stem for path in documents(store))}",
+            )
+        run = read_run(named[0])
+    print(f"report: {write_report(run, Store(store), chosen.report)}")
+    return 0
+
+
+def _compare(chosen: argparse.Namespace) -> int:
+    found = compare.compare(latest(chosen.a), latest(chosen.b))
+    page = compare.render(found, names=(str(chosen.a), str(chosen.b)))
+    write_all(chosen.report, {compare.PAGE: page, compare.TABLE: compare.to_csv(found)})
+    print(console.comparison(found))
+    print(f"report: {chosen.report / compare.PAGE}")
+    return _CHANGED if found.changed else 0
+
+
+def _history(chosen: argparse.Namespace) -> int:
+    found = history.history([read_run(path) for path in documents(chosen.folder)])
+    write_all(chosen.report, {history.PAGE: history.render(found)})
+    print(console.history(found))
+    print(f"report: {chosen.report / history.PAGE}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m reports", description="Reports from what was measured, without measuring."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text)
+        made.add_argument(
+            "--report",
+            type=Path,
+            default=_LATEST,
+            metavar="DIR",
+            help=f"folder that is written to ({_LATEST})",
+        )
+        return made
+
+    build = command("build", "Make the report of a store's last run again.")
+    build.add_argument("--store", type=Path, default=Path(".store"), metavar="DIR")
+    build.add_argument("--run", metavar="NAME", help="another run of the store, by its name")
+    build.set_defaults(work=_build)
+    place = "a store, the folder of a report, or a claims.json"
+    compare = command("compare", "What differs between two runs; status 1 if a verdict changed.")
+    compare.add_argument("a", type=Path, metavar="A", help=place)
+    compare.add_argument("b", type=Path, metavar="B", help=place)
+    compare.set_defaults(work=_compare)
+    history = command("history", "Effects over the runs of a folder.")
+    history.add_argument("folder", type=Path, metavar="DIR", help=f"{place}, or a folder of these")
+    history.set_defaults(work=_history)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

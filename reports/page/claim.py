@@ -1,0 +1,200 @@
+"""Everything that the page shows of one claim."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.results import ConditionResult
+from reports import charts, intervals, words
+from reports.article import Answer, answers
+from reports.intervals import Axis, Bar
+from reports.page.cells import Cells, Library, captions, cells_of, distinct, panels
+from reports.page.conditions import (
+    ConditionView,
+    EstimandView,
+    axes_of,
+    by_effect,
+    by_estimand,
+    condition_view,
+)
+from reports.page.panels import MultiverseView, multiverse_view
+from reports.pictures import Album, Gallery, galleries
+from reports.summary import ClaimSummary, Summary, condition_name
+
+PICTURES_LIMIT = 4 * 2**20
+"""Characters of base64 that the images of a page may take, so that it stays below 8 MiB."""
+
+CHARTS_LIMIT = 2 * 2**20
+"""Characters of JSON that the charts of a page may take."""
+
+_BARS = 8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TraceView:
+    """The traces of one replicate, in charts with common lines."""
+
+    name: str
+    series: tuple[str, ...]
+    charts: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClaimView:
+    """Everything that the page shows of a claim.
+
+    `multiverse` is None where the cells around the claim were not measured.
+    """
+
+    summary: ClaimSummary
+    answer: Answer
+    digest: str
+    p: str
+    p_holm: str
+    shown: ConditionView | None
+    bars: tuple[Bar, ...]
+    more_bars: int
+    estimands: tuple[EstimandView, ...]
+    traces: tuple[TraceView, ...]
+    galleries: tuple[Gallery, ...]
+    multiverse: MultiverseView | None
+    networks: tuple[str, ...]
+    decoders: tuple[str, ...]
+    problems: tuple[str, ...]
+    command: str
+
+
+class Claims:
+    """Views of claims, with the charts and images that they ask for.
+
+    Parameters
+    ----------
+    summary : Summary
+        The run.
+    library : Library
+        Its records.
+    """
+
+    def __init__(self, summary: Summary, library: Library) -> None:
+        self._summary = summary
+        self._library = library
+        self.album = Album(limit=PICTURES_LIMIT)
+        self.charts: dict[str, charts.Chart] = {}
+        self.charts_left_out = 0
+        self._free = CHARTS_LIMIT
+
+    def view(self, summary: ClaimSummary) -> ClaimView:
+        """The view of one claim."""
+        self._library.problems.clear()
+        ordered = (*summary.confirmatory, *summary.beside)
+        cells = {id(item): cells_of(item, self._library) for item in ordered}
+        grouped = by_estimand(summary.conditions)
+        axes = {name: axes_of(conditions) for name, conditions in grouped.items()}
+        views = {
+            id(item): condition_view(
+                item,
+                axes[item.estimand],
+                networks=cells[id(item)].networks,
+                decoders=cells[id(item)].decoders,
+            )
+            for item in ordered
+        }
+        drawn = intervals.toward(
+            (part, condition.decision.verdict, condition_name(condition))
+            for part, condition in intervals.weakest_parts(summary.confirmatory)
+        )
+        shown = distinct(cells.values())
+        claim, family = summary.claim, self._summary.family
+        around = self._summary.run.multiverses.get(claim.id)
+        return ClaimView(
+            summary=summary,
+            answer=answers().get(claim.id, Answer()),
+            digest=claim.digest,
+            p=words.probability(family.p[claim.id]) if claim.id in family.p else "",
+            p_holm=words.probability(family.holm[claim.id]) if claim.id in family.holm else "",
+            shown=None if summary.shown is None else views[id(summary.shown)],
+            bars=drawn[:_BARS],
+            more_bars=max(0, len(drawn) - _BARS),
+            estimands=tuple(
+                self._estimand(conditions, axes[name], views)
+                for name, conditions in grouped.items()
+            ),
+            traces=self._traces(shown),
+            galleries=galleries(captions(shown), self.album),
+            multiverse=None if around is None else multiverse_view(around, summary),
+            networks=_names(view.networks for view in views.values()),
+            decoders=_names(view.decoders for view in views.values()),
+            problems=tuple(dict.fromkeys(self._library.problems)),
+            command=_command(summary.conditions),
+        )
+
+    def _estimand(
+        self,
+        conditions: Sequence[ConditionResult],
+        axes: Mapping[str, Axis],
+        views: Mapping[int, ConditionView],
+    ) -> EstimandView:
+        judged_by = conditions[0].judged_by
+        groups = by_effect(judged_by.criteria)
+        drawn = (
+            charts.replicate_chart(
+                conditions, judged_by.criteria.index(group[0]), title=group[0].label
+            )
+            for group in groups.values()
+        )
+        return EstimandView(
+            text=judged_by.text,
+            kind=words.KIND_WORDS[judged_by.kind],
+            claimed=words.parts_text(judged_by),
+            axes=tuple(
+                (group[0].label, axes[name]) for name, group in groups.items() if name in axes
+            ),
+            confirmatory=tuple(views[id(item)] for item in conditions if item.confirmatory),
+            beside=tuple(views[id(item)] for item in conditions if not item.confirmatory),
+            replicates=tuple(key for chart in drawn if (key := self._chart(chart))),
+            presupposes_descent=judged_by.presupposes_descent,
+        )
+
+    def _traces(self, cells: Sequence[Cells]) -> tuple[TraceView, ...]:
+        views = []
+        for name, records in panels(cells, most=charts.SERIES):
+            found = [
+                charts.trace_chart(
+                    "m_g", records, title="m_g, distance of the outputs", reference="m_r"
+                ),
+                charts.trace_chart("m_i", records, title="m_i, distance of the inputs"),
+            ]
+            keys = tuple(key for chart in found if (key := self._chart(chart)))
+            if keys:
+                views.append(TraceView(name=name, series=tuple(records), charts=keys))
+        return tuple(views)
+
+    def _chart(self, chart: charts.Chart | None) -> str | None:
+        if chart is None:
+            return None
+        size = len(json.dumps(chart.tables))
+        if size > self._free:
+            self.charts_left_out += 1
+            return None
+        self._free -= size
+        key = f"chart-{len(self.charts) + 1}"
+        self.charts[key] = chart
+        return key
+
+
+def _names(groups: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for group in groups for name in group))
+
+
+def _command(conditions: Sequence[ConditionResult]) -> str:
+    """The command line of all conditions of a claim: their tests without the parameters."""
+    tests: dict[str, None] = {}
+    options: list[str] = []
+    for condition in conditions:
+        words_ = shlex.split(condition.command)
+        tests[words_[1].split("[")[0]] = None
+        options = words_[2:]
+    return shlex.join(["pytest", *tests, *options]) if tests else ""

@@ -1,0 +1,174 @@
+"""Conditions of a claim as rows: effects in words and drawn, and how they were judged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.claim import Criterion, Kind
+from harness.results import ConditionResult, Table
+from harness.verdict import Part, Verdict
+from reports import intervals, words
+from reports.intervals import Axis, Bar
+from reports.page.evidence import EvidenceView, evidence
+from reports.summary import deciding_part, effect_of
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EffectView:
+    """One effect of a condition in words and drawn."""
+
+    label: str
+    text: str
+    fold: str
+    finding: str
+    claimed: str
+    axis: Axis | None
+    bar: Bar | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TableView:
+    """A table beside a condition, its numbers as text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConditionView:
+    """A row of a table of conditions.
+
+    `networks` and `decoders` are what the condition's cells name, for the page's filters.
+    """
+
+    name: str
+    verdict: Verdict
+    reason: str
+    n: int
+    p: str
+    effects: tuple[EffectView, ...]
+    deciding: EffectView | None
+    evidence: EvidenceView
+    tables: tuple[TableView, ...]
+    networks: tuple[str, ...]
+    decoders: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EstimandView:
+    """How one estimand of a claim was judged, and its conditions."""
+
+    text: str
+    kind: str
+    claimed: str
+    axes: tuple[tuple[str, Axis], ...]
+    confirmatory: tuple[ConditionView, ...]
+    beside: tuple[ConditionView, ...]
+    replicates: tuple[str, ...]
+    presupposes_descent: bool
+
+
+def condition_view(
+    condition: ConditionResult,
+    axes: Mapping[str, Axis],
+    *,
+    networks: Sequence[str],
+    decoders: Sequence[str],
+) -> ConditionView:
+    """The view of one condition on the axes of its estimand."""
+    decision = condition.decision
+    effects = {
+        name: _effect(part, group, axes.get(name), verdict=_mark(part, condition))
+        for name, group in by_effect(condition.judged_by.criteria).items()
+        if (part := _weakest(decision.parts, group)) is not None
+    }
+    weakest = deciding_part(condition)
+    return ConditionView(
+        name=words.parameters_text(condition.parameters),
+        verdict=decision.verdict,
+        reason=decision.reason,
+        n=decision.n,
+        p=words.probability(min(decision.p_supported, decision.p_refuted)) if decision.n else "",
+        effects=tuple(effects.values()),
+        deciding=None if weakest is None else effects.get(weakest.criterion.effect),
+        evidence=evidence(condition),
+        tables=tuple(_table(table) for table in condition.tables),
+        networks=tuple(networks),
+        decoders=tuple(decoders),
+    )
+
+
+def axes_of(conditions: Sequence[ConditionResult]) -> dict[str, Axis]:
+    """One axis per effect, common to all conditions of an estimand."""
+    found = {}
+    for name, group in by_effect(conditions[0].judged_by.criteria).items():
+        parts = [part for c in conditions for part in c.decision.parts if part.criterion in group]
+        on = intervals.axis(parts)
+        if on is not None:
+            found[name] = on
+    return found
+
+
+def by_effect(criteria: Iterable[Criterion]) -> dict[str, list[Criterion]]:
+    """Criteria by the effect that they are about, both sides of a margin together."""
+    grouped: dict[str, list[Criterion]] = {}
+    for criterion in criteria:
+        grouped.setdefault(criterion.effect, []).append(criterion)
+    return grouped
+
+
+def by_estimand(conditions: Iterable[ConditionResult]) -> dict[str, list[ConditionResult]]:
+    """Conditions by the estimand that judges them."""
+    grouped: dict[str, list[ConditionResult]] = {}
+    for condition in conditions:
+        grouped.setdefault(condition.estimand, []).append(condition)
+    return grouped
+
+
+def _effect(
+    part: Part, group: Sequence[Criterion], on: Axis | None, *, verdict: Verdict
+) -> EffectView:
+    effect = effect_of(part)
+    return EffectView(
+        label=part.criterion.label,
+        text=words.effect_text(effect),
+        fold="" if effect is None else words.fold(effect),
+        finding="" if effect is None else words.finding(effect),
+        claimed=words.bounds_text(group),
+        axis=on,
+        bar=None if on is None else intervals.bar(part, on, verdict=verdict),
+    )
+
+
+def _table(table: Table) -> TableView:
+    return TableView(
+        title=table.title,
+        columns=table.columns,
+        rows=tuple(tuple(_cell_text(cell) for cell in row) for row in table.rows),
+    )
+
+
+def _cell_text(cell: str | int | float) -> str:
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return cell if isinstance(cell, str) else words.number(cell)
+
+
+def _mark(part: Part, condition: ConditionResult) -> Verdict:
+    """The verdict that a part's interval is marked with: its own where there are several."""
+    decision = condition.decision
+    decided = decision.verdict in (Verdict.SUPPORTED, Verdict.REFUTED, Verdict.INCONCLUSIVE)
+    if condition.judged_by.kind is not Kind.CONJUNCTION or not decided:
+        return decision.verdict
+    alpha = condition.claim.alpha
+    if part.p_supported <= alpha:
+        return Verdict.SUPPORTED
+    refuted = len(decision.parts) * part.p_refuted <= alpha
+    return Verdict.REFUTED if refuted else Verdict.INCONCLUSIVE
+
+
+def _weakest(parts: Iterable[Part], group: Sequence[Criterion]) -> Part | None:
+    own = [part for part in parts if part.criterion in group]
+    return max(own, key=lambda part: (part.p_supported, -part.p_refuted), default=None)

@@ -1,0 +1,165 @@
+"""The evidence of a condition over its replicates: looks, distinct photographs, single cases."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from harness.claim import Kind
+from harness.results import ConditionResult
+from harness.verdict import Look, Part
+from reports import words
+from reports.course import Course, Gate, course
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LookView:
+    """A look that was taken, in words."""
+
+    n: int
+    spends: str
+    events: tuple[str, ...]
+    decides: str
+    p_supported: str
+    p_refuted: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CaseView:
+    """One replicate that settles a claim alone: a counterexample or a witness."""
+
+    kind: str
+    replicate: int
+    effects: tuple[tuple[str, str], ...]
+    records: tuple[tuple[str, str], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BeyondView:
+    """Distinct photographs, each counted once, in words."""
+
+    sentence: str
+    means: tuple[tuple[str, str, bool], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvidenceView:
+    """Everything that tells how a condition came to its decision.
+
+    `beyond` is None where distinct photographs were not counted.
+    """
+
+    ending: str
+    parts: tuple[str, ...]
+    looks: tuple[LookView, ...]
+    course: Course | None
+    case: CaseView | None
+    beyond: BeyondView | None
+    invalid: tuple[tuple[str, int], ...]
+    beside: tuple[tuple[str, str], ...]
+    command: str
+
+
+def evidence(condition: ConditionResult) -> EvidenceView:
+    """The view of a condition's evidence."""
+    decision = condition.decision
+    drawn = course(condition)
+    gates = {gate.n: gate for gate in drawn.gates} if drawn else {}
+    return EvidenceView(
+        ending=_ending(condition),
+        parts=tuple(part.criterion.label for part in decision.parts),
+        looks=tuple(_look(look, gates.get(look.n)) for look in decision.path),
+        course=drawn,
+        case=_case(condition),
+        beyond=_beyond(condition),
+        invalid=tuple(decision.invalid.items()),
+        beside=tuple(text for part in decision.parts for text in _further(part)),
+        command=condition.command,
+    )
+
+
+def _ending(condition: ConditionResult) -> str:
+    """When and why no more replicates were drawn."""
+    decision = condition.decision
+    if not decision.n:
+        return "Nothing was measured."
+    looks = len(decision.path)
+    at = f"{decision.n} replicates" + (f", look {looks}" if looks else "")
+    if decision.stop is None:
+        return f"{at}: open, the next look may decide."
+    needed = ""
+    if decision.needed is not None:
+        needed = f"; at the share seen about {decision.needed:,} replicates would decide"
+    return f"{at}: {words.STOP_WORDS[decision.stop]}{needed}."
+
+
+def _look(look: Look, gate: Gate | None) -> LookView:
+    decides = ""
+    if gate is not None:
+        ways = []
+        if gate.supports is not None:
+            ways.append(f"{gate.supports} or more support")
+        if gate.refutes is not None:
+            ways.append(
+                f"{gate.refutes} or fewer refute" if gate.refutes else "none at all refutes"
+            )
+        decides = ", ".join(ways)
+    return LookView(
+        n=look.n,
+        spends=words.percent(look.spends),
+        events=tuple(str(count) for count in look.events),
+        decides=decides,
+        p_supported=words.probability(look.p_supported),
+        p_refuted=words.probability(look.p_refuted),
+    )
+
+
+def _case(condition: ConditionResult) -> CaseView | None:
+    decision = condition.decision
+    found = decision.counterexample if decision.counterexample is not None else decision.witness
+    if found is None:
+        return None
+    labels = {criterion.effect: criterion.label for criterion in condition.judged_by.criteria}
+    return CaseView(
+        kind="Counterexample" if condition.judged_by.kind is Kind.EXACT else "Witness",
+        replicate=found,
+        effects=tuple(
+            (labels[name], words.number(values[found]))
+            for name, values in decision.values.items()
+            if found < len(values) and name in labels
+        ),
+        records=tuple(
+            (role, ids[found]) for role, ids in condition.records.items() if found < len(ids)
+        ),
+    )
+
+
+def _beyond(condition: ConditionResult) -> BeyondView | None:
+    found = condition.beyond
+    if found is None:
+        return None
+    criterion = condition.judged_by.criteria[0]
+    sentence = (
+        f"The mean of each distinct photograph, counted once: {found.events} of "
+        f"{len(found.means)} as claimed (P = {words.probability(found.p_supported)} for it, "
+        f"{words.probability(found.p_refuted)} against it). It decides nothing."
+    )
+    return BeyondView(
+        sentence=sentence,
+        means=tuple(
+            (name, words.quantity(mean, criterion.scale), criterion.holds(mean))
+            for name, mean in found.means.items()
+        ),
+    )
+
+
+def _further(part: Part) -> list[tuple[str, str]]:
+    """What stands beside a part's effect without an interval."""
+    told = []
+    limits = f"{words.percent(part.share_low)} to {words.percent(part.share_high)}"
+    told.append((f"{part.criterion.label}, as claimed", f"{part.events} of {part.n} ({limits})"))
+    effect = part.effect
+    if effect is not None and effect.hodges_lehmann is not None:
+        told.append(("Hodges-Lehmann", words.quantity(effect.hodges_lehmann, effect.scale)))
+    if effect is not None and effect.superiority is not None:
+        told.append(("on the claimed side of no effect", words.percent(effect.superiority)))
+    return told

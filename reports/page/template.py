@@ -1,0 +1,58 @@
+"""The templates of the pages, and the filters that they use."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import re
+
+import jinja2
+
+from reports import words
+
+_TERM = re.compile(r"\b([amO])_([a-z0])\b")
+
+
+@functools.cache
+def environment() -> jinja2.Environment:
+    """Templates that escape whatever they are given."""
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    made.filters.update(
+        typeset=words.typeset, terms=terms, slug=slug, when=when, sentence=words.sentence
+    )
+    return made
+
+
+def terms(text: str) -> list[tuple[str, str, str]]:
+    """A text split at the article's symbols: plain text, then a letter with its index.
+
+    >>> terms("m_g falls")
+    [('', 'm', 'g'), (' falls', '', '')]
+    """
+    found = []
+    end = 0
+    for match in _TERM.finditer(text):
+        found.append((text[end : match.start()], match[1], match[2]))
+        end = match.end()
+    return [*found, (text[end:], "", "")]
+
+
+def slug(text: str) -> str:
+    """A text as the name of an anchor."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "claim"
+
+
+def when(text: str) -> str:
+    """A date in words; text that is no date as it is."""
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{moment.day} {moment:%B %Y, %H:%M}"

@@ -1,0 +1,104 @@
+// Search and filters. What is chosen is kept in the address, so that a view can be shared.
+(() => {
+  const all = (selector, within = document) => Array.from(within.querySelectorAll(selector));
+  const tools = document.querySelector(".tools");
+  if (!tools) return;
+  tools.hidden = false;
+  const search = document.getElementById("search");
+  const verdicts = all("[data-filter]", tools);
+  const choices = all("select[data-facet]", tools);
+  const claims = all("details.claim");
+  const shown = all("[data-claim]");
+  const texts = new Map(claims.map((claim) => [claim, claim.textContent.toLowerCase()]));
+  const names = (element, facet) => JSON.parse(element.dataset[facet] ?? "[]");
+  const pressed = (button) => button.getAttribute("aria-pressed") === "true";
+
+  const remember = () => {
+    const query = new URLSearchParams();
+    if (search.value.trim()) query.set("q", search.value.trim());
+    const off = verdicts.filter((button) => !pressed(button));
+    if (off.length) query.set("without", off.map((button) => button.dataset.filter).join(","));
+    for (const choice of choices) if (choice.value) query.set(choice.dataset.facet, choice.value);
+    const text = query.toString();
+    try {
+      history.replaceState(null, "", `${text ? `?${text}` : location.pathname}${location.hash}`);
+    } catch {
+      // Some browsers let no file change its address.
+    }
+  };
+
+  const apply = () => {
+    const wanted = search.value.trim().toLowerCase();
+    const kept = new Set(verdicts.filter(pressed).map((button) => button.dataset.filter));
+    const facets = choices.filter((choice) => choice.value);
+    const fits = (element) =>
+      facets.every((choice) => names(element, choice.dataset.facet).includes(choice.value));
+    const matching = new Set(
+      claims
+        .filter(
+          (claim) =>
+            kept.has(claim.dataset.verdict) && texts.get(claim).includes(wanted) && fits(claim),
+        )
+        .map((claim) => claim.dataset.claim),
+    );
+    shown.forEach((item) => (item.hidden = !matching.has(item.dataset.claim)));
+    // Within a claim, conditions on other networks or decoders step back.
+    all("tr[data-network]").forEach((row) => {
+      const other = facets.some(
+        (choice) =>
+          choice.dataset.facet in row.dataset &&
+          !names(row, choice.dataset.facet).includes(choice.value),
+      );
+      row.hidden = other;
+      row.nextElementSibling.hidden = other;
+    });
+    all("table.claims tbody").forEach((body) => {
+      body.hidden = !body.querySelector("tr.row:not([hidden])");
+    });
+    const found = matching.size === claims.length ? "" : `${matching.size} of ${claims.length} claims`;
+    document.getElementById("found").textContent = found;
+    document.getElementById("clear").hidden = !found;
+  };
+  const change = () => {
+    apply();
+    remember();
+  };
+
+  const given = new URLSearchParams(location.search);
+  search.value = given.get("q") ?? "";
+  const off = (given.get("without") ?? "").split(",");
+  verdicts.forEach((b) => b.setAttribute("aria-pressed", !off.includes(b.dataset.filter)));
+  choices.forEach((choice) => {
+    const value = given.get(choice.dataset.facet) ?? "";
+    if (Array.from(choice.options).some((option) => option.value === value)) choice.value = value;
+  });
+  apply();
+
+  search.addEventListener("input", change);
+  search.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    search.value = "";
+    change();
+  });
+  choices.forEach((choice) => choice.addEventListener("change", change));
+  verdicts.forEach((button) =>
+    button.addEventListener("click", () => {
+      button.setAttribute("aria-pressed", !pressed(button));
+      change();
+    }),
+  );
+  document.getElementById("clear").addEventListener("click", () => {
+    search.value = "";
+    choices.forEach((choice) => (choice.value = ""));
+    verdicts.forEach((button) => button.setAttribute("aria-pressed", true));
+    change();
+    search.focus();
+  });
+  document.querySelector("table.claims").addEventListener("sorted", apply);
+  const openAll = document.getElementById("open-all");
+  openAll.addEventListener("click", () => {
+    const open = openAll.textContent === "Open all";
+    claims.forEach((claim) => (claim.open = open));
+    openAll.textContent = open ? "Close all" : "Open all";
+  });
+})();

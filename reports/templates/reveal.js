@@ -1,0 +1,45 @@
+// Links to a claim open it; arrow keys go from claim to claim; on paper everything is open.
+(() => {
+  const all = (selector, within = document) => Array.from(within.querySelectorAll(selector));
+  const open = (target) => {
+    for (let node = target; node; node = node.parentElement) {
+      if (node.tagName === "DETAILS") node.open = true;
+      node.hidden = false;
+    }
+  };
+  const reveal = () => {
+    let name;
+    try {
+      name = decodeURIComponent(location.hash.slice(1));
+    } catch {
+      return;
+    }
+    const target = name && document.getElementById(name);
+    if (!target) return;
+    open(target);
+    target.scrollIntoView();
+  };
+  addEventListener("hashchange", reveal);
+  // A link to the hash that is already there changes nothing, but its claim may be closed.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.('a[href^="#"]');
+    if (link && link.hash === location.hash) reveal();
+  });
+
+  // On a claim's heading: up and down, Home and End.
+  document.addEventListener("keydown", (event) => {
+    const here = event.target.closest?.("details.claim > summary");
+    if (!here || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const headings = all("details.claim:not([hidden]) > summary");
+    const at = headings.indexOf(here);
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: headings.length - 1 }[event.key];
+    if (to === undefined || !headings[to]) return;
+    event.preventDefault();
+    headings[to].focus();
+  });
+
+  addEventListener("beforeprint", () => {
+    all("details.claim:not([hidden])").forEach((claim) => (claim.open = true));
+  });
+  reveal();
+})();

@@ -1,0 +1,395 @@
+"""What a report can be made of, and made into: documents, tables, badge, comparison, history."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from report_fixtures import condition, full_run, make_claim, make_run, make_store, normal
+
+from harness.claim import Claim, Criterion, Scale, event, exact, existential
+from harness.errors import OptionError, StoreError
+from harness.results import ConditionResult, Run
+from harness.store import Store
+from harness.verdict import Verdict
+from reports.__main__ import main
+from reports.article import answers
+from reports.badge import badge
+from reports.citation import citation
+from reports.compare import compare
+from reports.course import course
+from reports.document import document, dumps, schema
+from reports.history import history
+from reports.kept import documents, keep, latest
+from reports.reading import read_run, run_of
+from reports.summary import summarise
+from reports.words import finding
+from reports.write import write_report
+
+ROOT = Path(__file__).parents[1]
+PLAIN = Criterion(effect="x", label="x", above=0.25)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return make_store(tmp_path_factory.mktemp("forms"))
+
+
+@pytest.fixture(scope="module")
+def run(store: Store) -> Run:
+    return full_run(store)
+
+
+@pytest.fixture(scope="module")
+def folder(run: Run, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(run, store, tmp_path_factory.mktemp("out")).parent
+
+
+def told(run: Run) -> Any:
+    return json.loads(dumps(document(summarise(run))))
+
+
+def simple(values: list[float], *, name: str = "Z1", **parameters: str) -> ConditionResult:
+    claim = make_claim(name, "It is so.", event("x exceeds a quarter.", PLAIN))
+    given = iter(values)
+    return condition(claim, parameters, lambda _: {"x": next(given)}, n=len(values))
+
+
+# --- documents --------------------------------------------------------------------------------
+
+
+def test_a_document_makes_the_same_run_again(run: Run) -> None:
+    content = told(run)
+    jsonschema.validate(content, schema())
+    again = run_of(content)
+    assert again.claims == run.claims
+    assert again.conditions == run.conditions
+    assert again.multiverses == run.multiverses
+    assert again.components == run.components
+    assert told(again) == content
+
+
+def test_what_is_not_finite_survives_a_document_as_unknown() -> None:
+    item = simple([math.nan, math.inf, *([0.9] * 22)])
+    content = told(make_run([item], seconds=math.nan))
+    again = run_of(content)
+    assert told(again) == content
+    assert math.isnan(again.conditions[0].decision.values["x"][0])
+    assert math.isnan(again.seconds)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"schema": 1}', '{"schema": 1, "run": 3}'])
+def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "claims.json").write_text(text)
+    with pytest.raises(StoreError, match="no document of a run"):
+        read_run(tmp_path / "claims.json")
+
+
+def test_a_newer_document_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "claims.json").write_text('{"schema": 99}')
+    with pytest.raises(StoreError, match="schema 99"):
+        read_run(tmp_path / "claims.json")
+
+
+def test_a_store_keeps_each_run_and_tells_the_last(tmp_path: Path) -> None:
+    kept = make_store(tmp_path)
+    early = make_run([simple([0.9] * 12)], ended="2026-01-01T09:00:00+00:00")
+    # Later, though its clock reads earlier.
+    late = make_run([simple([0.1] * 12)], ended="2026-01-01T08:00:00-05:00")
+    for item in (late, early, early):
+        keep(item, kept)
+    assert len(documents(kept.folder)) == 2
+    assert latest(kept.folder).ended == late.ended
+    assert list(kept) == []
+
+
+def test_a_place_without_documents_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="no document of a run here"):
+        documents(tmp_path)
+
+
+# --- build ------------------------------------------------------------------------------------
+
+
+def test_build_makes_the_same_report_without_torch(
+    run: Run, store: Store, folder: Path, tmp_path: Path
+) -> None:
+    keep(run, store)
+    code = (
+        "import sys; from reports.__main__ import main; status = main(sys.argv[1:]); "
+        "sys.exit(status or any(name.split('.')[0] == 'torch' for name in sys.modules))"
+    )
+    command = ["build", "--store", str(store.folder), "--report", str(tmp_path)]
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code, *command], cwd=ROOT, check=False)
+    assert done.returncode == 0
+    assert time.monotonic() - began < 10  # 3 s where nothing else runs
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in folder.iterdir()}
+    for path in folder.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+def test_build_takes_a_run_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = make_store(tmp_path)
+    first = keep(make_run([simple([0.9] * 12)], ended="2026-01-01T09:00:00+00:00"), kept)
+    keep(make_run([], ended="2026-01-02T09:00:00+00:00"), kept)
+    command = ["build", "--store", str(kept.folder), "--report", str(tmp_path / "out")]
+    assert main([*command, "--run", first.stem]) == 0
+    assert "Z1" in (tmp_path / "out" / "claims.csv").read_text()
+    assert main(command) == 0
+    assert "Z1" not in (tmp_path / "out" / "claims.csv").read_text()
+    assert main([*command, "--run", "1999"]) == 2
+    assert "0 runs of the store" in capsys.readouterr().err
+
+
+def test_build_makes_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", "--store", str(tmp_path / "typo")]) == 2
+    assert "there is no such store" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
+
+
+# --- compare ----------------------------------------------------------------------------------
+
+
+def saved(run: Run, path: Path) -> str:
+    path.write_text(dumps(document(summarise(run))))
+    return str(path)
+
+
+def test_compare_pairs_replicates_and_tells_a_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 5, 24)
+    # Spread hides the shift of 0.4 everywhere but in the paired differences.
+    shift = rng.normal(0.4, 0.01, 24)
+    before = make_run([simple(list(noise), name="Z2"), simple([0.9] * 12)])
+    after = make_run([simple(list(noise + shift), name="Z2"), simple([0.1] * 12)])
+    found = compare(before, after)
+    turned, other = found.pairs
+    assert (turned.claim, turned.before, turned.after) == (
+        "Z1", Verdict.SUPPORTED, Verdict.REFUTED,
+    )  # fmt: skip
+    assert not other.changed
+    assert other.pairs == 24
+    assert other.difference is not None
+    assert other.difference.low is not None
+    assert other.difference.high is not None
+    assert 0.39 < other.difference.low < 0.4 < other.difference.high < 0.41
+    assert found.changed
+    a, b = saved(before, tmp_path / "a.json"), saved(after, tmp_path / "b.json")
+    assert main(["compare", a, b, "--report", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr().out
+    assert "Z1: supported -> refuted" in printed
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "comparison.csv").read_text())))
+    assert [row["changed"] for row in rows] == ["true", "false"]
+    assert "Verdicts changed" in (tmp_path / "out" / "comparison.html").read_text()
+
+
+def test_compare_a_run_with_itself_is_clean(run: Run, tmp_path: Path) -> None:
+    path = saved(run, tmp_path / "a.json")
+    assert main(["compare", path, path, "--report", str(tmp_path / "out")]) == 0
+    found = compare(run, run)
+    assert found.settings == found.missing == found.added == ()
+    differences = [pair.difference for pair in found.pairs if pair.difference]
+    assert len(differences) > 20
+    assert {(item.low, item.value, item.high) for item in differences} == {(0.0, 0.0, 0.0)}
+
+
+def test_what_was_not_measured_is_no_change() -> None:
+    item = simple([0.9] * 12)
+    left_out = dataclasses.replace(
+        item, decision=dataclasses.replace(item.decision, verdict=Verdict.NOT_RUN, n=0)
+    )
+    assert not compare(make_run([item]), make_run([left_out])).changed
+
+
+def test_a_change_beside_a_claim_changes_no_verdict() -> None:
+    pair = [
+        make_run([dataclasses.replace(simple([value] * 12), confirmatory=False)])
+        for value in (0.9, 0.1)
+    ]
+    found = compare(*pair)
+    assert found.pairs[0].changed
+    assert not found.changed
+
+
+def test_a_network_of_ones_own_is_compared_with_the_one_it_replaces() -> None:
+    before = make_run([simple([0.9] * 12, network="resnet50", cut="conv1")])
+    after = make_run([simple([0.8] * 12, network="resnet34", cut="conv1")], device="cuda")
+    found = compare(before, after)
+    assert [pair.name for pair in found.pairs] == ["resnet50 · conv1 → resnet34 · conv1"]
+    assert ("Device", "cpu", "cuda") in found.settings
+    twice = make_run([simple([0.8] * 12, network=name, cut="conv1") for name in ("a", "b")])
+    assert compare(before, twice).pairs == ()
+
+
+def test_other_seeds_are_not_paired() -> None:
+    before = make_run([simple([0.9] * 12)])
+    after = make_run([simple([0.8] * 12)], provenance={"seeds": {"entropy": 1}})
+    assert compare(before, after).pairs[0].difference is None
+
+
+# --- history ----------------------------------------------------------------------------------
+
+
+def test_history_shows_runs_in_time_and_leaves_repeats_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = make_store(tmp_path)
+    for day, value in ((3, 0.1), (1, 0.9), (2, 0.9)):
+        keep(make_run([simple([value] * 12)], ended=f"2026-01-0{day}T09:00:00+00:00"), kept)
+    found = history([read_run(path) for path in documents(kept.folder)])
+    assert [run.ended[8:10] for run in found.runs] == ["01", "03"]
+    assert found.left_out == 1
+    (line,) = found.lines
+    assert line.verdicts == (Verdict.SUPPORTED, Verdict.REFUTED)
+    assert not line.steady
+    assert line.marks[0].x < line.marks[1].x
+    assert line.marks[0].y < line.marks[1].y  # a larger effect stands higher
+    assert main(["history", str(kept.folder), "--report", str(tmp_path / "out")]) == 0
+    assert "Z1 : supported -> refuted" in capsys.readouterr().out
+    assert "Effects over 2 runs" in (tmp_path / "out" / "history.html").read_text()
+
+
+# --- other forms ------------------------------------------------------------------------------
+
+
+def test_parquet_and_csv_say_the_same(folder: Path, run: Run) -> None:
+    for name in ("claims", "replicates"):
+        table = pq.read_table(folder / f"{name}.parquet").to_pylist()
+        rows = list(csv.DictReader(io.StringIO((folder / f"{name}.csv").read_text("utf-8"))))
+        assert len(table) == len(rows) > 0
+        for typed, row in zip(table, rows, strict=True):
+            assert typed.keys() == row.keys()
+            assert (typed["value"] is None) == (row["value"] == "")
+            if typed["value"] is not None:
+                assert typed["value"] == float(row["value"])
+            assert str(typed["confirmatory"]).lower() == row["confirmatory"]
+    assert len(pq.read_table(folder / "claims.parquet")) == len(run.conditions)
+
+
+def test_replicates_have_a_row_an_effect(folder: Path, run: Run) -> None:
+    table = pq.read_table(folder / "replicates.parquet").to_pylist()
+    assert len(table) == sum(
+        len(values) for item in run.conditions for values in item.decision.values.values()
+    )
+    first = [row for row in table if row["claim"] == "A1" and row["parameter_cut"] == "conv1"]
+    assert [row["replicate"] for row in first[:3]] == [0, 1, 2]
+    assert first[0]["image"] == "astronaut"
+    assert first[0]["status"] == "plateau"
+    events = sum(row["as_claimed"] for row in first if row["parameter_network"] == "resnet18")
+    assert events == run.conditions[0].decision.parts[0].events
+
+
+def test_the_badge_counts_in_words(run: Run) -> None:
+    drawn = ET.fromstring(badge(summarise(run)))
+    texts = [item.text for item in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[:2] == ["claims", "5 supported"]
+    assert drawn.get("aria-label") == "claims: " + ", ".join(str(text) for text in texts[1:])
+    assert ET.fromstring(badge(summarise(make_run([])))).get("aria-label") == "claims: none"
+
+
+def test_a_citation_names_commit_claims_and_date(run: Run) -> None:
+    text = citation(summarise(run))
+    for word in ("3f1c2ab94d0e", run.claims_digest[:12], "2025-11-23", "5 supported", "@misc{"):
+        assert word in text
+    assert "unknown date" in citation(summarise(make_run([], ended="yesterday")))
+
+
+@pytest.mark.parametrize(
+    ("label", "ends", "text"),
+    [
+        ("m_g / m_r at Conv5", (-2.895, -2.653, -2.398),
+         "Conv5: m_g is 14.2 times below m_r [11.0, 18.1]"),
+        ("m_g / m_r", (0.70, 0.80, 0.90), "m_g is 2.23 times above m_r [2.01, 2.46]"),
+        ("m_g / m_r", (-0.2, 0.1, 0.3), "m_g is 1.11 times m_r [0.819, 1.35]"),
+        ("m_i(T) / m_i(0), where m_g halved", (-0.2, -0.15, -0.1),
+         "m_i(T) is 0.861 times m_i(0) [0.819, 0.905], where m_g halved"),
+        ("the smaller of m_r / m_g and m_i(T) / m_i(0)", (-0.2, 0.15, 0.2),
+         "the smaller of m_r / m_g and m_i(T) / m_i(0) is 1.16× [0.819, 1.22]"),
+        ("m_g / m_r", (None, -0.8, -0.7), "m_g is 2.23 times below m_r [2.01, ∞]"),
+    ],
+)  # fmt: skip
+def test_an_effect_is_a_sentence(label: str, ends: tuple[float, ...], text: str) -> None:
+    claim = make_claim(
+        "Z", "z", event("z", Criterion(effect="x", label=label, above=0.0, scale=Scale.LOG))
+    )
+    effect = condition(claim, {}, normal("x", 1, 0.1)).decision.parts[0].effect
+    assert effect is not None
+    low, value, high = ends
+    assert finding(dataclasses.replace(effect, low=low, value=value, high=high)) == text
+
+
+# --- evidence ---------------------------------------------------------------------------------
+
+
+def test_the_course_passes_the_published_gates() -> None:
+    found = course(simple([0.9] * 20 + [0.1] * 4))
+    assert found is not None
+    # 12 of 12, 20 of 24 and 35 of 48 support; 0, 4 and 13 refute.
+    assert [(gate.n, gate.supports, gate.refutes) for gate in found.gates] == [
+        (12, 12, 0), (24, 20, 4), (48, 35, 13),
+    ]  # fmt: skip
+    assert [gate.taken for gate in found.gates] == [True, False, False]
+    points = np.array(found.path[1:].split(), dtype=float).reshape(-1, 2)
+    assert len(points) == 13
+    assert (np.diff(points[:, 0]) > 0).all()
+    assert (np.diff(points[:, 1]) < 0).all()  # every one an event, upwards
+
+
+def test_an_exact_claim_has_a_counterexample_and_no_course(tmp_path: Path) -> None:
+    claim = make_claim("Z", "z", exact("z", PLAIN))
+    given = iter([0.9] * 5 + [0.1] * 7)
+    item = condition(
+        claim, {}, lambda _: {"x": next(given)}, n=12, records={"run": ("a" * 64,) * 12}
+    )
+    assert course(item) is None
+    page = write_report(make_run([item]), make_store(tmp_path), tmp_path / "out").read_text("utf-8")
+    assert "<b>Counterexample</b>: replicate 5, x 0.100." in page
+    assert "ended by a counterexample" in page
+
+
+def test_a_witness_is_named(tmp_path: Path) -> None:
+    claim = make_claim("Z", "z", existential("z", PLAIN))
+    given = iter([0.1] * 3 + [0.9] * 9)
+    item = condition(claim, {}, lambda _: {"x": next(given)}, n=12)
+    page = write_report(make_run([item]), make_store(tmp_path), tmp_path / "out").read_text("utf-8")
+    assert "<b>Witness</b>: replicate 3, x 0.900." in page
+
+
+def test_panels_are_shown_or_said_to_be_missing(folder: Path, tmp_path: Path) -> None:
+    page = (folder / "claims.html").read_text("utf-8")
+    assert "33 % refuted" in page  # four of twelve cells
+    assert "&lt;b&gt;blur" in page
+    assert "Image dominates" in page
+    assert "2 of 3 as claimed" in page  # cat .15, rocket .3, chelsea .1 against below .25
+    bare = write_report(make_run([simple([0.9] * 12)]), make_store(tmp_path), tmp_path / "out")
+    assert bare.read_text("utf-8").count("not measured in this profile") == 3
+
+
+def test_the_article_answers_for_every_claim_that_has_a_headline() -> None:
+    from claims.registry import all_claims
+
+    stated: tuple[Claim, ...] = all_claims(ROOT, planned=())
+    assert {claim.id for claim in stated} <= answers().keys()
+
+
+def test_every_ending_has_its_words() -> None:
+    from harness.inversion.status import Status
+    from reports.words import ENDING_MEANINGS
+
+    assert set(ENDING_MEANINGS) == {status.value for status in Status}

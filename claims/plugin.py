@@ -13,8 +13,9 @@ import pytest
 from claims.options import Options
 from claims.progress import ConsoleProgress
 from claims.session import LOCK, ClaimSession, Parameters
+from harness.assay import Assay
 from harness.errors import ClaimError, DepthClaimsError, WorkerError
-from harness.lab import Assay, Lab
+from harness.lab import Lab
 from harness.lock import Outcome, Status
 from harness.results import ConditionResult
 from harness.verdict import Effect

@@ -16,12 +16,14 @@ import pytest
 from claims.options import Options
 from claims.progress import ConsoleProgress
 from claims.registry import all_claims
+from harness.assay import Assay
+from harness.bench import Bench, not_run
 from harness.cells import Cell
 from harness.claim import Claim, freeze
 from harness.device import resolve_device
 from harness.draw import seeding
 from harness.errors import ClaimError, OptionError
-from harness.lab import Assay, Bench, Custom, Lab, not_run
+from harness.lab import Custom, Lab
 from harness.lock import (
     Entry,
     Lock,

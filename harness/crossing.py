@@ -19,6 +19,7 @@ LEVELS = {"network": 6, "image": 6, "start": 3}
 """Levels of each source. Starts turn out alike, and every level more multiplies the block."""
 
 Cells = Callable[[Draw], Mapping[str, Cell]]
+"""What a replicate consists of, by role."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

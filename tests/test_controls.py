@@ -12,6 +12,8 @@ import pytest
 import torch
 from small_cells import scheduler_of
 
+from harness.assay import Assay
+from harness.bench import Bench
 from harness.cells import BATCH, Cell, Draw, Inversion, LocalRank, Source, Stream
 from harness.claim import (
     LN_11,
@@ -23,7 +25,6 @@ from harness.claim import (
     event,
     exact,
 )
-from harness.lab import Assay, Bench
 from harness.settings import LBFGS, MLP, Adam, Decoder, Descent, Images, ResNet, WeightsFile
 from harness.store import Record, Store
 from harness.subjects.resnet import build_resnet

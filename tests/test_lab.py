@@ -9,9 +9,11 @@ from typing import Any, cast
 
 import pytest
 
+from harness.assay import Assay
+from harness.bench import Bench
 from harness.cells import NON_FINITE, Cell, Draw, Inversion, identity
 from harness.claim import Claim, Criterion, event, exact, untestable
-from harness.lab import Assay, Bench, Custom, Lab
+from harness.lab import Custom, Lab
 from harness.plan import Profile, context, replicates
 from harness.probes import Search
 from harness.results import ConditionResult

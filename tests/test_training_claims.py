@@ -27,9 +27,11 @@ from claims.trained import (
     unfitted,
     untrained,
 )
+from harness.assay import Assay
+from harness.bench import Bench
 from harness.cells import Draw, Inversion
 from harness.errors import OptionError, WeightsError
-from harness.lab import Assay, Bench, Custom, Lab
+from harness.lab import Custom, Lab
 from harness.plan import PROFILES, Profile
 from harness.scheduler import Scheduler
 from harness.settings import WeightsFile

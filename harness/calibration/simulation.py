@@ -101,8 +101,8 @@ def run(
 ) -> Simulated:
     """Draw series of replicates and decide them look by look, until each is decided.
 
-    As `harness.lab` does it: at each look `decided` sees the replicates drawn so far, and a series
-    that is not open any more draws no others.
+    As `harness.bench` does it: at each look `decided` sees the replicates drawn so far, and a
+    series that is not open any more draws no others.
     """
     values = world.draw(rng, series=simulations, replicates=looks[-1][0])
     events, failed = world.events(values), np.isnan(values[:, 0])

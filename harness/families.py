@@ -40,13 +40,14 @@ class Family:
 def family(conditions: Iterable[ConditionResult]) -> Family:
     """The family of the claims that confirmatory conditions judge.
 
-    What is decided without an error rate stands outside: exact estimands, and existential ones with
-    a witness.
+    What is decided without an error rate stands outside: exact estimands, existential ones with a
+    witness, and what cannot be tested.
     """
     confirmatory = [condition for condition in conditions if condition.confirmatory]
     by_claim: dict[str, list[ConditionResult]] = {}
     for condition in confirmatory:
-        outside = condition.judged_by.kind is Kind.EXACT or condition.decision.stop is Stop.WITNESS
+        certain = condition.judged_by.kind in (Kind.EXACT, Kind.UNTESTABLE)
+        outside = certain or condition.decision.stop is Stop.WITNESS
         if not outside and condition.decision.verdict is not Verdict.NOT_RUN:
             by_claim.setdefault(condition.claim.id, []).append(condition)
     p = {

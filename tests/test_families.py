@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.claim import Claim, Criterion, Estimand, event, exact, existential
+from harness.claim import Claim, Criterion, Estimand, event, exact, existential, untestable
 from harness.families import family
 from harness.results import ConditionResult
 from harness.verdict import Decision, Replicate, Verdict, decide
@@ -74,12 +74,14 @@ def test_a_partial_run_has_no_adjusted_p() -> None:
 
 
 def test_what_has_no_error_rate_stands_outside() -> None:
+    wish = Decision(verdict=Verdict.NOT_TESTABLE, reason="a wish", n=0)
     found = family(
         [
             condition("P1", [1.0] * 12, estimand=THEOREM),
             condition("P2", [-1.0], estimand=THEOREM),
             condition("B6", [-1.0, 1.0], estimand=ONCE),
             condition("B7", [-1.0] * 24, estimand=ONCE),
+            condition("H3", [], estimand=untestable("a wish"), decision=wish),
         ]
     )
     assert found.p == pytest.approx({"B7": 2 * 0.75**24 / 0.3})

@@ -1,0 +1,166 @@
+"""The page of findings, from the locked verdicts: `python -m claims.findings > docs/findings.md`.
+
+What holds, what does not, and under which conditions, claim by claim. What is true where the
+article is refuted is written by hand, in `claims/instead.toml`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from claims.registry import all_claims
+from harness.claim import HEADLINES, Claim, Criterion, Estimand, Kind
+from harness.lock import Entry, Lock, Locked, read_lock
+from harness.plan import PROFILES
+from harness.verdict import Decision, Effect, Verdict, decide_claim
+from reports.words import VERDICT_MARKS, counts_text, effect_text, parts_text
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCK = ROOT / "claims" / "verdicts.toml"
+INSTEAD = ROOT / "claims" / "instead.toml"
+
+_INTRODUCTION = """\
+What the profile `{profile}` found: {counts}. Each line is a condition with its verdict, its effect
+(median over replicates) and the interval; the interval's level is at least .995. `pytest claims/
+--profile {profile}` measures it again, [statistics.md](statistics.md) says how it is judged, and
+`python -m claims.findings` made this page from the locked verdicts. At the scale of `quick`
+(photographs of 32 pixels, narrow networks) a verdict is one about that scale."""
+
+_WIDTH = 100
+
+
+def page(claims: Sequence[Claim], lock: Lock, instead: Mapping[str, str], *, profile: str) -> str:
+    """The page, as Markdown.
+
+    Parameters
+    ----------
+    claims : sequence of Claim
+        All of them, in order.
+    lock : Lock
+        The locked verdicts.
+    instead : mapping of str to str
+        What is true where a claim is refuted, by its id.
+    profile : str
+        Whose verdicts.
+    """
+    entries = {claim.id: _entries(claim, lock, profile) for claim in claims}
+    verdicts = {claim.id: _verdict(claim, entries[claim.id]) for claim in claims}
+    parts = [
+        "# Findings",
+        _wrapped(_INTRODUCTION.format(profile=profile, counts=counts_text(verdicts.values()))),
+        "## Headlines",
+        "\n".join(_headlines(claims, verdicts)),
+    ]
+    for section in dict.fromkeys(claim.section for claim in claims):
+        parts.append(f"## {section}")
+        for claim in claims:
+            if claim.section == section:
+                parts += _claim(claim, entries[claim.id], verdicts[claim.id], instead.get(claim.id))
+    return "\n\n".join(parts) + "\n"
+
+
+def _entries(claim: Claim, lock: Lock, profile: str) -> dict[str, Entry]:
+    """The locked conditions of a claim as it is now."""
+    locked = lock.profiles.get(profile, {})
+    return {key: entry for key, entry in locked.items() if entry.claim == claim.digest}
+
+
+def _verdict(claim: Claim, entries: Mapping[str, Entry]) -> Verdict:
+    if all(estimand.kind is Kind.UNTESTABLE for estimand in claim.estimands.values()):
+        return Verdict.NOT_TESTABLE
+    decisions = [Decision(verdict=entry.verdict, reason="", n=0) for entry in entries.values()]
+    return decide_claim(decisions)[0]
+
+
+def _headlines(claims: Sequence[Claim], verdicts: Mapping[str, Verdict]) -> Iterator[str]:
+    for key, statement in HEADLINES.items():
+        own = [claim.id for claim in claims if claim.headline == key]
+        told = ", ".join(f"{name} {verdicts[name]}" for name in own)
+        yield _item(f"**{statement}**: {told}.")
+
+
+def _claim(
+    claim: Claim, entries: Mapping[str, Entry], verdict: Verdict, instead: str | None
+) -> Iterator[str]:
+    yield f"### {claim.id} {VERDICT_MARKS[verdict]} {verdict}"
+    yield _wrapped(claim.statement)
+    if verdict is Verdict.NOT_TESTABLE:
+        yield _wrapped(" ".join(estimand.text for estimand in claim.estimands.values()))
+    for name, estimand in claim.estimands.items():
+        own = {key: entry for key, entry in entries.items() if _judged_by(key, claim) == name}
+        if own:
+            yield _wrapped(f"Claimed: {parts_text(estimand)}.")
+            yield "\n".join(_condition(key, entry, estimand) for key, entry in own.items())
+    if not entries and verdict is not Verdict.NOT_TESTABLE:
+        yield "Not measured in this profile."
+    if instead is not None:
+        yield _wrapped(f"**What is true instead.** {instead}")
+
+
+def _judged_by(key: str, claim: Claim) -> str:
+    """The estimand of a condition, by its key (`harness.lock.condition_key`)."""
+    head = key.split(" ", 1)[0]
+    return head.partition("/")[2] or next(iter(claim.estimands))
+
+
+def _condition(key: str, entry: Entry, estimand: Estimand) -> str:
+    _, _, parameters = key.partition(" ")
+    named = parameters.replace(" ", ", ").replace("=", " ") or "as it is"
+    effects = [
+        f"{criterion.label} {effect_text(_effect(criterion, entry.effects[name]))}"
+        for name, criterion in {each.effect: each for each in estimand.criteria}.items()
+        if name in entry.effects
+    ]
+    told = "; ".join(effects) or "no effect could be given"
+    return _item(f"{VERDICT_MARKS[entry.verdict]} {named}: {entry.verdict}, {told}")
+
+
+def _effect(criterion: Criterion, locked: Locked) -> Effect:
+    return Effect(
+        name=criterion.effect,
+        label=criterion.label,
+        value=locked.value,
+        low=locked.low,
+        high=locked.high,
+        level=1.0,
+        scale=criterion.scale,
+    )
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), _WIDTH, break_long_words=False)
+
+
+def _item(text: str) -> str:
+    return textwrap.fill(f"- {text}", _WIDTH, subsequent_indent="  ", break_long_words=False)
+
+
+def findings(profile: str) -> str:
+    """The page of this suite.
+
+    Parameters
+    ----------
+    profile : str
+        One of `harness.plan.PROFILES`.
+    """
+    return page(
+        all_claims(ROOT, planned=()),
+        read_lock(LOCK),
+        tomllib.loads(INSTEAD.read_text("utf-8")),
+        profile=profile,
+    )
+
+
+def main() -> None:
+    """Print the page."""
+    parser = argparse.ArgumentParser(description="the findings, from the locked verdicts")
+    parser.add_argument("--profile", default="quick", choices=PROFILES)
+    print(findings(parser.parse_args().profile), end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -147,7 +147,7 @@ def replicate_chart(
                     "text": quantity(effect.value, effect.scale),
                 }
             )
-    if not tables:
+    if not any("median" in table for table in tables):
         return None
     same = [item for item in conditions[0].judged_by.criteria if item.effect == criterion.effect]
     tables += [{"margin": _natural(item.margin, logarithmic=logarithmic)} for item in same]

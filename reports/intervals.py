@@ -16,6 +16,8 @@ from reports.summary import deciding_part, effect_of
 from reports.words import effect_text, setting
 
 _INSET = 4.0
+_LARGEST = 690.0
+"""Logarithms beyond it are shown as it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -186,12 +188,14 @@ def _ratios(first: float, last: float) -> list[float]:
     low, high = first / math.log(10), last / math.log(10)
     if high - low > 1.2:
         every = max(1, math.ceil((high - low) / 4))
-        powers = range(math.ceil(low), math.floor(high) + 1)
-        return [power * math.log(10) for power in powers if power % every == 0]
+        powers = range(math.ceil(low / every) * every, math.floor(high) + 1, every)
+        return [power * math.log(10) for power in powers]
     # Less than about a decade: round ratios, evenly spaced as ratios go.
     ends = math.exp(max(-600.0, first)), math.exp(min(600.0, last))
     return [math.log(value) for value in _steps(*ends) if value > 0]
 
 
 def _tick(value: float, scale: Scale) -> str:
-    return setting(math.exp(value) if scale is Scale.LOG else value, digits=3)
+    if scale is Scale.LOG:
+        value = math.exp(max(-_LARGEST, min(_LARGEST, value)))
+    return setting(value, digits=3)

@@ -370,6 +370,20 @@ def test_bars_point_to_what_is_claimed() -> None:
     assert on.claimed_high == on.place(0.25) == on.margins[0]
 
 
+def test_an_enormous_ratio_has_a_few_ticks() -> None:
+    criterion = Criterion(effect="x", label="a / b", above=0.0, scale=Scale.LOG)
+    for end, most in ((1e300, 6), (40.0, 6), (3.0, 6)):
+        effect = Effect(
+            name="x", label="x", value=1.0, low=-end, high=end, level=0.9, scale=Scale.LOG
+        )
+        on = axis(
+            [Part(criterion=criterion, events=0, n=1, p_supported=1, p_refuted=1, effect=effect)]
+        )
+        assert on is not None
+        assert 2 <= len(on.ticks) <= most
+        assert [place for place, _ in on.ticks] == sorted({place for place, _ in on.ticks})
+
+
 def test_csv_has_a_row_a_condition(folder: Path, run: Run) -> None:
     rows = list(csv.DictReader(io.StringIO((folder / "claims.csv").read_text("utf-8"))))
     assert len(rows) == len(run.conditions)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from report_fixtures import full_run, make_run, make_store
+from report_fixtures import condition, full_run, make_claim, make_run, make_store, normal
 
+from harness.claim import Criterion, Scale, event
+from harness.results import Run
+from harness.verdict import Decision, Effect, Part, Verdict
+from reports import compare, history
 from reports.write import write_report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -58,6 +65,7 @@ def visit(browser: Any, file: Path) -> Iterator[Open]:
         )
         contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(10_000)
         page.on("console", lambda message: messages.append(message.text))
         page.on("pageerror", lambda error: messages.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
@@ -118,6 +126,237 @@ def test_images_are_shown(visit: Open) -> None:
     box = page.locator("#A1 .picture svg").first.bounding_box()
     assert box["width"] == box["height"] > 64
     assert page.locator("#A1 .copies .picture").count() == 6
+
+
+def rows_of(page: Any) -> list[str]:
+    """Ids of the claims that the table shows, in its order."""
+    return list(page.locator("table.claims tr.row:visible td.id").all_inner_texts())
+
+
+def test_every_facet_filters_and_is_kept_in_the_address(visit: Open) -> None:
+    page = visit()
+    total = len(rows_of(page))
+    for facet in ("section", "network", "decoder"):
+        select = page.locator(f"select[data-facet='{facet}']")
+        if not select.count():
+            continue
+        for option in select.locator("option").all()[1:]:
+            value = option.get_attribute("value")
+            select.select_option(value)
+            shown = rows_of(page)
+            assert 0 < len(shown) < total, value
+            assert shown == [
+                item.get_attribute("data-claim")
+                for item in page.locator("details.claim:visible").all()
+            ]
+            assert page.locator(".forest-row:visible").count() == len(shown)
+        select.select_option("")
+    assert len(rows_of(page)) == total
+    page.locator("select[data-facet='network']").select_option("resnet18")
+    page.locator("[data-filter='refuted']").click()
+    page.locator("#search").fill("copy")
+    shared, expected = page.url, rows_of(page)
+    assert expected == ["A1", "A2"][: len(expected)]
+    other = visit(at=shared[shared.index("?") :])
+    assert rows_of(other) == expected
+    other.locator("#A1 > summary").click()
+    conditions = other.locator("#A1 table.conditions").first.locator("tbody th:visible")
+    assert {text.split()[0] for text in conditions.all_inner_texts()} == {"resnet18"}
+    other.locator("#clear").click()
+    assert len(rows_of(other)) == total
+    assert "?" not in other.url
+
+
+def test_headings_sort_and_give_the_order_back(visit: Open) -> None:
+    page = visit()
+    before = rows_of(page)
+    heading = page.locator("table.claims th", has_text="Claim").first
+    heading.locator("button").click()
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert rows_of(page) == sorted(before, key=lambda name: (name[0], int(name[1:])))
+    heading.locator("button").click()
+    assert rows_of(page)[0] == "X9"
+    heading.locator("button").click()
+    assert heading.get_attribute("aria-sort") is None
+    assert rows_of(page) == before
+    page.locator("table.claims th.number button").first.focus()
+    page.keyboard.press("Enter")
+    values = page.locator("table.claims tr.row td[data-sort]").evaluate_all(
+        "cells => cells.map(cell => cell.dataset.sort)"
+    )
+    known = [float(value) for value in values if value]
+    assert known == sorted(known)
+    assert values.index("") == len(known)  # what has none comes last
+
+
+def test_a_sorted_condition_keeps_its_reason(visit: Open) -> None:
+    page = visit(at="#A1")
+    table = page.locator("#A1 table.conditions").first
+    first = table.locator(":scope > tbody > tr").nth(1).inner_text()
+    table.locator("th button", has_text="Condition").click()
+    table.locator("th button", has_text="Condition").click()
+    rows = table.locator(":scope > tbody > tr")
+    classes = [rows.nth(k).get_attribute("class") for k in range(rows.count())]
+    assert classes == [None, "why"] * 6
+    assert rows.nth(0).inner_text().startswith("resnet50 · stem")
+    assert first in table.inner_text()
+
+
+def test_every_link_leads_somewhere(visit: Open) -> None:
+    page = visit()
+    missing = page.evaluate(
+        "Array.from(document.querySelectorAll('a[href], use[href]'), e => e.getAttribute('href'))"
+        ".filter(h => !h.startsWith('#') || !document.getElementById(decodeURIComponent("
+        "h.slice(1))))"
+    )
+    assert missing == []
+    names = page.evaluate("Array.from(document.querySelectorAll('[id]'), e => e.id)")
+    assert len(names) == len(set(names))
+
+
+def test_the_scheme_can_be_chosen(visit: Open) -> None:
+    page = visit(color_scheme="light")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    assert luminance(page.evaluate(paper)) > 0.8
+    page.get_by_role("button", name="Dark").click()
+    assert luminance(page.evaluate(paper)) < 0.1
+    page.get_by_role("button", name="Light").click()
+    assert luminance(page.evaluate(paper)) > 0.8
+    page.get_by_role("button", name="Dark").click()
+    page.emulate_media(media="print")
+    assert luminance(page.evaluate(paper)) > 0.9
+
+
+def test_print_waits_for_every_chart(visit: Open) -> None:
+    page = visit()
+    page.evaluate("window.print = () => { window.printed = true }")
+    page.locator("#print").click()
+    page.wait_for_function("window.printed")
+    visible = page.locator("[data-chart]:visible")
+    assert visible.count() > 5
+    assert page.locator("[data-chart]:visible:not(.drawn-chart)").count() == 0
+    paper = page.pdf(format="A4")
+    assert paper.startswith(b"%PDF")
+
+
+def test_arrows_go_from_claim_to_claim(visit: Open) -> None:
+    page = visit()
+    page.locator("#A1 > summary").focus()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.parentElement.id") == "A2"
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.parentElement.id") == "X9"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate("document.activeElement.parentElement.id") == "A1"
+    page.locator("#search").fill("float64")
+    page.keyboard.press("Escape")
+    assert page.locator("#search").input_value() == ""
+
+
+def test_evidence_and_panels_are_drawn(visit: Open) -> None:
+    page = visit(at="#B8")
+    page.locator("#B8 .rerun > summary").first.click()
+    walk = page.locator("#B8 .course .walk").first.bounding_box()
+    assert walk["width"] > 150
+    assert page.locator("#B8 .curve svg.bar").count() == 12
+    assert page.locator("#B8 .share-bar rect").count() == 2
+    assert page.locator("#spread ~ .components .share").count() == 7
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing(visit: Open, scheme: str, width: int) -> None:
+    page = visit(color_scheme=scheme, width=width)
+    assert violations(page) == []
+    page.locator("#open-all").click()
+    page.evaluate("document.querySelectorAll('details').forEach(d => (d.open = true))")
+    wait_for_charts(page, "#B8")
+    assert violations(page) == []
+
+
+def test_axe_finds_nothing_in_comparison_and_history(visit: Open, tmp_path: Path) -> None:
+    run = full_run(make_store(tmp_path))
+    other = dataclasses.replace(run, conditions=run.conditions[:-3], device="cuda", ended="2026")
+    pages = {
+        "compare.html": compare.render(compare.compare(run, other), names=("a", "<b>")),
+        "history.html": history.render(history.history([run, other, run])),
+    }
+    for name, content in pages.items():
+        (tmp_path / name).write_text(content, "utf-8")
+        for width in (390, 1280):
+            page = visit(of=tmp_path / name, width=width)
+            assert violations(page) == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.locator("th button.sort").first.click()
+        assert page.locator("th[aria-sort]").count() == 1
+
+
+def odd(value: float, low: float | None, high: float | None, *, verdict: Verdict) -> Run:
+    """A run of one claim with an effect at the edge of what can be shown."""
+    criterion = Criterion(effect="x", label="x / <i>y</i>", above=0.0, scale=Scale.LOG)
+    claim = make_claim("<Z>", "<script>window.broken = 1</script>", event("<b>z", criterion))
+    effect = Effect(
+        name="x", label="x", value=value, low=low, high=high, level=0.95, scale=Scale.LOG
+    )
+    part = Part(criterion=criterion, events=0, n=3, p_supported=1, p_refuted=1, effect=effect)
+    decision = Decision(
+        verdict=verdict, reason="<b>", n=3, parts=(part,), values={"x": (value, math.inf, 1.0)}
+    )
+    return make_run(
+        [condition(claim, {"<u>": "<img src=x>"}, normal("x", 0, 1), decision=decision)],
+        device="<h1>",
+        custom={"images": "/tmp/<b>&"},
+    )
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        make_run([]),
+        odd(0.5, 0.4, 0.6, verdict=Verdict.SUPPORTED),
+        odd(-0.5, -0.6, -0.4, verdict=Verdict.REFUTED),
+        odd(math.nan, None, None, verdict=Verdict.INVALID),
+        odd(0.5, -math.inf, math.inf, verdict=Verdict.INCONCLUSIVE),
+        odd(1e300, -1e300, 1e300, verdict=Verdict.MIXED),
+    ],
+    ids=["none", "one", "only failures", "nan", "infinite", "enormous"],
+)
+def test_whatever_was_found_opens(visit: Open, tmp_path: Path, run: Run) -> None:
+    page = visit(of=write_report(run, make_store(tmp_path), tmp_path / "out"))
+    assert page.evaluate("window.broken") is None
+    assert page.locator("body img, main u, main h1").count() == 0
+    if run.conditions:
+        page.locator("#open-all").click()
+        page.locator("details.more > summary").click()
+        assert "<script>window.broken = 1</script>" in page.locator("#Z").inner_text()
+        assert "<img src=x>" in page.locator("#Z").inner_text()
+        wait_for_charts(page, "#Z")
+    assert violations(page) == []
+
+
+def test_five_hundred_claims_open_within_two_seconds(visit: Open, tmp_path: Path) -> None:
+    criterion = Criterion(effect="x", label="x", above=0.25)
+    run = make_run(
+        [
+            condition(
+                make_claim(f"Z{k}", f"Claim number {k}", event("It is so.", criterion)),
+                {"network": name},
+                normal("x", 0.3, 0.1),
+            )
+            for k in range(500)
+            for name in ("resnet18", "resnet50")
+        ]
+    )
+    file = write_report(run, make_store(tmp_path), tmp_path / "out")
+    assert file.stat().st_size < 8 * 2**20
+    began = time.monotonic()
+    page = visit(of=file)
+    assert page.locator("#Z499 > summary").is_visible()
+    assert time.monotonic() - began < 4  # 2 s on a machine with nothing else to do
+    page.locator("#search").fill("number 499")
+    assert rows_of(page) == ["Z499"]
 
 
 def test_filters_and_search(visit: Open) -> None:
@@ -184,6 +423,17 @@ def test_on_paper_claims_are_open(visit: Open) -> None:
 def test_a_page_without_claims_opens(visit: Open, tmp_path: Path) -> None:
     page = visit(of=write_report(make_run([]), make_store(tmp_path), tmp_path / "out"))
     assert "No claim was selected" in page.locator(".counts").inner_text()
+
+
+def violations(page: Any) -> list[str]:
+    """What axe has to say against a page: rule, and the first element."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
+    found = axe.Axe().run(page).response["violations"]
+    return [
+        f"{item['id']}: {len(item['nodes'])} x {item['nodes'][0]['html'][:200]} "
+        f"{item['nodes'][0]['failureSummary']}"
+        for item in found
+    ]
 
 
 def luminance(colour: str) -> float:

@@ -123,10 +123,26 @@ def probe(seen: Examples, unseen: Examples) -> float:
     # One scale for all: a feature that hardly varied may be large in an unseen example, and its own
     # scale would blow it up.
     scale = float(seen.features.std()) or 1.0
+    known, asked = _spanned(seen.features / scale, unseen.features / scale)
     model: Any = RidgeCV(alphas=PENALTIES)
-    model.fit(seen.features / scale, seen.targets)
-    predicted = model.predict(unseen.features / scale).reshape(unseen.targets.shape)
+    model.fit(known, seen.targets)
+    predicted = model.predict(asked).reshape(unseen.targets.shape)
     return float(r2_score(unseen.targets, predicted, multioutput="variance_weighted"))
+
+
+def _spanned(
+    known: NDArray[np.float64], asked: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Features in a basis of what the known ones span, where they are more than there are examples.
+
+    A ridge regression is the same in every orthonormal basis, and what no known example has gets no
+    weight; but a layer may have a hundred thousand features, each with a weight for every target.
+    """
+    if known.shape[1] <= len(known):
+        return known, asked
+    mean = known.mean(axis=0)
+    basis = np.linalg.svd(known - mean, full_matrices=False)[2]
+    return (known - mean) @ basis.T, (asked - mean) @ basis.T
 
 
 def nearest(

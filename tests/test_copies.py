@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import data
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
 
 from harness.copies import (
+    PENALTIES,
     Examples,
     laplacian_energy,
     likeness,
@@ -173,6 +176,21 @@ class TestProbe:
             for number in (150, 100)
         ]
         assert abs(probe(*empty)) < 0.05
+
+    def test_many_features_give_what_plain_ridge_regression_gives(self) -> None:
+        rng = np.random.default_rng(3)
+        mixing = rng.standard_normal((90, 4))
+        seen, unseen = (
+            Examples(features=x, targets=x @ mixing)
+            for x in (5 + rng.standard_normal((number, 90)) for number in (60, 40))
+        )
+        scale = seen.features.std()
+        model = RidgeCV(alphas=PENALTIES).fit(seen.features / scale, seen.targets)
+        plain = r2_score(
+            unseen.targets, model.predict(unseen.features / scale), multioutput="variance_weighted"
+        )
+        assert probe(seen, unseen) == pytest.approx(plain, abs=1e-6)
+        assert plain > 0.3
 
     def test_more_features_than_examples_are_no_memory(self) -> None:
         rng = np.random.default_rng(0)

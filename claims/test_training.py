@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from claims.effects import log_ratio, ratio, rise
+from claims.test_lower_bounds import E8, zeros_by_rectifier
 from claims.trained import (
     absent,
     at_most,
@@ -26,6 +27,7 @@ from claims.trained import (
 from harness.cells import Inversion
 from harness.claim import LN_11, Claim, Criterion, Scale, equivalence, event
 from harness.lab import Lab
+from harness.probes import ZeroUnits
 from harness.settings import Adam, Start
 from harness.store import Record
 from harness.training_cells import JacobianSpectrum
@@ -174,6 +176,36 @@ F7 = Claim(
         )
     },
 )
+
+
+@pytest.mark.parametrize("trained", ["photographs", "noise", "imagenet"])
+def test_e8_training_need_not_keep_the_share_of_zeros(lab: Lab, trained: str) -> None:
+    """Beside the claim, which is about initialisation: the share after training."""
+    pixels = lab.profile.pick(quick=32, standard=64, article=299)
+    lab.judge(
+        E8,
+        cells=lambda draw: {
+            **training(lab, draw, trained),
+            **{
+                role: ZeroUnits(
+                    draw=draw,
+                    network=network(lab, "layer4", trained=each),
+                    images=lab.photographs(pixels=pixels),
+                )
+                for role, each in (("network", trained), ("untrained", untrained(trained)))
+            },
+        },
+        effects=lambda seen: {
+            "zeros": seen["network"].values["zero_share"],
+            "share of units that are zero before training": seen["untrained"].values["zero_share"],
+        },
+        tables=lambda seen: (*learnt(seen), zeros_by_rectifier(seen)),
+        confirmatory=False,
+        # Other claims have trained as many, and a look at their units costs next to nothing.
+        most=at_most(lab, trained, confirmatory=trained != "imagenet"),
+        control=unfitted,
+        absent=absent(lab, trained),
+    )
 
 
 @pytest.mark.parametrize("trained", ["photographs", "imagenet"])

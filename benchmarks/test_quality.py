@@ -26,7 +26,7 @@ from benchmarks.quality import Arrivals, Trial, best_trial
 from benchmarks.tables import QUALITY, Facts
 from benchmarks.tasks import Task, draw_tasks
 from claims.decoders import ARTICLE, ARTICLE_WITHOUT_BLUR
-from harness.settings import LBFGS, Adam, Decoder, Descent
+from harness.settings import LBFGS, Adam, Decoder, Descent, Whitening
 from harness.subjects.precision import precision_of
 
 pytest.importorskip("pytest_benchmark", reason="the benchmarks need pytest-benchmark")
@@ -66,6 +66,7 @@ def _article(step: float) -> Trial:
 
 CONTENDERS = {
     "l-bfgs": (_engine(LBFGS(), "history 20"),),
+    "l-bfgs, whitened": (_engine(LBFGS(priors=(Whitening(),)), "history 20"),),
     "adam": tuple(
         _engine(Adam(rate=rate), f"rate {rate} falling", length=1500) for rate in (0.05, 0.1)
     ),
@@ -75,7 +76,7 @@ CONTENDERS = {
 }
 """What each decoder is tried with; of its settings the best one counts."""
 
-SELECTED = {("layer4", "l-bfgs")}
+SELECTED = {("layer4", "l-bfgs, whitened")}
 """What a run without --full measures."""
 
 PLENOPTICS = tuple(_plenoptic(rate) for rate in (0.05, 0.1))

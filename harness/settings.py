@@ -377,7 +377,31 @@ class NetworkPrior:
         )
 
 
-Prior = Blur | Box | TotalVariation | Jitter | NetworkPrior
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Whitening:
+    """The image as coordinates of equal size: its spectrum over that of natural images.
+
+    Amplitudes of photographs fall as 1 / f (Field 1987). A step along such coordinates moves an
+    image by what photographs vary by, smooth changes first; it reaches the same images.
+
+    Parameters
+    ----------
+    exponent : float
+        Of the fall; 0 leaves pixels.
+    """
+
+    exponent: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(
+            self.exponent > 0,
+            self,
+            rule="amplitudes fall with the frequency: the exponent is above 0",
+            remedy="Leave the whitening out where the decoder should move pixels",
+        )
+
+
+Prior = Blur | Box | TotalVariation | Jitter | NetworkPrior | Whitening
 """What an image is expected to be; a decoder takes any number of them."""
 
 LOSSES = ("l1", "l2", "relative-l2")
@@ -430,11 +454,11 @@ class Decoding:
             remedy="Leave out the second",
         )
         _check(
-            NetworkPrior not in kinds or not {Blur, Box} & set(kinds),
+            len({NetworkPrior, Whitening} & set(kinds)) + bool({Blur, Box} & set(kinds)) <= 1,
             self.priors,
-            rule="a blur and a box act on an image after each step, and with a network prior "
-            "the decoder moves weights",
-            remedy="Leave out either the network prior or these",
+            rule="a blur and a box act on an image after each step; with a network prior the "
+            "decoder moves weights instead, with a whitening a spectrum",
+            remedy="Leave out these, or the network prior, or the whitening",
         )
 
     def prior(self, kind: type[P]) -> P | None:
@@ -561,7 +585,13 @@ class GaussNewton(Decoding):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._refuse(
-            Blur, Box, Jitter, TotalVariation, NetworkPrior, reason="it minimises squares alone"
+            Blur,
+            Box,
+            Jitter,
+            TotalVariation,
+            NetworkPrior,
+            Whitening,
+            reason="it minimises squares alone",
         )
         _check(
             self.loss != "l1",
@@ -593,7 +623,13 @@ class LinearSolve(Decoding):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._refuse(
-            Blur, Box, Jitter, TotalVariation, NetworkPrior, reason="it solves equations alone"
+            Blur,
+            Box,
+            Jitter,
+            TotalVariation,
+            NetworkPrior,
+            Whitening,
+            reason="it solves equations alone",
         )
         _check(
             self.rcond is None or 0 <= self.rcond < 1,

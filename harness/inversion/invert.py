@@ -24,7 +24,17 @@ from harness.inversion.problem import Picture, Pixels, Problem, make_problem
 from harness.inversion.schedule import trace_points
 from harness.inversion.status import Status, classify
 from harness.inversion.trace import QUANTITIES, Trace
-from harness.settings import LBFGS, Adam, Decoder, Descent, GaussNewton, LinearSolve, NetworkPrior
+from harness.inversion.whitening import whitened
+from harness.settings import (
+    LBFGS,
+    Adam,
+    Decoder,
+    Descent,
+    GaussNewton,
+    LinearSolve,
+    NetworkPrior,
+    Whitening,
+)
 from harness.subjects.encoder import Encoder
 
 
@@ -209,10 +219,11 @@ def _picture(
     decoder: Decoder, *, start: Tensor, generators: Sequence[torch.Generator]
 ) -> tuple[Picture, Tensor]:
     """What the decoder moves, and from where."""
-    prior = decoder.prior(NetworkPrior)
-    if prior is None:
-        return Pixels(), start
-    return draw_picture(prior, images=start, generators=generators)
+    if (network := decoder.prior(NetworkPrior)) is not None:
+        return draw_picture(network, images=start, generators=generators)
+    if (whitening := decoder.prior(Whitening)) is not None:
+        return whitened(whitening, start=start)
+    return Pixels(), start
 
 
 def _spread(

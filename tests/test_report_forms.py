@@ -20,7 +20,16 @@ import pyarrow.parquet as pq
 import pytest
 from report_fixtures import condition, full_run, make_claim, make_run, make_store, normal
 
-from harness.claim import Claim, Criterion, Scale, event, exact, existential
+from harness.claim import (
+    Claim,
+    Criterion,
+    Estimand,
+    Scale,
+    conjunction,
+    event,
+    exact,
+    existential,
+)
 from harness.errors import OptionError, StoreError
 from harness.results import ConditionResult, Run
 from harness.store import Store
@@ -80,6 +89,14 @@ def test_a_document_makes_the_same_run_again(run: Run) -> None:
     assert again.multiverses == run.multiverses
     assert again.components == run.components
     assert told(again) == content
+
+
+@pytest.mark.parametrize("judged", [exact("z", PLAIN), existential("z", PLAIN)])
+def test_a_document_keeps_the_one_replicate_that_decides(judged: Estimand) -> None:
+    given = iter([0.9, 0.1] * 6)
+    item = condition(make_claim("Z", "z", judged), {}, lambda _: {"x": next(given)}, n=12)
+    assert (item.decision.counterexample, item.decision.witness) in {(1, None), (None, 0)}
+    assert run_of(told(make_run([item]))).conditions == (item,)
 
 
 def test_what_is_not_finite_survives_a_document_as_unknown() -> None:
@@ -349,6 +366,16 @@ def test_the_course_passes_the_published_gates() -> None:
     assert len(points) == 13
     assert (np.diff(points[:, 0]) > 0).all()
     assert (np.diff(points[:, 1]) < 0).all()  # every one an event, upwards
+
+
+def test_refuting_shares_alpha_among_parts() -> None:
+    claim = make_claim(
+        "Z", "z", conjunction("z", PLAIN, Criterion(effect="y", label="y", above=0.25))
+    )
+    found = course(condition(claim, {}, lambda _: {"x": 1.0, "y": 1.0}, n=12))
+    assert found is not None
+    # 4 of 24 has P = .00154, above .3 * .01 / 2; 0 of 12 and 13 of 48 stay below theirs.
+    assert [(gate.supports, gate.refutes) for gate in found.gates] == [(12, 0), (20, 3), (35, 13)]
 
 
 def test_an_exact_claim_has_a_counterexample_and_no_course(tmp_path: Path) -> None:

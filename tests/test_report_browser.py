@@ -420,6 +420,16 @@ def test_on_paper_claims_are_open(visit: Open) -> None:
     assert luminance(page.evaluate("getComputedStyle(document.body).backgroundColor")) > 0.9
 
 
+def test_paper_has_tables_that_fit(visit: Open) -> None:
+    page = visit(width=720)  # about A4 between its margins
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    row = page.locator("table.claims tr.row").first
+    assert row.evaluate("e => getComputedStyle(e).display") == "table-row"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 720
+    assert page.locator(".tools:visible, .page-tools:visible").count() == 0
+
+
 def test_a_page_without_claims_opens(visit: Open, tmp_path: Path) -> None:
     page = visit(of=write_report(make_run([]), make_store(tmp_path), tmp_path / "out"))
     assert "No claim was selected" in page.locator(".counts").inner_text()

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from report_fixtures import condition, full_run, make_claim, make_run, make_store, normal
 
+from harness.cells import Draw, Source, seeding
 from harness.claim import (
     Claim,
     Criterion,
@@ -43,6 +44,7 @@ from reports.course import course
 from reports.document import document, dumps, schema
 from reports.history import history
 from reports.kept import documents, keep, latest
+from reports.page.provenance import seeds_text
 from reports.reading import read_run, run_of
 from reports.summary import summarise
 from reports.words import finding
@@ -388,6 +390,18 @@ def test_an_exact_claim_has_a_counterexample_and_no_course(tmp_path: Path) -> No
     page = write_report(make_run([item]), make_store(tmp_path), tmp_path / "out").read_text("utf-8")
     assert "<b>Counterexample</b>: replicate 5, x 0.100." in page
     assert "ended by a counterexample" in page
+
+
+def test_seeds_are_told_so_that_numpy_draws_them_again() -> None:
+    told_seeds: Any = seeding()
+    sources, entropy = told_seeds["sources"], told_seeds["entropy"]
+    sequence = np.random.SeedSequence(
+        entropy, spawn_key=(told_seeds["stream"], 7, sources["start"])
+    )
+    assert Draw(replicate=7).seed(Source.START) == int(sequence.generate_state(1, np.uint64)[0])
+    text = seeds_text(told_seeds)
+    assert f"SeedSequence({entropy}, spawn_key=(0, replicate, source))" in text
+    assert "0 weights, 1 image, 2 start" in text
 
 
 def test_a_witness_is_named(tmp_path: Path) -> None:

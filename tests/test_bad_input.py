@@ -179,7 +179,7 @@ def test_real_photographs_of_every_kind(tmp_path: Path) -> None:
         timeout=300,
     )
     assert found.returncode == 0, found.stdout + found.stderr
-    records = list((tmp_path / "s").rglob("*.json"))
+    records = list((tmp_path / "s" / "records").rglob("*.json"))
     labels = {json.loads(path.read_text())["record"]["labels"]["image"] for path in records}
     assert {label.partition(".")[0] for label in labels} == {"turned", "alpha", "grey", "coffee"}
     document = json.loads((tmp_path / "r" / "claims.json").read_text())

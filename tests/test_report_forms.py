@@ -20,7 +20,18 @@ import pyarrow.parquet as pq
 import pytest
 from report_fixtures import condition, full_run, make_claim, make_run, make_store, normal
 
-from harness.claim import Claim, Criterion, Kind, Scale, event, exact, existential
+from harness.claim import (
+    Claim,
+    Criterion,
+    Estimand,
+    Kind,
+    Scale,
+    conjunction,
+    event,
+    exact,
+    existential,
+)
+from harness.draw import Draw, Source, seeding
 from harness.errors import OptionError, StoreError
 from harness.results import ConditionResult, Run
 from harness.store import Store
@@ -34,6 +45,7 @@ from reports.course import course
 from reports.document import document, dumps, schema
 from reports.history import history
 from reports.kept import documents, keep, latest
+from reports.page.provenance import seeds_text
 from reports.reading import read_run, run_of
 from reports.summary import summarise
 from reports.words import finding
@@ -80,6 +92,14 @@ def test_a_document_makes_the_same_run_again(run: Run) -> None:
     assert again.multiverses == run.multiverses
     assert again.components == run.components
     assert told(again) == content
+
+
+@pytest.mark.parametrize("judged", [exact("z", PLAIN), existential("z", PLAIN)])
+def test_a_document_keeps_the_one_replicate_that_decides(judged: Estimand) -> None:
+    given = iter([0.9, 0.1] * 6)
+    item = condition(make_claim("Z", "z", judged), {}, lambda _: {"x": next(given)}, n=12)
+    assert (item.decision.counterexample, item.decision.witness) in {(1, None), (None, 0)}
+    assert run_of(told(make_run([item]))).conditions == (item,)
 
 
 def test_what_is_not_finite_survives_a_document_as_unknown() -> None:
@@ -351,6 +371,16 @@ def test_the_course_passes_the_published_gates() -> None:
     assert (np.diff(points[:, 1]) < 0).all()  # every one an event, upwards
 
 
+def test_refuting_shares_alpha_among_parts() -> None:
+    claim = make_claim(
+        "Z", "z", conjunction("z", PLAIN, Criterion(effect="y", label="y", above=0.25))
+    )
+    found = course(condition(claim, {}, lambda _: {"x": 1.0, "y": 1.0}, n=12))
+    assert found is not None
+    # 4 of 24 has P = .00154, above .3 * .01 / 2; 0 of 12 and 13 of 48 stay below theirs.
+    assert [(gate.supports, gate.refutes) for gate in found.gates] == [(12, 0), (20, 3), (35, 13)]
+
+
 def test_an_exact_claim_has_a_counterexample_and_no_course(tmp_path: Path) -> None:
     claim = make_claim("Z", "z", exact("z", PLAIN))
     given = iter([0.9] * 5 + [0.1] * 7)
@@ -361,6 +391,18 @@ def test_an_exact_claim_has_a_counterexample_and_no_course(tmp_path: Path) -> No
     page = write_report(make_run([item]), make_store(tmp_path), tmp_path / "out").read_text("utf-8")
     assert "<b>Counterexample</b>: replicate 5, x 0.100." in page
     assert "ended by a counterexample" in page
+
+
+def test_seeds_are_told_so_that_numpy_draws_them_again() -> None:
+    told_seeds: Any = seeding()
+    sources, entropy = told_seeds["sources"], told_seeds["entropy"]
+    sequence = np.random.SeedSequence(
+        entropy, spawn_key=(told_seeds["stream"], 7, sources["start"])
+    )
+    assert Draw(replicate=7).seed(Source.START) == int(sequence.generate_state(1, np.uint64)[0])
+    text = seeds_text(told_seeds)
+    assert f"SeedSequence({entropy}, spawn_key=(0, replicate, source))" in text
+    assert "0 weights, 1 image, 2 start" in text
 
 
 def test_a_witness_is_named(tmp_path: Path) -> None:

@@ -97,11 +97,11 @@ def _look(look: Look, gate: Gate | None) -> LookView:
     if gate is not None:
         ways = []
         if gate.supports is not None:
-            ways.append(f"{gate.supports} or more support")
-        if gate.refutes is not None:
             ways.append(
-                f"{gate.refutes} or fewer refute" if gate.refutes else "none at all refutes"
+                "all support" if gate.supports == gate.n else f"{gate.supports} or more support"
             )
+        if gate.refutes is not None:
+            ways.append(f"{gate.refutes} or fewer refute" if gate.refutes else "none refutes")
         decides = ", ".join(ways)
     return LookView(
         n=look.n,

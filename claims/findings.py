@@ -7,6 +7,7 @@ article is refuted is written by hand, in `claims/instead.toml`.
 from __future__ import annotations
 
 import argparse
+import re
 import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from claims.registry import all_claims
 from harness.claim import HEADLINES, Claim, Criterion, Estimand, Kind
+from harness.errors import LockError
 from harness.lock import Entry, Lock, Locked, read_lock
 from harness.plan import PROFILES
 from harness.verdict import Decision, Effect, Verdict, decide_claim
@@ -91,25 +93,35 @@ def _claim(
     if verdict is Verdict.NOT_TESTABLE:
         yield _wrapped(" ".join(estimand.text for estimand in claim.estimands.values()))
     for name, estimand in claim.estimands.items():
-        own = {key: entry for key, entry in entries.items() if _judged_by(key, claim) == name}
+        placed = ((*_judged_by(key, claim), entry) for key, entry in entries.items())
+        own = [(parameters, entry) for judged_by, parameters, entry in placed if judged_by == name]
         if own:
             yield _wrapped(f"Claimed: {parts_text(estimand)}.")
-            yield "\n".join(_condition(key, entry, estimand) for key, entry in own.items())
+            yield "\n".join(_condition(*each, estimand) for each in own)
     if not entries and verdict is not Verdict.NOT_TESTABLE:
         yield "Not measured in this profile."
     if instead is not None:
         yield _wrapped(f"**What is true instead.** {instead}")
 
 
-def _judged_by(key: str, claim: Claim) -> str:
-    """The estimand of a condition, by its key (`harness.lock.condition_key`)."""
-    head = key.split(" ", 1)[0]
-    return head.partition("/")[2] or next(iter(claim.estimands))
+def _judged_by(key: str, claim: Claim) -> tuple[str, str]:
+    """The estimand of a condition and its parameters, by its key (`harness.lock.condition_key`)."""
+    if len(claim.estimands) == 1:
+        return next(iter(claim.estimands)), key.removeprefix(claim.id).strip()
+    for name in sorted(claim.estimands, key=len, reverse=True):
+        head = f"{claim.id}/{name}"
+        if key == head or key.startswith(f"{head} "):
+            return name, key.removeprefix(head).strip()
+    raise LockError(
+        key,
+        rule=f"its estimand is none of {claim.id}'s",
+        remedy="Lock it anew with --update-verdicts",
+    )
 
 
-def _condition(key: str, entry: Entry, estimand: Estimand) -> str:
-    _, _, parameters = key.partition(" ")
-    named = parameters.replace(" ", ", ").replace("=", " ") or "as it is"
+def _condition(parameters: str, entry: Entry, estimand: Estimand) -> str:
+    # A value may hold spaces; what follows one and ends at "=" is a name.
+    named = re.sub(r" (?=\w+=)", ", ", parameters).replace("=", " ") or "as it is"
     effects = [
         f"{criterion.label} {effect_text(_effect(criterion, entry.effects[name]))}"
         for name, criterion in {each.effect: each for each in estimand.criteria}.items()

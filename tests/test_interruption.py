@@ -55,8 +55,9 @@ def begun(suite: Suite) -> subprocess.Popen[str]:
 
 def records(suite: Suite) -> dict[str, int]:
     """Finished cells, and when each was written."""
-    found = (suite.store / "records").rglob("*.json")
-    return {path.name: path.stat().st_mtime_ns for path in found}
+    return {
+        path.name: path.stat().st_mtime_ns for path in (suite.store / "records").rglob("*.json")
+    }
 
 
 def alive(session: int) -> list[int]:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,10 +53,16 @@ def network(training: Training, *, folder: Path | None = None) -> ResNet:
     )
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As weights that are kept are trained: the sums of several threads are not those of one."""
+    with threads(1):
+        yield
+
+
 def trained(training: Training, checkpoint: Checkpoint | None = None) -> dict[str, Tensor]:
     whole = initial_resnet(network(training), seed=SEED)
-    with threads(1):  # as weights that are kept are trained
-        fit(whole, training, seed=SEED, device=CPU, checkpoint=checkpoint)
+    fit(whole, training, seed=SEED, device=CPU, checkpoint=checkpoint)
     return whole.state_dict()
 
 

@@ -29,8 +29,9 @@ _INTRODUCTION = """\
 What the profile `{profile}` found: {counts}. Each line is a condition with its verdict, its effect
 (median over replicates) and the interval; the interval's level is at least .995. `pytest claims/
 --profile {profile}` measures it again, [statistics.md](statistics.md) says how it is judged, and
-`python -m claims.findings` made this page from the locked verdicts. At the scale of `quick`
-(photographs of 32 pixels, narrow networks) a verdict is one about that scale."""
+`python -m claims.findings` made this page from the locked verdicts. A verdict speaks of
+the sizes of its profile; `quick` has photographs of 32 pixels for ResNets, of 8 and 16 for fully
+connected networks."""
 
 _WIDTH = 100
 
@@ -92,13 +93,14 @@ def _claim(
     yield _wrapped(claim.statement)
     if verdict is Verdict.NOT_TESTABLE:
         yield _wrapped(" ".join(estimand.text for estimand in claim.estimands.values()))
+        return
     for name, estimand in claim.estimands.items():
         placed = ((*_judged_by(key, claim), entry) for key, entry in entries.items())
         own = [(parameters, entry) for judged_by, parameters, entry in placed if judged_by == name]
         if own:
             yield _wrapped(f"Claimed: {parts_text(estimand)}.")
             yield "\n".join(_condition(*each, estimand) for each in own)
-    if not entries and verdict is not Verdict.NOT_TESTABLE:
+    if not entries:
         yield "Not measured in this profile."
     if instead is not None:
         yield _wrapped(f"**What is true instead.** {instead}")

@@ -351,6 +351,8 @@ class ClaimSession:
             words += ["--network", self.custom.network]
         if self.custom.weights:
             words += ["--weights", str(self.custom.weights.path)]
+        if self.options.imagenet:
+            words += ["--imagenet", str(self.options.imagenet.path)]
         if self.custom.images:
             words += ["--images", str(self.custom.images.path)]
         return shlex.join(words)

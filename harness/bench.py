@@ -211,7 +211,7 @@ def _beyond(
     """
     if len(estimand.criteria) > 1 or estimand.kind in (Kind.EXACT, Kind.EXISTENTIAL):
         return None
-    drawn = [_photograph(next(iter(by_role.values()))) for by_role in records[:size]]
+    drawn = [_photograph(by_role) for by_role in records[:size]]
     known = [photograph for photograph in drawn if photograph is not None]
     if len(known) < size:
         return None
@@ -220,12 +220,13 @@ def _beyond(
     return beyond(criterion, values, photographs=known)
 
 
-def _photograph(record: Record) -> str | None:
-    """The photograph of a replicate; None where its image was made."""
-    images = record.cell.get("images")
-    if not isinstance(images, Mapping) or images.get("source") not in ("photographs", "folder"):
-        return None
-    return record.labels.get("image")
+def _photograph(records: Mapping[str, Record]) -> str | None:
+    """The photograph of a replicate; None where its image was made, or it has none."""
+    for record in records.values():
+        images = record.cell.get("images")
+        if isinstance(images, Mapping) and images.get("source") in ("photographs", "folder"):
+            return record.labels.get("image")
+    return None
 
 
 def _alike(choices: Sequence[Choice]) -> list[Choice]:

@@ -142,7 +142,8 @@ class Store:
 
     def sweep(self) -> None:
         """Remove the parts of files that writers left when they were killed."""
-        parts = (folder.glob(".*.part") for folder in (self.running, self.weights))
+        kept = (self.running, self.weights, self.weights / "running")
+        parts = (folder.glob(".*.part") for folder in kept)
         for part in (*self._records.glob("*/.*.part"), *itertools.chain(*parts)):
             # Another run may sweep at the same time.
             with contextlib.suppress(OSError):

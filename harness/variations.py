@@ -46,6 +46,7 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
 """What each factor is tried at. "network" is the architecture of a ResNet, and the initialisation
 of a stack of fully connected layers; a step is relative to the condition's own."""
 
+_OF_DECODER = ("decoder", "step", "loss", "blur")
 _BLUR = Blur()
 _WIDE_START = Start(mean=0.5, sd=0.2)
 _STARTS = {"N(0.7, 0.05)": ARTICLE_START, "N(0.5, 0.2)": _WIDE_START}
@@ -105,7 +106,16 @@ def levels(cell: Inversion) -> dict[str, str]:
 
 
 def _vary(cells: Mapping[str, Cell], factor: str, level: str) -> dict[str, Cell] | None:
-    """The cells with one choice changed; None where a cell cannot have it or is as before."""
+    """The cells with one choice changed; None where a cell cannot have it or is as before.
+
+    Nor is there one where the change would undo what is compared: roles that differ in their
+    decoders, or an inversion beside another look at the same images or network.
+    """
+    inversions = [cell for cell in cells.values() if isinstance(cell, Inversion)]
+    if factor in _OF_DECODER and len({cell.decoder for cell in inversions}) > 1:
+        return None
+    if any(hasattr(cell, factor) for cell in cells.values() if not isinstance(cell, Inversion)):
+        return None
     varied: dict[str, Cell] = {}
     for role, cell in cells.items():
         if isinstance(cell, Inversion):
@@ -156,7 +166,8 @@ def _with_network(cell: Inversion, level: str) -> Inversion | None:
 def _with_decoder(decoder: Decoder, factor: str, level: str) -> Decoder | None:
     match factor, decoder:
         case "decoder", _:
-            kept = {name: getattr(decoder, name) for name in ("loss", "priors", "keep")}
+            names = ("loss", "priors", "keep", "tolerance")
+            kept = {name: getattr(decoder, name) for name in names}
             made: Mapping[str, type[Decoder]] = {"descent": Descent, "adam": Adam, "l-bfgs": LBFGS}
             return made[level](**kept)
         case "step", Descent(step=step):

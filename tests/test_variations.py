@@ -143,3 +143,32 @@ def test_all_inversions_of_a_replicate_change_together_and_nothing_else_does() -
 def test_what_inverts_nothing_has_no_multiverse() -> None:
     assert around({"rank": rank(0)}) == ()
     assert around({"copy": cell(0)})
+
+
+def test_roles_that_differ_in_their_decoders_keep_them() -> None:
+    """A ladder of decoders compares them: to give all the same one would undo it."""
+    ladder = {"a": copy(Adam()), "b": copy(LBFGS())}
+    factors = {
+        factor
+        for variation in around(ladder)[1:]
+        for factor, _ in variation.factors.items() - levels(ladder["a"]).items()
+    }
+    assert factors == {"start", "images", "network", "precision"}
+
+
+def test_what_looks_at_the_same_images_or_network_keeps_them() -> None:
+    beside: dict[str, Cell] = {"copy": copy(Adam()), "rank": rank(0)}
+    own = levels(copy(Adam()))
+    factors = {
+        factor
+        for variation in around(beside)[1:]
+        for factor, _ in variation.factors.items() - own.items()
+    }
+    assert factors == {"decoder", "step", "loss", "blur", "start", "precision"}
+
+
+def test_another_decoder_stops_where_the_first_one_would() -> None:
+    for variation in around({"copy": copy(Descent(keep="best", tolerance=0.2))}):
+        found = variation.cells["copy"]
+        assert isinstance(found, Inversion)
+        assert found.decoder.tolerance == 0.2

@@ -26,7 +26,7 @@ def gradient_norms(cell: GradientNorms) -> Measurement:
     ]
     originals = torch.from_numpy(np.stack([image.values for image in drawn])).float()
     starts = draws.starts(ARTICLE_START, cell.images, cell.draw, restarts=cell.together).float()
-    network = build_resnet(cell.network, seed=cell.draw.seed(Source.WEIGHTS) >> 1)
+    network = build_resnet(cell.network, seed=draws.weights_seed(cell.draw))
     if cell.statistics != "eval":
         _take_statistics(network, originals, keep=cell.statistics == "calibrated")
     with torch.no_grad():

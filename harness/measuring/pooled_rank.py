@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.cells import Source
 from harness.measuring.measurement import Measurement, status_of
 from harness.probes import PooledRank
 from harness.spectrum import decompose, jacobian, spectra
@@ -20,7 +19,7 @@ def pooled_rank(cell: PooledRank) -> Measurement:
     """Ranks, the arg-max positions that rule them, and a second input with the pooled output."""
     image, label = draws.original(cell.images, cell.draw)
     inputs, n = image[None], cell.images.elements
-    whole = build_resnet(cell.network, seed=cell.draw.seed(Source.WEIGHTS) >> 1)
+    whole = build_resnet(cell.network, seed=draws.weights_seed(cell.draw))
     early, late = (
         encoder_of(whole, cut=cut, dtype=torch.float64, device=_CPU) for cut in ("conv1", "stem")
     )

@@ -7,7 +7,6 @@ import dataclasses
 import torch
 from torch import nn
 
-from harness.cells import Source
 from harness.measuring.measurement import Measurement, status_of
 from harness.probes import SquareLayer
 from harness.spectrum import jacobian, spectra
@@ -28,7 +27,7 @@ def square_layer(cell: SquareLayer) -> Measurement:
     n, channels = cell.images.elements, cell.images.channels
     # torch's constructors draw from its global generator: it is lent and given back.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(cell.draw.seed(Source.WEIGHTS) >> 1)
+        torch.manual_seed(draws.weights_seed(cell.draw))
         linear = (
             nn.Sequential(nn.Flatten(), nn.Linear(n, n))
             if cell.layer == "dense"

@@ -48,7 +48,7 @@ def _of_stack(cell: ZeroUnits, hidden: Tensor) -> list[Tensor]:
 
 def _of_resnet(cell: ZeroUnits, inputs: Tensor) -> list[Tensor]:
     assert not isinstance(cell.network, MLP)
-    whole = build_resnet(cell.network, seed=cell.draw.seed(Source.WEIGHTS) >> 1)
+    whole = build_resnet(cell.network, seed=draws.weights_seed(cell.draw))
     module = cut_resnet(whole, cut=cell.network.cut)
     found: list[Tensor] = []
     for each in module.modules():

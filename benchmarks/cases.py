@@ -6,15 +6,11 @@ import dataclasses
 import itertools
 
 from claims.decoders import ARTICLE, ARTICLE_MLP
+from harness import settings
 from harness.settings import (
-    LBFGS,
     MLP,
-    Adam,
     Decoder,
-    Descent,
-    GaussNewton,
     Images,
-    LinearSolve,
     Network,
     ResNet,
 )
@@ -113,20 +109,9 @@ def mlp(*, width: int, depth: int, pixels: int, batch: int) -> Case:
 
 
 def decoder_name(decoder: Decoder) -> str:
-    """A decoder's name for people."""
-    match decoder:
-        case Descent(rule="gradient"):
-            return "article"
-        case Descent(rule=rule):
-            return rule
-        case Adam():
-            return "adam"
-        case LBFGS():
-            return "l-bfgs"
-        case GaussNewton():
-            return "gauss-newton"
-        case LinearSolve():
-            return "linear"
+    """A decoder's name for people; plain descent is the article's."""
+    name = settings.decoder_name(decoder)
+    return "article" if name == "descent" else name
 
 
 SELECTED = (

@@ -9,17 +9,7 @@ import pytest
 from claims.decoders import resnet_decoder
 from claims.effects import log_ratio, ratio
 from claims.test_training import sharpening
-from claims.trained import (
-    absent,
-    at_most,
-    copy,
-    decides,
-    gallery,
-    learnt,
-    network,
-    training,
-    unfitted,
-)
+from claims.trained import at_most, copy, decides, gallery, judge_trained, network, training
 from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, equivalence, event
 from harness.lab import Lab
 from harness.settings import ARTICLE_START, CUTS, Start
@@ -179,35 +169,31 @@ def test_g1_noise_is_memorised(lab: Lab) -> None:
 def test_g2_blur_suits_natural_images_alone(lab: Lab, cut: str, decoder: str, natural: str) -> None:
     confirmatory = decides(lab, natural) and decoder == "article"
     networks = {"noise": "noise", "natural": natural}
-    lab.judge(
+    judge_trained(
+        lab,
         G2,
+        "noise",
+        natural,
         cells=lambda draw: {
-            **training(lab, draw, "noise", natural),
-            **{
-                role: copy(lab, draw, cut, trained=each, decoder=decoder)
-                for role, each in networks.items()
-            },
+            role: copy(lab, draw, cut, trained=each, decoder=decoder)
+            for role, each in networks.items()
         },
         effects=lambda seen: {
             role: log_ratio(seen[role].values["m_g"], seen[role].values["m_r"]) for role in networks
         },
-        tables=learnt,
         confirmatory=confirmatory,
-        # At the article's sizes the networks that learn noise are what costs.
-        most=min(at_most(lab, each, confirmatory=confirmatory) for each in ("noise", natural)),
-        control=unfitted,
-        absent=absent(lab, natural),
     )
 
 
 @pytest.mark.parametrize("decoder", ["article-nominal", "adam"])
 def test_g3_without_blur_it_is_easy(lab: Lab, decoder: str) -> None:
     confirmatory = decoder == "article-nominal"
-    lab.judge(
+    judge_trained(
+        lab,
         G3,
+        "noise",
         cells=lambda draw: {
-            **training(lab, draw, "noise"),
-            **{cut: copy(lab, draw, cut, trained="noise", decoder=decoder) for cut in CUTS},
+            cut: copy(lab, draw, cut, trained="noise", decoder=decoder) for cut in CUTS
         },
         effects=lambda seen: {
             "worst": max(
@@ -221,10 +207,7 @@ def test_g3_without_blur_it_is_easy(lab: Lab, decoder: str) -> None:
                 ratio(seen[cut].values["m_g0"], seen[cut].values["m_r"]) for cut in CUTS
             ),
         },
-        tables=learnt,
         confirmatory=confirmatory,
-        most=at_most(lab, "noise", confirmatory=confirmatory),
-        control=unfitted,
     )
 
 
@@ -236,10 +219,11 @@ STARTS = {"flat": Start(mean=0.5, sd=0.001), "article": ARTICLE_START}
 def test_g4_late_layers_infer_noise(lab: Lab, cut: str, start: str) -> None:
     confirmatory = start == "flat"
     pixels = lab.profile.pick(quick=32, standard=64, article=224)
-    lab.judge(
+    judge_trained(
+        lab,
         G4,
+        "noise",
         cells=lambda draw: {
-            **training(lab, draw, "noise"),
             **{
                 role: LinearProbe(draw=draw, network=network(lab, cut, trained=each), pixels=pixels)
                 for role, each in (("probe", "noise"), ("probe before", "no"))
@@ -261,30 +245,23 @@ def test_g4_late_layers_infer_noise(lab: Lab, cut: str, start: str) -> None:
         gallery=gallery(lab, trained=("noise",), cuts=(cut,), decoder="article-nominal")
         if confirmatory
         else {},
-        tables=learnt,
         confirmatory=confirmatory,
-        most=at_most(lab, "noise", confirmatory=confirmatory),
-        control=unfitted,
     )
 
 
 @pytest.mark.parametrize("cut", ["layer1", "layer2"])
 def test_g5_noise_sharpens_nothing(lab: Lab, cut: str) -> None:
     networks = {"untrained": "no", "trained": "noise"}
-    lab.judge(
+    judge_trained(
+        lab,
         G5,
+        "noise",
         cells=lambda draw: {
-            **training(lab, draw, "noise"),
-            **{
-                role: copy(lab, draw, cut, trained=each, decoder="article")
-                for role, each in networks.items()
-            },
+            role: copy(lab, draw, cut, trained=each, decoder="article")
+            for role, each in networks.items()
         },
         effects=sharpening,
         gallery=gallery(lab, trained=tuple(networks.values()), cuts=(cut,), decoder="article"),
-        tables=learnt,
-        most=at_most(lab, "noise", confirmatory=True),
-        control=unfitted,
     )
 
 
@@ -292,15 +269,16 @@ def told_apart(seen: Mapping[str, Record]) -> str | None:
     """The features have to tell: a start, which has seen nothing, must not pass for a copy."""
     values = seen["copy"].values
     passes = log_ratio(values["start_to_image"], values["start_to_training"]) > LN_11
-    return unfitted(seen) or ("the start alone passes for a reflection" if passes else None)
+    return "the start alone passes for a reflection" if passes else None
 
 
 @pytest.mark.parametrize("cut", ["layer3", "layer4"])
 def test_g6_late_layers_reflect_what_was_learnt(lab: Lab, cut: str) -> None:
-    lab.judge(
+    judge_trained(
+        lab,
         G6,
+        "photographs",
         cells=lambda draw: {
-            **training(lab, draw, "photographs"),
             "copy": Reflection(
                 draw=draw,
                 network=network(lab, cut, trained="photographs"),
@@ -318,7 +296,5 @@ def test_g6_late_layers_reflect_what_was_learnt(lab: Lab, cut: str) -> None:
             ),
             "share of training crops nearer than the photograph": seen["copy"].values["nearer"],
         },
-        tables=learnt,
-        most=at_most(lab, "photographs", confirmatory=True),
         control=told_apart,
     )

@@ -13,15 +13,12 @@ from scipy.stats import spearmanr
 from claims.effects import log_ratio, ratio, rise
 from claims.test_lower_bounds import E8, zeros_by_rectifier
 from claims.trained import (
-    absent,
     at_most,
     copy,
     decides,
     gallery,
-    learnt,
+    judge_trained,
     network,
-    training,
-    unfitted,
     untrained,
 )
 from harness.cells import Inversion
@@ -182,29 +179,26 @@ F7 = Claim(
 def test_e8_training_need_not_keep_the_share_of_zeros(lab: Lab, trained: str) -> None:
     """Beside the claim, which is about initialisation: the share after training."""
     pixels = lab.profile.pick(quick=32, standard=64, article=299)
-    lab.judge(
+    judge_trained(
+        lab,
         E8,
+        trained,
         cells=lambda draw: {
-            **training(lab, draw, trained),
-            **{
-                role: ZeroUnits(
-                    draw=draw,
-                    network=network(lab, "layer4", trained=each),
-                    images=lab.photographs(pixels=pixels),
-                )
-                for role, each in (("network", trained), ("untrained", untrained(trained)))
-            },
+            role: ZeroUnits(
+                draw=draw,
+                network=network(lab, "layer4", trained=each),
+                images=lab.photographs(pixels=pixels),
+            )
+            for role, each in (("network", trained), ("untrained", untrained(trained)))
         },
         effects=lambda seen: {
             "zeros": seen["network"].values["zero_share"],
             "share of units that are zero before training": seen["untrained"].values["zero_share"],
         },
-        tables=lambda seen: (*learnt(seen), zeros_by_rectifier(seen)),
+        tables=lambda seen: (zeros_by_rectifier(seen),),
         confirmatory=False,
         # Other claims have trained as many, and a look at their units costs next to nothing.
         most=at_most(lab, trained, confirmatory=trained != "imagenet"),
-        control=unfitted,
-        absent=absent(lab, trained),
     )
 
 
@@ -221,11 +215,12 @@ def test_f1_input_distance_rises_after_training(lab: Lab, trained: str) -> None:
 def judge_f1(lab: Lab, estimand: str, *, trained: str) -> None:
     """One run serves both estimands."""
     confirmatory = decides(lab, trained)
-    lab.judge(
+    judge_trained(
+        lab,
         F1,
+        trained,
         estimand=estimand,
         cells=lambda draw: {
-            **training(lab, draw, trained),
             "conv5": copy(lab, draw, "layer4", trained=trained, decoder="article-nominal"),
         },
         effects=lambda seen: {
@@ -234,11 +229,7 @@ def judge_f1(lab: Lab, estimand: str, *, trained: str) -> None:
             "m_i(T) / m_i(0)": seen["conv5"].values["r"],
             "m_g(T) / m_g(0)": ratio(seen["conv5"].values["m_g"], seen["conv5"].values["m_g0"]),
         },
-        tables=learnt,
         confirmatory=confirmatory,
-        most=at_most(lab, trained, confirmatory=confirmatory),
-        control=unfitted,
-        absent=absent(lab, trained),
     )
 
 
@@ -253,18 +244,17 @@ def relation(run: Record) -> float:
 @pytest.mark.parametrize("trained", ["photographs", "imagenet"])
 def test_f2_the_condition_number_stays_large(lab: Lab, trained: str) -> None:
     confirmatory = decides(lab, trained)
-    lab.judge(
+    judge_trained(
+        lab,
         F2,
+        trained,
         cells=lambda draw: {
-            **training(lab, draw, trained),
-            **{
-                role: JacobianSpectrum(
-                    draw=draw,
-                    network=network(lab, "layer4", trained=each),
-                    images=lab.photographs(pixels=32),
-                )
-                for role, each in (("trained", trained), ("untrained", untrained(trained)))
-            },
+            role: JacobianSpectrum(
+                draw=draw,
+                network=network(lab, "layer4", trained=each),
+                images=lab.photographs(pixels=32),
+            )
+            for role, each in (("trained", trained), ("untrained", untrained(trained)))
         },
         effects=lambda seen: {
             "condition": seen["trained"].values["condition"],
@@ -273,11 +263,7 @@ def test_f2_the_condition_number_stays_large(lab: Lab, trained: str) -> None:
             "share of the layer's units that are zero": seen["trained"].values["zero_share"],
             "the same before training": seen["untrained"].values["zero_share"],
         },
-        tables=learnt,
         confirmatory=confirmatory,
-        most=at_most(lab, trained, confirmatory=confirmatory),
-        control=unfitted,
-        absent=absent(lab, trained),
     )
 
 
@@ -286,10 +272,11 @@ def test_f2_the_condition_number_stays_large(lab: Lab, trained: str) -> None:
 @pytest.mark.parametrize("cut", ["layer1", "layer2", "layer3", "layer4"])
 def test_f3_training_lowers_output_distance(lab: Lab, cut: str, decoder: str, trained: str) -> None:
     confirmatory = decides(lab, trained) and decoder == "article-nominal"
-    lab.judge(
+    judge_trained(
+        lab,
         F3,
+        trained,
         cells=lambda draw: {
-            **training(lab, draw, trained),
             "untrained": copy(lab, draw, cut, trained=untrained(trained), decoder=decoder),
             "trained": copy(lab, draw, cut, trained=trained, decoder=decoder),
         },
@@ -298,11 +285,7 @@ def test_f3_training_lowers_output_distance(lab: Lab, cut: str, decoder: str, tr
             "m_g / |O(a)|, untrained": relative(seen["untrained"]),
             "m_g / |O(a)|, trained": relative(seen["trained"]),
         },
-        tables=learnt,
         confirmatory=confirmatory,
-        most=at_most(lab, trained, confirmatory=confirmatory),
-        control=unfitted,
-        absent=absent(lab, trained),
     )
 
 
@@ -317,24 +300,19 @@ def relative(run: Record) -> float:
 def test_f4_training_sharpens_copies(lab: Lab, cut: str, image: str, trained: str) -> None:
     confirmatory = decides(lab, trained)
     networks = {"untrained": untrained(trained), "trained": trained}
-    lab.judge(
+    judge_trained(
+        lab,
         F4,
+        trained,
         cells=lambda draw: {
-            **training(lab, draw, trained),
-            **{
-                role: copy(lab, draw, cut, trained=each, decoder="article", source=image)
-                for role, each in networks.items()
-            },
+            role: copy(lab, draw, cut, trained=each, decoder="article", source=image)
+            for role, each in networks.items()
         },
         effects=sharpening,
         gallery=gallery(lab, trained=tuple(networks.values()), cuts=(cut,), decoder="article")
         if confirmatory and image == "photographs"
         else {},
-        tables=learnt,
         confirmatory=confirmatory,
-        most=at_most(lab, trained, confirmatory=confirmatory),
-        control=unfitted,
-        absent=absent(lab, trained),
     )
 
 
@@ -357,25 +335,20 @@ def sharpening(seen: Mapping[str, Record]) -> dict[str, float]:
 def test_f5_deep_layers_stay_unable(lab: Lab, decoder: str, trained: str) -> None:
     confirmatory = decides(lab, trained) and decoder == "article"
     networks = {"untrained": untrained(trained), "trained": trained}
-    lab.judge(
+    judge_trained(
+        lab,
         F5,
+        trained,
         cells=lambda draw: {
-            **training(lab, draw, trained),
-            **{
-                role: copy(lab, draw, "layer4", trained=each, decoder=decoder)
-                for role, each in networks.items()
-            },
+            role: copy(lab, draw, "layer4", trained=each, decoder=decoder)
+            for role, each in networks.items()
         },
         effects=lambda seen: {
             "change": seen["trained"].values["r"] - seen["untrained"].values["r"],
             "r, untrained": seen["untrained"].values["r"],
             "r, trained": seen["trained"].values["r"],
         },
-        tables=learnt,
         confirmatory=confirmatory,
-        most=at_most(lab, trained, confirmatory=confirmatory),
-        control=unfitted,
-        absent=absent(lab, trained),
     )
 
 
@@ -387,35 +360,29 @@ EQUAL = 0.2
 def test_f6_early_layers_restrict_their_inputs(lab: Lab, trained: str) -> None:
     confirmatory = decides(lab, trained)
     networks = {"untrained": untrained(trained), "trained": trained}
-    lab.judge(
+    judge_trained(
+        lab,
         F6,
+        trained,
         cells=lambda draw: {
-            **training(lab, draw, trained),
-            **{
-                role: Inversion(
-                    draw=draw,
-                    network=network(lab, "layer1", trained=each),
-                    images=lab.photographs(
-                        pixels=lab.profile.pick(quick=32, standard=64, article=299)
-                    ),
-                    decoder=Adam(rate=0.05, tolerance=EQUAL),
-                    iterations=lab.profile.pick(quick=200, standard=500, article=500),
-                    start=Start(mean=0.5, sd=0.25),
-                    restarts=4,
-                )
-                for role, each in networks.items()
-            },
+            role: Inversion(
+                draw=draw,
+                network=network(lab, "layer1", trained=each),
+                images=lab.photographs(pixels=lab.profile.pick(quick=32, standard=64, article=299)),
+                decoder=Adam(rate=0.05, tolerance=EQUAL),
+                iterations=lab.profile.pick(quick=200, standard=500, article=500),
+                start=Start(mean=0.5, sd=0.25),
+                restarts=4,
+            )
+            for role, each in networks.items()
         },
         effects=lambda seen: {
             "spread": log_ratio(seen["untrained"].values["apart"], seen["trained"].values["apart"]),
             "largest distance between copies, untrained": seen["untrained"].values["apart"],
             "largest distance between copies, trained": seen["trained"].values["apart"],
         },
-        tables=learnt,
         confirmatory=confirmatory,
-        most=at_most(lab, trained, confirmatory=confirmatory),
-        control=lambda seen: unfitted(seen) or far(seen),
-        absent=absent(lab, trained),
+        control=far,
     )
 
 
@@ -434,10 +401,11 @@ def far(seen: Mapping[str, Record]) -> str | None:
 def test_f7_copies_keep_the_class(lab: Lab, cut: str, trained: str) -> None:
     confirmatory = decides(lab, trained)
     iterations = lab.profile.pick(quick=500, standard=1000, article=1000)
-    lab.judge(
+    judge_trained(
+        lab,
         F7,
+        trained,
         cells=lambda draw: {
-            **training(lab, draw, trained),
             "copy": dataclasses.replace(
                 copy(lab, draw, cut, trained=trained, decoder="adam"), iterations=iterations
             ),
@@ -448,11 +416,8 @@ def test_f7_copies_keep_the_class(lab: Lab, cut: str, trained: str) -> None:
             "m_g / m_r": ratio(seen["copy"].values["m_g"], seen["copy"].values["m_r"]),
             "m_i / |a' - a|": ratio(seen["copy"].values["m_i"], seen["copy"].values["m_n"]),
         },
-        tables=learnt,
         confirmatory=confirmatory,
-        most=at_most(lab, trained, confirmatory=confirmatory),
-        control=lambda seen: unfitted(seen) or not_the_same(seen["copy"]),
-        absent=absent(lab, trained),
+        control=lambda seen: not_the_same(seen["copy"]),
     )
 
 

@@ -6,17 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from claims.trained import (
-    absent,
-    at_most,
-    copy,
-    decides,
-    gallery,
-    learnt,
-    training,
-    unfitted,
-    untrained,
-)
+from claims.trained import copy, decides, gallery, judge_trained, untrained
 from harness.claim import Claim, Criterion, event
 from harness.lab import Lab
 from harness.settings import CUTS
@@ -76,15 +66,14 @@ def collapse(distances: Sequence[float]) -> int:
 def test_a3_copies_end_where_they_turn_non_trivial(lab: Lab, decoder: str, trained: str) -> None:
     confirmatory = decides(lab, trained)
     networks = {"untrained": untrained(trained), "trained": trained}
-    lab.judge(
+    judge_trained(
+        lab,
         A3,
+        trained,
         cells=lambda draw: {
-            **training(lab, draw, trained),
-            **{
-                f"{role} {cut}": copy(lab, draw, cut, trained=each, decoder=decoder)
-                for role, each in networks.items()
-                for cut in CUTS
-            },
+            f"{role} {cut}": copy(lab, draw, cut, trained=each, decoder=decoder)
+            for role, each in networks.items()
+            for cut in CUTS
         },
         effects=lambda seen: _collapses(
             {role: [seen[f"{role} {cut}"].values["r"] for cut in CUTS] for role in networks}
@@ -92,11 +81,7 @@ def test_a3_copies_end_where_they_turn_non_trivial(lab: Lab, decoder: str, train
         gallery=gallery(lab, trained=tuple(networks.values()), cuts=CUTS, decoder=decoder)
         if confirmatory
         else {},
-        tables=learnt,
         confirmatory=confirmatory,
-        most=at_most(lab, trained, confirmatory=confirmatory),
-        control=unfitted,
-        absent=absent(lab, trained),
     )
 
 

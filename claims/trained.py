@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from claims.decoders import resnet_decoder
 from claims.imagenet import ABSENT, NETWORK, WEIGHTS
+from harness.assay import Control, Effects, Tables, no_control, no_tables
 from harness.cells import Cell, Draw, Inversion
+from harness.claim import Claim
+from harness.crossing import Cells
 from harness.lab import Lab
 from harness.results import Table
 from harness.settings import ARTICLE_START, Images, ResNet, Start, Training
@@ -130,6 +133,40 @@ def at_most(lab: Lab, trained: str, *, confirmatory: bool) -> int:
         quick=24 if confirmatory else 2 if given else 4,
         standard=24,
         article=48 if given else 12,
+    )
+
+
+def judge_trained(
+    lab: Lab,
+    claim: Claim,
+    *contents: str,
+    cells: Cells,
+    effects: Effects,
+    estimand: str | None = None,
+    gallery: Mapping[str, Cell] | None = None,
+    tables: Tables = no_tables,
+    confirmatory: bool = True,
+    most: int | None = None,
+    control: Control = no_control,
+) -> None:
+    """State a condition on networks that learnt some contents; others as in `Lab.judge`.
+
+    Their trainings are cells of each replicate. A replicate whose networks did not learn says
+    nothing, and where a network is absent the condition is not run.
+    """
+    # At the article's sizes the networks that take longest to train set the number.
+    usual = min(at_most(lab, each, confirmatory=confirmatory) for each in contents)
+    lab.judge(
+        claim,
+        estimand=estimand,
+        cells=lambda draw: {**training(lab, draw, *contents), **cells(draw)},
+        effects=effects,
+        gallery=gallery,
+        tables=lambda seen: (*learnt(seen), *tables(seen)),
+        confirmatory=confirmatory,
+        most=usual if most is None else most,
+        control=lambda seen: unfitted(seen) or control(seen),
+        absent=absent(lab, *contents),
     )
 
 

@@ -646,6 +646,23 @@ PRECISIONS = ("float32", "tf32", "float64", "bf16")
 scouting."""
 
 
+def decoder_name(decoder: Decoder) -> str:
+    """A decoder's name for people: its method."""
+    match decoder:
+        case Descent(rule="gradient"):
+            return "descent"
+        case Descent(rule=rule):
+            return rule
+        case Adam():
+            return "adam"
+        case LBFGS():
+            return "l-bfgs"
+        case GaussNewton():
+            return "gauss-newton"
+        case LinearSolve():
+            return "linear"
+
+
 def _known(name: str, names: tuple[str, ...], *, what: str) -> None:
     if name not in names:
         raise UnknownNameError.nearest(name, names, what=what)

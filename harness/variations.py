@@ -19,12 +19,11 @@ from harness.settings import (
     Blur,
     Decoder,
     Descent,
-    GaussNewton,
-    LinearSolve,
     Network,
     ResNet,
     Shaped,
     Start,
+    decoder_name,
 )
 
 REPLICATES = 12
@@ -94,7 +93,7 @@ def levels(cell: Inversion) -> dict[str, str]:
     blur = cell.decoder.prior(Blur)
     start = cell.start
     return {
-        "decoder": _decoder_name(cell.decoder),
+        "decoder": decoder_name(cell.decoder),
         "step": "1",
         "loss": cell.decoder.loss,
         "blur": f"{blur.first:g} to {blur.last:g}" if blur else "none",
@@ -192,19 +191,3 @@ def _network_name(network: Network) -> str:
             return initialisation
         case Shaped():
             return "of a given spectrum"
-
-
-def _decoder_name(decoder: Decoder) -> str:
-    match decoder:
-        case Descent(rule="gradient"):
-            return "descent"
-        case Descent(rule=rule):
-            return rule
-        case Adam():
-            return "adam"
-        case LBFGS():
-            return "l-bfgs"
-        case GaussNewton():
-            return "gauss-newton"
-        case LinearSolve():
-            return "linear"

@@ -256,6 +256,33 @@ class TestWhatStandsBesideAVerdict:
         # All five of five: P of the exact sign test, both tails.
         assert found.beyond.p_supported == pytest.approx(2 / 2**5)
 
+    def test_only_the_first_looks_photographs_count_however_long_the_series(self) -> None:
+        class Undecided:
+            """Every replicate has a photograph of its own, and effects alternate."""
+
+            read_so_far = 0
+
+            def read(self, key: str) -> Record:
+                self.read_so_far += 1
+                effect = 1.0 if self.read_so_far % 2 else 3.0
+                return Record(
+                    id=key,
+                    cell={"type": "Inversion", "images": {"source": "photographs"}},
+                    values={"r": effect, "m_g": 1.0, "m_g0": 3.0, "rho": 0.5},
+                    labels={"image": f"photograph {self.read_so_far}"},
+                    status="plateau",
+                    seconds=0.0,
+                )
+
+        bench = Bench(
+            store=cast(Store, Undecided()), scheduler=cast(Scheduler, Idle()), device="cpu"
+        )
+        found = bench.run(dataclasses.replace(assay(), most=48), label="a", command="b")
+        assert found.decision.n == 48
+        assert found.beyond is not None
+        assert set(found.beyond.means) == {f"photograph {number}" for number in range(1, 13)}
+        assert found.beyond.events == 6
+
     def test_they_are_measured_with_the_first_look(self) -> None:
         plain, full = assay(), assay(family="a", varied=True)
         cells = len(plain.cells_up_to(12))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -24,6 +25,7 @@ from harness.subjects.maps import (
 )
 from harness.subjects.packed import Blocks, Packed, PackedConvolution, best_block
 from harness.subjects.program import fastest
+from harness.subjects.winograd import Filter, Winograd, best_tile
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-5}
 ONEDNN = pytest.mark.skipif(not packed.has_onednn(), reason="this torch has no oneDNN operators")
@@ -127,6 +129,15 @@ class TestForms:
     @given(of=simple(torch.float64))
     def test_windows(self, of: PlainConvolution) -> None:
         check(Unfolded.of(of), of)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @settings(max_examples=40, deadline=None)
+    @given(data=st.data(), tile=st.tuples(*2 * [st.sampled_from([2, 3, 4])]))
+    def test_products_at_points(
+        self, dtype: torch.dtype, data: st.DataObject, tile: tuple[int, int]
+    ) -> None:
+        of = data.draw(simple(dtype, kernel=(3, 3), padding=(1, 1), stride=(1, 1)))
+        check(Winograd.of(of, tile), of)
 
     @settings(max_examples=40, deadline=None)
     @given(of=simple(torch.float64, kernel=(1, 1), padding=(0, 0)))
@@ -233,14 +244,17 @@ class TestChoice:
             ("PackedConvolution, Blocks", {"channels": (3, 64), "size": (32, 32)}),
             ("PackedConvolution, Packed", {"kernel": (1, 1), "padding": (0, 0), "size": (16, 16)}),
             ("Product", {"kernel": (1, 1), "padding": (0, 0), "size": (5, 5)}),
-            ("Product", {"size": (2, 2)}),
+            ("Product", {"size": (2, 2), "stride": (2, 2)}),
             ("Product", {"size": (1, 1)}),
             ("Unfolded", {"size": (4, 4), "stride": (2, 2)}),
-            ("Unfolded", {"size": (3, 3)}),
+            ("Unfolded", {"size": (3, 3), "padding": (1, 0)}),
+            ("Winograd", {"size": (2, 2), "channels": (64, 64)}),
+            ("Winograd", {"size": (4, 4), "channels": (64, 64)}),
+            ("Winograd", {"size": (8, 8), "channels": (128, 128)}),
+            ("Winograd", {"size": (2, 2), "channels": (64, 64), "batch": 1}),
             ("Sampled", {"kernel": (1, 1), "padding": (0, 0), "stride": (2, 2)}),
-            ("PlainConvolution", {"batch": 1, "size": (4, 4)}),
+            ("PackedConvolution, Packed", {"batch": 1, "size": (4, 4), "channels": (64, 64)}),
             ("Product", {"batch": 1, "size": (1, 1)}),
-            ("PlainConvolution", {"batch": 1, "size": (2, 2)}),
             ("PlainConvolution", {"padding": (3, 3)}),
             ("PlainConvolution", {"groups": 3, "channels": (3, 6)}),
             ("PlainConvolution", {"dilation": (2, 2)}),
@@ -277,6 +291,44 @@ class TestChoice:
         assert best(3, stride=4, taps=11) == 4
         assert best(64, stride=2, taps=3) == 0
         assert best(64, stride=1, taps=3) == 0
+
+    def test_tiles_are_for_small_images_in_batches(self) -> None:
+        def best(size: int, *, batch: int, **other: object) -> tuple[int, int] | None:
+            fixed = {"channels": (128, 128), "dtype": torch.float32}
+            options = {**fixed, "size": (size, size), "batch": batch} | other
+            return best_tile(plain(**options))  # type: ignore[arg-type]
+
+        assert best(1, batch=64) is None
+        assert best(2, batch=1) == (2, 2)
+        assert best(4, batch=1) is None
+        assert best(4, batch=4) == (2, 2)
+        assert best(4, batch=32) == (4, 4)
+        assert best(8, batch=1) is None
+        assert best(8, batch=8) == (4, 4)
+        assert best(64, batch=8) is None
+        assert best(4, batch=32, stride=(2, 2)) is None
+        assert best(4, batch=32, padding=(0, 0)) is None
+        assert best(4, batch=32, kernel=(5, 5), padding=(2, 2)) is None
+        assert best(4, batch=32, dtype=torch.bfloat16) is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(length=st.integers(1, 13), tile=st.sampled_from([2, 3, 4]), seed=st.integers(0, 99))
+def test_a_filter_is_numpys(length: int, tile: int, seed: int) -> None:
+    taps, values = np.random.default_rng(seed).normal(size=(2, max(length, 3)))
+    taps, values = taps[:3], values[:length]
+    of = Filter.of(length, tile=tile)
+    products = (of.weigh @ taps) * (of.spread @ values)
+    found = np.einsum("xta,ta->x", of.gather, products)
+    truth = np.correlate(np.pad(values, 1), taps, mode="valid")
+    np.testing.assert_allclose(found, truth, atol=1e-13)
+
+
+@pytest.mark.parametrize(("tile", "products"), [(2, 4), (3, 5), (4, 6)])
+def test_a_tile_takes_two_products_more_than_outputs(tile: int, products: int) -> None:
+    # Winograd 1980: m + r - 1 for m outputs of r taps, and no fewer.
+    assert len(Filter.of(3 * tile, tile=tile).weigh) == products
+    assert len(Filter.of(2, tile=2).weigh) == 3  # zeros around two values save one
 
 
 def taps_of(of: PlainConvolution) -> int:

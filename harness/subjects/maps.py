@@ -3,7 +3,8 @@
 Images are laid out channels last, so that a batch of them is also a matrix whose rows are pixels.
 A convolution has several forms, which differ in speed and in rounding and in nothing else: torch's
 own (`PlainConvolution`), products of matrices (`Product`, `Unfolded`), one of fewer pixels
-(`Sampled`), and oneDNN's with weights that are laid out once (`harness.subjects.packed`).
+(`Sampled`), products at points (`harness.subjects.winograd`), and oneDNN's with weights that are
+laid out once (`harness.subjects.packed`).
 """
 
 from __future__ import annotations
@@ -180,13 +181,13 @@ class Product:
     @classmethod
     def linear(cls, layer: nn.Linear, *, rows: int) -> Product:
         """A fully connected layer of vectors."""
-        return cls(*_both_ways(layer.weight.detach(), rows=rows), _detached(layer.bias))
+        return cls(*both_ways(layer.weight.detach(), rows=rows), _detached(layer.bias))
 
     @classmethod
     def pointwise(cls, plain: PlainConvolution) -> Product:
         """A convolution of single pixels; every pixel is a row."""
         rows = plain.shape[0] * math.prod(plain.inside)
-        return cls(*_both_ways(plain.weight[:, :, 0, 0], rows=rows), plain.bias, *plain.layouts)
+        return cls(*both_ways(plain.weight[:, :, 0, 0], rows=rows), plain.bias, *plain.layouts)
 
     @classmethod
     def dense(cls, plain: PlainConvolution) -> Product:
@@ -195,7 +196,7 @@ class Product:
         units = torch.eye(math.prod(inside), dtype=plain.weight.dtype, device=plain.weight.device)
         columns = plain.push(_images(units, inside)).permute(2, 3, 1, 0)
         bias = None if plain.bias is None else plain.bias.repeat(math.prod(plain.outside))
-        matrices = _both_ways(columns.flatten(0, 2), rows=plain.shape[0])
+        matrices = both_ways(columns.flatten(0, 2), rows=plain.shape[0])
         return cls(*matrices, bias, inside, outside)
 
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
@@ -238,7 +239,7 @@ class Unfolded:
         """A simple convolution."""
         weight = plain.weight.permute(0, 2, 3, 1).flatten(1)
         rows = plain.shape[0] * math.prod(plain.outside)
-        product = Product(*_both_ways(weight, rows=rows), plain.bias, None, plain.layouts[1])
+        product = Product(*both_ways(weight, rows=rows), plain.bias, None, plain.layouts[1])
         where = plain.stride, plain.padding, plain.kernel, plain.inside, plain.outside
         return cls(product, *where)
 
@@ -324,10 +325,10 @@ class Sampled:
         return images[:, :, ::rows, ::columns]
 
 
-def _both_ways(weight: Tensor, *, rows: int) -> tuple[Tensor, Tensor]:
-    """A and A^T from A^T, for some number of rows."""
+def both_ways(weight: Tensor, *, rows: int) -> tuple[Tensor, Tensor]:
+    """A and A^T, or several of them, from A^T, for some number of rows."""
     weight = weight.contiguous()
-    return weight.t() if rows <= 4 else weight.t().contiguous(), weight
+    return weight.mT if rows <= 4 else weight.mT.contiguous(), weight
 
 
 def _detached(tensor: Tensor | None) -> Tensor | None:

@@ -41,12 +41,10 @@ from harness.subjects.ops import (
     Sum,
 )
 from harness.subjects.packed import PackedConvolution, packs
+from harness.subjects.winograd import Winograd, best_tile
 
 _FEW_ROWS = 256
 """Rows below which a product is faster than oneDNN's convolution of single pixels."""
-
-_FEW_PIXELS = 64
-"""Outputs of one image below which torch's convolution is as fast as one of weights laid out."""
 
 _NARROW = 4
 """Columns below which oneDNN's convolution leaves most registers empty, and unfolding is faster."""
@@ -395,10 +393,10 @@ def fastest(plain: PlainConvolution) -> Map:
         # Where there are many rows, it counts that bias and summand take no pass of their own.
         few = batch * math.prod(onto) < _FEW_ROWS
         return Product.pointwise(plain) if few or not packs(plain) else PackedConvolution.of(plain)
+    if where == "cpu" and (tile := best_tile(plain)):
+        return Winograd.of(plain, tile)
     if plain.small:
         return Product.dense(plain)
-    if batch == 1 and math.prod(onto) < _FEW_PIXELS:
-        return plain
-    if where == "cpu" and onto[1] < _NARROW:
+    if where == "cpu" and batch > 1 and onto[1] < _NARROW:
         return Unfolded.of(plain)
     return PackedConvolution.of(plain) if packs(plain) else plain

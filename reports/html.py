@@ -36,7 +36,7 @@ def render(summary: Summary, library: Library) -> str:
             decoders=_all(view.decoders for view in claims.values()),
             components=tuple(components_view(name, item) for name, item in run.components.items()),
             seeds=seeds_text(seeds) if isinstance(seeds, dict) else "",
-            facts=facts(run, library.of(run).values()),
+            facts=facts(run),
             citation=citation(summary),
             album=made.album,
             specifications=charts.specifications() if made.charts else {},

@@ -1,4 +1,4 @@
-"""Charts that are drawn in the browser: two Altair specifications, and the rows for each chart.
+"""Charts that are drawn in the browser: Altair specifications, and the rows for each chart.
 
 A page has one copy of each specification; a chart names the one it uses and brings its own rows.
 Colours are custom properties of the page, so that charts follow its light and dark schemes.
@@ -94,7 +94,7 @@ def trace_chart(
         tables.append({**key, **line})
         level = record.values.get(reference, math.nan) if reference else math.nan
         if _drawable(level):
-            tables.append({**key, "level": _rounded(level)})
+            tables.append({**key, "level": rounded(level)})
     if not tables:
         return None
     return Chart(
@@ -161,7 +161,7 @@ def replicate_chart(
 
 
 def _natural(value: float, *, logarithmic: bool) -> float:
-    return _rounded(math.exp(max(-600.0, min(600.0, value))) if logarithmic else value)
+    return rounded(math.exp(max(-600.0, min(600.0, value))) if logarithmic else value)
 
 
 def _along(record: Record, name: str) -> Table | None:
@@ -179,7 +179,7 @@ def _along(record: Record, name: str) -> Table | None:
     marked = {round(k * (len(kept) - 1) / (_MARKS - 1)) for k in range(_MARKS)}
     return {
         "iteration": [int(iteration) for iteration, _ in kept],
-        "value": [_rounded(value) for _, value in kept],
+        "value": [rounded(value) for _, value in kept],
         "mark": [int(number in marked) for number in range(len(kept))],
     }
 
@@ -201,8 +201,18 @@ def _drawable(value: float) -> bool:
     return math.isfinite(value) and value > 0
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
+    """A number with the digits that a chart can show."""
     return float(f"{value:.{_DIGITS}g}")
+
+
+def series_encodings() -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape of a chart's lines; the page has a legend of its own for them."""
+    known = list(range(1, SERIES + 1))
+    return (
+        alt.Color("series:N", legend=None, scale=alt.Scale(domain=known, range=list(_COLOURS))),
+        alt.Shape("series:N", legend=None, scale=alt.Scale(domain=known, range=list(_SHAPES))),
+    )
 
 
 def _traces(*, reference: bool) -> alt.LayerChart:
@@ -224,10 +234,7 @@ def _traces(*, reference: bool) -> alt.LayerChart:
         scale=alt.Scale(type="log", nice=False, padding=6),
         axis=alt.Axis(format="~g", tickCount=5, gridOpacity=labelled, tickOpacity=labelled),
     )
-    # The page has a legend of its own, common to the charts beside each other.
-    known = list(range(1, SERIES + 1))
-    colour = alt.Color("series:N", legend=None, scale=alt.Scale(domain=known, range=list(_COLOURS)))
-    shape = alt.Shape("series:N", legend=None, scale=alt.Scale(domain=known, range=list(_SHAPES)))
+    colour, shape = series_encodings()
     tooltip = [
         alt.Tooltip("run:N"),
         alt.Tooltip("iteration:Q", format=","),
@@ -260,7 +267,7 @@ def _traces(*, reference: bool) -> alt.LayerChart:
             ),
         )
         .properties(width="container")
-        .configure(**_CONFIG)
+        .configure(**CONFIG)
     )
     return chart
 
@@ -318,12 +325,12 @@ def _replicates(*, logarithmic: bool) -> alt.LayerChart:
             ),
         )
         .properties(width="container")
-        .configure(**_CONFIG)
+        .configure(**CONFIG)
     )
     return chart
 
 
-_CONFIG: dict[str, Any] = {
+CONFIG: dict[str, Any] = {
     "background": "transparent",
     "font": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
     "view": {"stroke": None},

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from reports import charts, words
+from reports import charts, profiles, words
 from reports.citation import citation
 from reports.page.cells import Library
 from reports.page.claim import Claims
+from reports.page.figures import figure_views
 from reports.page.panels import components_view
 from reports.page.provenance import facts, seeds_text
 from reports.page.template import environment
@@ -19,6 +20,7 @@ def render(summary: Summary, library: Library) -> str:
     run = summary.run
     made = Claims(summary, library)
     claims = {item.claim.id: made.view(item) for item in summary.claims}
+    figures = figure_views(summary, made, library)
     seeds = run.provenance.get("seeds")
     return (
         environment()
@@ -27,6 +29,7 @@ def render(summary: Summary, library: Library) -> str:
             run=run,
             summary=summary,
             claims=claims,
+            figures=figures,
             groups=_groups(summary),
             counts=words.counts(item.verdict for item in summary.claims),
             meanings=words.VERDICT_MEANINGS,
@@ -39,7 +42,9 @@ def render(summary: Summary, library: Library) -> str:
             facts=facts(run),
             citation=citation(summary),
             album=made.album,
-            specifications=charts.specifications() if made.charts else {},
+            specifications={**charts.specifications(), **profiles.specifications()}
+            if made.charts
+            else {},
             charts={
                 key: {
                     "spec": chart.spec,

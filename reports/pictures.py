@@ -21,6 +21,9 @@ GIVEN: Mapping[str, str] = {
 
 COPY = "copy"
 
+EXAMPLE = "example"
+"""Thumbnail of a training image, which stands alone."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Picture:
@@ -73,7 +76,7 @@ def galleries(records: Mapping[str, Record], album: Album) -> tuple[Gallery, ...
     """Galleries of records by caption, those of one replicate and start together."""
     grouped: dict[tuple[str, ...], dict[str, Record]] = {}
     for caption, record in records.items():
-        if COPY in record.thumbnails:
+        if not {COPY, EXAMPLE}.isdisjoint(record.thumbnails):
             given = tuple(record.thumbnails.get(name, "") for name in GIVEN)
             grouped.setdefault(given, {})[caption] = record
     found = (_gallery(group, album) for group in grouped.values())
@@ -103,9 +106,11 @@ def _gallery(records: Mapping[str, Record], album: Album) -> Gallery:
             given.append(Picture(key=key, caption=caption + size))
     copies = []
     for caption, record in records.items():
-        key = album.add(record.thumbnails[COPY])
+        example = record.thumbnails.get(EXAMPLE)
+        key = album.add(record.thumbnails[COPY] if example is None else example)
         if key is not None:
-            copies.append(Picture(key=key, caption=caption, note=_note(record)))
+            shown = caption if example is None else f"{caption}: an image"
+            copies.append(Picture(key=key, caption=shown, note=_note(record)))
     return Gallery(
         title=" · ".join(str(label) for label in first.labels.values()),
         given=tuple(given),

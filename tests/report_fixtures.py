@@ -360,10 +360,16 @@ def full_run(store: Store) -> Run:
     stages = [record(f"resnet50/{cut}", ratio=ratio_) for cut, ratio_ in RATIOS.items()]
     found.append(
         condition(
-            a2, {"network": "resnet50"}, normal("slope", 0.21, 0.04), n=12, records=kept(*stages)
+            a2,
+            {"network": "resnet50", "decoder": "adam"},
+            normal("slope", 0.21, 0.04),
+            n=12,
+            records=kept(*stages),
         )
     )
-    found.append(condition(a2, {"network": "resnet18"}, normal("slope", 0.18, 0.04), n=12))
+    found.append(
+        condition(a2, {"network": "resnet18", "decoder": "adam"}, normal("slope", 0.18, 0.04), n=12)
+    )
     for step in (0.1, 0.01):
         found.append(
             condition(

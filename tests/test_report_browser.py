@@ -255,6 +255,35 @@ def test_arrows_go_from_claim_to_claim(visit: Open) -> None:
     assert page.locator("#search").input_value() == ""
 
 
+def test_a_link_to_a_figure_opens_it_and_draws_it(visit: Open) -> None:
+    page = visit(at="#figure-distances-50")
+    assert page.locator("#figure-distances-50").evaluate("e => e.open")
+    assert wait_for_charts(page, "#figure-distances-50") == 1  # the lines of A2
+    assert page.locator("#figure-distances-50 .mark-line path").count() == 2  # m_g and m_r
+    page.locator("#figure-distances-50 > summary").focus()
+    page.keyboard.press("Home")
+    assert page.evaluate("document.activeElement.parentElement.id") == "figure-layers-untrained"
+    page.locator("nav a[href='#figures']").click()
+    assert page.evaluate("document.getElementById('figures').getBoundingClientRect().top") < 100
+
+
+def test_a_slash_searches(visit: Open) -> None:
+    page = visit()
+    page.keyboard.press("/")
+    page.keyboard.type("float64/")
+    assert page.locator("#search").input_value() == "float64/"
+
+
+def test_the_plot_has_every_effect_of_every_deciding_condition(visit: Open, tmp_path: Path) -> None:
+    run = full_run(make_store(tmp_path))
+    effects = sum(
+        len({part.criterion.effect for part in item.decision.parts})
+        for item in run.conditions
+        if item.confirmatory
+    )
+    assert visit().locator(".forest-row .bar").count() == effects
+
+
 def test_evidence_and_panels_are_drawn(visit: Open) -> None:
     page = visit(at="#B8")
     page.locator("#B8 .rerun > summary").first.click()

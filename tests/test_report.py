@@ -432,6 +432,13 @@ def test_markdown_fits_a_summary() -> None:
     assert len(re.findall(r"(?<!\\)\|", row)) == 7
 
 
+def test_a_summary_has_each_headline_as_a_sentence(run: Run) -> None:
+    text = to_markdown(summarise(run))
+    (row,) = [line for line in text.splitlines() if line.startswith("| A width below")]
+    assert re.search(r"depth 2: m\\_i / m\\_i\(0\) is 0\.461 \\\[.*\\\], n = 12 \| C6, C7 \|$", row)
+    assert to_markdown(summarise(make_run([]))).count("|  | none in this run |") == len(HEADLINES)
+
+
 def test_the_console_names_every_claim_and_fits(run: Run) -> None:
     for width in (72, 80, 110, 160):
         table = final_table(run, width=width, color=False)

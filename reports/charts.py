@@ -7,13 +7,11 @@ Colours are custom properties of the page, so that charts follow its light and d
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
-import vl_convert
 
 from harness.claim import Scale
 from harness.results import ConditionResult
@@ -45,27 +43,13 @@ class Chart:
     tables: tuple[Table, ...]
 
 
-@functools.cache
-def runtime() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script that asks for nothing from elsewhere."""
-    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
-    return bundle.replace("</script", "<\\/script")
-
-
-def specifications(*, validate: bool = False) -> dict[str, dict[str, object]]:
-    """The Vega-Lite specifications by name, each with a data set named "rows" to be filled.
-
-    Validation takes most of a second; nothing in them depends on a run.
-    """
+def specifications() -> dict[str, Callable[[], alt.LayerChart]]:
+    """The Vega-Lite specifications by name, each with a data set named "rows" to be filled."""
     return {
-        name: chart.to_dict(validate=validate)
-        for name, chart in (
-            ("traces", _traces(reference=False)),
-            ("traces-reference", _traces(reference=True)),
-            ("replicates", _replicates(logarithmic=False)),
-            ("replicates-log", _replicates(logarithmic=True)),
-        )
+        "traces": lambda: _traces(reference=False),
+        "traces-reference": lambda: _traces(reference=True),
+        "replicates": lambda: _replicates(logarithmic=False),
+        "replicates-log": lambda: _replicates(logarithmic=True),
     }
 
 

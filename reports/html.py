@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from reports import charts, profiles, words
 from reports.citation import citation
@@ -12,6 +12,7 @@ from reports.page.figures import figure_views
 from reports.page.panels import components_view
 from reports.page.provenance import facts, seeds_text
 from reports.page.template import environment
+from reports.runtime import runtime
 from reports.summary import ClaimSummary, HeadlineSummary, Summary
 
 
@@ -42,9 +43,7 @@ def render(summary: Summary, library: Library) -> str:
             facts=facts(run),
             citation=citation(summary),
             album=made.album,
-            specifications={**charts.specifications(), **profiles.specifications()}
-            if made.charts
-            else {},
+            specifications=_specifications({chart.spec for chart in made.charts.values()}),
             charts={
                 key: {
                     "spec": chart.spec,
@@ -56,7 +55,7 @@ def render(summary: Summary, library: Library) -> str:
             },
             titles={key: chart.title for key, chart in made.charts.items()},
             charts_left_out=made.charts_left_out,
-            runtime=charts.runtime() if made.charts else "",
+            runtime=runtime() if made.charts else "",
         )
     )
 
@@ -78,6 +77,13 @@ def _groups(
     if summary.others:
         groups.append((None, [(item, False) for item in summary.others]))
     return groups
+
+
+def _specifications(used: Collection[str]) -> dict[str, object]:
+    """Those of the charts that a page has; nothing in them depends on a run."""
+    known = {**charts.specifications(), **profiles.specifications()}
+    # Validation takes most of a second; the tests do it.
+    return {name: make().to_dict(validate=False) for name, make in known.items() if name in used}
 
 
 def _all(groups: Iterable[Sequence[str]]) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import altair as alt
@@ -154,10 +155,10 @@ def _told(table: Table) -> str:
     return f"{table['run']}: " + ", ".join(f"{name} {number(value)}" for name, value in pairs)
 
 
-def specifications(*, validate: bool = False) -> dict[str, dict[str, object]]:
+def specifications() -> dict[str, Callable[[], alt.LayerChart]]:
     """The Vega-Lite specifications by name, as those of `reports.charts`."""
     return {
-        _name(scale, rule=rule): _profiles(scale, rule=rule).to_dict(validate=validate)
+        _name(scale, rule=rule): functools.partial(_profiles, scale, rule=rule)
         for scale in Scale
         for rule in (False, True)
     }

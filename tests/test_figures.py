@@ -198,7 +198,7 @@ def test_a_profile_has_medians_and_the_middle_half() -> None:
 
 
 def test_the_specifications_of_profiles_are_valid_vega_lite() -> None:
-    found = specifications(validate=True)
+    found = {name: make().to_dict(validate=True) for name, make in specifications().items()}
     assert set(found) == {
         "profile-log", "profile-log-rule", "profile-linear", "profile-linear-rule",
     }  # fmt: skip

@@ -51,6 +51,7 @@ from reports.frames import conditions
 from reports.intervals import axis, toward
 from reports.markdown import MARKDOWN_LIMIT, to_markdown
 from reports.page.template import slug, terms
+from reports.runtime import runtime
 from reports.summary import deciding_part, summarise
 from reports.write import write_report
 
@@ -580,7 +581,7 @@ def test_traces_are_thinned_and_positive() -> None:
 
 
 def test_the_specifications_are_valid_vega_lite() -> None:
-    found = charts.specifications(validate=True)
+    found = {name: make().to_dict(validate=True) for name, make in charts.specifications().items()}
     assert set(found) == {
         "traces",
         "traces-reference",
@@ -588,6 +589,28 @@ def test_the_specifications_are_valid_vega_lite() -> None:
         "replicates-log",
     }
     assert all(spec["data"] == {"name": "rows"} for spec in found.values())
+
+
+def test_the_script_of_charts_is_bundled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def bundle(*_: str) -> str:
+        calls.append("bundled")
+        return "draw('</script>')"
+
+    monkeypatch.setattr("vl_convert.javascript_bundle", bundle)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made = runtime.__wrapped__()
+    assert made == runtime.__wrapped__() == "draw('<\\/script>')"
+    assert len(calls) == 1
+    (kept,) = (tmp_path / "depth-claims").iterdir()
+    kept.write_text(kept.read_text() + "alert(1)")  # not what was written
+    assert runtime.__wrapped__() == made
+    assert len(calls) == 2
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")  # no folder
+    assert runtime.__wrapped__() == made
 
 
 def test_a_report_that_is_replaced_is_replaced_whole(

@@ -358,9 +358,15 @@ def test_two_sides_of_a_margin_are_one_range() -> None:
     assert words.parts_text(estimand) == "x 1.95 to 2.05"
 
 
+def test_parameters_are_told_by_what_they_are() -> None:
+    told = words.parameters_text({"network": "resnet50", "activation": "none", "late_step": 0.05})
+    assert told == "resnet50 · no activation · late step 0.05"
+
+
 def test_text_is_typeset_without_loss() -> None:
     assert words.typeset("-1.2e-11 [-2, 3e5]") == "−1.2·10⁻¹¹ [−2, 3·10⁵]"
     assert words.typeset("one two-three") == "one two-three"
+    assert words.typeset("R^2 of a line") == "R² of a line"
     assert terms("m_g / m_i(0)") == [("", "m", "g"), (" / ", "m", "i"), ("(0)", "", "")]
     assert slug("C6") == "C6"
     assert slug("<b> x") == "-b-x".strip("-")

@@ -423,7 +423,9 @@ def test_keyboard_alone_opens_a_claim(visit: Open) -> None:
 def test_nothing_overflows(visit: Open, width: int) -> None:
     page = visit(width=width)
     page.locator("#open-all").click()
+    page.evaluate("document.querySelectorAll('details.figure').forEach(d => (d.open = true))")
     wait_for_charts(page, "#B3")
+    wait_for_charts(page, "#figure-distances-50")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 

@@ -34,6 +34,7 @@ from harness.lock import (
     read_lock,
     write_lock,
 )
+from harness.pace import pace
 from harness.plan import buckets
 from harness.provenance import provenance
 from harness.results import ConditionResult, Run
@@ -288,6 +289,8 @@ class ClaimSession:
         used = self._bench.used if self._bench else set()
         measured = self._scheduler.measured if self._scheduler else set()
         workers = self._scheduler.workers if self._scheduler else None
+        records = self._bench.records if self._bench else {}
+        seconds = time.monotonic() - self._began
         return Run(
             profile=self.options.profile.name,
             device=self.device,
@@ -297,11 +300,12 @@ class ClaimSession:
             provenance={
                 **self._provenance,
                 **({"workers": workers} if workers else {}),
+                **pace(records, measured=measured, seconds=seconds),
                 "seeds": seeding(),
             },
             measured=len(measured),
             reused=len(used - measured),
-            seconds=time.monotonic() - self._began,
+            seconds=seconds,
             ended=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
             custom=self.custom.described(),
             multiverses=self._bench.multiverses if self._bench else {},

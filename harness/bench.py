@@ -48,6 +48,11 @@ class Bench:
         self._choices: dict[str, list[Choice]] = {}
 
     @property
+    def records(self) -> Mapping[str, Record]:
+        """The records read so far, by identity."""
+        return self._records
+
+    @property
     def multiverses(self) -> dict[str, Multiverse]:
         """What the multiverses measured so far say together, by claim."""
         return {name: multiverse(_alike(choices)) for name, choices in self._choices.items()}

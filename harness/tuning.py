@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.files import write_atomically
+from harness.files import cache_file, write_atomically
 from harness.provenance import processor
 
 MEMORY = 800_000_000
@@ -168,11 +168,9 @@ def steps_per_second(threads: int, *, seconds: float) -> float:
 
 
 def _file(machine: Machine) -> Path:
-    folder = os.environ.get("XDG_CACHE_HOME")
-    root = Path(folder) if folder else Path.home() / ".cache"
     text = json.dumps(dataclasses.asdict(machine), sort_keys=True)
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return root / "depth-claims" / f"layout-{name}.json"
+    return cache_file(f"layout-{name}.json")
 
 
 def _cores() -> int:

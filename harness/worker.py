@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from harness.ceiling import worker_gflops
 from harness.cells import canonical
 from harness.inversion.checkpoint import Checkpoint
 from harness.measure import measure
@@ -40,10 +41,15 @@ def measure_bucket(
     threads : int
         Of torch.
     provenance : mapping
-        Goes into each record, with this machine and the threads.
+        Goes into each record, with this machine, the threads, and what these could do.
     """
-    here = {**provenance, **machine(), "threads": threads}
     with torch_threads(threads):
+        here = {
+            **provenance,
+            **machine(),
+            "threads": threads,
+            "gflops": worker_gflops(device, threads),
+        }
         _measure(bucket, records=Store(store), device=device, provenance=here)
     return bucket.seconds
 

@@ -1,11 +1,93 @@
-"""What a claim answers in the article, and why its margin is what it is."""
+"""What a claim answers in the article, why its margin is what it is, and the article's figures."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import tomllib
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from typing import Any
+
+from harness.claim import Scale
+
+STAR = "*"
+"""Stands for what an axis runs over."""
+
+Where = Mapping[str, str | int | float]
+"""Parameters that a condition has to have."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Some:
+    """Some conditions of a claim.
+
+    Parameters
+    ----------
+    claim : str
+        Which.
+    where : mapping
+        Their parameters, as far as they matter.
+    """
+
+    claim: str
+    where: Where = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Line(Some):
+    """Numbers of records along what a star stands for; one point where there is none.
+
+    Parameters
+    ----------
+    name : str
+        Of the line.
+    role : str
+        Which of a replicate's records.
+    value : str
+        Which of its numbers, or one over another: "m_g / m_r".
+    """
+
+    name: str
+    role: str = STAR
+    value: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Profile:
+    """A chart of medians over replicates; `rule` is a number that is drawn across."""
+
+    title: str
+    lines: tuple[Line, ...]
+    scale: Scale = Scale.LOG
+    rule: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure of the article, and what is drawn from the records as its counterpart.
+
+    Parameters
+    ----------
+    key : str
+        Its name here.
+    shows, file : str
+        What it shows, in words, and its file in the article.
+    claims : tuple of str
+        Claims that answer it.
+    pictures, traces : tuple of Some
+        Conditions whose copies and whose distances along the iterations are its counterpart.
+    charts : tuple of Profile
+        Charts beside them.
+    """
+
+    key: str
+    shows: str
+    file: str
+    claims: tuple[str, ...]
+    pictures: tuple[Some, ...]
+    traces: tuple[Some, ...]
+    charts: tuple[Profile, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -14,25 +96,61 @@ class Answer:
 
     Parameters
     ----------
-    figure : str
-        The figure that it answers, in words with its file; empty where the article claims it in
-        words alone.
+    figures : tuple of Figure
+        Those that it answers; none where the article claims it in words alone.
     margin : str
         Why its margin is what it is; empty where nothing is noted.
     """
 
-    figure: str = ""
+    figures: tuple[Figure, ...] = ()
     margin: str = ""
+
+
+@functools.cache
+def figures() -> dict[str, Figure]:
+    """The article's figures in its order, by their names here."""
+    noted = _noted()
+    return {
+        key: Figure(
+            key=key,
+            shows=told["shows"],
+            file=told["file"],
+            claims=tuple(
+                claim for claim, entry in noted["claims"].items() if key in entry.get("figures", ())
+            ),
+            pictures=_some(told.get("pictures", ())),
+            traces=_some(told.get("traces", ())),
+            charts=tuple(map(_profile, told.get("charts", ()))),
+        )
+        for key, told in noted["figures"].items()
+    }
 
 
 @functools.cache
 def answers() -> dict[str, Answer]:
     """All that is noted, by claim."""
-    noted = tomllib.loads(resources.files("reports").joinpath("article.toml").read_text("utf-8"))
     return {
         claim: Answer(
-            figure=noted["figures"][entry["figure"]] if "figure" in entry else "",
+            figures=tuple(figures()[key] for key in entry.get("figures", ())),
             margin=entry["margin"],
         )
-        for claim, entry in noted["claims"].items()
+        for claim, entry in _noted()["claims"].items()
     }
+
+
+@functools.cache
+def _noted() -> Mapping[str, Any]:
+    return tomllib.loads(resources.files("reports").joinpath("article.toml").read_text("utf-8"))
+
+
+def _some(told: Sequence[Mapping[str, Any]]) -> tuple[Some, ...]:
+    return tuple(Some(**each) for each in told)
+
+
+def _profile(told: Mapping[str, Any]) -> Profile:
+    return Profile(
+        title=told["title"],
+        lines=tuple(Line(**line) for line in told["lines"]),
+        scale=Scale(told.get("scale", Scale.LOG.value)),
+        rule=told.get("rule"),
+    )

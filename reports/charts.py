@@ -1,4 +1,4 @@
-"""Charts that are drawn in the browser: two Altair specifications, and the rows for each chart.
+"""Charts that are drawn in the browser: Altair specifications, and the rows for each chart.
 
 A page has one copy of each specification; a chart names the one it uses and brings its own rows.
 Colours are custom properties of the page, so that charts follow its light and dark schemes.
@@ -7,13 +7,11 @@ Colours are custom properties of the page, so that charts follow its light and d
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
-import vl_convert
 
 from harness.claim import Scale
 from harness.results import ConditionResult
@@ -45,27 +43,13 @@ class Chart:
     tables: tuple[Table, ...]
 
 
-@functools.cache
-def runtime() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script that asks for nothing from elsewhere."""
-    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
-    return bundle.replace("</script", "<\\/script")
-
-
-def specifications(*, validate: bool = False) -> dict[str, dict[str, object]]:
-    """The Vega-Lite specifications by name, each with a data set named "rows" to be filled.
-
-    Validation takes most of a second; nothing in them depends on a run.
-    """
+def specifications() -> dict[str, Callable[[], alt.LayerChart]]:
+    """The Vega-Lite specifications by name, each with a data set named "rows" to be filled."""
     return {
-        name: chart.to_dict(validate=validate)
-        for name, chart in (
-            ("traces", _traces(reference=False)),
-            ("traces-reference", _traces(reference=True)),
-            ("replicates", _replicates(logarithmic=False)),
-            ("replicates-log", _replicates(logarithmic=True)),
-        )
+        "traces": lambda: _traces(reference=False),
+        "traces-reference": lambda: _traces(reference=True),
+        "replicates": lambda: _replicates(logarithmic=False),
+        "replicates-log": lambda: _replicates(logarithmic=True),
     }
 
 
@@ -94,7 +78,7 @@ def trace_chart(
         tables.append({**key, **line})
         level = record.values.get(reference, math.nan) if reference else math.nan
         if _drawable(level):
-            tables.append({**key, "level": _rounded(level)})
+            tables.append({**key, "level": rounded(level)})
     if not tables:
         return None
     return Chart(
@@ -161,7 +145,7 @@ def replicate_chart(
 
 
 def _natural(value: float, *, logarithmic: bool) -> float:
-    return _rounded(math.exp(max(-600.0, min(600.0, value))) if logarithmic else value)
+    return rounded(math.exp(max(-600.0, min(600.0, value))) if logarithmic else value)
 
 
 def _along(record: Record, name: str) -> Table | None:
@@ -179,7 +163,7 @@ def _along(record: Record, name: str) -> Table | None:
     marked = {round(k * (len(kept) - 1) / (_MARKS - 1)) for k in range(_MARKS)}
     return {
         "iteration": [int(iteration) for iteration, _ in kept],
-        "value": [_rounded(value) for _, value in kept],
+        "value": [rounded(value) for _, value in kept],
         "mark": [int(number in marked) for number in range(len(kept))],
     }
 
@@ -201,8 +185,18 @@ def _drawable(value: float) -> bool:
     return math.isfinite(value) and value > 0
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
+    """A number with the digits that a chart can show."""
     return float(f"{value:.{_DIGITS}g}")
+
+
+def series_encodings() -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape of a chart's lines; the page has a legend of its own for them."""
+    known = list(range(1, SERIES + 1))
+    return (
+        alt.Color("series:N", legend=None, scale=alt.Scale(domain=known, range=list(_COLOURS))),
+        alt.Shape("series:N", legend=None, scale=alt.Scale(domain=known, range=list(_SHAPES))),
+    )
 
 
 def _traces(*, reference: bool) -> alt.LayerChart:
@@ -224,10 +218,7 @@ def _traces(*, reference: bool) -> alt.LayerChart:
         scale=alt.Scale(type="log", nice=False, padding=6),
         axis=alt.Axis(format="~g", tickCount=5, gridOpacity=labelled, tickOpacity=labelled),
     )
-    # The page has a legend of its own, common to the charts beside each other.
-    known = list(range(1, SERIES + 1))
-    colour = alt.Color("series:N", legend=None, scale=alt.Scale(domain=known, range=list(_COLOURS)))
-    shape = alt.Shape("series:N", legend=None, scale=alt.Scale(domain=known, range=list(_SHAPES)))
+    colour, shape = series_encodings()
     tooltip = [
         alt.Tooltip("run:N"),
         alt.Tooltip("iteration:Q", format=","),
@@ -260,7 +251,7 @@ def _traces(*, reference: bool) -> alt.LayerChart:
             ),
         )
         .properties(width="container")
-        .configure(**_CONFIG)
+        .configure(**CONFIG)
     )
     return chart
 
@@ -318,12 +309,12 @@ def _replicates(*, logarithmic: bool) -> alt.LayerChart:
             ),
         )
         .properties(width="container")
-        .configure(**_CONFIG)
+        .configure(**CONFIG)
     )
     return chart
 
 
-_CONFIG: dict[str, Any] = {
+CONFIG: dict[str, Any] = {
     "background": "transparent",
     "font": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
     "view": {"stroke": None},

@@ -27,7 +27,7 @@ PAGE, TABLE = "comparison.html", "comparison.csv"
 LEVEL = 0.95
 """Of the intervals of differences; they describe, and no verdict depends on them."""
 
-_TOLD_APART = ("Ended", "Time", "Cells", "Throughput")
+_TOLD_APART = ("Ended", "Time", "Cells", "Throughput", "Machine ceiling")
 """What differs between any two runs."""
 
 Key = tuple[str, str, tuple[tuple[str, object], ...]]

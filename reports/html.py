@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from reports import charts, words
+from reports import charts, profiles, words
 from reports.citation import citation
 from reports.page.cells import Library
 from reports.page.claim import Claims
+from reports.page.figures import figure_views
 from reports.page.panels import components_view
 from reports.page.provenance import facts, seeds_text
 from reports.page.template import environment
+from reports.runtime import runtime
 from reports.summary import ClaimSummary, HeadlineSummary, Summary
 
 
@@ -19,6 +21,7 @@ def render(summary: Summary, library: Library) -> str:
     run = summary.run
     made = Claims(summary, library)
     claims = {item.claim.id: made.view(item) for item in summary.claims}
+    figures = figure_views(summary, made, library)
     seeds = run.provenance.get("seeds")
     return (
         environment()
@@ -27,19 +30,21 @@ def render(summary: Summary, library: Library) -> str:
             run=run,
             summary=summary,
             claims=claims,
+            figures=figures,
             groups=_groups(summary),
             counts=words.counts(item.verdict for item in summary.claims),
             meanings=words.VERDICT_MEANINGS,
             endings=words.ENDING_MEANINGS,
+            names=words.CONDITION_NAMES,
             sections=tuple(dict.fromkeys(item.claim.section for item in summary.claims)),
             networks=_all(view.networks for view in claims.values()),
             decoders=_all(view.decoders for view in claims.values()),
             components=tuple(components_view(name, item) for name, item in run.components.items()),
             seeds=seeds_text(seeds) if isinstance(seeds, dict) else "",
-            facts=facts(run, library.of(run).values()),
+            facts=facts(run),
             citation=citation(summary),
             album=made.album,
-            specifications=charts.specifications() if made.charts else {},
+            specifications=_specifications({chart.spec for chart in made.charts.values()}),
             charts={
                 key: {
                     "spec": chart.spec,
@@ -51,7 +56,7 @@ def render(summary: Summary, library: Library) -> str:
             },
             titles={key: chart.title for key, chart in made.charts.items()},
             charts_left_out=made.charts_left_out,
-            runtime=charts.runtime() if made.charts else "",
+            runtime=runtime() if made.charts else "",
         )
     )
 
@@ -73,6 +78,13 @@ def _groups(
     if summary.others:
         groups.append((None, [(item, False) for item in summary.others]))
     return groups
+
+
+def _specifications(used: Collection[str]) -> dict[str, object]:
+    """Those of the charts that a page has; nothing in them depends on a run."""
+    known = {**charts.specifications(), **profiles.specifications()}
+    # Validation takes most of a second; the tests do it.
+    return {name: make().to_dict(validate=False) for name, make in known.items() if name in used}
 
 
 def _all(groups: Iterable[Sequence[str]]) -> tuple[str, ...]:

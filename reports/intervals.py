@@ -10,9 +10,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 from harness.claim import Criterion, Scale
-from harness.results import ConditionResult
 from harness.verdict import Part, Verdict
-from reports.summary import deciding_part, effect_of
+from reports.summary import effect_of
 from reports.words import effect_text, setting
 
 _INSET = 4.0
@@ -89,12 +88,6 @@ def toward(parts: Iterable[tuple[Part, Verdict, str]]) -> tuple[Bar, ...]:
             )
         )
     return tuple(bars)
-
-
-def weakest_parts(conditions: Sequence[ConditionResult]) -> list[tuple[Part, ConditionResult]]:
-    """The deciding part of each condition that has an effect."""
-    found = ((deciding_part(condition), condition) for condition in conditions)
-    return [(part, condition) for part, condition in found if part and effect_of(part)]
 
 
 def axis(parts: Sequence[Part]) -> Axis | None:

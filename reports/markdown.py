@@ -17,6 +17,7 @@ from reports.words import (
     counts_text,
     duration,
     effect_text,
+    finding,
 )
 
 MARKDOWN_LIMIT = 60_000
@@ -39,12 +40,13 @@ def to_markdown(summary: Summary) -> str:
         "",
         settings,
         "",
-        "| Headline | Verdict | Claims |",
-        "|---|---|---|",
+        "| Headline | Verdict | What was found | Claims |",
+        "|---|---|---|---|",
         *(
             _line(
                 item.statement,
                 f"{VERDICT_MARKS[item.verdict]} {item.verdict.value}",
+                _finding(item.spoken),
                 ", ".join(claim.claim.id for claim in item.claims) or "none in this run",
             )
             for item in summary.headlines
@@ -55,6 +57,16 @@ def to_markdown(summary: Summary) -> str:
     ]
     rows = [_markdown_row(item) for item in summary.claims]
     return "\n".join([*head, *_within(rows, MARKDOWN_LIMIT - len("\n".join(head).encode()))]) + "\n"
+
+
+def _finding(item: ClaimSummary | None) -> str:
+    """The effect that stands for a claim as a sentence; empty where nothing was measured."""
+    condition = None if item is None else item.shown
+    effect = None if condition is None else effect_of(deciding_part(condition))
+    if condition is None or effect is None:
+        return ""
+    where = f"{condition_name(condition)}: " if condition.parameters else ""
+    return f"{where}{finding(effect)}, n = {condition.decision.n}"
 
 
 def _within(rows: Sequence[str], limit: int) -> list[str]:

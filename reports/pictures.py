@@ -21,6 +21,9 @@ GIVEN: Mapping[str, str] = {
 
 COPY = "copy"
 
+EXAMPLE = "example"
+"""Thumbnail of a training image, which stands alone."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Picture:
@@ -28,7 +31,7 @@ class Picture:
 
     key: str
     caption: str
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +76,7 @@ def galleries(records: Mapping[str, Record], album: Album) -> tuple[Gallery, ...
     """Galleries of records by caption, those of one replicate and start together."""
     grouped: dict[tuple[str, ...], dict[str, Record]] = {}
     for caption, record in records.items():
-        if COPY in record.thumbnails:
+        if not {COPY, EXAMPLE}.isdisjoint(record.thumbnails):
             given = tuple(record.thumbnails.get(name, "") for name in GIVEN)
             grouped.setdefault(given, {})[caption] = record
     found = (_gallery(group, album) for group in grouped.values())
@@ -93,6 +96,12 @@ def input_ratio(record: Record) -> float | None:
     return last / trace[0] if math.isfinite(last) else None
 
 
+def output_ratio(record: Record) -> float | None:
+    """How far the copy's output is from the target's, over how far the noised target's is."""
+    m_g, m_r = (record.values.get(name, math.nan) for name in ("m_g", "m_r"))
+    return m_g / m_r if math.isfinite(m_g) and math.isfinite(m_r) and m_r > 0 else None
+
+
 def _gallery(records: Mapping[str, Record], album: Album) -> Gallery:
     first = next(iter(records.values()))
     given = []
@@ -103,9 +112,11 @@ def _gallery(records: Mapping[str, Record], album: Album) -> Gallery:
             given.append(Picture(key=key, caption=caption + size))
     copies = []
     for caption, record in records.items():
-        key = album.add(record.thumbnails[COPY])
+        example = record.thumbnails.get(EXAMPLE)
+        key = album.add(record.thumbnails[COPY] if example is None else example)
         if key is not None:
-            copies.append(Picture(key=key, caption=caption, note=_note(record)))
+            shown = caption if example is None else f"{caption}: an image"
+            copies.append(Picture(key=key, caption=shown, notes=_notes(record)))
     return Gallery(
         title=" · ".join(str(label) for label in first.labels.values()),
         given=tuple(given),
@@ -120,11 +131,15 @@ def _size(record: Record) -> str:
     return f", {pixels} pixels" if pixels else ""
 
 
-def _note(record: Record) -> str:
-    ratio = input_ratio(record)
-    told = "" if ratio is None else f"distance {number(ratio)}"
-    ended = "" if record.status in ("measured", "") else record.status
-    return " · ".join(text for text in (told, ended) if text)
+def _notes(record: Record) -> tuple[str, ...]:
+    """How near the copy came, in the input and in the output, and how its run ended."""
+    near, output = input_ratio(record), output_ratio(record)
+    told = (
+        "" if near is None else f"m_i / m_i(0) {number(near)}",
+        "" if output is None else f"m_g / m_r {number(output)}",
+        "" if record.status == "measured" else record.status,
+    )
+    return tuple(text for text in told if text)
 
 
 def _is_png(content: str) -> bool:

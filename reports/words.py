@@ -89,6 +89,18 @@ DECODER_NAMES: Mapping[str, str] = {
 NETWORK_NAMES: Mapping[str, str] = {"MLP": "fully connected"}
 """Networks whose type says more than their name does."""
 
+CONDITION_NAMES: Mapping[str, str] = {
+    "article": "decoder: the article's descent, on ResNets with a blur after every step",
+    "article-nominal": "decoder: the same at its own step, without blur",
+    "article-falling": "decoder: the same without blur, at the largest step at which m_g falls",
+    "adam, adam-blur": "decoder: Adam, whose step does not depend on the gradient's scale",
+    "l-bfgs, gauss-newton": "decoders that use curvature, the strongest of all",
+    "conv1, stem": "layers: the first convolution, and what follows it up to the pooling",
+    "layer1 to layer4": "layers: the article's Conv2 to Conv5",
+    "default, gaussian, orthogonal": "how weights are drawn; default: as torch does",
+}
+"""What stands for what in the names of conditions."""
+
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _COMPARED = re.compile(r"([^\s/]+) / ([^\s/,]+)((?:,? [^/]*)?)")
 _PLACE = re.compile(r" at (\S+)")
@@ -121,9 +133,9 @@ def _digits(value: float, digits: int) -> str:
 
 
 def typeset(text: str) -> str:
-    """Numbers of `number` with a true minus and powers of ten, for readers of a page."""
+    """Numbers of `number` with a true minus, and powers as powers, for readers of a page."""
     words = []
-    for word in text.split(" "):
+    for word in text.replace("R^2", "R²").split(" "):
         head, mark, tail = word.partition("e")
         core = tail.rstrip("×],)")
         if mark and head.lstrip("[-<>").replace(".", "", 1).isdigit() and _is_integer(core):
@@ -244,13 +256,14 @@ def parts_text(estimand: Estimand) -> str:
 def parameters_text(parameters: Mapping[str, str | int | float]) -> str:
     """A condition's parameters in one line: names of things alone, numbers with their name."""
     return " · ".join(
-        value if isinstance(value, str) else f"{name.replace('_', ' ')} {_parameter(value)}"
-        for name, value in parameters.items()
+        _parameter(name.replace("_", " "), value) for name, value in parameters.items()
     )
 
 
-def _parameter(value: int | float) -> str:
-    return str(value) if isinstance(value, int) else setting(value)
+def _parameter(name: str, value: str | int | float) -> str:
+    if isinstance(value, str):
+        return f"no {name}" if value == "none" else value
+    return f"{name} {value if isinstance(value, int) else setting(value)}"
 
 
 def sentence(text: str) -> str:

@@ -15,6 +15,7 @@ import tomllib
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from plugin_suite import ALONE, ROOT, Suite, claim, environment, of, one_message, text
@@ -435,6 +436,7 @@ def test_junit_has_the_verdict_and_its_effect(suite: Suite) -> None:
         "n": "12",
         "effect x": "1.0",
         "interval x": "1 to 1 at 0.998",
+        "in words": "x is 1.00 [1.00, 1.00]",
     }
     assert second["verdict"] == "refuted"
 
@@ -482,9 +484,20 @@ def test_a_run_from_a_full_store_imports_no_torch(tmp_path: Path) -> None:
     words = ("claims/test_lower_bounds.py", "-k", "16 and default")
     output = run_watched(tmp_path, *words, "--executor=serial")
     assert "imported: torch torchvision\n" in output
+    measured = told_of_the_run(tmp_path)
+    assert measured["ceiling"][0]["gflops"] > 0
+    assert measured["throughput"]["cells_an_hour"] > 0
     output = run_watched(tmp_path, *words)
     assert "0 cells measured" in output
     assert "imported:\n" in output
+    again = told_of_the_run(tmp_path)
+    assert again["ceiling"] == measured["ceiling"]  # as the records know it
+    assert "cells_an_hour" not in again.get("throughput", {})
+
+
+def told_of_the_run(folder: Path) -> Any:
+    """Where the run comes from that was reported last."""
+    return json.loads((folder / "r" / "claims.json").read_text("utf-8"))["run"]["provenance"]
 
 
 def run_watched(folder: Path, *words: str) -> str:

@@ -51,6 +51,7 @@ from reports.frames import conditions
 from reports.intervals import axis, toward
 from reports.markdown import MARKDOWN_LIMIT, to_markdown
 from reports.page.template import slug, terms
+from reports.runtime import runtime
 from reports.summary import deciding_part, summarise
 from reports.write import write_report
 
@@ -357,9 +358,15 @@ def test_two_sides_of_a_margin_are_one_range() -> None:
     assert words.parts_text(estimand) == "x 1.95 to 2.05"
 
 
+def test_parameters_are_told_by_what_they_are() -> None:
+    told = words.parameters_text({"network": "resnet50", "activation": "none", "late_step": 0.05})
+    assert told == "resnet50 · no activation · late step 0.05"
+
+
 def test_text_is_typeset_without_loss() -> None:
     assert words.typeset("-1.2e-11 [-2, 3e5]") == "−1.2·10⁻¹¹ [−2, 3·10⁵]"
     assert words.typeset("one two-three") == "one two-three"
+    assert words.typeset("R^2 of a line") == "R² of a line"
     assert terms("m_g / m_i(0)") == [("", "m", "g"), (" / ", "m", "i"), ("(0)", "", "")]
     assert slug("C6") == "C6"
     assert slug("<b> x") == "-b-x".strip("-")
@@ -430,6 +437,13 @@ def test_markdown_fits_a_summary() -> None:
     assert "more claims are in claims.html" in text
     row = next(line for line in text.splitlines() if line.startswith("| Z0"))
     assert len(re.findall(r"(?<!\\)\|", row)) == 7
+
+
+def test_a_summary_has_each_headline_as_a_sentence(run: Run) -> None:
+    text = to_markdown(summarise(run))
+    (row,) = [line for line in text.splitlines() if line.startswith("| A width below")]
+    assert re.search(r"depth 2: m\\_i / m\\_i\(0\) is 0\.461 \\\[.*\\\], n = 12 \| C6, C7 \|$", row)
+    assert to_markdown(summarise(make_run([]))).count("|  | none in this run |") == len(HEADLINES)
 
 
 def test_the_console_names_every_claim_and_fits(run: Run) -> None:
@@ -530,7 +544,7 @@ def test_images_and_charts_stay_within_a_budget(
     claim = make_claim("Z", "z", event("z", PLAIN))
     conditions = []
     for k in range(120):
-        made = record(f"z/{k}", ratio=0.5, seed=k)
+        made = record(f"z/{k}", ratio=0.5 + k / 1000, seed=k)  # equal charts are one
         store.write(made)
         ids = {"run": (made.id,), "again": (made.id,)}
         conditions.append(condition(claim, {"k": k, "m": k}, normal("x", 1, 0.1), records=ids))
@@ -573,7 +587,7 @@ def test_traces_are_thinned_and_positive() -> None:
 
 
 def test_the_specifications_are_valid_vega_lite() -> None:
-    found = charts.specifications(validate=True)
+    found = {name: make().to_dict(validate=True) for name, make in charts.specifications().items()}
     assert set(found) == {
         "traces",
         "traces-reference",
@@ -581,6 +595,28 @@ def test_the_specifications_are_valid_vega_lite() -> None:
         "replicates-log",
     }
     assert all(spec["data"] == {"name": "rows"} for spec in found.values())
+
+
+def test_the_script_of_charts_is_bundled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def bundle(*_: str) -> str:
+        calls.append("bundled")
+        return "draw('</script>')"
+
+    monkeypatch.setattr("vl_convert.javascript_bundle", bundle)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made = runtime.__wrapped__()
+    assert made == runtime.__wrapped__() == "draw('<\\/script>')"
+    assert len(calls) == 1
+    (kept,) = (tmp_path / "depth-claims").iterdir()
+    kept.write_text(kept.read_text() + "alert(1)")  # not what was written
+    assert runtime.__wrapped__() == made
+    assert len(calls) == 2
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")  # no folder
+    assert runtime.__wrapped__() == made
 
 
 def test_a_report_that_is_replaced_is_replaced_whole(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -255,6 +254,35 @@ def test_arrows_go_from_claim_to_claim(visit: Open) -> None:
     assert page.locator("#search").input_value() == ""
 
 
+def test_a_link_to_a_figure_opens_it_and_draws_it(visit: Open) -> None:
+    page = visit(at="#figure-distances-50")
+    assert page.locator("#figure-distances-50").evaluate("e => e.open")
+    assert wait_for_charts(page, "#figure-distances-50") == 1  # the lines of A2
+    assert page.locator("#figure-distances-50 .mark-line path").count() == 2  # m_g and m_r
+    page.locator("#figure-distances-50 > summary").focus()
+    page.keyboard.press("Home")
+    assert page.evaluate("document.activeElement.parentElement.id") == "figure-layers-untrained"
+    page.locator("nav a[href='#figures']").click()
+    assert page.evaluate("document.getElementById('figures').getBoundingClientRect().top") < 100
+
+
+def test_a_slash_searches(visit: Open) -> None:
+    page = visit()
+    page.keyboard.press("/")
+    page.keyboard.type("float64/")
+    assert page.locator("#search").input_value() == "float64/"
+
+
+def test_the_plot_has_every_effect_of_every_deciding_condition(visit: Open, tmp_path: Path) -> None:
+    run = full_run(make_store(tmp_path))
+    effects = sum(
+        len({part.criterion.effect for part in item.decision.parts})
+        for item in run.conditions
+        if item.confirmatory
+    )
+    assert visit().locator(".forest-row .bar").count() == effects
+
+
 def test_evidence_and_panels_are_drawn(visit: Open) -> None:
     page = visit(at="#B8")
     page.locator("#B8 .rerun > summary").first.click()
@@ -351,12 +379,21 @@ def test_five_hundred_claims_open_within_two_seconds(visit: Open, tmp_path: Path
     )
     file = write_report(run, make_store(tmp_path), tmp_path / "out")
     assert file.stat().st_size < 8 * 2**20
-    began = time.monotonic()
     page = visit(of=file)
     assert page.locator("#Z499 > summary").is_visible()
-    assert time.monotonic() - began < 4  # 2 s on a machine with nothing else to do
+    assert busy_seconds(page) < 4  # half of it on a core without busy neighbours
     page.locator("#search").fill("number 499")
     assert rows_of(page) == ["Z499"]
+
+
+def busy_seconds(page: Any) -> float:
+    """Time that a processor spent on loading a page again, whatever else keeps it busy."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.reload()
+    found = session.send("Performance.getMetrics")["metrics"]
+    metrics = {item["name"]: item["value"] for item in found}
+    return float(metrics["TaskDuration"])
 
 
 def test_filters_and_search(visit: Open) -> None:
@@ -386,7 +423,9 @@ def test_keyboard_alone_opens_a_claim(visit: Open) -> None:
 def test_nothing_overflows(visit: Open, width: int) -> None:
     page = visit(width=width)
     page.locator("#open-all").click()
+    page.evaluate("document.querySelectorAll('details.figure').forEach(d => (d.open = true))")
     wait_for_charts(page, "#B3")
+    wait_for_charts(page, "#figure-distances-50")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 

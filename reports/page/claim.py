@@ -19,10 +19,11 @@ from reports.page.conditions import (
     by_effect,
     by_estimand,
     condition_view,
+    parts_shown,
 )
 from reports.page.panels import MultiverseView, multiverse_view
 from reports.pictures import Album, Gallery, galleries
-from reports.summary import ClaimSummary, Summary, condition_name
+from reports.summary import ClaimSummary, Summary
 
 PICTURES_LIMIT = 4 * 2**20
 """Characters of base64 that the images of a page may take, so that it stays below 8 MiB."""
@@ -30,15 +31,16 @@ PICTURES_LIMIT = 4 * 2**20
 CHARTS_LIMIT = 2 * 2**20
 """Characters of JSON that the charts of a page may take."""
 
-_BARS = 8
+_BARS = 24
+"""Effects of a claim that are drawn in the plot of all; more would hide the other claims."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TraceView:
-    """The traces of one replicate, in charts with common lines."""
+    """The traces of one replicate, in charts with common lines, told by their numbers."""
 
     name: str
-    series: tuple[str, ...]
+    series: tuple[tuple[int, str], ...]
     charts: tuple[str, ...]
 
 
@@ -84,6 +86,7 @@ class Claims:
         self.album = Album(limit=PICTURES_LIMIT)
         self.charts: dict[str, charts.Chart] = {}
         self.charts_left_out = 0
+        self._keys: dict[str, str] = {}
         self._free = CHARTS_LIMIT
 
     def view(self, summary: ClaimSummary) -> ClaimView:
@@ -103,10 +106,9 @@ class Claims:
             for item in ordered
         }
         drawn = intervals.toward(
-            (part, condition.decision.verdict, condition_name(condition))
-            for part, condition in intervals.weakest_parts(summary.confirmatory)
+            shown for condition in summary.confirmatory for shown in parts_shown(condition)
         )
-        shown = distinct(cells.values())
+        pictured = distinct(cells.values())
         claim, family = summary.claim, self._summary.family
         around = self._summary.run.multiverses.get(claim.id)
         return ClaimView(
@@ -122,8 +124,8 @@ class Claims:
                 self._estimand(conditions, axes[name], views)
                 for name, conditions in grouped.items()
             ),
-            traces=self._traces(shown),
-            galleries=galleries(captions(shown), self.album),
+            traces=self.traces(pictured),
+            galleries=galleries(captions(pictured), self.album),
             multiverse=None if around is None else multiverse_view(around, summary),
             networks=_names(view.networks for view in views.values()),
             decoders=_names(view.decoders for view in views.values()),
@@ -154,11 +156,12 @@ class Claims:
             ),
             confirmatory=tuple(views[id(item)] for item in conditions if item.confirmatory),
             beside=tuple(views[id(item)] for item in conditions if not item.confirmatory),
-            replicates=tuple(key for chart in drawn if (key := self._chart(chart))),
+            replicates=tuple(key for chart in drawn if (key := self.chart(chart))),
             presupposes_descent=judged_by.presupposes_descent,
         )
 
-    def _traces(self, cells: Sequence[Cells]) -> tuple[TraceView, ...]:
+    def traces(self, cells: Sequence[Cells]) -> tuple[TraceView, ...]:
+        """The traces of first replicates, in charts with common lines."""
         views = []
         for name, records in panels(cells, most=charts.SERIES):
             found = [
@@ -167,22 +170,26 @@ class Claims:
                 ),
                 charts.trace_chart("m_i", records, title="m_i, distance of the inputs"),
             ]
-            keys = tuple(key for chart in found if (key := self._chart(chart)))
+            keys = tuple(key for chart in found if (key := self.chart(chart)))
             if keys:
-                views.append(TraceView(name=name, series=tuple(records), charts=keys))
+                views.append(
+                    TraceView(name=name, series=tuple(enumerate(records, start=1)), charts=keys)
+                )
         return tuple(views)
 
-    def _chart(self, chart: charts.Chart | None) -> str | None:
+    def chart(self, chart: charts.Chart | None) -> str | None:
+        """The key of a chart, the same for the same chart; None where it does not fit."""
         if chart is None:
             return None
-        size = len(json.dumps(chart.tables))
-        if size > self._free:
-            self.charts_left_out += 1
-            return None
-        self._free -= size
-        key = f"chart-{len(self.charts) + 1}"
-        self.charts[key] = chart
-        return key
+        content = json.dumps([chart.spec, chart.title, chart.tables])
+        if content not in self._keys:
+            if len(content) > self._free:
+                self.charts_left_out += 1
+                return None
+            self._free -= len(content)
+            self._keys[content] = f"chart-{len(self.charts) + 1}"
+            self.charts[self._keys[content]] = chart
+        return self._keys[content]
 
 
 def _names(groups: Iterable[Sequence[str]]) -> tuple[str, ...]:

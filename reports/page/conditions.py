@@ -11,7 +11,7 @@ from harness.verdict import Part, Verdict
 from reports import intervals, words
 from reports.intervals import Axis, Bar
 from reports.page.evidence import EvidenceView, evidence
-from reports.summary import deciding_part, effect_of
+from reports.summary import condition_name, deciding_part, effect_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,6 +98,19 @@ def condition_view(
         networks=tuple(networks),
         decoders=tuple(decoders),
     )
+
+
+def parts_shown(condition: ConditionResult) -> list[tuple[Part, Verdict, str]]:
+    """The parts of a condition that have an effect: one per effect, with verdict and name."""
+    found = []
+    groups = by_effect(condition.judged_by.criteria)
+    for group in groups.values():
+        part = _weakest(condition.decision.parts, group)
+        if part is not None and effect_of(part):
+            label = group[0].label if len(groups) > 1 else ""
+            name = " · ".join(text for text in (condition_name(condition), label) if text)
+            found.append((part, _mark(part, condition), name))
+    return found
 
 
 def axes_of(conditions: Sequence[ConditionResult]) -> dict[str, Axis]:

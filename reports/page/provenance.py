@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 from harness.results import Run
-from harness.store import Record
 from reports import words
 from reports.document import plain
 
-_NAMES = {"ceiling": "Machine ceiling", "throughput": "Throughput"}
 
-
-def facts(run: Run, records: Iterable[Record] = ()) -> list[tuple[str, str]]:
-    """Commit, claims, settings, seeds, versions, machine, time and pace, in this order.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    records : iterable of Record
-        Its records, each once; the pace is theirs.
-    """
+def facts(run: Run) -> list[tuple[str, str]]:
+    """Commit, claims, settings, seeds, versions, machine, time and pace, in this order."""
     provenance = dict(run.provenance)
     commit = str(provenance.pop("commit", None) or "unknown")
     dirty = provenance.pop("dirty", None)
     seeds = provenance.pop("seeds", None)
     provenance.pop("device", None)
-    provenance.setdefault("throughput", _throughput(records))
-    provenance.setdefault("ceiling", "not measured in this run; `make benchmark` measures it")
+    ceiling, throughput = provenance.pop("ceiling", None), provenance.pop("throughput", None)
     return [
         ("Commit", commit + (", with uncommitted changes" if dirty else "")),
         ("Claims digest (SHA-256)", run.claims_digest),
@@ -39,11 +28,48 @@ def facts(run: Run, records: Iterable[Record] = ()) -> list[tuple[str, str]]:
         ("Cells", f"{run.measured} measured, {run.reused} reused from the store"),
         *((f"Your {name}", value) for name, value in run.custom.items()),
         *([("Seeds", seeds_text(seeds))] if isinstance(seeds, Mapping) else []),
-        *(
-            (_NAMES.get(key, key.replace("_", " ").capitalize()), _flat(value))
-            for key, value in provenance.items()
-        ),
+        *((key.replace("_", " ").capitalize(), _flat(value)) for key, value in provenance.items()),
+        ("Machine ceiling", ceiling_text(ceiling, measured=run.measured > 0)),
+        ("Throughput", throughput_text(throughput)),
     ]
+
+
+def ceiling_text(ceiling: object, *, measured: bool) -> str:
+    """What a worker could do at most, in words; one kind of worker, or several."""
+    kinds = [kind for kind in ceiling if isinstance(kind, Mapping)] if _listed(ceiling) else []
+    if not kinds:
+        return "unknown: no record tells it"
+    when = "when it began" if measured else "when the runs that measured began"
+    told = []
+    for kind in kinds:
+        threads = kind.get("threads")
+        place = f"{threads} thread{'' if threads == 1 else 's'}"
+        if kind.get("device") != "cpu":
+            place = f"{kind.get('device')}, {place}"
+        told.append(f"{words.number(kind['gflops'])} GFLOP/s ({place}, {kind.get('processor')})")
+    return f"products of float32 matrices by one worker, {when}: {'; '.join(told)}"
+
+
+def throughput_text(throughput: object) -> str:
+    """What a run made of it, in words."""
+    known = throughput if isinstance(throughput, Mapping) else {}
+    told = []
+    if "cells_an_hour" in known:
+        over = f"{known['cells_an_hour']:,} cells an hour"
+        if "image_steps_a_second" in known:
+            over += f" and {words.number(known['image_steps_a_second'])} image-steps a second"
+        told.append(f"{over} over the whole run")
+    else:
+        told.append("nothing was measured in this run")
+    one = known.get("of_one_worker")
+    if isinstance(one, Mapping):
+        who = "one worker" if "cells_an_hour" in known else "one worker of the runs that measured"
+        told.append(
+            f"{words.number(one['image_steps_a_second'])} image-steps a second of {who} in its "
+            f"descents ({one['image_steps']:,} steps in {words.duration(one['seconds'])}, over all "
+            "networks and sizes)"
+        )
+    return "; ".join(told)
 
 
 def seeds_text(seeds: Mapping[str, object]) -> str:
@@ -60,21 +86,8 @@ def seeds_text(seeds: Mapping[str, object]) -> str:
     )
 
 
-def _throughput(records: Iterable[Record]) -> str:
-    """Image-steps a second of one worker, over the records that are descents."""
-    steps = seconds = 0.0
-    for record in records:
-        taken = record.traces.get("iteration", ())
-        if taken and record.seconds > 0:
-            restarts = record.cell.get("restarts", 1)
-            steps += taken[-1] * (restarts if isinstance(restarts, int) else 1)
-            seconds += record.seconds
-    if not seconds:
-        return "no descents in this run"
-    return (
-        f"{words.number(steps / seconds)} image-steps a second of one worker "
-        f"({words.number(steps)} steps in {words.duration(seconds)}, over all networks and sizes)"
-    )
+def _listed(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, (list, tuple))
 
 
 def _flat(value: object) -> str:

@@ -1,4 +1,4 @@
-// Links to a claim open it; arrow keys go from claim to claim; on paper everything is open.
+// Links to a claim or a figure open it; arrow keys go from one to the next; on paper all are open.
 (() => {
   const all = (selector, within = document) => Array.from(within.querySelectorAll(selector));
   const open = (target) => {
@@ -26,11 +26,11 @@
     if (link && link.hash === location.hash) reveal();
   });
 
-  // On a claim's heading: up and down, Home and End.
+  // On the heading of a claim or a figure: up and down, Home and End.
   document.addEventListener("keydown", (event) => {
-    const here = event.target.closest?.("details.claim > summary");
+    const here = event.target.closest?.("details.fold > summary");
     if (!here || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    const headings = all("details.claim:not([hidden]) > summary");
+    const headings = all("details.fold:not([hidden]) > summary", here.closest("section"));
     const at = headings.indexOf(here);
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: headings.length - 1 }[event.key];
     if (to === undefined || !headings[to]) return;
@@ -39,7 +39,7 @@
   });
 
   addEventListener("beforeprint", () => {
-    all("details.claim:not([hidden])").forEach((claim) => (claim.open = true));
+    all("details.fold:not([hidden])").forEach((fold) => (fold.open = true));
   });
   reveal();
 })();

@@ -1,0 +1,97 @@
+"""The article's figures, each with its measured counterpart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from harness.results import ConditionResult
+from reports.article import Figure, Profile, Some, figures
+from reports.page.cells import Cells, Library, captions, cells_of, distinct
+from reports.page.claim import Claims, TraceView
+from reports.pictures import Gallery, galleries
+from reports.profiles import chosen, profile_chart
+from reports.summary import ClaimSummary, Summary
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProfileView:
+    """A chart of medians, its lines by their number in the chart, and the claims it draws on."""
+
+    chart: str
+    series: tuple[tuple[int, str], ...]
+    claims: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FigureView:
+    """A figure of the article with the claims that answer it and what is drawn for it."""
+
+    figure: Figure
+    claims: tuple[ClaimSummary, ...]
+    galleries: tuple[Gallery, ...]
+    profiles: tuple[ProfileView, ...]
+    traces: tuple[TraceView, ...]
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything is drawn."""
+        return bool(self.galleries or self.profiles or self.traces)
+
+
+def figure_views(summary: Summary, made: Claims, library: Library) -> tuple[FigureView, ...]:
+    """Views of the figures that the claims of a run answer, in the article's order.
+
+    Parameters
+    ----------
+    summary : Summary
+        The run.
+    made : Claims
+        Takes charts and images; what claims show already costs nothing more.
+    library : Library
+        The run's records.
+    """
+    claims = {item.claim.id: item for item in summary.claims}
+    conditions = summary.run.conditions
+    return tuple(
+        FigureView(
+            figure=figure,
+            claims=tuple(claims[name] for name in figure.claims if name in claims),
+            galleries=galleries(captions(_cells(figure.pictures, conditions, library)), made.album),
+            profiles=tuple(
+                view
+                for profile in figure.charts
+                if (view := _profile(profile, conditions, made, library)) is not None
+            ),
+            traces=made.traces(_cells(figure.traces, conditions, library)),
+        )
+        for figure in figures().values()
+        if not claims.keys().isdisjoint(figure.claims)
+    )
+
+
+def _cells(
+    asked: Iterable[Some], conditions: Sequence[ConditionResult], library: Library
+) -> list[Cells]:
+    return distinct(
+        cells_of(condition, library) for some in asked for condition in chosen(some, conditions)
+    )
+
+
+def _profile(
+    asked: Profile, conditions: Sequence[ConditionResult], made: Claims, library: Library
+) -> ProfileView | None:
+    drawn = profile_chart(asked, conditions, library)
+    key = made.chart(drawn)
+    if drawn is None or key is None:
+        return None
+    lines = {str(table["run"]) for table in drawn.tables if "run" in table}
+    return ProfileView(
+        chart=key,
+        series=tuple(
+            (number, line.name)
+            for number, line in enumerate(asked.lines, start=1)
+            if line.name in lines
+        ),
+        claims=tuple(dict.fromkeys(line.claim for line in asked.lines if line.name in lines)),
+    )

@@ -1,0 +1,95 @@
+"""Ceiling and throughput of a run, from records whose times are known."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+
+from harness.ceiling import gemm_gflops, worker_gflops
+from harness.pace import pace
+from harness.store import Record
+
+
+def descent(name: str, *, steps: int, seconds: float, gflops: float | None = 100.0) -> Record:
+    """A record of a descent, measured by a worker of so many GFLOP/s."""
+    told = {} if gflops is None else {"gflops": gflops}
+    return Record(
+        id=name,
+        cell={"type": "Inversion", "restarts": 2},
+        values={},
+        status="plateau",
+        seconds=seconds,
+        traces={"iteration": (0.0, float(steps))},
+        provenance={"processor": "P", "device": "cpu", "threads": 1, **told},
+    )
+
+
+RECORDS = {
+    "a": descent("a", steps=500, seconds=2.0, gflops=90.0),
+    "b": descent("b", steps=500, seconds=2.0, gflops=110.0),
+    "old": descent("old", steps=100, seconds=10.0, gflops=5.0),
+    # Its iterations are epochs.
+    "training": Record(
+        id="t",
+        cell={"type": "Train"},
+        values={},
+        status="measured",
+        seconds=50.0,
+        traces={"iteration": (1.0, 90.0)},
+    ),
+}
+
+
+def test_a_run_tells_of_what_it_measured_itself() -> None:
+    found = pace(RECORDS, measured={"a", "b", "training", "unread"}, seconds=8.0)
+    assert found == {
+        "ceiling": [{"processor": "P", "device": "cpu", "threads": 1, "gflops": 100.0, "cells": 2}],
+        "throughput": {
+            "cells_an_hour": 1800,
+            "image_steps_a_second": 250.0,  # two restarts of 500 steps, twice, in 8 s
+            "of_one_worker": {"image_steps": 2000, "seconds": 4.0, "image_steps_a_second": 500.0},
+        },
+    }
+
+
+def test_a_run_from_a_full_store_tells_of_the_runs_that_measured() -> None:
+    found = pace(RECORDS, measured=(), seconds=8.0)
+    assert found == {
+        "ceiling": [{"processor": "P", "device": "cpu", "threads": 1, "gflops": 90.0, "cells": 3}],
+        "throughput": {
+            "of_one_worker": {"image_steps": 2200, "seconds": 14.0, "image_steps_a_second": 157.1}
+        },
+    }
+
+
+def test_what_no_record_knows_is_left_out() -> None:
+    assert pace({}, measured=(), seconds=1.0) == {}
+    old = {"a": descent("a", steps=0, seconds=0.0, gflops=None)}
+    assert "ceiling" not in pace(old, measured={"a"}, seconds=1.0)
+
+
+def test_kinds_of_workers_are_told_apart() -> None:
+    other = descent("c", steps=1, seconds=1.0)
+    other = Record(**{**vars(other), "provenance": {**other.provenance, "threads": 2}})
+    found = pace({**RECORDS, "c": other}, measured=(), seconds=1.0)
+    kinds = found["ceiling"]
+    assert isinstance(kinds, list)
+    assert [(kind["threads"], kind["cells"]) for kind in kinds] == [(1, 3), (2, 1)]
+
+
+def test_a_ceiling_is_measured_once_and_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr("harness.ceiling.worker_gflops", functools.cache(worker_gflops.__wrapped__))
+    monkeypatch.setattr(
+        "harness.ceiling.gemm_gflops", lambda **named: calls.append(named) or gemm_gflops(**named)
+    )
+    from harness import ceiling
+
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = ceiling.worker_gflops("cpu", 1)
+    assert ceiling.worker_gflops("cpu", 1) == first > 0
+    assert len(calls) == 1
+    assert torch.equal(torch.get_rng_state(), before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -27,32 +28,73 @@ CELL = Inversion(
 )
 
 
-def flags() -> tuple[bool, ...]:
+IEEE = ("ieee", "ieee", "ieee", True, False, False)
+TF32 = ("tf32", "tf32", "tf32", True, False, False)
+
+
+def flags() -> tuple[object, ...]:
     return (
-        torch.backends.cuda.matmul.allow_tf32,
-        torch.backends.cudnn.allow_tf32,
+        torch.backends.cuda.matmul.fp32_precision,
+        torch.backends.cudnn.conv.fp32_precision,
+        torch.backends.cudnn.rnn.fp32_precision,
         torch.backends.cudnn.deterministic,
+        torch.backends.cudnn.benchmark,
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
     )
+
+
+@pytest.fixture
+def left_as_found() -> Iterator[None]:
+    """Flags as they were before a test that sets some."""
+    places = (torch.backends, torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [place.fp32_precision for place in places]
+    benchmark = torch.backends.cudnn.benchmark
+    yield
+    for place, value in zip(places, before, strict=True):
+        place.fp32_precision = value
+    torch.backends.cudnn.benchmark = benchmark
 
 
 class TestFlags:
     @pytest.mark.parametrize("name", ["float32", "float64", "bf16"])
     @pytest.mark.parametrize("device", [CPU, CUDA])
+    @pytest.mark.usefixtures("left_as_found")
     def test_ieee_arithmetic_is_asked_for_and_the_flags_are_given_back(
         self, name: str, device: torch.device
     ) -> None:
+        torch.backends.cudnn.benchmark = True
         before = flags()
-        torch.backends.cudnn.allow_tf32 = True
-        try:
-            with precision_of(name, device=device):
-                assert flags() == (False, False, True)
-            assert flags() == (before[0], True, before[2])
-        finally:
-            torch.backends.cudnn.allow_tf32 = before[1]
+        assert before[1] == "tf32"
+        with precision_of(name, device=device):
+            assert flags() == IEEE
+        assert flags() == before
+
+    @pytest.mark.usefixtures("left_as_found")
+    def test_whatever_products_inherit_they_are_ieee(self) -> None:
+        torch.backends.fp32_precision = "tf32"
+        with precision_of("float32", device=CUDA):
+            assert flags() == IEEE
+
+    @pytest.mark.usefixtures("left_as_found")
+    def test_either_interface_of_torch_may_have_been_used_before(self) -> None:
+        torch.backends.cudnn.conv.fp32_precision = "ieee"
+        # The older one now tells nothing any more.
+        with pytest.raises(RuntimeError, match="mix of the legacy and new"):
+            _ = torch.backends.cudnn.allow_tf32
+        before = flags()
+        with precision_of("float32", device=CUDA):
+            assert flags() == IEEE
+        assert flags() == before
+
+    def test_whoever_uses_the_older_interface_afterwards_can(self) -> None:
+        with precision_of("tf32", device=CUDA):
+            pass
+        assert torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
 
     def test_tf32_is_for_gpus(self) -> None:
         with precision_of("tf32", device=CUDA):
-            assert flags() == (True, True, True)
+            assert flags() == TF32
         with (
             pytest.raises(DeviceError, match="TF32 is a way in which GPUs multiply"),
             precision_of("tf32", device=CPU),

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from graphs import graphs  # noqa: F401  (a fixture)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from inversion_cases import (
@@ -30,7 +31,7 @@ from inversion_cases import (
 from harness.inversion import checkpoint as module
 from harness.inversion import loop
 from harness.inversion.checkpoint import INTERVAL, SHARE, Checkpoint
-from harness.inversion.drivers import Eager, InPlace
+from harness.inversion.drivers import Eager, Graphed, InPlace
 from harness.settings import Decoder
 
 LENGTH = 30
@@ -102,8 +103,9 @@ class TestInterrupted:
         checkpoint.remove()
         assert names(tmp_path / "running") == []
 
+    @pytest.mark.usefixtures("graphs")
     @pytest.mark.parametrize("name", ["all priors", "network", "lbfgs, smooth", "adam, last"])
-    @pytest.mark.parametrize("kind", [Eager, InPlace])
+    @pytest.mark.parametrize("kind", [Eager, InPlace, Graphed])
     def test_wherever_and_however_often_it_was_interrupted(
         self, name: str, kind: type[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -115,9 +117,10 @@ class TestInterrupted:
             saved = Checkpoint(path).load()
             assert saved is not None
             assert saved[1] == before
-            assert same_bits(
-                recover(decoder, iterations=LENGTH, checkpoint=Checkpoint(path)), alone
-            )
+            with monkeypatch.context() as patch:
+                patch.setattr(loop, "drive", kind)
+                found = recover(decoder, iterations=LENGTH, checkpoint=Checkpoint(path))
+            assert same_bits(found, alone)
 
     def test_what_was_done_is_not_done_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -320,6 +323,28 @@ class TestCost:
         # 10 seconds each, over 20,000 seconds; the first after 100 seconds for 100 MB.
         saves = count(step=0.1, save=10.0, iterations=200_000, size=10**9)
         assert 15 <= len(saves) <= 20
+
+    def test_steps_that_a_gpu_has_not_taken_yet_cost_nothing(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """A thousand of them may be queued, each as long as a save."""
+
+        class OnGPU(torch.Tensor):
+            is_cuda = True
+
+        now = [0.0]
+
+        def wait(device: torch.device) -> None:
+            now[0] += 60.0
+
+        monkeypatch.setattr(module, "SHARE", SHARE)
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr(torch.cuda, "synchronize", wait)
+        checkpoint = Checkpoint(tmp_path / "run.safetensors", _last=0.0)
+        checkpoint.save({"point": torch.ones(3).as_subclass(OnGPU)}, iteration=1)
+        assert now == [60.0]
+        now[0] += INTERVAL
+        assert checkpoint.due(12)
 
     def test_a_short_run_writes_none(self, count: Callable[..., list[float]]) -> None:
         assert count(step=0.01, save=1.0, iterations=1900) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -140,10 +140,28 @@ class TestMeasured:
         assert encoder.encode(torch.ones(1, 3)).dtype == torch.float32
 
 
+def fail_with(error: Exception) -> None:
+    raise error
+
+
+def fail_in_capture(error: Exception) -> None:
+    """The end of a capture fails as well, since what failed in it made it invalid."""
+    try:
+        raise error
+    finally:
+        raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+
 class TestMemory:
     """Out of memory, as CUDA tells it: the block is measured in halves, and says so."""
 
-    def fit(self, monkeypatch: pytest.MonkeyPatch, *, at_most: int) -> list[int]:
+    def fit(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        at_most: int,
+        fail: Callable[[], None] = lambda: fail_with(torch.OutOfMemoryError("CUDA out of memory")),
+    ) -> list[int]:
         import harness.measuring.inversion
 
         sizes: list[int] = []
@@ -152,7 +170,7 @@ class TestMemory:
         def invert(encoder, original, **rest):  # type: ignore[no-untyped-def]
             sizes.append(len(original))
             if len(original) > at_most:
-                raise torch.OutOfMemoryError("CUDA out of memory")
+                fail()
             return real(encoder, original, **rest)
 
         monkeypatch.setattr(harness.measuring.inversion, "invert", invert)
@@ -169,6 +187,36 @@ class TestMemory:
         for one, other in zip(whole, split, strict=True):
             assert one.values["m_i"] == pytest.approx(other.values["m_i"], rel=1e-9)
             assert "memory" not in one.labels
+
+    @pytest.mark.parametrize(
+        "fail",
+        [
+            lambda: fail_with(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling")),
+            lambda: fail_with(RuntimeError("CUDA error: out of memory")),
+            lambda: fail_in_capture(torch.OutOfMemoryError("CUDA out of memory")),
+        ],
+    )
+    def test_however_it_is_told(
+        self, fail: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes = self.fit(monkeypatch, at_most=1, fail=fail)
+        measure(block(dataclasses.replace(CELL, batch=2)), device="cpu")
+        assert sizes == [2, 1, 1]
+
+    @pytest.mark.parametrize(
+        "fail",
+        [
+            lambda: fail_with(RuntimeError("CUDA error: an illegal memory access")),
+            lambda: fail_in_capture(RuntimeError("CUDA error: operation not permitted")),
+        ],
+    )
+    def test_other_errors_are_what_they_are(
+        self, fail: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes = self.fit(monkeypatch, at_most=1, fail=fail)
+        with pytest.raises(RuntimeError, match="CUDA error"):
+            measure(block(dataclasses.replace(CELL, batch=2)), device="cpu")
+        assert sizes == [2]
 
     def test_one_image_that_does_not_fit_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fit(monkeypatch, at_most=0)

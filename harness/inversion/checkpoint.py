@@ -51,6 +51,9 @@ class Checkpoint:
 
     def save(self, found: Mapping[str, Tensor], *, iteration: int) -> None:
         """Replace the file by the tensors of a state at the start of an iteration."""
+        # Steps that a GPU was given and has not taken yet are no cost of a save.
+        for device in {value.device for value in found.values() if value.is_cuda}:
+            torch.cuda.synchronize(device)
         began = time.monotonic()
         # Copies, since tensors that share memory with each other are refused.
         content = {

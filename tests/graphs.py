@@ -20,6 +20,12 @@ _INDEXING = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default)
 """Wait where they are given masks, and only then."""
 
 
+class OnGPU(torch.Tensor):
+    """Says that it is on a GPU."""
+
+    is_cuda = True
+
+
 def tensors_in(*values: object) -> list[Tensor]:
     """All tensors in nested arguments, but for those in layouts of a library's own."""
     leaves = (value for value in tree_leaves(values) if isinstance(value, Tensor))
@@ -115,8 +121,23 @@ def _graph(graph: Graph) -> Iterator[None]:
     graph.calls.forget()
 
 
-@pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+NEEDS_GPU = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+"""Marks of a test that only a GPU can run."""
+
+
+@pytest.fixture(name="device", params=["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
+def any_device(request: pytest.FixtureRequest) -> torch.device:
+    """A device with graphs: a GPU with its own, and a CPU with a stand-in's."""
+    if request.param == "cpu":
+        request.getfixturevalue("graphs")
+    return torch.device(request.param)
+
+
+@pytest.fixture(name="graphs")
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets `torch.cuda` capture and replay what runs on the CPU."""
 
     def stream(*_: object) -> SimpleNamespace:

@@ -16,6 +16,7 @@ from harness.inversion import loop
 from harness.inversion.checkpoint import Checkpoint
 from harness.inversion.drivers import Eager
 from harness.inversion.invert import Recovery, invert
+from harness.measure import measure
 from harness.settings import (
     CUTS,
     LBFGS,
@@ -215,6 +216,20 @@ def named(cell: Inversion) -> str:
     kind = f"{network.name} {network.cut}" if isinstance(network, ResNet) else ""
     kind = kind or getattr(network, "activation", "shaped")
     return f"{kind}, {decoder}, {cell.precision}, {cell.restarts}"
+
+
+def measured_by(
+    driver: type[Eager[Any]],
+    cell: Inversion,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    device: torch.device = CPU,
+) -> str:
+    """All that a cell yields with a driver of one's choice, in every digit."""
+    monkeypatch.setattr(loop, "drive", driver)
+    (found,) = measure([cell], device=device.type)
+    images = {name: image.tobytes() for name, image in found.images.items()}
+    return repr((dataclasses.replace(found, images={}, seconds=0.0), images))
 
 
 def invert_ensemble(

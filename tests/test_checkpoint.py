@@ -16,15 +16,21 @@ from typing import Any
 
 import pytest
 import torch
-from graphs import graphs  # noqa: F401  (a fixture)
+from graphs import (
+    OnGPU,
+    any_device,  # noqa: F401  (a fixture)
+    stand_in,  # noqa: F401  (a fixture)
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from inversion_cases import (
+    CPU,
     DECODERS,
     EVERY,
     normal,
     one_thread,  # noqa: F401  (a fixture for all)
     recover,
+    recover_by,
     same_bits,
 )
 
@@ -33,6 +39,7 @@ from harness.inversion import loop
 from harness.inversion.checkpoint import INTERVAL, SHARE, Checkpoint
 from harness.inversion.drivers import Eager, Graphed, InPlace
 from harness.settings import Decoder
+from harness.subjects.precision import precision_of
 
 LENGTH = 30
 
@@ -66,13 +73,14 @@ def interrupt(
     before: int,
     kind: type[Any] = Eager,
     dtype: torch.dtype = torch.float64,
+    device: torch.device = CPU,
 ) -> None:
     """Begin a run that saves after every step, and end it in the middle."""
     checkpoint = Checkpoint(path, interval=0.0)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "drive", dying(kind, before=before))
         with pytest.raises(Killed):
-            recover(decoder, iterations=LENGTH, dtype=dtype, checkpoint=checkpoint)
+            recover(decoder, iterations=LENGTH, dtype=dtype, checkpoint=checkpoint, device=device)
 
 
 def names(folder: Path) -> list[str]:
@@ -103,24 +111,34 @@ class TestInterrupted:
         checkpoint.remove()
         assert names(tmp_path / "running") == []
 
-    @pytest.mark.usefixtures("graphs")
     @pytest.mark.parametrize("name", ["all priors", "network", "lbfgs, smooth", "adam, last"])
     @pytest.mark.parametrize("kind", [Eager, InPlace, Graphed])
     def test_wherever_and_however_often_it_was_interrupted(
-        self, name: str, kind: type[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        name: str,
+        kind: type[Any],
+        device: torch.device,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         decoder, path = DECODERS[name], tmp_path / "run.safetensors"
-        alone = recover(decoder, iterations=LENGTH)
-        # Between traced iterations, on them, at half-way, and before the last step.
-        for before in (1, 7, 15, 16, 22, LENGTH - 1):
-            interrupt(decoder, path, monkeypatch, before=before, kind=kind)
-            saved = Checkpoint(path).load()
-            assert saved is not None
-            assert saved[1] == before
-            with monkeypatch.context() as patch:
-                patch.setattr(loop, "drive", kind)
-                found = recover(decoder, iterations=LENGTH, checkpoint=Checkpoint(path))
-            assert same_bits(found, alone)
+        with precision_of("float64", device=device):
+            alone = recover_by(Eager, decoder, monkeypatch, iterations=LENGTH, device=device)
+            # Between traced iterations, on them, at half-way, and before the last step.
+            for before in (1, 7, 15, 16, 22, LENGTH - 1):
+                interrupt(decoder, path, monkeypatch, before=before, kind=kind, device=device)
+                saved = Checkpoint(path).load()
+                assert saved is not None
+                assert saved[1] == before
+                found = recover_by(
+                    kind,
+                    decoder,
+                    monkeypatch,
+                    iterations=LENGTH,
+                    device=device,
+                    checkpoint=Checkpoint(path),
+                )
+                assert same_bits(found, alone)
 
     def test_what_was_done_is_not_done_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -328,9 +346,6 @@ class TestCost:
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         """A thousand of them may be queued, each as long as a save."""
-
-        class OnGPU(torch.Tensor):
-            is_cuda = True
 
         now = [0.0]
 

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 from graphs import (
-    graphs,  # noqa: F401  (a fixture)
+    OnGPU,
+    any_device,  # noqa: F401  (a fixture)
     refuse,
+    stand_in,  # noqa: F401  (a fixture)
     tensors_in,
 )
 from hypothesis import given, settings
@@ -21,6 +23,7 @@ from inversion_cases import (
     DECODERS,
     EVERY,
     invert_ensemble,
+    measured_by,
     named,
     normal,
     one_thread,  # noqa: F401  (a fixture for all)
@@ -37,9 +40,10 @@ from harness.inversion import loop
 from harness.inversion.clock import Clock, DeviceClock, HostClock
 from harness.inversion.drivers import Eager, Graphed, InPlace, drive
 from harness.inversion.method import cloned, tensors, with_tensors
-from harness.measure import measure
+from harness.inversion.trace import Trace
 from harness.measuring.inversion import invert_block
 from harness.settings import Decoder
+from harness.subjects.precision import precision_of
 
 META = torch.device("meta")
 
@@ -112,35 +116,48 @@ class TestStates:
         assert len(set(seen[0].values())) == len(seen[0])
 
 
-@pytest.mark.usefixtures("graphs")
 class TestCaptured:
-    """Graphs that a stand-in captures on the CPU: nothing of the host's is left in a replay."""
+    """Nothing of the host's is left in a replay."""
 
     @EVERY
-    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+    @pytest.mark.parametrize("precision", ["float64", "float32"])
     def test_a_replay_gives_the_bits_of_the_plain_loop(
-        self, decoder: Decoder, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+        self,
+        decoder: Decoder,
+        precision: str,
+        device: torch.device,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        options = {"iterations": 25, "dtype": dtype}
-        plain = recover_by(Eager, decoder, monkeypatch, **options)
-        assert same_bits(recover_by(Graphed, decoder, monkeypatch, **options), plain)
+        with precision_of(precision, device=device) as found:
+            plain, graphed = (
+                recover_by(
+                    kind, decoder, monkeypatch, iterations=25, dtype=found.images, device=device
+                )
+                for kind in (Eager, Graphed)
+            )
+        assert same_bits(graphed, plain)
 
     @pytest.mark.parametrize("cell", CELLS, ids=named)
     def test_so_it_does_for_networks_of_every_kind(
-        self, cell: Inversion, monkeypatch: pytest.MonkeyPatch
+        self, cell: Inversion, device: torch.device, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        found = {}
-        for kind in (Eager, Graphed):
-            monkeypatch.setattr(loop, "drive", kind)
-            (result,) = measure([cell], device="cpu")
-            found[kind] = repr(dataclasses.replace(result, images={}, seconds=0.0))
-        assert found[Graphed] == found[Eager]
+        plain, graphed = (
+            measured_by(kind, cell, monkeypatch, device=device) for kind in (Eager, Graphed)
+        )
+        assert graphed == plain
 
-    def test_so_it_does_for_an_ensemble(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        plain, graphed = (invert_ensemble(kind, monkeypatch) for kind in (Eager, Graphed))
+    def test_so_it_does_for_an_ensemble(
+        self, device: torch.device, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with precision_of("float64", device=device):
+            plain, graphed = (
+                invert_ensemble(kind, monkeypatch, device=device) for kind in (Eager, Graphed)
+            )
         assert same_bits(graphed, plain)
 
-    def test_a_capture_takes_no_step(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_capture_takes_no_step(
+        self, device: torch.device, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         seen = []
 
         class Counting(Graphed[Any]):
@@ -155,7 +172,7 @@ class TestCaptured:
                     assert torch.equal(value, before[name])
                 seen.append(1)
 
-        recover_by(Counting, DECODERS["lbfgs"], monkeypatch, iterations=2)
+        recover_by(Counting, DECODERS["lbfgs"], monkeypatch, iterations=2, device=device)
         assert seen
 
     @pytest.mark.parametrize(
@@ -165,14 +182,14 @@ class TestCaptured:
         self, last: int, iteration: int, kind: type[Eager[Any]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for each in (Eager, Graphed):
-            monkeypatch.setattr(each, "__init__", lambda *_, **__: None)
-        place = SimpleNamespace(is_cuda=True)
-        trace: Any = SimpleNamespace(points=(0, last), table=place)
-        method: Any = None
-        found = drive(method, None, trace=trace, image=lambda _: _, iteration=iteration)
+            monkeypatch.setattr(each, "__init__", lambda new, *_, **__: setattr(new, "state", 0))
+        method: Any = SimpleNamespace(**dict.fromkeys(("begin", "step", "look", "size"), print))
+        trace = Trace((0, last), original=torch.zeros(1, 2))
+        on_cpu, trace.table = trace.table, trace.table.as_subclass(OnGPU)
+        found = drive(method, None, trace=trace, image=lambda point: point, iteration=iteration)
         assert type(found) is kind
-        place.is_cuda = False
-        assert type(drive(method, None, trace=trace, image=lambda _: _)) is Eager
+        trace.table = on_cpu
+        assert type(drive(method, None, trace=trace, image=lambda point: point)) is Eager
 
 
 class TestInPlace:

@@ -75,6 +75,7 @@ class TestFlags:
         with precision_of("float32", device=CUDA):
             assert flags() == IEEE
 
+    @pytest.mark.filterwarnings("ignore:Please use the new API settings")  # older versions of torch
     @pytest.mark.usefixtures("left_as_found")
     def test_either_interface_of_torch_may_have_been_used_before(self) -> None:
         torch.backends.cudnn.conv.fp32_precision = "ieee"
@@ -86,6 +87,7 @@ class TestFlags:
             assert flags() == IEEE
         assert flags() == before
 
+    @pytest.mark.filterwarnings("ignore:Please use the new API settings")
     def test_whoever_uses_the_older_interface_afterwards_can(self) -> None:
         with precision_of("tf32", device=CUDA):
             pass

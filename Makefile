@@ -9,7 +9,7 @@
 # 1). Where the number counts, call pytest: .venv/bin/python -m pytest claims/
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test calibrate benchmark lint environment clean
+.PHONY: help verify test calibrate benchmark cuda lint environment clean
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -41,6 +41,11 @@ benchmark: export EXTRAS := peers
 benchmark: environment  ## measure the speed of inversion, beside its peers
 	@mkdir -p build
 	@$(bin)/python -m pytest benchmarks/ --full --benchmark-json=build/benchmarks.json $(ARGS)
+
+cuda: environment  ## run the tests and benchmarks that need a GPU, where there is one
+	@mkdir -p build
+	@$(bin)/python -m pytest tests/ benchmarks/ -m cuda --device cuda --benchmark-json=build/cuda.json \
+	  $(ARGS)
 
 lint: environment  ## check style, types and the direction of imports
 	@$(bin)/python -m ruff check .

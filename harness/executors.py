@@ -282,8 +282,9 @@ def chosen(name: str) -> Chosen:
 def open_workers(name: str, *, device: str, auto: bool, store: Store) -> Workers:
     """The workers of an executor, ready to be given calls.
 
-    A GPU is shared best by one process. On a CPU, the layout of processes and threads that measures
-    most is found by trying, once for a machine.
+    A GPU is shared best by one process, whose threads are for what is measured beside it, on all
+    cores. On a CPU, the layout of processes and threads that measures most is found by trying, once
+    for a machine.
 
     Parameters
     ----------
@@ -309,7 +310,9 @@ def open_workers(name: str, *, device: str, auto: bool, store: Store) -> Workers
             return DaskWorkers(found.address, device=device, auto=auto, store=store)
     if found.layout is not None:
         return ProcessPool(found.layout)
-    return ProcessPool(Layout(1, 1)) if device == "cuda" else _tuned()
+    if device == "cuda":
+        return ProcessPool(Layout(1, Machine.here().cores))
+    return _tuned()
 
 
 def _tuned() -> ProcessPool:

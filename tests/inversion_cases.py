@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 import torch
+from networks import Mixer
 from torch import Tensor, nn
 
+from harness.cells import Draw, Inversion
+from harness.inversion import loop
 from harness.inversion.checkpoint import Checkpoint
+from harness.inversion.drivers import Eager
 from harness.inversion.invert import Recovery, invert
+from harness.measure import measure
 from harness.settings import (
+    CUTS,
     LBFGS,
+    MLP,
     Adam,
     Blur,
     Box,
     Decoder,
     Descent,
     GaussNewton,
+    Images,
     Jitter,
     LinearSolve,
+    Network,
     NetworkPrior,
+    ResNet,
+    Shaped,
     TotalVariation,
+    Whitening,
 )
 from harness.subjects.encoder import AffineEncoder, Encoder, ModuleEncoder
+from harness.subjects.ensemble import ensemble_encoder
 
 CPU = torch.device("cpu")
 SAMPLES = 4
@@ -144,4 +159,93 @@ def same_bits(one: Recovery, other: Recovery) -> bool:
             torch.equal(table.nan_to_num(-1), other.traces[name].nan_to_num(-1))
             for name, table in one.traces.items()
         )
+    )
+
+
+def recover_by(
+    driver: type[Eager[Any]], decoder: Decoder, monkeypatch: pytest.MonkeyPatch, **options: Any
+) -> Recovery:
+    """Run a decoder with a driver of one's choice."""
+    monkeypatch.setattr(loop, "drive", driver)
+    return recover(decoder, **options)
+
+
+RELU = MLP(inputs=48, widths=(60, 48), activation="relu")
+
+
+def cell(
+    network: Network,
+    *,
+    decoder: Decoder = Descent(),  # noqa: B008  (frozen)
+    **changes: Any,
+) -> Inversion:
+    """A short inversion of a small image."""
+    pixels = 32 if isinstance(network, ResNet) else 4
+    return Inversion(
+        draw=Draw(replicate=0),
+        network=network,
+        images=Images(pixels=pixels, source="dead-leaves"),
+        decoder=decoder,
+        iterations=4,
+        **changes,
+    )
+
+
+CELLS = [
+    *(
+        cell(dataclasses.replace(RELU, activation=activation))
+        for activation in ("relu", "leaky-relu", "tanh", "sigmoid", "none")
+    ),
+    cell(Shaped(inputs=48, outputs=60, condition=10.0), decoder=LinearSolve()),
+    cell(RELU, decoder=GaussNewton(inner=3)),
+    cell(RELU, decoder=LBFGS(history=2), precision="bf16"),
+    cell(RELU, decoder=Adam(), precision="float64", restarts=3),
+    cell(RELU, decoder=Descent(priors=(Blur(kernel=3), Box(), Jitter(pixels=1)))),
+    *(cell(ResNet(name="resnet18", cut=cut)) for cut in CUTS),
+    cell(ResNet(name="resnet18", cut="layer2"), decoder=GaussNewton(inner=2)),
+    cell(ResNet(name="resnet18", cut="layer1"), decoder=LBFGS(priors=(Whitening(),))),
+    cell(ResNet(name="resnet18", cut="layer3"), precision="bf16", restarts=2),
+    cell(ResNet(name="resnet50", cut="layer2"), decoder=Adam(), precision="float64"),
+]
+"""Networks of every kind, in every precision that a CPU has."""
+
+
+def named(cell: Inversion) -> str:
+    """A cell's name, for people."""
+    network, decoder = cell.network, type(cell.decoder).__name__
+    kind = f"{network.name} {network.cut}" if isinstance(network, ResNet) else ""
+    kind = kind or getattr(network, "activation", "shaped")
+    return f"{kind}, {decoder}, {cell.precision}, {cell.restarts}"
+
+
+def measured_by(
+    driver: type[Eager[Any]],
+    cell: Inversion,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    device: torch.device = CPU,
+) -> str:
+    """All that a cell yields with a driver of one's choice, in every digit."""
+    monkeypatch.setattr(loop, "drive", driver)
+    (found,) = measure([cell], device=device.type)
+    images = {name: image.tobytes() for name, image in found.images.items()}
+    return repr((dataclasses.replace(found, images={}, seconds=0.0), images))
+
+
+def invert_ensemble(
+    driver: Any, monkeypatch: pytest.MonkeyPatch, *, device: torch.device = CPU
+) -> Recovery:
+    """Recover the inputs of three networks that are no stacks of layers."""
+    monkeypatch.setattr(loop, "drive", driver)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        networks = [Mixer().double().eval().requires_grad_(False).to(device) for _ in range(3)]
+    original, start = (normal(3, 24, seed=seed).to(device) for seed in (1, 2))
+    return invert(
+        ensemble_encoder(networks),
+        original,
+        start=start,
+        noised=original,
+        decoder=Descent(loss="l2"),
+        iterations=4,
     )

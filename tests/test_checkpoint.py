@@ -16,22 +16,30 @@ from typing import Any
 
 import pytest
 import torch
+from graphs import (
+    OnGPU,
+    any_device,  # noqa: F401  (a fixture)
+    stand_in,  # noqa: F401  (a fixture)
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from inversion_cases import (
+    CPU,
     DECODERS,
     EVERY,
     normal,
     one_thread,  # noqa: F401  (a fixture for all)
     recover,
+    recover_by,
     same_bits,
 )
 
 from harness.inversion import checkpoint as module
 from harness.inversion import loop
 from harness.inversion.checkpoint import INTERVAL, SHARE, Checkpoint
-from harness.inversion.drivers import Eager, InPlace
+from harness.inversion.drivers import Eager, Graphed, InPlace
 from harness.settings import Decoder
+from harness.subjects.precision import precision_of
 
 LENGTH = 30
 
@@ -65,13 +73,14 @@ def interrupt(
     before: int,
     kind: type[Any] = Eager,
     dtype: torch.dtype = torch.float64,
+    device: torch.device = CPU,
 ) -> None:
     """Begin a run that saves after every step, and end it in the middle."""
     checkpoint = Checkpoint(path, interval=0.0)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "drive", dying(kind, before=before))
         with pytest.raises(Killed):
-            recover(decoder, iterations=LENGTH, dtype=dtype, checkpoint=checkpoint)
+            recover(decoder, iterations=LENGTH, dtype=dtype, checkpoint=checkpoint, device=device)
 
 
 def names(folder: Path) -> list[str]:
@@ -103,21 +112,33 @@ class TestInterrupted:
         assert names(tmp_path / "running") == []
 
     @pytest.mark.parametrize("name", ["all priors", "network", "lbfgs, smooth", "adam, last"])
-    @pytest.mark.parametrize("kind", [Eager, InPlace])
+    @pytest.mark.parametrize("kind", [Eager, InPlace, Graphed])
     def test_wherever_and_however_often_it_was_interrupted(
-        self, name: str, kind: type[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        name: str,
+        kind: type[Any],
+        device: torch.device,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         decoder, path = DECODERS[name], tmp_path / "run.safetensors"
-        alone = recover(decoder, iterations=LENGTH)
-        # Between traced iterations, on them, at half-way, and before the last step.
-        for before in (1, 7, 15, 16, 22, LENGTH - 1):
-            interrupt(decoder, path, monkeypatch, before=before, kind=kind)
-            saved = Checkpoint(path).load()
-            assert saved is not None
-            assert saved[1] == before
-            assert same_bits(
-                recover(decoder, iterations=LENGTH, checkpoint=Checkpoint(path)), alone
-            )
+        with precision_of("float64", device=device):
+            alone = recover_by(Eager, decoder, monkeypatch, iterations=LENGTH, device=device)
+            # Between traced iterations, on them, at half-way, and before the last step.
+            for before in (1, 7, 15, 16, 22, LENGTH - 1):
+                interrupt(decoder, path, monkeypatch, before=before, kind=kind, device=device)
+                saved = Checkpoint(path).load()
+                assert saved is not None
+                assert saved[1] == before
+                found = recover_by(
+                    kind,
+                    decoder,
+                    monkeypatch,
+                    iterations=LENGTH,
+                    device=device,
+                    checkpoint=Checkpoint(path),
+                )
+                assert same_bits(found, alone)
 
     def test_what_was_done_is_not_done_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -320,6 +341,37 @@ class TestCost:
         # 10 seconds each, over 20,000 seconds; the first after 100 seconds for 100 MB.
         saves = count(step=0.1, save=10.0, iterations=200_000, size=10**9)
         assert 15 <= len(saves) <= 20
+
+    def test_steps_that_a_gpu_has_not_taken_yet_cost_nothing(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """A thousand of them may be queued, each as long as a save."""
+
+        now = [0.0]
+
+        def wait(device: torch.device) -> None:
+            now[0] += 60.0
+
+        monkeypatch.setattr(module, "SHARE", SHARE)
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr(torch.cuda, "synchronize", wait)
+        checkpoint = Checkpoint(tmp_path / "run.safetensors", _last=0.0)
+        checkpoint.save({"point": torch.ones(3).as_subclass(OnGPU)}, iteration=1)
+        assert now == [60.0]
+        now[0] += INTERVAL
+        assert checkpoint.due(12)
+
+    def test_asking_whether_it_is_time_costs_a_look_at_the_clock(self, tmp_path: Path) -> None:
+        computed = []
+
+        class Size(int):
+            def __truediv__(self, other: float) -> float:
+                computed.append(other)
+                return int(self) / other
+
+        checkpoint = Checkpoint(tmp_path / "run.safetensors", interval=1000.0)
+        assert not any(checkpoint.due(Size(100)) for _ in range(50))
+        assert len(computed) == 1
 
     def test_a_short_run_writes_none(self, count: Callable[..., list[float]]) -> None:
         assert count(step=0.01, save=1.0, iterations=1900) == []

@@ -4,46 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from graphs import (
+    OnGPU,
+    any_device,  # noqa: F401  (a fixture)
+    refuse,
+    stand_in,  # noqa: F401  (a fixture)
+    tensors_in,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inversion_cases import (
+    CELLS,
     DECODERS,
     EVERY,
+    invert_ensemble,
+    measured_by,
+    named,
     normal,
     one_thread,  # noqa: F401  (a fixture for all)
     recover,
+    recover_by,
     same_bits,
 )
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from harness.cells import Inversion
 from harness.inversion import loop
 from harness.inversion.clock import Clock, DeviceClock, HostClock
-from harness.inversion.drivers import Eager, Graphed, InPlace
-from harness.inversion.invert import Recovery
+from harness.inversion.drivers import Eager, Graphed, InPlace, drive
 from harness.inversion.method import cloned, tensors, with_tensors
-from harness.settings import CUTS, Decoder, ResNet
-from harness.subjects.encoder import ModuleEncoder
-from harness.subjects.resnet import build_resnet, encoder_of
+from harness.inversion.trace import Trace
+from harness.measuring.inversion import invert_block
+from harness.settings import Decoder
+from harness.subjects.precision import precision_of
 
-cuda = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
-
-
-def recover_by(
-    driver: type[Eager[Any]], decoder: Decoder, monkeypatch: pytest.MonkeyPatch, **options: Any
-) -> Recovery:
-    """Run a decoder with a driver of one's choice."""
-    monkeypatch.setattr(loop, "drive", driver)
-    return recover(decoder, **options)
+META = torch.device("meta")
 
 
 class TestClocks:
@@ -114,6 +116,82 @@ class TestStates:
         assert len(set(seen[0].values())) == len(seen[0])
 
 
+class TestCaptured:
+    """Nothing of the host's is left in a replay."""
+
+    @EVERY
+    @pytest.mark.parametrize("precision", ["float64", "float32"])
+    def test_a_replay_gives_the_bits_of_the_plain_loop(
+        self,
+        decoder: Decoder,
+        precision: str,
+        device: torch.device,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        with precision_of(precision, device=device) as found:
+            plain, graphed = (
+                recover_by(
+                    kind, decoder, monkeypatch, iterations=25, dtype=found.images, device=device
+                )
+                for kind in (Eager, Graphed)
+            )
+        assert same_bits(graphed, plain)
+
+    @pytest.mark.parametrize("cell", CELLS, ids=named)
+    def test_so_it_does_for_networks_of_every_kind(
+        self, cell: Inversion, device: torch.device, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plain, graphed = (
+            measured_by(kind, cell, monkeypatch, device=device) for kind in (Eager, Graphed)
+        )
+        assert graphed == plain
+
+    def test_so_it_does_for_an_ensemble(
+        self, device: torch.device, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with precision_of("float64", device=device):
+            plain, graphed = (
+                invert_ensemble(kind, monkeypatch, device=device) for kind in (Eager, Graphed)
+            )
+        assert same_bits(graphed, plain)
+
+    def test_a_capture_takes_no_step(
+        self, device: torch.device, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen = []
+
+        class Counting(Graphed[Any]):
+            def __init__(self, method: Any, state: Any, **options: Any) -> None:
+                before = {name: value.clone() for name, value in tensors(state).items()}
+                super().__init__(method, state, **options)
+                table = self._trace.table
+                now = [clock.now for clock in (self._clock, self._row)]
+                assert [int(number) for number in now if isinstance(number, Tensor)] == [0, 0]
+                assert bool(table.isnan().all())
+                for name, value in tensors(self.state).items():
+                    assert torch.equal(value, before[name])
+                seen.append(1)
+
+        recover_by(Counting, DECODERS["lbfgs"], monkeypatch, iterations=2, device=device)
+        assert seen
+
+    @pytest.mark.parametrize(
+        ("last", "iteration", "kind"), [(5, 0, Graphed), (5, 5, Eager), (0, 0, Eager)]
+    )
+    def test_a_gpu_replays_steps_where_there_are_any(
+        self, last: int, iteration: int, kind: type[Eager[Any]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for each in (Eager, Graphed):
+            monkeypatch.setattr(each, "__init__", lambda new, *_, **__: setattr(new, "state", 0))
+        method: Any = SimpleNamespace(**dict.fromkeys(("begin", "step", "look", "size"), print))
+        trace = Trace((0, last), original=torch.zeros(1, 2))
+        on_cpu, trace.table = trace.table, trace.table.as_subclass(OnGPU)
+        found = drive(method, None, trace=trace, image=lambda point: point, iteration=iteration)
+        assert type(found) is kind
+        trace.table = on_cpu
+        assert type(drive(method, None, trace=trace, image=lambda point: point)) is Eager
+
+
 class TestInPlace:
     @EVERY
     @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
@@ -131,15 +209,16 @@ class OnDevice(TorchDispatchMode):
     """Lets no operation pass that would wait for a device or send it something.
 
     The tensors are on the meta device, which holds no data: what reads a value fails by itself.
+    What a GPU cannot capture fails as well.
     """
 
     def __torch_dispatch__(
         self, operator: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
+        refuse(operator, *args)
         result = operator(*args, **(kwargs or {}))
-        for value in tree_leaves((args, kwargs, result)):
-            if isinstance(value, Tensor):
-                assert value.is_meta, f"{operator} takes a tensor of the host, or makes one"
+        for value in tensors_in(args, kwargs, result):
+            assert value.is_meta, f"{operator} takes a tensor of the host, or makes one"
         return result
 
 
@@ -156,10 +235,10 @@ class NothingSent(TorchFunctionMode):
 class TestNoWaiting:
     """What a CUDA graph cannot hold, no step of a decoder does."""
 
-    @EVERY
-    def test_a_step_and_a_row_of_the_trace_stay_on_the_device(
-        self, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.fixture
+    def watched(self, monkeypatch: pytest.MonkeyPatch) -> type[Exception]:
+        """Watches the first steps of a run, which then ends with an error of this kind."""
+
         class EndOfTest(Exception):  # noqa: N818  (it is none)
             pass
 
@@ -172,8 +251,28 @@ class TestNoWaiting:
                         self.step()
                 raise EndOfTest
 
-        with pytest.raises(EndOfTest):
-            recover_by(Watched, decoder, monkeypatch, iterations=5, device=torch.device("meta"))
+        monkeypatch.setattr(loop, "drive", Watched)
+        return EndOfTest
+
+    @EVERY
+    def test_a_step_and_a_row_of_the_trace_stay_on_the_device(
+        self, decoder: Decoder, watched: type[Exception]
+    ) -> None:
+        with pytest.raises(watched):
+            recover(decoder, iterations=5, device=META)
+
+    @pytest.mark.parametrize("cell", CELLS, ids=named)
+    def test_so_they_do_with_networks_of_every_kind(
+        self, cell: Inversion, watched: type[Exception]
+    ) -> None:
+        with pytest.raises(watched):
+            invert_block([cell], device=META, checkpoint=None)
+
+    def test_so_they_do_with_an_ensemble(
+        self, watched: type[Exception], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(watched):
+            invert_ensemble(loop.drive, monkeypatch, device=META)
 
     @pytest.mark.parametrize(
         "waits",
@@ -184,6 +283,12 @@ class TestNoWaiting:
             lambda row: row * 2 if (row > 0).any() else row,
             lambda row: row[row > 0],
             lambda row: row.nonzero(),
+            lambda row: torch.equal(row, row),
+            lambda row: row.index_put_((row > 0,), row[0]),
+            lambda row: torch.rand_like(row),
+            lambda row: torch.nn.functional.dropout(row),
+            lambda row: torch.linalg.inv(torch.outer(row, row)),
+            lambda row: row.repeat_interleave(row.long()),
             lambda row: row + torch.tensor(1.0, device=row.device),
             lambda row: row + torch.tensor([1.0, 2.0, 3.0]).to(row),
         ],
@@ -192,58 +297,3 @@ class TestNoWaiting:
         row = torch.empty(3, device="meta")
         with OnDevice(), NothingSent(), pytest.raises((RuntimeError, AssertionError)):
             waits(row)
-
-
-@pytest.mark.parametrize("name", DECODERS)
-class TestGraphed:
-    pytestmark = cuda
-
-    def test_a_replay_gives_the_bits_of_the_plain_loop(
-        self, name: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        options = {"iterations": 25, "device": torch.device("cuda")}
-        plain = recover_by(Eager, DECODERS[name], monkeypatch, **options)
-        graphed = recover_by(Graphed, DECODERS[name], monkeypatch, **options)
-        assert same_bits(graphed, plain)
-
-
-class TestPathsOfOneGradient:
-    """The plain call, a replayed graph and compiled code agree on the gradient of one step."""
-
-    pytestmark = cuda
-
-    @pytest.fixture(scope="class")
-    def network(self) -> nn.Module:
-        return build_resnet(ResNet(name="resnet18", cut="conv1"), seed=3)
-
-    def gradient(self, encoder: ModuleEncoder, image: Tensor, target: Tensor) -> Tensor:
-        output, pullback = encoder.pull(image)
-        return pullback(output - target)
-
-    @pytest.mark.parametrize("cut", CUTS)
-    def test_they_agree(self, network: nn.Module, cut: str) -> None:
-        device = torch.device("cuda")
-        exact = encoder_of(network, cut=cut, dtype=torch.float64, device=device)
-        encoder = encoder_of(network, cut=cut, dtype=torch.float32, device=device)
-        image = normal(2, 3, 64, 64, seed=1).to(device)
-        target = exact.encode(normal(2, 3, 64, 64, seed=2).to(device))
-        truth = self.gradient(exact, image, target)
-        image, target = image.float(), target.float()
-
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                self.gradient(encoder, image, target)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            graphed = self.gradient(encoder, image, target)
-        graph.replay()
-
-        compiled = ModuleEncoder(torch.compile(encoder.module))
-        plain = self.gradient(encoder, image, target)
-        for found in (plain, graphed, self.gradient(compiled, image, target)):
-            distance = float((found - truth).norm() / truth.norm())
-            assert distance < 1e-4
-        assert torch.equal(graphed, plain)

@@ -6,28 +6,11 @@ import copy
 
 import pytest
 import torch
+from networks import Mixer
 from torch import Tensor, nn
 
 from harness.subjects.encoder import ModuleEncoder
 from harness.subjects.ensemble import ensemble_encoder
-
-
-class Mixer(nn.Module):
-    """Attention, normalisation and mixing of tokens, which no stack of layers is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(6)
-        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
-        self.mix = nn.Conv1d(4, 4, 3, padding=1)
-        self.out = nn.Linear(6, 5)
-        self.batchnorm = nn.BatchNorm1d(5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self.norm(x.unflatten(1, (4, 6)))
-        attended, _ = self.attention(tokens, tokens, tokens, need_weights=False)
-        mixed = nn.functional.gelu(self.mix(tokens + attended))
-        return torch.relu_(self.batchnorm(self.out(mixed).transpose(1, 2))).flatten(1)
 
 
 class Convolutions(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -27,32 +28,75 @@ CELL = Inversion(
 )
 
 
-def flags() -> tuple[bool, ...]:
+IEEE = ("ieee", "ieee", "ieee", True, False, False)
+TF32 = ("tf32", "tf32", "tf32", True, False, False)
+
+
+def flags() -> tuple[object, ...]:
     return (
-        torch.backends.cuda.matmul.allow_tf32,
-        torch.backends.cudnn.allow_tf32,
+        torch.backends.cuda.matmul.fp32_precision,
+        torch.backends.cudnn.conv.fp32_precision,
+        torch.backends.cudnn.rnn.fp32_precision,
         torch.backends.cudnn.deterministic,
+        torch.backends.cudnn.benchmark,
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
     )
+
+
+@pytest.fixture
+def left_as_found() -> Iterator[None]:
+    """Flags as they were before a test that sets some."""
+    places = (torch.backends, torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [place.fp32_precision for place in places]
+    benchmark = torch.backends.cudnn.benchmark
+    yield
+    for place, value in zip(places, before, strict=True):
+        place.fp32_precision = value
+    torch.backends.cudnn.benchmark = benchmark
 
 
 class TestFlags:
     @pytest.mark.parametrize("name", ["float32", "float64", "bf16"])
     @pytest.mark.parametrize("device", [CPU, CUDA])
+    @pytest.mark.usefixtures("left_as_found")
     def test_ieee_arithmetic_is_asked_for_and_the_flags_are_given_back(
         self, name: str, device: torch.device
     ) -> None:
+        torch.backends.cudnn.benchmark = True
         before = flags()
-        torch.backends.cudnn.allow_tf32 = True
-        try:
-            with precision_of(name, device=device):
-                assert flags() == (False, False, True)
-            assert flags() == (before[0], True, before[2])
-        finally:
-            torch.backends.cudnn.allow_tf32 = before[1]
+        assert before[1] == "tf32"
+        with precision_of(name, device=device):
+            assert flags() == IEEE
+        assert flags() == before
+
+    @pytest.mark.usefixtures("left_as_found")
+    def test_whatever_products_inherit_they_are_ieee(self) -> None:
+        torch.backends.fp32_precision = "tf32"
+        with precision_of("float32", device=CUDA):
+            assert flags() == IEEE
+
+    @pytest.mark.filterwarnings("ignore:Please use the new API settings")  # older versions of torch
+    @pytest.mark.usefixtures("left_as_found")
+    def test_either_interface_of_torch_may_have_been_used_before(self) -> None:
+        torch.backends.cudnn.conv.fp32_precision = "ieee"
+        # The older one now tells nothing any more.
+        with pytest.raises(RuntimeError, match="mix of the legacy and new"):
+            _ = torch.backends.cudnn.allow_tf32
+        before = flags()
+        with precision_of("float32", device=CUDA):
+            assert flags() == IEEE
+        assert flags() == before
+
+    @pytest.mark.filterwarnings("ignore:Please use the new API settings")
+    def test_whoever_uses_the_older_interface_afterwards_can(self) -> None:
+        with precision_of("tf32", device=CUDA):
+            pass
+        assert torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
 
     def test_tf32_is_for_gpus(self) -> None:
         with precision_of("tf32", device=CUDA):
-            assert flags() == (True, True, True)
+            assert flags() == TF32
         with (
             pytest.raises(DeviceError, match="TF32 is a way in which GPUs multiply"),
             precision_of("tf32", device=CPU),
@@ -98,10 +142,28 @@ class TestMeasured:
         assert encoder.encode(torch.ones(1, 3)).dtype == torch.float32
 
 
+def fail_with(error: Exception) -> None:
+    raise error
+
+
+def fail_in_capture(error: Exception) -> None:
+    """The end of a capture fails as well, since what failed in it made it invalid."""
+    try:
+        raise error
+    finally:
+        raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+
 class TestMemory:
     """Out of memory, as CUDA tells it: the block is measured in halves, and says so."""
 
-    def fit(self, monkeypatch: pytest.MonkeyPatch, *, at_most: int) -> list[int]:
+    def fit(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        at_most: int,
+        fail: Callable[[], None] = lambda: fail_with(torch.OutOfMemoryError("CUDA out of memory")),
+    ) -> list[int]:
         import harness.measuring.inversion
 
         sizes: list[int] = []
@@ -110,7 +172,7 @@ class TestMemory:
         def invert(encoder, original, **rest):  # type: ignore[no-untyped-def]
             sizes.append(len(original))
             if len(original) > at_most:
-                raise torch.OutOfMemoryError("CUDA out of memory")
+                fail()
             return real(encoder, original, **rest)
 
         monkeypatch.setattr(harness.measuring.inversion, "invert", invert)
@@ -127,6 +189,36 @@ class TestMemory:
         for one, other in zip(whole, split, strict=True):
             assert one.values["m_i"] == pytest.approx(other.values["m_i"], rel=1e-9)
             assert "memory" not in one.labels
+
+    @pytest.mark.parametrize(
+        "fail",
+        [
+            lambda: fail_with(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling")),
+            lambda: fail_with(RuntimeError("CUDA error: out of memory")),
+            lambda: fail_in_capture(torch.OutOfMemoryError("CUDA out of memory")),
+        ],
+    )
+    def test_however_it_is_told(
+        self, fail: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes = self.fit(monkeypatch, at_most=1, fail=fail)
+        measure(block(dataclasses.replace(CELL, batch=2)), device="cpu")
+        assert sizes == [2, 1, 1]
+
+    @pytest.mark.parametrize(
+        "fail",
+        [
+            lambda: fail_with(RuntimeError("CUDA error: an illegal memory access")),
+            lambda: fail_in_capture(RuntimeError("CUDA error: operation not permitted")),
+        ],
+    )
+    def test_other_errors_are_what_they_are(
+        self, fail: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes = self.fit(monkeypatch, at_most=1, fail=fail)
+        with pytest.raises(RuntimeError, match="CUDA error"):
+            measure(block(dataclasses.replace(CELL, batch=2)), device="cpu")
+        assert sizes == [2]
 
     def test_one_image_that_does_not_fit_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fit(monkeypatch, at_most=0)

@@ -127,23 +127,33 @@ class Graphed(InPlace[S]):
         row: int = 0,
     ) -> None:
         super().__init__(method, state, trace=trace, image=image, iteration=iteration, row=row)
-        device = trace.table.device
-        # What libraries allocate and choose at their first calls may not be captured.
-        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(side):
-            spare: InPlace[S] = InPlace(
-                method, state, trace=Trace(trace.points, original=trace.original), image=image
-            )
-            for _ in range(_WARM_UP):
-                spare.note()
-                spare.step()
-        torch.cuda.current_stream(device).wait_stream(side)
+        self._warm_up(state)
         self._step, self._note = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._step):
             super().step()
         with torch.cuda.graph(self._note):
             super().note()
+
+    def _warm_up(self, state: S) -> None:
+        """Take steps in vain.
+
+        What libraries allocate and choose at their first calls may not be captured. The memory of
+        these steps is free again when capturing begins.
+        """
+        trace, device = self._trace, self._trace.table.device
+        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            spare: InPlace[S] = InPlace(
+                self._method,
+                state,
+                trace=Trace(trace.points, original=trace.original),
+                image=self._image,
+            )
+            for _ in range(_WARM_UP):
+                spare.note()
+                spare.step()
+        torch.cuda.current_stream(device).wait_stream(side)
 
     def note(self) -> None:
         """Write the next row of the trace."""
@@ -164,7 +174,8 @@ def drive(
     row: int = 0,
 ) -> Driver[S]:
     """The driver for the device that a run is on; parameters as for `Eager`."""
-    kind = Graphed if trace.table.is_cuda else Eager
+    # Where no step is left there is nothing to replay, and tables may be empty.
+    kind = Graphed if trace.table.is_cuda and iteration < trace.points[-1] else Eager
     return kind(method, state, trace=trace, image=image, iteration=iteration, row=row)
 
 

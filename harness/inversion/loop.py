@@ -48,6 +48,8 @@ def run(
     row = sum(point < first for point in trace.points)
     size = sum(value.nbytes for value in (*tensors(state).values(), trace.table))
     driver = drive(method, state, trace=trace, image=image, iteration=first, row=row)
+    # The driver may have one of its own; histories are large.
+    del state
     for iteration in range(first, trace.points[-1] + 1):
         if iteration in trace.rows:
             driver.note()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Sequence
 
 import torch
@@ -19,6 +20,9 @@ from harness.subjects import draws
 from harness.subjects.adapters import Cast, Reshaped
 from harness.subjects.precision import Precision, precision_of
 
+_FULL = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""What errors of CUDA and its libraries say where memory is full."""
+
 
 def invert_block(
     cells: Sequence[Inversion], *, device: torch.device, checkpoint: Checkpoint | None
@@ -27,7 +31,9 @@ def invert_block(
     try:
         with precision_of(cells[0].precision, device=device) as precision:
             return _invert(cells, precision=precision, device=device, checkpoint=checkpoint)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not lacks_memory(error):
+            raise
         if len(cells) == 1:
             raise DeviceError(
                 device.type,
@@ -35,6 +41,7 @@ def invert_block(
                 remedy="Choose a smaller profile, or another --device",
             ) from error
     # Outside the handler, whose error still holds what was allocated.
+    gc.collect()
     torch.cuda.empty_cache()
     half = (len(cells) + 1) // 2
     return tuple(
@@ -44,6 +51,20 @@ def invert_block(
             part, device=device, checkpoint=checkpoint and checkpoint.part(number)
         )
     )
+
+
+def lacks_memory(error: BaseException | None) -> bool:
+    """Whether an error says, or was raised over one that says, that a device's memory is full.
+
+    Where memory runs out while a graph is captured, ending the capture fails, too, and is what is
+    raised. Libraries have words of their own.
+    """
+    while error is not None:
+        words = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or any(each in words for each in _FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _invert(

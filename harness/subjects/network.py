@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
 from torch import Tensor, nn
 
@@ -28,8 +26,9 @@ class NetworkEncoder:
             self._reading = read(module)
         except UnreadableError as error:
             self._reason = str(error)
-        # For good: a captured graph reads weights where they were, whatever became of their owner.
-        self._prepared = functools.cache(self._prepare)
+        # For good: a captured graph reads weights where they were. No cache around a method, which
+        # would hold what holds it: a device's memory is to be free as soon as nobody needs it.
+        self._prepared: dict[tuple[torch.Size, torch.dtype, torch.device], Encoder] = {}
 
     @property
     def path(self) -> str:
@@ -49,7 +48,10 @@ class NetworkEncoder:
         return self._for(inputs).linearize(inputs)
 
     def _for(self, inputs: Tensor) -> Encoder:
-        return self._prepared(inputs.shape, inputs.dtype, inputs.device)
+        place = inputs.shape, inputs.dtype, inputs.device
+        if place not in self._prepared:
+            self._prepared[place] = self._prepare(*place)
+        return self._prepared[place]
 
     def _prepare(self, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Encoder:
         if self._reading is not None:

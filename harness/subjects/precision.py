@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+import operator
+from collections.abc import Iterator, Mapping
 
 import torch
 
@@ -38,6 +39,19 @@ _PRECISIONS = {
 }
 
 
+# The newer of torch's two interfaces to TF32. The older one leaves alone what inherits from
+# `torch.backends.fp32_precision`, and fails once anybody has used the newer one.
+_PRODUCTS = ("cuda.matmul.fp32_precision", "cudnn.conv.fp32_precision", "cudnn.rnn.fp32_precision")
+
+_REPEATABLE: dict[str, object] = {
+    "cudnn.deterministic": True,
+    # Chosen by a timing, algorithms differ from run to run.
+    "cudnn.benchmark": False,
+    # Whether partial sums of products in bfloat16 are rounded to it.
+    "cuda.matmul.allow_bf16_reduced_precision_reduction": False,
+}
+
+
 @contextlib.contextmanager
 def precision_of(name: str, *, device: torch.device) -> Iterator[Precision]:
     """The precision of a name, with the flags of libraries set for it.
@@ -56,19 +70,17 @@ def precision_of(name: str, *, device: torch.device) -> Iterator[Precision]:
             rule="TF32 is a way in which GPUs multiply",
             remedy="Choose float32, or --device cuda",
         )
-    before = (
-        torch.backends.cuda.matmul.allow_tf32,
-        torch.backends.cudnn.allow_tf32,
-        torch.backends.cudnn.deterministic,
-    )
+    wanted = {**dict.fromkeys(_PRODUCTS, "tf32" if precision.tf32 else "ieee"), **_REPEATABLE}
+    before = {flag: operator.attrgetter(flag)(torch.backends) for flag in wanted}
     try:
-        _set_flags(precision.tf32, precision.tf32, True)
+        _set_flags(wanted)
         yield precision
     finally:
-        _set_flags(*before)
+        _set_flags(before)
 
 
-def _set_flags(products: bool, convolutions: bool, deterministic: bool) -> None:
-    torch.backends.cuda.matmul.allow_tf32 = products
-    torch.backends.cudnn.allow_tf32 = convolutions
-    torch.backends.cudnn.deterministic = deterministic
+def _set_flags(flags: Mapping[str, object]) -> None:
+    """Set attributes of `torch.backends`."""
+    for flag, value in flags.items():
+        place, _, attribute = flag.rpartition(".")
+        setattr(operator.attrgetter(place)(torch.backends), attribute, value)

@@ -109,7 +109,7 @@ def read(module: nn.Module) -> Reading:
         raise UnreadableError("it has hooks")
     whole = nn.Sequential(module)  # a layer by itself would be read as the functions it calls
     try:
-        graph = fx.symbolic_trace(whole).graph
+        graph = _traced(whole)
     except Exception as error:  # the module's own code can fail on a symbol in any way
         raise UnreadableError(f"its graph cannot be traced: {error}") from error
     values: dict[object, int] = {}
@@ -126,6 +126,19 @@ def read(module: nn.Module) -> Reading:
     if result not in values:
         raise UnreadableError("it does not return one tensor")
     return _joined(nodes, values[result])
+
+
+def _traced(module: nn.Module) -> fx.Graph:
+    """The graph of a module, through which nothing of it is kept alive.
+
+    A tracer refers to itself and to the module, whose weights would stay on a device until Python
+    happens to collect its garbage.
+    """
+    tracer = fx.Tracer()
+    try:
+        return tracer.trace(module)
+    finally:
+        vars(tracer).clear()
 
 
 def _dropout(p: float = 0.5, *, training: bool = True, inplace: bool = False) -> nn.Module:

@@ -21,7 +21,8 @@ class Pace:
 
     On a CPU the time of a run is that from its first evaluation of the network to its last, so that
     what a loop does before and after its steps does not count. On a GPU, where the host knows
-    nothing of evaluations, it is what a run of twice the steps takes longer.
+    nothing of evaluations, it is what a run of twice the steps takes longer: the fastest of either
+    length, since a run begins with captures that take as long as many steps, never quite the same.
 
     Parameters
     ----------
@@ -45,11 +46,17 @@ class Pace:
     ) -> None:
         self.images = images
         self._loops, self._device = tuple(loops), device
+        self._on_gpu = device.type == "cuda"
+        self._fastest: dict[tuple[int, int], float] = {}
         self._run(1)  # warms the caches
         self.steps = 2
         self._seconds = [self._run(2)[1]]
         least = SECONDS if seconds is None else seconds
-        self.steps = max(2, math.ceil(least / self._seconds[0]))
+        if not self._on_gpu:
+            self.steps = max(2, math.ceil(least / self._seconds[0]))
+        while self._on_gpu and self.round_seconds < least:  # a few steps foretell nothing
+            self.steps *= 4
+            self._seconds = [self._run(self.steps)[1]]
 
     def round(self) -> Tensor:
         """One round; returns the images reached."""
@@ -65,7 +72,7 @@ class Pace:
     @property
     def step_seconds(self) -> float:
         """Time of a step on all images in the fastest round."""
-        return min(self._seconds)
+        return self._seconds[-1] if self._on_gpu else min(self._seconds)
 
     @property
     def image_steps_per_second(self) -> float:
@@ -74,24 +81,29 @@ class Pace:
 
     def _run(self, steps: int) -> tuple[Tensor, float]:
         """The images reached, and the time of a step on all of them."""
-        parts = [self._time(loop, steps) for loop in self._loops]
+        parts = [self._time(number, steps) for number in range(len(self._loops))]
         return torch.cat([images for images, _ in parts]), sum(seconds for _, seconds in parts)
 
-    def _time(self, loop: Loop, steps: int) -> tuple[Tensor, float]:
-        if self._device.type == "cuda":
-            once, _ = self._whole(loop, steps)
-            twice, images = self._whole(loop, 2 * steps)
+    def _time(self, number: int, steps: int) -> tuple[Tensor, float]:
+        """The images that a loop reaches, and the time of its steps."""
+        if self._on_gpu:
+            _, once = self._whole(number, steps)
+            images, twice = self._whole(number, 2 * steps)
             return images, (twice - once) / steps
         marks: list[float] = []
+        loop = self._loops[number]
         images = loop.run(steps + 1, seen=lambda _: marks.append(time.perf_counter()))
         return images, (marks[-1] - marks[0]) / (len(marks) - 1)
 
-    def _whole(self, loop: Loop, steps: int) -> tuple[float, Tensor]:
+    def _whole(self, number: int, steps: int) -> tuple[Tensor, float]:
+        """The images that a loop reaches, and the time of its fastest run of so many steps."""
         synchronize(self._device)
         began = time.perf_counter()
-        images = loop.run(steps, seen=lambda _: None)
+        images = self._loops[number].run(steps, seen=lambda _: None)
         synchronize(self._device)
-        return time.perf_counter() - began, images
+        seconds = time.perf_counter() - began
+        self._fastest[number, steps] = min(seconds, self._fastest.get((number, steps), seconds))
+        return images, self._fastest[number, steps]
 
 
 def rounds(*paces: Pace, longest: float) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -194,6 +195,24 @@ def test_only_steps_are_timed(clock: Clock) -> None:
     loop.step = 0.005
     found.round()
     assert found.image_steps_per_second == pytest.approx(4 / 0.005)
+
+
+def test_captures_of_uneven_length_are_no_steps_on_a_gpu(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "synchronize", lambda _: None)
+    loop = Staged(clock, step=1e-4)
+    uneven = np.random.default_rng(0)
+
+    def run(steps: int, *, seen: Seen) -> Tensor:
+        loop.before = 0.05 + uneven.uniform(0, 0.01)  # as long as a hundred steps, give or take
+        return Staged.run(loop, steps, seen=seen)
+
+    monkeypatch.setattr(loop, "run", run)
+    found = Pace([loop], images=1, device=torch.device("cuda"), seconds=0.15)
+    for _ in range(6):
+        found.round()
+    assert found.step_seconds == pytest.approx(1e-4, rel=0.05)
 
 
 def test_loops_of_a_round_take_their_steps_one_after_the_other(clock: Clock) -> None:

@@ -42,7 +42,8 @@ benchmark: environment  ## measure the speed of inversion, beside its peers
 	@mkdir -p build
 	@$(bin)/python -m pytest benchmarks/ --full --benchmark-json=build/benchmarks.json $(ARGS)
 
-cuda: environment  ## run the tests and benchmarks that need a GPU, where there is one
+cuda: export EXTRAS := peers
+cuda: environment  ## run the tests and benchmarks for a GPU; needs one, and a CUDA build of torch
 	@mkdir -p build
 	@$(bin)/python -m pytest tests/ benchmarks/ -m cuda --device cuda --benchmark-json=build/cuda.json \
 	  $(ARGS)

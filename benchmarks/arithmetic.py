@@ -24,7 +24,7 @@ PASSES = 2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a step takes at least.
+    """What a step takes where every tap is multiplied.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How far a measured time is from what the machine needs at least."""
+"""How far a measured time is from that of the arithmetic at the machine's best rates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEAST = 2**20
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limit:
-    """The least time of a step: of its arithmetic or of its reading, whichever is longer.
+    """Time of a step at the best rates: of its arithmetic or of its reading, whichever is longer.
 
     Parameters
     ----------

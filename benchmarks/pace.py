@@ -71,12 +71,12 @@ class Pace:
 
     @property
     def step_seconds(self) -> float:
-        """Time of a step on all images in the fastest round."""
+        """Time of a step on all images: in the fastest round, or by the fastest runs of a GPU."""
         return self._seconds[-1] if self._on_gpu else min(self._seconds)
 
     @property
     def image_steps_per_second(self) -> float:
-        """Steps times images over time, in the fastest round."""
+        """Images over the time of a step."""
         return self.images / self.step_seconds
 
     def _run(self, steps: int) -> tuple[Tensor, float]:

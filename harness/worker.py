@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -15,10 +16,12 @@ from harness.ceiling import worker_gflops
 from harness.cells import canonical
 from harness.inversion.checkpoint import Checkpoint
 from harness.measure import measure
+from harness.measuring.inversion import lacks_memory
 from harness.measuring.measurement import Measurement
 from harness.plan import Bucket
 from harness.provenance import machine
 from harness.store import Record, Store
+from harness.subjects.precision import precision_of
 from harness.subjects.threads import threads as torch_threads
 
 THUMBNAILS_OF = 0
@@ -48,10 +51,21 @@ def measure_bucket(
             **provenance,
             **machine(),
             "threads": threads,
-            "gflops": worker_gflops(device, threads),
+            "gflops": _rate(device, threads),
         }
         _measure(bucket, records=Store(store), device=device, provenance=here)
     return bucket.seconds
+
+
+def _rate(device: str, threads: int) -> float | None:
+    """The rate of this process's float32 products; None where no memory is left to try them."""
+    try:
+        with precision_of("float32", device=torch.device(device)):
+            return worker_gflops(device, threads)
+    except RuntimeError as error:
+        if not lacks_memory(error):
+            raise
+        return None
 
 
 def _measure(

@@ -324,6 +324,16 @@ def test_a_filter_is_numpys(length: int, tile: int, seed: int) -> None:
     np.testing.assert_allclose(found, truth, atol=1e-13)
 
 
+@pytest.mark.parametrize(("size", "tile", "bound"), [(8, 4, 5e-6), (4, 2, 1e-6), (2, 2, 1e-6)])
+def test_rounding_of_products_at_points(size: int, tile: int, bound: float) -> None:
+    # Sums over taps, as torch has them, err by some 6e-7 here.
+    of = plain(channels=(128, 128), size=(size, size), batch=8, dtype=torch.float32)
+    x = normal(*of.shape, dtype=torch.float32, seed=10).relu()
+    truth = F.conv2d(x.double(), of.weight.double(), padding=1)
+    found = Winograd.of(of, (tile, tile)).push(laid_out(x))
+    assert error(found, truth) < bound
+
+
 @pytest.mark.parametrize(("tile", "products"), [(2, 4), (3, 5), (4, 6)])
 def test_a_tile_takes_two_products_more_than_outputs(tile: int, products: int) -> None:
     # Winograd 1980: m + r - 1 for m outputs of r taps, and no fewer.

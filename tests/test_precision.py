@@ -28,8 +28,8 @@ CELL = Inversion(
 )
 
 
-IEEE = ("ieee", "ieee", "ieee", True, False, False)
-TF32 = ("tf32", "tf32", "tf32", True, False, False)
+IEEE = ("ieee", "ieee", "ieee", "ieee", "ieee", True, False, False)
+TF32 = ("tf32", "tf32", "tf32", "ieee", "ieee", True, False, False)
 
 
 def flags() -> tuple[object, ...]:
@@ -37,6 +37,8 @@ def flags() -> tuple[object, ...]:
         torch.backends.cuda.matmul.fp32_precision,
         torch.backends.cudnn.conv.fp32_precision,
         torch.backends.cudnn.rnn.fp32_precision,
+        torch.backends.mkldnn.matmul.fp32_precision,
+        torch.backends.mkldnn.conv.fp32_precision,
         torch.backends.cudnn.deterministic,
         torch.backends.cudnn.benchmark,
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
@@ -46,7 +48,9 @@ def flags() -> tuple[object, ...]:
 @pytest.fixture
 def left_as_found() -> Iterator[None]:
     """Flags as they were before a test that sets some."""
-    places = (torch.backends, torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    backends = torch.backends
+    cudnn, onednn = backends.cudnn, backends.mkldnn
+    places = (backends, backends.cuda.matmul, cudnn.conv, cudnn.rnn, onednn.matmul, onednn.conv)
     before = [place.fp32_precision for place in places]
     benchmark = torch.backends.cudnn.benchmark
     yield
@@ -72,8 +76,9 @@ class TestFlags:
     @pytest.mark.usefixtures("left_as_found")
     def test_whatever_products_inherit_they_are_ieee(self) -> None:
         torch.backends.fp32_precision = "tf32"
-        with precision_of("float32", device=CUDA):
-            assert flags() == IEEE
+        for device in (CPU, CUDA):
+            with precision_of("float32", device=device):
+                assert flags() == IEEE
 
     @pytest.mark.filterwarnings("ignore:Please use the new API settings")  # older versions of torch
     @pytest.mark.usefixtures("left_as_found")

@@ -43,17 +43,11 @@ class Checkpoint:
     interval: float = INTERVAL
     _last: float = dataclasses.field(default_factory=time.monotonic)
     _cost: float | None = None
-    _next: float = 0.0
 
     def due(self, size: int) -> bool:
         """Whether it is time for the next one, of so many bytes."""
-        now = time.monotonic()
-        # Asked at every step, of which the least take a tenth of a millisecond.
-        if now < self._next:
-            return False
         cost = size / _SLOWEST if self._cost is None else self._cost
-        self._next = self._last + max(self.interval, cost / SHARE)
-        return now >= self._next
+        return time.monotonic() - self._last >= max(self.interval, cost / SHARE)
 
     def save(self, found: Mapping[str, Tensor], *, iteration: int) -> None:
         """Replace the file by the tensors of a state at the start of an iteration."""
@@ -71,7 +65,7 @@ class Checkpoint:
         with replacing(self.path) as part:
             safetensors.torch.save_file(content, part, metadata=notes)
         self._last = time.monotonic()
-        self._cost, self._next = self._last - began, 0.0
+        self._cost = self._last - began
 
     def load(self) -> tuple[dict[str, Tensor], int] | None:
         """Tensors and iteration of the last save; None where there is none that is whole."""

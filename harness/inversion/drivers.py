@@ -129,10 +129,12 @@ class Graphed(InPlace[S]):
         super().__init__(method, state, trace=trace, image=image, iteration=iteration, row=row)
         self._warm_up(state)
         self._step, self._note = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._step):
-            super().step()
-        with torch.cuda.graph(self._note):
-            super().note()
+        # Where a capture fails, torch leaves its stream behind as the current one.
+        with torch.cuda.stream(torch.cuda.current_stream(trace.table.device)):
+            with torch.cuda.graph(self._step):
+                super().step()
+            with torch.cuda.graph(self._note):
+                super().note()
 
     def _warm_up(self, state: S) -> None:
         """Take steps in vain.

@@ -1,8 +1,8 @@
 """Affine maps of batches, A x + b with A fixed, and their transposes: what a network computes.
 
 Images are laid out channels last, so that a batch of them is also a matrix whose rows are pixels.
-A convolution has several forms, which differ in speed and in rounding and in nothing else: torch's
-own (`PlainConvolution`), products of matrices (`Product`, `Unfolded`), one of fewer pixels
+A convolution has several forms, which differ in speed, in rounding, and in how far a value that is
+not finite spreads within its image: torch's own (`PlainConvolution`), products of matrices (`Product`, `Unfolded`), one of fewer pixels
 (`Sampled`), products at points (`harness.subjects.winograd`), and oneDNN's with weights that are
 laid out once (`harness.subjects.packed`).
 """

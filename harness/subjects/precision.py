@@ -43,6 +43,9 @@ _PRECISIONS = {
 # `torch.backends.fp32_precision`, and fails once anybody has used the newer one.
 _PRODUCTS = ("cuda.matmul.fp32_precision", "cudnn.conv.fp32_precision", "cudnn.rnn.fp32_precision")
 
+_ON_CPU = ("mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision")
+"""oneDNN, too, may multiply in fewer digits than float32 has, where a processor can."""
+
 _REPEATABLE: dict[str, object] = {
     "cudnn.deterministic": True,
     # Chosen by a timing, algorithms differ from run to run.
@@ -57,6 +60,7 @@ def precision_of(name: str, *, device: torch.device) -> Iterator[Precision]:
     """The precision of a name, with the flags of libraries set for it.
 
     cuDNN's convolutions use TF32, and algorithms that add in any order, unless told otherwise.
+    Afterwards the flags are set to what they were, since torch does not tell what was inherited.
 
     Raises
     ------
@@ -70,7 +74,11 @@ def precision_of(name: str, *, device: torch.device) -> Iterator[Precision]:
             rule="TF32 is a way in which GPUs multiply",
             remedy="Choose float32, or --device cuda",
         )
-    wanted = {**dict.fromkeys(_PRODUCTS, "tf32" if precision.tf32 else "ieee"), **_REPEATABLE}
+    wanted = {
+        **dict.fromkeys(_PRODUCTS, "tf32" if precision.tf32 else "ieee"),
+        **dict.fromkeys(_ON_CPU, "ieee"),
+        **_REPEATABLE,
+    }
     before = {flag: operator.attrgetter(flag)(torch.backends) for flag in wanted}
     try:
         _set_flags(wanted)

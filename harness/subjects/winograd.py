@@ -32,7 +32,8 @@ _AT: Mapping[int, tuple[float, ...]] = {
     4: (0, 1, -1, 0.5, -2),
 }
 """Where polynomials are taken, beside infinity, by the outputs of a tile. These points round least
-(Barabasz et al. 2020, Error analysis and improving the accuracy of Winograd convolution)."""
+(Barabasz et al. 2020, Error analysis and improving the accuracy of Winograd convolution): tiles of
+two no more than sums over taps do, tiles of four three times as much."""
 
 _WORTH = 16
 """Rows whose products with a matrix take as long as the matrix takes to be read."""

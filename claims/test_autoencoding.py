@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from claims.decoders import resnet_decoder
-from harness.cells import Cell, Draw, Inversion
+from harness.cells import Cell, Inversion
 from harness.claim import Claim, Criterion, event, trend
+from harness.draw import Draw
 from harness.lab import Lab
 from harness.settings import CUTS
 from harness.statistics.trend import theil_sen

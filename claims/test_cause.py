@@ -10,8 +10,9 @@ from claims.decoders import resnet_decoder
 from claims.effects import log_ratio
 from claims.exact import search
 from claims.test_noninvertible_maps import NONE
-from harness.cells import Cell, Draw, Inversion
+from harness.cells import Cell, Inversion
 from harness.claim import Claim, Criterion, Scale, conjunction, equivalence, exact
+from harness.draw import Draw
 from harness.lab import Lab
 from harness.probes import STATISTICS, GradientNorms
 from harness.settings import CUTS, LBFGS, Adam, Decoder, GaussNewton

@@ -14,7 +14,7 @@ from claims.effects import log_ratio
 from claims.exact import search
 from claims.test_depth import WIDE, small_image, tiny_image
 from claims.test_noninvertible_maps import NONE
-from harness.cells import BATCH, Cell, Draw, Inversion
+from harness.cells import BATCH, Cell, Inversion
 from harness.claim import (
     LN_11,
     Claim,
@@ -26,6 +26,7 @@ from harness.claim import (
     exact,
     trend,
 )
+from harness.draw import Draw
 from harness.lab import Lab
 from harness.laws import newman_rate
 from harness.probes import Conditioning, SpreadRate

@@ -10,8 +10,9 @@ import pytest
 
 from claims.decoders import ARTICLE_MLP
 from claims.effects import exponential_fit, log_ratio, power_fit
-from harness.cells import BATCH, Draw, ExactInverse, Inversion, LocalRank
+from harness.cells import BATCH, ExactInverse, Inversion, LocalRank
 from harness.claim import Claim, Criterion, Scale, conjunction, equivalence, event, exact
+from harness.draw import Draw
 from harness.lab import Lab
 from harness.results import Table
 from harness.settings import LBFGS, MLP, Images

@@ -12,8 +12,9 @@ from claims.decoders import ARTICLE_MLP
 from claims.effects import log_ratio
 from claims.exact import search
 from claims.test_noninvertible_maps import ROUNDING
-from harness.cells import BATCH, Cell, Draw, Inversion
+from harness.cells import BATCH, Cell, Inversion
 from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, equivalence, event, exact
+from harness.draw import Draw
 from harness.lab import Lab
 from harness.probes import NeighbourLaw, Neighbours
 from harness.settings import MLP, Images

@@ -8,8 +8,9 @@ import pytest
 
 from claims.effects import log_ratio, ratio, rise
 from claims.test_autoencoding import at_most, copy_at, gallery
-from harness.cells import Cell, Draw
+from harness.cells import Cell
 from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, event, existential
+from harness.draw import Draw
 from harness.lab import Lab
 
 SECTION = "Imperfect representations are due to nonunique approximation"

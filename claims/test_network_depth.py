@@ -9,8 +9,9 @@ import pytest
 
 from claims.effects import log_ratio
 from claims.test_autoencoding import copy_at
-from harness.cells import Draw, Inversion
+from harness.cells import Inversion
 from harness.claim import Claim, Criterion, Scale, conjunction
+from harness.draw import Draw
 from harness.lab import Lab
 from harness.settings import Descent
 from harness.statistics.trend import theil_sen

@@ -11,8 +11,9 @@ from claims.effects import ratio
 from claims.test_autoencoding import copy_at, gallery
 from claims.test_cause import ladder
 from claims.test_noninvertible_maps import NONE, ROUNDING
-from harness.cells import Cell, Draw
+from harness.cells import Cell
 from harness.claim import Claim, Criterion, event, exact
+from harness.draw import Draw
 from harness.lab import Lab
 from harness.probes import ErrorInNullSpace, PooledRank
 from harness.store import Record

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from claims.decoders import resnet_decoder
 from claims.imagenet import ABSENT, NETWORK, WEIGHTS
 from harness.assay import Control, Effects, Tables, no_control, no_tables
-from harness.cells import Cell, Draw, Inversion
+from harness.cells import Cell, Inversion
 from harness.claim import Claim
 from harness.crossing import Cells
+from harness.draw import Draw
 from harness.lab import Lab
 from harness.results import Table
 from harness.settings import ARTICLE_START, Images, ResNet, Start, Training

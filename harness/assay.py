@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from harness.cells import Cell, Draw
+from harness.cells import Cell
 from harness.claim import Claim
 from harness.crossing import Block, Cells
+from harness.draw import Draw
 from harness.plan import replicates
 from harness.results import Table
 from harness.sentinel import sentinel

@@ -9,8 +9,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from harness.cells import ENGINE, Cell, Draw, Inversion, block, canonical, identity
+from harness.cells import ENGINE, Cell, Inversion, block, canonical, identity
 from harness.costs import estimate
+from harness.draw import Draw
 from harness.errors import UnknownNameError
 from harness.settings import CUTS, ResNet
 

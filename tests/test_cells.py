@@ -23,16 +23,14 @@ from hypothesis import strategies as st
 from harness.cells import (
     ActiveUnits,
     Cell,
-    Draw,
     ExactInverse,
     Inversion,
     LocalRank,
-    Source,
-    Stream,
     block,
     canonical,
     identity,
 )
+from harness.draw import Draw, Source, Stream
 from harness.errors import SettingError
 from harness.plan import PROFILES, Profile, buckets, context
 from harness.settings import (

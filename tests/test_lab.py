@@ -11,8 +11,9 @@ import pytest
 
 from harness.assay import Assay
 from harness.bench import Bench
-from harness.cells import NON_FINITE, Cell, Draw, Inversion, identity
+from harness.cells import NON_FINITE, Cell, Inversion, identity
 from harness.claim import Claim, Criterion, event, exact, untestable
+from harness.draw import Draw
 from harness.lab import Custom, Lab
 from harness.plan import Profile, context, replicates
 from harness.probes import Search

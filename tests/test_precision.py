@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from harness.cells import Draw, Inversion, block
+from harness.cells import Inversion, block
+from harness.draw import Draw
 from harness.errors import DeviceError, UnknownNameError
 from harness.measure import measure
 from harness.settings import MLP, Adam, Images

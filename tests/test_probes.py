@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from harness.cells import Cell, Draw, Inversion, Source
+from harness.cells import Cell, Inversion
+from harness.draw import Draw, Source
 from harness.measure import measure
 from harness.measuring.measurement import Measurement
 from harness.plan import buckets

@@ -19,7 +19,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from harness.cells import NON_FINITE, Draw, Inversion, Source, Stream
+from harness.cells import NON_FINITE, Inversion
+from harness.draw import Draw, Source, Stream
 from harness.errors import SettingError, StoreError, UnknownNameError, WeightsError
 from harness.inversion.checkpoint import Checkpoint
 from harness.measure import measure

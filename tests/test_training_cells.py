@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from harness.cells import Draw, Inversion, Source, Stream
+from harness.cells import Inversion
 from harness.copies import ssim
+from harness.draw import Draw, Source, Stream
 from harness.errors import SettingError
 from harness.measure import measure
 from harness.measuring.early_updates import loss_drop

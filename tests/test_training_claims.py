@@ -29,7 +29,8 @@ from claims.trained import (
 )
 from harness.assay import Assay
 from harness.bench import Bench
-from harness.cells import Draw, Inversion
+from harness.cells import Inversion
+from harness.draw import Draw
 from harness.errors import OptionError, WeightsError
 from harness.lab import Custom, Lab
 from harness.plan import PROFILES, Profile

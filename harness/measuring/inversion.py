@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.cells import Inversion, Source
+from harness.cells import Inversion
+from harness.draw import Source
 from harness.errors import DeviceError
 from harness.inversion.checkpoint import Checkpoint
 from harness.inversion.invert import Spread, invert

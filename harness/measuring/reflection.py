@@ -8,8 +8,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.cells import Draw, Inversion, Source, Stream
+from harness.cells import Inversion
 from harness.copies import nearest
+from harness.draw import Draw, Source, Stream
 from harness.errors import SettingError
 from harness.measuring.inversion import invert_block
 from harness.measuring.measurement import Measurement, status_of

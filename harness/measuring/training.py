@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from harness.cells import NON_FINITE, Cell, Draw, Source
+from harness.cells import NON_FINITE, Cell
+from harness.draw import Draw, Source
 from harness.measuring.measurement import MEASURED, Measurement
 from harness.settings import ResNet
 from harness.subjects.draws import weights_seed

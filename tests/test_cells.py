@@ -42,6 +42,7 @@ from harness.settings import (
     PRECISIONS,
     RULES,
     SCHEDULES,
+    TOLERANCES,
     Adam,
     Blur,
     Box,
@@ -252,7 +253,9 @@ ALLOWED: dict[str, tuple[Any, ...]] = {
     ),
     "rule": RULES,
     "schedule": SCHEDULES,
+    "device": ("cpu", "cuda"),
     "tolerance": (0.0, 1e-6, 0.5),
+    "tolerance_of": TOLERANCES,
 }
 """All, or some, of the values of settings that do not take any."""
 

@@ -150,4 +150,5 @@ def _restarts(spread: Spread, sample: int) -> dict[str, float]:
         "m_i_least": float(m_i.min()),
         "m_i_largest": float(m_i.max()),
         "apart": float(spread.apart[sample]),
+        "apart_start": float(spread.apart_start[sample]),
     }

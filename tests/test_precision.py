@@ -142,6 +142,9 @@ class TestRestarts:
         assert found.values["m_g"] < found.values["m_g_largest"]
         assert found.values["m_i_least"] <= found.values["m_i"] <= found.values["m_i_largest"]
         assert found.values["apart"] > 0
+        (begun,) = measure([dataclasses.replace(cell, iterations=0)], device="cpu")
+        assert begun.values["apart"] == begun.values["apart_start"] == found.values["apart_start"]
+        assert found.values["apart"] != found.values["apart_start"]
         (alone,) = measure([dataclasses.replace(cell, restarts=1)], device="cpu")
         assert "apart" not in alone.values
         assert found.values["m_g"] <= alone.values["m_g"] * (1 + 1e-9)

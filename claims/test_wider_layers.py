@@ -40,7 +40,6 @@ E4 = Claim(
                 effect="slope",
                 label="slope of ln(m_i(T) / m_i(0)) per doubling of later widths",
                 below=-0.05,
-                null=0.0,
             ),
         )
     },

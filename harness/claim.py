@@ -140,7 +140,12 @@ def event(text: str, criterion: Criterion, *, presupposes_descent: bool = False)
 
 
 def trend(text: str, criterion: Criterion, *, presupposes_descent: bool = False) -> Estimand:
-    """T: the effect is a slope per replicate (Theil-Sen), then judged as an event."""
+    """T: the effect is a slope per replicate (Theil-Sen), then judged as an event.
+
+    A slope of 0 is no effect, so that a trend that is refuted may be told to be reversed.
+    """
+    if criterion.null is None:
+        criterion = dataclasses.replace(criterion, null=0.0)
     return Estimand(
         kind=Kind.TREND, criteria=(criterion,), text=text, presupposes_descent=presupposes_descent
     )

@@ -95,6 +95,18 @@ def test_a_file_of_claims_that_is_broken_is_named(
         all_claims(ROOT, planned=())
 
 
+def test_no_slope_is_the_absence_of_every_trend() -> None:
+    trends = [
+        criterion
+        for claim in all_claims(ROOT, planned=())
+        for estimand in claim.estimands.values()
+        if estimand.kind is Kind.TREND
+        for criterion in estimand.criteria
+    ]
+    assert len(trends) > 4
+    assert {criterion.null for criterion in trends} == {0.0}
+
+
 def test_the_digest_of_the_claims_depends_on_a_margin() -> None:
     stated = all_claims(ROOT, planned=())
     assert pytest.approx(math.log(1.1), rel=1e-15) == LN_11

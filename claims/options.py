@@ -79,7 +79,8 @@ class Options:
         add(
             "--imagenet",
             metavar="FILE",
-            help="ImageNet weights of ResNet-50, or `download`; by default what torchvision has",
+            help="ImageNet weights of ResNet-50, or `download`; by default what torchvision has; "
+            "about any but torchvision's IMAGENET1K_V1 a run only reports",
         )
         add("--images", metavar="DIR", help="a folder of images in place of the photographs")
         add(

@@ -124,6 +124,7 @@ class ClaimSession:
             precision=self.options.precision,
             parameters=parameters,
             receive=receive,
+            device=self.device,
             weights=self.options.store / WEIGHTS,
             imagenet=self.options.imagenet,
         )
@@ -230,7 +231,7 @@ class ClaimSession:
             self.lock.get(self.options.profile.name, _key(assay)),
             result.decision,
             assay.claim.digest,
-            report_only=custom or not assay.confirmatory,
+            report_only=custom or assay.foreign or not assay.confirmatory,
         )
         if outcome.warning is not None:
             self.warnings.append(f"{_label(assay)}: {outcome.warning}")
@@ -329,7 +330,7 @@ class ClaimSession:
         entries = {
             _key(self.assays[number]): Entry.of(result.decision, result.claim.digest)
             for number, result in self._results.items()
-            if result.confirmatory
+            if result.confirmatory and not self.assays[number].foreign
         }
         updated = self.lock.updated(
             self.options.profile.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import pytest
@@ -9,7 +10,16 @@ import pytest
 from claims.decoders import resnet_decoder
 from claims.effects import log_ratio, ratio
 from claims.test_training import sharpening
-from claims.trained import at_most, copy, decides, gallery, judge_trained, network, training
+from claims.trained import (
+    at_most,
+    copy,
+    decides,
+    gallery,
+    judge_trained,
+    judges_training,
+    network,
+    training,
+)
 from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, equivalence, event
 from harness.lab import Lab
 from harness.settings import ARTICLE_START, CUTS, Start
@@ -90,17 +100,26 @@ G4 = Claim(
     method="A ridge regression of the pixels on the layer's output, fitted to 400 crops of "
     "pictures and judged on 100 crops of other parts of them, says how much of the input is left. "
     "The radial power spectrum of the copy (article's descent without blur) is compared with the "
-    "photograph's and with a flat one. As the article's start is noise itself, a flat start, "
-    "N(1/2, 1/1000), decides; the article's stands beside it, and so does the same regression "
-    f"before training. {NOISE}",
+    "photograph's and with a flat one, that of the training noise: whiteness is the distance to "
+    "the former less the distance to the latter. Descent without blur may leave noise whatever a "
+    "network learnt, so that the copy from the same network before training is compared, too, from "
+    "the same start. As the article's start is noise itself, a flat start, N(1/2, 1/1000), "
+    "decides; the article's stands beside it, and so does the same regression before training. "
+    f"{NOISE}",
     estimands={
         "inference": conjunction(
             "R^2 of the regression is below 0.1, and the copy's spectrum is nearer to white noise "
-            "than to the photograph's.",
+            "than to the photograph's, more so than before training.",
             Criterion(effect="r_squared", label="R^2 of a linear probe", below=0.1),
             Criterion(
                 effect="whiteness",
                 label="distance of spectra to the photograph - to noise",
+                above=0.0,
+                null=0.0,
+            ),
+            Criterion(
+                effect="learnt",
+                label="the same, trained on noise - untrained",
                 above=0.0,
                 null=0.0,
             ),
@@ -133,15 +152,18 @@ G6 = Claim(
     method="The article's descent with blur from Conv4 or Conv5 (layer3, layer4) of a network that "
     "tells eight photographs and three textures apart. Another such network, the same for all "
     "replicates and part of no copy, judges by the features that its head sees: how far the copy "
-    "is from its photograph, and how far from the nearest training crop of any other picture. "
-    "Beside it: the same of the start, which has seen nothing.",
+    "is from its photograph, and how far from the nearest training crop of any other picture. The "
+    "nearest of many crops is near by their number alone, to the start as well, which has seen "
+    "nothing: so the ratio of the two distances is taken over that of the start. The judge, too, "
+    "has to have learnt its pictures, and a noised photograph has to be nearer to the photograph "
+    "than to any crop; otherwise the replicate fails.",
     estimands={
         "reflection": event(
-            "The copy is more than 1.1 times as far from its photograph as from the nearest "
-            "training crop of another picture.",
+            "From start to copy, the distance to the photograph over that to the nearest training "
+            "crop of another picture grows by more than a tenth.",
             Criterion(
                 effect="reflection",
-                label="distance to the photograph over that to training content",
+                label="distance to the photograph over that to training content, copy over start",
                 above=LN_11,
                 scale=Scale.LOG,
             ),
@@ -228,18 +250,22 @@ def test_g4_late_layers_infer_noise(lab: Lab, cut: str, start: str) -> None:
                 role: LinearProbe(draw=draw, network=network(lab, cut, trained=each), pixels=pixels)
                 for role, each in (("probe", "noise"), ("probe before", "no"))
             },
-            "copy": copy(
-                lab,
-                draw,
-                cut,
-                trained="noise",
-                decoder="article-nominal",
-                start=STARTS[start],
-            ),
+            **{
+                role: copy(
+                    lab,
+                    draw,
+                    cut,
+                    trained=each,
+                    decoder="article-nominal",
+                    start=STARTS[start],
+                )
+                for role, each in (("copy", "noise"), ("copy before", "no"))
+            },
         },
         effects=lambda seen: {
             "r_squared": seen["probe"].values["r_squared"],
             "whiteness": seen["copy"].values["whiteness"],
+            "learnt": seen["copy"].values["whiteness"] - seen["copy before"].values["whiteness"],
             "R^2 before training": seen["probe before"].values["r_squared"],
         },
         gallery=gallery(lab, trained=("noise",), cuts=(cut,), decoder="article-nominal")
@@ -265,11 +291,15 @@ def test_g5_noise_sharpens_nothing(lab: Lab, cut: str) -> None:
     )
 
 
+def reflects(run: Record, what: str) -> float:
+    """ln of the distance to the photograph over that to training content."""
+    return log_ratio(run.values[f"{what}_to_image"], run.values[f"{what}_to_training"])
+
+
 def told_apart(seen: Mapping[str, Record]) -> str | None:
-    """The features have to tell: a start, which has seen nothing, must not pass for a copy."""
-    values = seen["copy"].values
-    passes = log_ratio(values["start_to_image"], values["start_to_training"]) > LN_11
-    return "the start alone passes for a reflection" if passes else None
+    """The features have to tell: a noised photograph must not pass for training content."""
+    known = reflects(seen["copy"], "noised") < 0
+    return None if known else "a noised photograph passes for training content"
 
 
 @pytest.mark.parametrize("cut", ["layer3", "layer4"])
@@ -279,6 +309,7 @@ def test_g6_late_layers_reflect_what_was_learnt(lab: Lab, cut: str) -> None:
         G6,
         "photographs",
         cells=lambda draw: {
+            **judges_training(lab, "photographs"),
             "copy": Reflection(
                 draw=draw,
                 network=network(lab, cut, trained="photographs"),
@@ -288,12 +319,13 @@ def test_g6_late_layers_reflect_what_was_learnt(lab: Lab, cut: str) -> None:
             ),
         },
         effects=lambda seen: {
-            "reflection": log_ratio(
-                seen["copy"].values["copy_to_image"], seen["copy"].values["copy_to_training"]
-            ),
-            "the same ratio of the start": ratio(
-                seen["copy"].values["start_to_image"], seen["copy"].values["start_to_training"]
-            ),
+            "reflection": reflects(seen["copy"], "copy") - reflects(seen["copy"], "start"),
+            **{
+                f"distance to the photograph over that to training content, {what}": math.exp(
+                    reflects(seen["copy"], what)
+                )
+                for what in ("copy", "start", "noised")
+            },
             "share of training crops nearer than the photograph": seen["copy"].values["nearer"],
         },
         control=told_apart,

@@ -70,6 +70,8 @@ class Assay:
         What has to hold besides, for a replicate to speak.
     absent : str or None
         Why the condition cannot be measured here; None where it can.
+    foreign : bool
+        Whether its network is not the one that the claim speaks of; then a run only reports.
     """
 
     claim: Claim
@@ -85,6 +87,7 @@ class Assay:
     varied: bool = False
     control: Control = no_control
     absent: str | None = None
+    foreign: bool = False
 
     @property
     def looks(self) -> tuple[tuple[int, float], ...]:

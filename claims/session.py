@@ -179,14 +179,19 @@ class ClaimSession:
 
     def _varied(self, assay: Assay) -> bool:
         """Whether the multiverse around a condition is measured: not in `quick`; in `standard`
-        around the first of a claim that inverts, in `article` around all of the same estimand."""
+        around one of each headline, in `article` around all of a claim's first estimand."""
         name = self.options.profile.name
         if name == "quick" or not assay.confirmatory or not assay.inverts:
             return False
-        before = [other for other in self.assays if other.varied and other.claim == assay.claim]
+        varied = [other for other in self.assays if other.varied]
         if name == "standard":
-            return not before
-        return all(other.estimand == assay.estimand for other in before)
+            headline = assay.claim.headline
+            return headline is not None and all(
+                other.claim.headline != headline for other in varied
+            )
+        return all(
+            other.estimand == assay.estimand for other in varied if other.claim == assay.claim
+        )
 
     def select(self, numbers: Sequence[int]) -> None:
         """The conditions that will run, in their order."""
@@ -392,10 +397,11 @@ def _nothing(_: str) -> bool:
 
 
 def _missing(cells: Iterable[Cell], stored: Callable[[str], bool], *, device: str) -> str:
-    """Cells that are not stored, and the time of one core that they take, in words."""
+    """Cells that are not stored, and the time of one core or GPU that they take, in words."""
     count, seconds = 0, 0.0
     for bucket in buckets(cells, device=device):
         lacking = [ids for ids in bucket.ids if not all(map(stored, ids))]
         count += sum(map(len, lacking))
         seconds += bucket.seconds * len(lacking) / len(bucket.ids)
-    return f"{count} cells, about {duration(seconds)} of one core" if count else "nothing"
+    where = "one GPU" if device == "cuda" else "one core"
+    return f"{count} cells, about {duration(seconds)} of {where}" if count else "nothing"

@@ -64,8 +64,10 @@ def copy_at(
 
 def at_most(lab: Lab, *, confirmatory: bool) -> int:
     """Replicates of a condition on deep layers: in `quick` two looks decide, and what stands
-    beside a decision is described by four replicates."""
-    return lab.profile.pick(quick=24 if confirmatory else 4, standard=48, article=48)
+    beside a decision is described by four replicates, but at the article's sizes."""
+    return lab.profile.pick(
+        quick=24 if confirmatory else 4, standard=48 if confirmatory else 4, article=48
+    )
 
 
 def gallery(lab: Lab, *, network: str, decoder: str, cuts: tuple[str, ...]) -> dict[str, Cell]:

@@ -171,6 +171,7 @@ def test_e2_later_layers_lose_rank_at_constant_width(lab: Lab, ratio: int) -> No
         },
         effects=lambda seen: {"rank": seen["network"].values["rank_share"]},
         confirmatory=ratio == 3,
+        most=48 if ratio == 3 else lab.profile.pick(quick=48, standard=12, article=48),
     )
 
 

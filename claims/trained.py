@@ -146,7 +146,7 @@ def at_most(lab: Lab, trained: str, *, confirmatory: bool) -> int:
     given = trained == "imagenet"
     return lab.profile.pick(
         quick=24 if confirmatory else 2 if given else 4,
-        standard=24,
+        standard=24 if confirmatory else 4,
         article=48 if given else 12,
     )
 

@@ -309,7 +309,10 @@ def open_workers(name: str, *, device: str, auto: bool, store: Store) -> Workers
             return DaskWorkers(found.address, device=device, auto=auto, store=store)
     if found.layout is not None:
         return ProcessPool(found.layout)
-    return ProcessPool(Layout(1, 1)) if device == "cuda" else _tuned()
+    if device == "cuda":
+        # Ranks and condition numbers are found on the CPU, whose cores have nothing else to do.
+        return ProcessPool(Layout(1, Machine.here().cores))
+    return _tuned()
 
 
 def _tuned() -> ProcessPool:

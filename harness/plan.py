@@ -69,7 +69,7 @@ class Bucket:
     ids : tuple of tuple of str
         Identities, in the same shape.
     seconds : float
-        Estimated time on one core, for order and time left.
+        Estimated time on one core, or on one GPU, for order and time left.
     """
 
     blocks: tuple[tuple[Cell, ...], ...]
@@ -107,23 +107,23 @@ def buckets(cells: Iterable[Cell], *, device: str) -> tuple[Bucket, ...]:
         Bucket(
             blocks=tuple(part),
             ids=tuple(tuple(identity(cell, context=settings) for cell in mates) for mates in part),
-            seconds=sum(estimate(mates) for mates in part),
+            seconds=sum(estimate(mates, device=device) for mates in part),
         )
         for group in groups.values()
-        for part in _parts(group)
+        for part in _parts(group, device=device)
     ]
     return tuple(sorted(made, key=lambda bucket: -bucket.seconds))
 
 
-def _parts(group: Iterable[tuple[Cell, ...]]) -> list[list[tuple[Cell, ...]]]:
+def _parts(group: Iterable[tuple[Cell, ...]], *, device: str) -> list[list[tuple[Cell, ...]]]:
     """Blocks in their order, in runs of at most `LONGEST` or of a single block."""
     parts: list[list[tuple[Cell, ...]]] = []
     seconds = math.inf
     for mates in group:
-        seconds += estimate(mates)
+        seconds += estimate(mates, device=device)
         if seconds > LONGEST:
             parts.append([])
-            seconds = estimate(mates)
+            seconds = estimate(mates, device=device)
         parts[-1].append(mates)
     return parts
 

@@ -167,7 +167,8 @@ class TestTuning:
     @pytest.mark.parametrize(
         ("name", "device", "slots", "threads"),
         [
-            ("processes", "cuda", 1, 1),
+            # Of a machine of three cores: what is left to the CPU has all of them.
+            ("processes", "cuda", 1, 3),
             ("processes:3", "cpu", 3, 1),
             ("processes:3x2", "cpu", 3, 2),
             ("processes:2", "cuda", 2, 1),
@@ -183,6 +184,7 @@ class TestTuning:
         threads: int,
     ) -> None:
         monkeypatch.setattr(executors, "_tuned", None)
+        monkeypatch.setattr(tuning, "_cores", lambda: 3)
         pool = opened(name, tmp_path, device=device)
         assert (pool.slots, pool.threads) == (slots, threads)
         pool.end()

@@ -91,6 +91,9 @@ def _claim(
 ) -> Iterator[str]:
     yield f"### {claim.id} {VERDICT_MARKS[verdict]} {verdict}"
     yield _wrapped(claim.statement)
+    if claim.source:
+        # Without what Markdown would read in the article's formulas.
+        yield _wrapped('In the article: "' + claim.source.replace("$", "") + '".')
     if verdict is Verdict.NOT_TESTABLE:
         yield _wrapped(" ".join(estimand.text for estimand in claim.estimands.values()))
         return

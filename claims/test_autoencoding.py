@@ -18,6 +18,7 @@ A1 = Claim(
     id="A1",
     statement="Early layers nearly copy the input.",
     section=SECTION,
+    source="We find that early layers are capable of approximately copying the input",
     method="Untrained ResNets in eval mode; the article's descent (L1, fixed step, Gaussian blur "
     "after every step, so that the blur's floor is part of the copy) recovers a photograph from "
     "the output of one layer.",
@@ -35,6 +36,8 @@ A2 = Claim(
     id="A2",
     statement="Copying gets worse with depth.",
     section=SECTION,
+    source="but as depth increases this ability diminishes and instead a non-trivial "
+    "representation is found",
     method="The same photographs are recovered from six layers of the same network, conv1 to "
     "layer4. Adam without blur decides, since its step does not depend on the scale of a layer's "
     "gradient; the article's descent with blur stands beside it.",

@@ -40,6 +40,8 @@ G1 = Claim(
     statement="A ResNet fits images of noise with random labels (in the article 10,000 images "
     "N(1/2, 1/4) in 100 classes, by ResNet-50).",
     section=SECTION,
+    source="deep learning vision models are somewhat surprisingly capable of accurately "
+    "classifying these images of noise",
     method=f"Accuracy on the training images at the end, in eval mode. {NOISE}",
     estimands={
         "fit": event(
@@ -54,6 +56,8 @@ G2 = Claim(
     statement="With blur, a copy from a network trained on noise has m_g > m_r, and one from a "
     "network trained on natural images m_g < m_r.",
     section=SECTION,
+    source=r"applying a Gaussian convolution to smooth the representation results in inputs $a_g$ "
+    r"that do not approximate the input's embedding as well as $O(a', \theta)$",
     method="The article's descent with blur at its nominal step, to the same photograph from the "
     "same start, from the same layer of both networks. Adam with the same blur stands beside it. "
     f"{NOISE} The other network, of the same kind, tells eight photographs and three textures "
@@ -79,6 +83,8 @@ G3 = Claim(
     id="G3",
     statement="Without blur, a copy with m_g < m_r is easy to find in a network trained on noise.",
     section=SECTION,
+    source=r"obtaining a $a_g$ that yields an output that approximates $O(a, \theta)$ better than "
+    r"$O(a', \theta)$ is not difficult",
     method="The article's descent without blur at its nominal step, from six layers, conv1 to "
     "layer4; Adam stands beside it, and m_g / m_r at the start, too. "
     f"{NOISE}",
@@ -97,6 +103,8 @@ G4 = Claim(
     statement="Conv3 to Conv5 of a network trained on noise hold almost nothing of the input, and "
     "copies from them resemble the training noise.",
     section=SECTION,
+    source="layers Conv3 through Conv5 contain almost no information on the input but rather "
+    "infer that it must resemble the random training data seen by this model",
     method="A ridge regression of the pixels on the layer's output, fitted to 400 crops of "
     "pictures and judged on 100 crops of other parts of them, says how much of the input is left. "
     "The radial power spectrum of the copy (article's descent without blur) is compared with the "
@@ -131,6 +139,8 @@ G5 = Claim(
     id="G5",
     statement="Training on noise does not sharpen the copies from early layers.",
     section=SECTION,
+    source="the early layer representations are not noticeably clearer after training on random "
+    "inputs compared to the untrained model",
     method="As F4, with networks trained on noise: the article's descent with blur, before and "
     f"after training, from the same start to the same photograph. {NOISE}",
     estimands={
@@ -149,6 +159,8 @@ G6 = Claim(
     statement="Late layers of networks trained on natural images, too, reflect their training "
     "content more than the input.",
     section=SECTION,
+    source="representations in later layers reflect the training dataset's content far more than "
+    "the input itself",
     method="The article's descent with blur from Conv4 or Conv5 (layer3, layer4) of a network that "
     "tells eight photographs and three textures apart. Another such network, the same for all "
     "replicates and part of no copy, judges by the features that its head sees: how far the copy "

@@ -25,6 +25,9 @@ E6 = Claim(
     statement="The copy from conv1 before BatchNorm and pooling is near-perfect, after them it is "
     "not.",
     section=SECTION,
+    source="the representation for ResNet50 layer Conv1 before batchnorm and max pooling (trained"
+    " or untrained) is near-perfect, whereas the representation after applying batchnorm "
+    "and more importantly pooling is not (especially for the untrained model)",
     method="The copies of A1 and A2 (untrained ResNets in eval mode): m_i(T) / m_i(0) at the stem "
     "(after BatchNorm, ReLU and max-pooling) less that at conv1, from the same start, by the "
     "article's descent with blur and by Adam without. Why: at a photograph (of 16 to 32 "
@@ -65,6 +68,8 @@ E7 = Claim(
     id="E7",
     statement="In ResNets non-uniqueness causes most of the inaccuracy of deep layers.",
     section=SECTION,
+    source="For ResNet, it appears that the non-uniqueness phenomenon is the root of most of the "
+    "inaccuracy in deep layers' representations",
     method="Conv5 (layer4) of an untrained ResNet, ResNet-18 in the quick profile and ResNet-50 in "
     "the others, photographs of 32 pixels; the article's descent without blur at its falling step. "
     "Two measures. Null space: what part of the squared error of the copy lies in the null space "

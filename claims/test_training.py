@@ -43,6 +43,8 @@ F1 = Claim(
     statement="Conv5 of a trained network has the same inverse relation of m_i and m_g as that of "
     "an untrained one.",
     section=SECTION,
+    source="layer Conv5 of a trained ResNet50 exhibits the same inverse correlation between input"
+    " and embedding distances as the untrained ResNet50 model does",
     method="The article's descent without blur from Conv5 (layer4), at its nominal step, at which "
     f"m_g halved on all of twelve pilot replicates. {NETWORKS}",
     estimands={
@@ -70,6 +72,9 @@ F2 = Claim(
     id="F2",
     statement="Training does not bring the condition number near 1.",
     section=SECTION,
+    source=r"it is extremly unlikely that training would lead to the transformation of $O(a, "
+    r"\theta)$ from the spiky ball geometry to a non-spiky ball (ie lower the condition "
+    r"number ro near unity)",
     method="Singular values of the Jacobian of Conv5 (layer4) at a photograph of 32 pixels, in "
     "float64; those below LAPACK's tolerance are zero and left out. Beside them, the share of "
     f"Conv5's units that are zero. {NETWORKS}",
@@ -85,6 +90,9 @@ F3 = Claim(
     id="F3",
     statement="Training lowers m_g at a fixed number of iterations, without blur.",
     section=SECTION,
+    source="training also leads to a decrease in the distance between the representation of the "
+    "generated input $a_g$ and the representation of the actual input $a$ for some fixed "
+    "number of iterations of our representation method",
     method="The article's descent without blur at its nominal step, before and after training, "
     "from the same start to the same photograph. As training changes the scale of outputs, m_g is "
     "taken relative to |O(a)|. Adam, whose step does not depend on that scale, stands beside it. "
@@ -107,6 +115,7 @@ F4 = Claim(
     statement="Training sharpens the copies from early and middle layers, also of images of no "
     "trained class.",
     section=SECTION,
+    source="input representations early and middle layers of ResNet50 are sharpened upon training",
     method="The article's descent with blur, before and after training, from the same start to the "
     "same image: crops of photographs, and dead leaves, which belong to no trained class. "
     "Likeness is the structural similarity (SSIM) of copy and image; the copy's Laplacian energy "
@@ -123,6 +132,8 @@ F5 = Claim(
     id="F5",
     statement="Training does not change the inability of deep layers to copy.",
     section=SECTION,
+    source="training does not change the underyling inability in forming an accurate "
+    "representation of an input for deeper layers",
     method="r = m_i(T) / m_i(0) at Conv5 (layer4) before and after training, by the article's "
     f"descent with blur; Adam without blur stands beside it. {NETWORKS}",
     estimands={
@@ -140,6 +151,8 @@ F6 = Claim(
     id="F6",
     statement="Early layers learn to restrict the inputs that share an output.",
     section=SECTION,
+    source="early layers learn convolutional weights that serve to restrict the possible inputs "
+    "that could yield a similar representation in that layer",
     method="From Conv2 (layer1), four starts a replicate, far apart (N(1/2, 1/4)), descend until "
     "m_g = m_r, where outputs are as near as the noised image's, before and after training. Steps "
     "follow the gradient alone (squares, Polyak's step), so that what the output does not tell "
@@ -165,6 +178,8 @@ F7 = Claim(
     id="F7",
     statement="All inputs that map to the same hidden value are classified the same.",
     section=SECTION,
+    source=r"if the classification output for some hidden layer's activation vector $h = O(a, "
+    r"\theta)$ is correct then all inputs that map to this value $h$ would also be correct",
     method="Adam without blur recovers the photograph from Conv4 or Conv5 (layer3, layer4) of a "
     "trained network, and the whole network classifies photograph and copy. A replicate in which "
     "m_g stays at m_r or above fails, since its hidden values are not the same. Beside it: the "

@@ -21,7 +21,9 @@ A1 = Claim(
     source="We find that early layers are capable of approximately copying the input",
     method="Untrained ResNets in eval mode; the article's descent (L1, fixed step, Gaussian blur "
     "after every step, so that the blur's floor is part of the copy) recovers a photograph from "
-    "the output of one layer.",
+    "the output of one layer: conv1 is the article's Conv1 before BatchNorm, the stem what "
+    "BatchNorm, ReLU and max-pooling make of it, layer1 its Conv2. Photographs have 32 pixels in "
+    "the quick profile, the article's 299 in the largest.",
     estimands={
         "copy": event(
             "r = m_i(T) / m_i(0), the part of the initial distance to the image that is left, is "

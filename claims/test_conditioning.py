@@ -217,7 +217,9 @@ def test_c9_depth_hurts_at_fixed_iterations(lab: Lab, initialisation: str) -> No
             for depth in DEPTHS
         },
         effects=lambda seen: {
-            "slope": theil_sen([math.log(seen[str(depth)].values["r"]) for depth in DEPTHS], DEPTHS)
+            "slope": theil_sen(
+                [log_ratio(seen[str(depth)].values["r"], 1.0) for depth in DEPTHS], DEPTHS
+            )
         },
         tables=lambda records: (medians_of_r(records, title="r by number of layers", of="layers"),),
         confirmatory=initialisation == "default",

@@ -89,7 +89,7 @@ def test_e4_wider_later_layers_give_a_better_copy(lab: Lab, depth: int) -> None:
             for ratio in LATER
         },
         effects=lambda seen: {
-            "slope": theil_sen([math.log(seen[str(ratio)].values["r"]) for ratio in LATER])
+            "slope": theil_sen([log_ratio(seen[str(ratio)].values["r"], 1.0) for ratio in LATER])
         },
         tables=lambda records: (
             medians_of_r(records, title="r by width of the later layers", of="width / elements"),

@@ -13,6 +13,7 @@ import torch
 
 from claims import imagenet
 from claims.imagenet import ABSENT, imagenet_weights
+from claims.test_late_layers import test_g1_noise_is_memorised as g1
 from claims.test_late_layers import test_g2_blur_suits_natural_images_alone as g2
 from claims.test_late_layers import test_g6_late_layers_reflect_what_was_learnt as g6
 from claims.test_pooling import outside, unless_alike
@@ -31,7 +32,7 @@ from claims.trained import (
 )
 from harness.assay import Assay
 from harness.bench import Bench
-from harness.cells import Inversion
+from harness.cells import NON_FINITE, Inversion
 from harness.draw import Draw
 from harness.errors import OptionError, WeightsError
 from harness.lab import Custom, Lab
@@ -131,6 +132,26 @@ class TestConditions:
         verdict, reason, _ = ran(stated[0], accuracy=0.69)
         assert verdict is Verdict.INVALID
         assert "did not learn photographs" in reason
+
+    def test_a_training_that_diverged_at_once_makes_its_claim_invalid(self) -> None:
+        stated: list[Assay] = []
+        g1(a_lab(stated))
+
+        class Diverged(Same):
+            def read(self, key: str) -> Record:
+                empty = {"iteration": (), "loss": ()}
+                found = super().read(key)
+                values = {**found.values, "seconds": 1.0}
+                return dataclasses.replace(found, values=values, traces=empty, status=NON_FINITE)
+
+        bench = Bench(
+            store=cast(Store, Diverged(accuracy=0.1)),
+            scheduler=cast(Scheduler, Idle()),
+            device="cpu",
+        )
+        found = bench.run(stated[0], label="a", command="b").decision
+        assert found.verdict is Verdict.INVALID
+        assert "infinite or not a number: 12" in found.reason
 
     @pytest.mark.parametrize("profile", PROFILES)
     def test_one_network_decides_and_every_replicate_has_its_own(self, profile: str) -> None:

@@ -35,6 +35,18 @@ class Profile:
         return {"quick": quick, "standard": standard, "article": article}[self.name]
 
 
+_LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "pillow",
+    "scikit-image",
+    "scikit-learn",
+)
+"""What draws and computes; scipy has the windows of SSIM, ranks and the linear programme."""
+
+
 @functools.cache
 def context(*, device: str) -> dict[str, object]:
     """What decides the outcome of a cell besides its settings.
@@ -46,10 +58,7 @@ def context(*, device: str) -> dict[str, object]:
         "engine": ENGINE,
         "device": device,
         "precision": "ieee",
-        "versions": {
-            name: importlib.metadata.version(name)
-            for name in ("torch", "torchvision", "numpy", "pillow", "scikit-image", "scikit-learn")
-        },
+        "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
 
 

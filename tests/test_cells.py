@@ -284,7 +284,7 @@ class TestSensitivity:
     def test_everything_else_that_decides_an_outcome_matters(self) -> None:
         settings = context(device="cpu")
         assert {"engine", "device", "precision", "versions"} <= set(settings)
-        assert {"torch", "torchvision", "numpy", "pillow"} <= set(settings["versions"])  # type: ignore[call-overload]
+        assert {"torch", "torchvision", "numpy", "scipy", "pillow"} <= set(settings["versions"])  # type: ignore[call-overload]
         names = {identity(CELLS[0], context={**settings, key: "other"}) for key in settings}
         assert len(names | {identity(CELLS[0], context=settings)}) == len(settings) + 1
         assert context(device="cuda") != settings

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.cases import Case
-from harness.cells import Draw, Source, Stream
 from harness.distances import l2
+from harness.draw import Draw, Source, Stream
 from harness.settings import MLP, NOISE_TEXT, Start
 from harness.subjects import draws
 from harness.subjects.adapters import Cast

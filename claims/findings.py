@@ -91,6 +91,8 @@ def _claim(
 ) -> Iterator[str]:
     yield f"### {claim.id} {VERDICT_MARKS[verdict]} {verdict}"
     yield _wrapped(claim.statement)
+    if claim.source:
+        yield _wrapped(f'In the article: "{_plain(claim.source)}".')
     if verdict is Verdict.NOT_TESTABLE:
         yield _wrapped(" ".join(estimand.text for estimand in claim.estimands.values()))
         return
@@ -104,6 +106,24 @@ def _claim(
         yield "Not measured in this profile."
     if instead is not None:
         yield _wrapped(f"**What is true instead.** {instead}")
+
+
+_FORMULAS = {
+    "$": "",
+    r"\theta": "θ",
+    r"\nabla": "∇",
+    r"\epsilon": "ε",
+    r"\mathtt{x}": "x",
+    r"\{": "{",
+    r"\}": "}",
+}
+"""What the article's formulas are in plain text."""
+
+
+def _plain(source: str) -> str:
+    for formula, text in _FORMULAS.items():
+        source = source.replace(formula, text)
+    return source.rstrip(".")
 
 
 def _judged_by(key: str, claim: Claim) -> tuple[str, str]:

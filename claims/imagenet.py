@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import OptionError
@@ -17,6 +18,10 @@ WEIGHTS = "IMAGENET1K_V1"
 
 FILE = "resnet50-0676ba61.pth"
 """The file in which torchvision keeps them."""
+
+RELEASES: Mapping[str, str] = {"0676ba61": WEIGHTS, "11ad3fa6": "IMAGENET1K_V2"}
+"""torchvision's names of its weights, by the first digits of their files' SHA-256; these digits are
+part of the files' names."""
 
 DOWNLOAD = "download"
 
@@ -55,6 +60,19 @@ def imagenet_weights(given: str | None, *, start: Path) -> WeightsFile | None:
     file = weights_file(path)
     build_resnet(ResNet(name=NETWORK, cut="conv1", weights=file), seed=0)
     return file
+
+
+def release_of(file: WeightsFile) -> str | None:
+    """torchvision's name of the weights in a file; None where they are no release of torchvision's.
+
+    A ResNet-50 with 1000 classes may have learnt anything: its digest alone tells ImageNet's.
+    """
+    return RELEASES.get(file.sha256[: len(next(iter(RELEASES)))])
+
+
+def is_the_articles(file: WeightsFile) -> bool:
+    """Whether a file holds the article's weights; about others a run only reports."""
+    return release_of(file) == WEIGHTS
 
 
 def _folder() -> Path:

@@ -79,7 +79,8 @@ class Options:
         add(
             "--imagenet",
             metavar="FILE",
-            help="ImageNet weights of ResNet-50, or `download`; by default what torchvision has",
+            help="ImageNet weights of ResNet-50, or `download`; by default what torchvision has; "
+            "about any but torchvision's IMAGENET1K_V1 a run only reports",
         )
         add("--images", metavar="DIR", help="a folder of images in place of the photographs")
         add(
@@ -107,7 +108,9 @@ class Options:
         given = _Given(config)
         options = cls(
             profile=Profile(given.text("profile")),
-            device=_device(given.text("device"), executor=given.text("executor")),
+            device=_device(
+                given.text("device"), executor=given.text("executor"), plan=given.flag("plan")
+            ),
             executor=_executor(given.text("executor")),
             precision=_precision(given.text("precision"), device=given.text("device")),
             store=given.path("store"),
@@ -162,10 +165,10 @@ class _Given:
         return None if self._config.getoption(name) is None else read(name)
 
 
-def _device(name: str, *, executor: str) -> str:
-    # Finding out what "auto" is may start a driver; a run that measures nothing need not know.
-    # Where others measure, it is they who have the device or not.
-    if name == "auto" or (name in DEVICES and chosen(executor).kind == "dask"):
+def _device(name: str, *, executor: str, plan: bool) -> str:
+    # Finding out what "auto" is may start a driver; a run that has no claims need not know. Where
+    # others measure, it is they who have the device or not, and a plan may be one for elsewhere.
+    if name == "auto" or (name in DEVICES and (plan or chosen(executor).kind == "dask")):
         return name
     return resolve_device(name)
 

@@ -12,7 +12,8 @@ import dataclasses
 
 from claims.decoders import ARTICLE_WITHOUT_BLUR
 from claims.trained import network
-from harness.cells import Draw, Inversion, Stream
+from harness.cells import Inversion
+from harness.draw import Draw, Stream
 from harness.lab import Custom, Lab
 from harness.plan import PROFILES, Profile
 from harness.settings import Images, ResNet

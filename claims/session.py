@@ -125,6 +125,7 @@ class ClaimSession:
             precision=self.options.precision,
             parameters=parameters,
             receive=receive,
+            device=self.device,
             weights=self.options.store / WEIGHTS,
             imagenet=self.options.imagenet,
         )
@@ -179,14 +180,19 @@ class ClaimSession:
 
     def _varied(self, assay: Assay) -> bool:
         """Whether the multiverse around a condition is measured: not in `quick`; in `standard`
-        around the first of a claim that inverts, in `article` around all of the same estimand."""
+        around one of each headline, in `article` around all of a claim's first estimand."""
         name = self.options.profile.name
         if name == "quick" or not assay.confirmatory or not assay.inverts:
             return False
-        before = [other for other in self.assays if other.varied and other.claim == assay.claim]
+        varied = [other for other in self.assays if other.varied]
         if name == "standard":
-            return not before
-        return all(other.estimand == assay.estimand for other in before)
+            headline = assay.claim.headline
+            return headline is not None and all(
+                other.claim.headline != headline for other in varied
+            )
+        return all(
+            other.estimand == assay.estimand for other in varied if other.claim == assay.claim
+        )
 
     def select(self, numbers: Sequence[int]) -> None:
         """The conditions that will run, in their order."""
@@ -231,7 +237,7 @@ class ClaimSession:
             self.lock.get(self.options.profile.name, _key(assay)),
             result.decision,
             assay.claim.digest,
-            report_only=custom or not assay.confirmatory,
+            report_only=custom or assay.foreign or not assay.confirmatory,
         )
         if outcome.warning is not None:
             self.warnings.append(f"{_label(assay)}: {outcome.warning}")
@@ -333,7 +339,7 @@ class ClaimSession:
         entries = {
             _key(self.assays[number]): Entry.of(result.decision, result.claim.digest)
             for number, result in self._results.items()
-            if result.confirmatory
+            if result.confirmatory and not self.assays[number].foreign
         }
         updated = self.lock.updated(
             self.options.profile.name,
@@ -395,10 +401,11 @@ def _nothing(_: str) -> bool:
 
 
 def _missing(cells: Iterable[Cell], stored: Callable[[str], bool], *, device: str) -> str:
-    """Cells that are not stored, and the time of one core that they take, in words."""
+    """Cells that are not stored, and the time of one core or GPU that they take, in words."""
     count, seconds = 0, 0.0
     for bucket in buckets(cells, device=device):
         lacking = [ids for ids in bucket.ids if not all(map(stored, ids))]
         count += sum(map(len, lacking))
         seconds += bucket.seconds * len(lacking) / len(bucket.ids)
-    return f"{count} cells, about {duration(seconds)} of one core" if count else "nothing"
+    where = "one GPU" if device == "cuda" else "one core"
+    return f"{count} cells, about {duration(seconds)} of {where}" if count else "nothing"

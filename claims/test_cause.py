@@ -10,8 +10,9 @@ from claims.decoders import resnet_decoder
 from claims.effects import log_ratio
 from claims.exact import search
 from claims.test_noninvertible_maps import NONE
-from harness.cells import Cell, Draw, Inversion
+from harness.cells import Cell, Inversion
 from harness.claim import Claim, Criterion, Scale, conjunction, equivalence, exact
+from harness.draw import Draw
 from harness.lab import Lab
 from harness.probes import STATISTICS, GradientNorms
 from harness.settings import CUTS, LBFGS, Adam, Decoder, GaussNewton
@@ -23,6 +24,9 @@ B1 = Claim(
     statement="Conv5 of ResNet-50 with its more than 200,000 outputs could hold the input of 299 x "
     "299 pixels.",
     section=SECTION,
+    source="This layer has more than 200,000 parameters and therefore viewing this layer as an "
+    "autoencoder hidden layer $h$ would imply that it is capable of copying the input "
+    "exactly",
     method="Counted on torchvision's ResNet-50. The article counts 299 x 299 = 89,401 elements, "
     "which leaves out the three colour channels.",
     estimands={
@@ -38,6 +42,8 @@ B2 = Claim(
     statement="BatchNorm with gamma 1 and beta 0 keeps the scale of the gradient, which changes "
     "little from shallow to deep layers.",
     section=SECTION,
+    source=r"general statistical measures of the gradient $\nabla_a O(a, \theta)$ are little "
+    r"changed when comparing deep to shallow layers",
     method="Norm of the article's gradient (L1 loss, at its start) with respect to the input, from "
     "Conv5 (layer4) over that from Conv2 (layer1), geometric means over eight photographs that go "
     "through an untrained ResNet-50 together (32 pixels in the quick profile, the article's 299 in "
@@ -60,6 +66,8 @@ B9 = Claim(
     id="B9",
     statement="It is the forward pass that fails, not the descent.",
     section=SECTION,
+    source="not because the gradient backpropegation is necessarily inaccurate but because "
+    "forward propegation results in a non-unique approximations to the input",
     method="A ladder of decoders from the same start at Conv5 (layer4) of an untrained ResNet, "
     "ResNet-18 at 32 pixels in the quick profile, ResNet-50 at 64 and at the article's 299 in the "
     "others: the article's descent without blur at its falling step, Adam, Gauss-Newton (40 steps "

@@ -8,8 +8,9 @@ import pytest
 
 from claims.effects import log_ratio, ratio, rise
 from claims.test_autoencoding import at_most, copy_at, gallery
-from harness.cells import Cell, Draw
+from harness.cells import Cell
 from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, event, existential
+from harness.draw import Draw
 from harness.lab import Lab
 
 SECTION = "Imperfect representations are due to nonunique approximation"
@@ -18,6 +19,7 @@ B3 = Claim(
     id="B3",
     statement="In ResNet-50 the copy from Conv2 has m_g > m_r, the copy from Conv5 m_g < m_r.",
     section=SECTION,
+    source="the late layer Conv5 exhbits a smaller distance between $a_g, a$ compared to $a', a$",
     method="Untrained ResNet-50 in eval mode; the article's descent with blur at its nominal step "
     "from Conv2 (layer1) and Conv5 (layer4) of the same network, to the same photograph from the "
     "same start. m_r is the distance of the outputs of the photograph and of its noised version "
@@ -36,6 +38,8 @@ B8 = Claim(
     id="B8",
     statement="At Conv5 of ResNet-50, m_i commonly rises while m_g goes towards 0.",
     section=SECTION,
+    source="it is common for $m_i$ to increase while $m_g$ tends towards the origin for layer "
+    "conv5 of resnet50",
     method="Untrained ResNet-50 in eval mode, cut at Conv5 (layer4); the article's descent without "
     "blur at the largest step of a frozen grid at which m_g fell on pilot seeds, on photographs of "
     "32 pixels in the quick profile. Beside it: the article's nominal step, the same with blur, "
@@ -60,6 +64,8 @@ B10 = Claim(
     statement="At Conv5 of ResNet-50 both happen at once: m_g falls below m_r and m_i rises above "
     "its start.",
     section=SECTION,
+    source="instead results from the layer's inability to distinguish between very different "
+    "inputs $(a, a_g)$",
     method="The runs of B8: the article's descent without blur at its falling step decides; its "
     "nominal step, Adam and L-BFGS (none of them blurs) and ResNet-18 stand beside it.",
     estimands={
@@ -81,6 +87,8 @@ B6 = Claim(
     id="B6",
     statement="Even at Conv2 of ResNet-50 m_i may rise while m_g heads for 0, with a fixed step.",
     section=SECTION,
+    source="For even relatively shallow layers there may exist an increase in $m_i$ while $m_g$ "
+    "tends towards 0.",
     method="Untrained ResNet-50 in eval mode, cut at Conv2 (layer1); the article's descent without "
     "blur at its nominal step decides, at the step of B8 it stands beside; photographs of 32 "
     "pixels in the quick profile. That something may happen is shown by one replicate; it is "
@@ -103,6 +111,7 @@ B8b = Claim(
     id="B8b",
     statement="The rise of m_i is more pronounced at Conv5 than at Conv2.",
     section=SECTION,
+    source="For deeper layers this effect is more pronounced",
     method="The runs of B8 and, of the same network, to the same photograph from the same start "
     "and at the same step, those at Conv2 (layer1).",
     estimands={

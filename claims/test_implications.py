@@ -16,6 +16,8 @@ H1 = Claim(
     statement="Where there are fewer classes than input elements, the output cannot force a copy "
     "of the input.",
     section=SECTION,
+    source="necessarily all the information from the input does not reach the output such that "
+    "backpropegation cannot instruct the network to exactly copy an input",
     method="Freshly drawn networks with rectifiers, one to three hidden layers of up to 48 units, "
     "up to 24 inputs and fewer classes than inputs; the Jacobian at a random input in float64. Its "
     "rank is the number of independent directions in which the output answers to the input; the "
@@ -32,6 +34,8 @@ H2 = Claim(
     id="H2",
     statement="Self-attention and MLP-mixer blocks are not invertible.",
     section=SECTION,
+    source="Transformers use stacks of self-attention and feed-forward fully connected units to "
+    "create representations of inputs, both of which are typically non-invertible",
     method="Freshly drawn blocks in float64 on two to six tokens of three to eight channels: "
     "self-attention alone, a transformer's block (self-attention and MLP, each after a LayerNorm "
     "and inside a residual connection) and an MLP-mixer's. Each has as many outputs as inputs. If "
@@ -50,6 +54,9 @@ H3 = Claim(
     id="H3",
     statement="The theory explains why autoencoders have a narrow middle and grow wider after it.",
     section=SECTION,
+    source="they also typically do not want to lose information between the latent space and "
+    "output, which may be why an increasing-size architecture has been found to be so "
+    "successful",
     method="Listed, not measured.",
     estimands={
         "none": untestable(
@@ -64,6 +71,9 @@ F8 = Claim(
     statement="Training re-arranges the inputs that share a representation so that what matters "
     "(a dog's snout and nose) is found in it.",
     section="The effect of training on layer approximation accuracy",
+    source="during training the possible inputs that make some representation close to the target"
+    " tensor are re-arranged such that the important pieces of information (in the above "
+    "case the snout and nose of a dog) are found in the representation",
     method="Listed, not measured.",
     estimands={
         "none": untestable(

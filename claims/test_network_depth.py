@@ -9,8 +9,9 @@ import pytest
 
 from claims.effects import log_ratio
 from claims.test_autoencoding import copy_at
-from harness.cells import Draw, Inversion
+from harness.cells import Inversion
 from harness.claim import Claim, Criterion, Scale, conjunction
+from harness.draw import Draw
 from harness.lab import Lab
 from harness.settings import Descent
 from harness.statistics.trend import theil_sen
@@ -30,6 +31,9 @@ B4 = Claim(
     "nearer to the image's output than the noised image does, although the late ones are clearly "
     "wrong.",
     section=SECTION,
+    source="early and late layer representations both make good approximations (relative to a "
+    "slightly shifted $a'$) of the input they attempt to approximate, even though the late"
+    " layer representations are visually clearly inaccurate",
     method="Untrained ResNets in eval mode, Conv2 (layer1) and Conv5 (layer4) of the same network, "
     "the same photograph (32 pixels in the quick profile, the article's 299 in the largest) and "
     f"start; a' has noise of 1/25. {WHICH_DECODES}",
@@ -48,6 +52,8 @@ B5 = Claim(
     id="B5",
     statement="Conv5's copy gets poorer from ResNet-18 to ResNet-50 to ResNet-152.",
     section=SECTION,
+    source="observe how the representation becomes progressively poorer at Layer Conv5 as the "
+    "model exhibits more layers",
     method="The runs of B4 and those of ResNet-50, all to the same photograph from the same start. "
     "The networks differ in more than depth: Conv5 has 512 channels in ResNet-18 and 2,048 in the "
     f"other two, and the scale of its outputs grows with depth. {WHICH_DECODES}",
@@ -66,6 +72,8 @@ B7 = Claim(
     statement="At Conv2 of ResNet-152 m_i settles far from 0 while m_g heads for 0, with a step "
     "that falls linearly.",
     section=SECTION,
+    source=r"we find an asymptote of $m_i$ far from 0 while $m_g$ heads towards the origin for a "
+    r"variable (linearly decreasing) $\epsilon$",
     method="Untrained ResNet-152 in eval mode, cut at Conv2 (layer1); the article's descent "
     "without blur, on photographs of 32 pixels in the quick profile, whose step falls linearly "
     "from its nominal size to 0.0001, 2,000 iterations. Late is the second half of the run. Within "

@@ -21,6 +21,8 @@ C1 = Claim(
     statement="Pixels under a convolution's kernel can generally be swapped without changing the "
     "output.",
     section=SECTION,
+    source="generally speaking, pixels within the kernal's dimensions may be swapped without "
+    "changing the ouptut",
     method="One place of a convolution: whole weights from -9 to 9 and whole pixels from 0 to 255, "
     "two to nine of them, two of which are swapped. Examples are drawn by hypothesis, which "
     "goes after corners and reduces what fails. Beside it the article's own kernel, whose weights "
@@ -43,6 +45,8 @@ C2 = Claim(
     statement="Scanning over padded input restores a convolution's invertibility at stride 1, in "
     "general not at larger strides.",
     section=SECTION,
+    source="Invertibility may be recovered by introducing padding to the input and scanning over "
+    "these known values, but in general only if the stride length is $1$.",
     method="The matrix of a convolution with one input and one output channel: a kernel of 1 x 1 "
     "to 3 x 3 whole weights that are not all 0, on images larger than the kernel, padded so that "
     "every weight meets every pixel; its rank against the number of pixels. Strides 2 to 4 have "
@@ -64,6 +68,9 @@ C3 = Claim(
     id="C3",
     statement="A linear operation with fewer outputs than inputs cannot be inverted.",
     section=SECTION,
+    source=r"any convolutional operation that yields a tensor of smaller total dimension ($m "
+    r"\mathtt{x} n$) than the input is non-invertible, as is the case for any linear "
+    r"operation",
     method="Matrices of whole numbers with one to six rows and more columns than rows. The witness "
     "is a vector of length 1 from their null space, found by a singular value decomposition: added "
     "to any input it leaves the output as it was.",
@@ -84,6 +91,8 @@ C4 = Claim(
     id="C4",
     statement="Pooling, projections and residual connections are not invertible.",
     section=SECTION,
+    source="Operations that are commonly used in conjunction with convolutions (max or average "
+    "pooling, projections, residual connections etc.) are also non-invertible.",
     method="The operations as ResNets have them, on images of 2 x 2 to 6 x 6 whole pixels: 3 x 3 "
     "max-pooling at stride 2, 2 x 2 average-pooling, and the 1 x 1 projection at stride 2 to twice "
     "the channels. For each image another with the same output is constructed. Residual "
@@ -111,6 +120,8 @@ C5 = Claim(
     statement="The number of inputs that share an output grows exponentially with the number of "
     "composed maps that are not invertible.",
     section=SECTION,
+    source="As the number of non-invertible operations increases, the number of possible inputs "
+    "that generate some output vector also increases exponentially.",
     method="Linear maps modulo 2 or 3, so that inputs are finitely many and those that share an "
     "output can be counted one by one, after each map. Exponential growth means that each further "
     "map at least doubles them. Shrinking: two to three maps onto fewer and fewer elements (their "

@@ -17,6 +17,9 @@ A3 = Claim(
     statement="The copy vanishes in untrained networks at the layers where it turns non-trivial in "
     "trained ones.",
     section="Trivial autoencoding ability decreases with model depth",
+    source="the untrained (and therefore necessarily trivial) representation of the input "
+    "disappears in the same deeper layers that the learned (and in this case non-trivial) "
+    "representation are found for trained models",
     method="The same network before and after training, cut at six layers, conv1 to layer4; each "
     "recovers the same photograph from the same start. A network's stage of collapse is the first "
     "layer at which more than half of the initial distance is left (r > 0.5), counted from 0, and "
@@ -37,6 +40,8 @@ C14 = Claim(
     id="C14",
     statement="Poor conditioning also spoils the updates of the parameters of early layers.",
     section="Why depth leads to nonunique trivial representations",
+    source="poor conditioning leading to a poor input representation then it likely also leads to"
+    " poor parameter updates for the early layers as well",
     method="Linear stacks of 64 units with three layers after the first, whose singular values are "
     "spread evenly in their logarithm; nine spreads a replicate, condition numbers of about 1 to "
     "1000, equal Frobenius norms. Gradient descent moves the first layer's weights alone, towards "

@@ -6,16 +6,17 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from claims.decoders import resnet_decoder
-from claims.imagenet import ABSENT, NETWORK, WEIGHTS
+from claims.imagenet import ABSENT, NETWORK, is_the_articles, release_of
 from harness.assay import Control, Effects, Tables, no_control, no_tables
-from harness.cells import Cell, Draw, Inversion
+from harness.cells import Cell, Inversion
 from harness.claim import Claim
 from harness.crossing import Cells
+from harness.draw import Draw
 from harness.lab import Lab
 from harness.results import Table
-from harness.settings import ARTICLE_START, Images, ResNet, Start, Training
+from harness.settings import ARTICLE_START, Images, ResNet, Start, Training, WeightsFile
 from harness.store import Record
-from harness.training_cells import Train
+from harness.training_cells import JUDGE, Train
 
 FITTED = {"noise": ("accuracy", 0.9), "photographs": ("held_out", 0.7)}
 """What a trained network has to reach before anything is said of it: training accuracy where only
@@ -38,6 +39,7 @@ def noise_training(lab: Lab) -> Training:
         batch=lab.profile.pick(quick=64, standard=128, article=128),
         rate=lab.profile.pick(quick=2e-3, standard=1e-3, article=1e-4),
         schedule=lab.profile.pick(quick="decreasing", standard="decreasing", article="fixed"),
+        device=lab.device,
         folder=lab.weights,
     )
 
@@ -53,6 +55,7 @@ def photograph_training(lab: Lab) -> Training:
         batch=lab.profile.pick(quick=64, standard=128, article=128),
         rate=lab.profile.pick(quick=2e-3, standard=1e-3, article=3e-4),
         schedule="decreasing",
+        device=lab.device,
         folder=lab.weights,
     )
 
@@ -97,18 +100,30 @@ def training(lab: Lab, draw: Draw, *contents: str) -> dict[str, Cell]:
     }
 
 
+def judges_training(lab: Lab, content: str) -> dict[str, Cell]:
+    """The training of the network that judges copies, by role; the same for every replicate."""
+    judge = Train(draw=JUDGE, network=network(lab, "layer4", trained=content))
+    return {f"judge's {content} training": judge}
+
+
 def unfitted(seen: Mapping[str, Record]) -> str | None:
     """The control of every claim on trained networks: they learnt what they were trained for."""
     for content, (name, least) in FITTED.items():
-        record = seen.get(f"{content} training")
-        if record is not None and not record.values[name] > least:
-            return f"a network did not learn {content} ({name} at most {least:g})"
+        for role in (f"{content} training", f"judge's {content} training"):
+            record = seen.get(role)
+            if record is not None and not record.values[name] > least:
+                return f"a network did not learn {content} ({name} at most {least:g})"
     return None
 
 
 def absent(lab: Lab, *trained: str) -> str | None:
     """Why a condition cannot be measured here; None where it can."""
     return ABSENT if "imagenet" in trained and lab.imagenet is None else None
+
+
+def foreign(lab: Lab, *trained: str) -> bool:
+    """Whether what stands for ImageNet's network is another one: no verdict on it is locked."""
+    return "imagenet" in trained and lab.imagenet is not None and not is_the_articles(lab.imagenet)
 
 
 def decides(lab: Lab, trained: str) -> bool:
@@ -131,7 +146,7 @@ def at_most(lab: Lab, trained: str, *, confirmatory: bool) -> int:
     given = trained == "imagenet"
     return lab.profile.pick(
         quick=24 if confirmatory else 2 if given else 4,
-        standard=24,
+        standard=24 if confirmatory else 4,
         article=48 if given else 12,
     )
 
@@ -162,11 +177,12 @@ def judge_trained(
         cells=lambda draw: {**training(lab, draw, *contents), **cells(draw)},
         effects=effects,
         gallery=gallery,
-        tables=lambda seen: (*learnt(seen), *tables(seen)),
+        tables=lambda seen: (*learnt(seen, given=lab.imagenet), *tables(seen)),
         confirmatory=confirmatory,
         most=usual if most is None else most,
         control=lambda seen: unfitted(seen) or control(seen),
         absent=absent(lab, *contents),
+        foreign=foreign(lab, *contents),
     )
 
 
@@ -213,7 +229,9 @@ def gallery(
     }
 
 
-def learnt(seen: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
+def learnt(
+    seen: Sequence[Mapping[str, Record]], *, given: WeightsFile | None = None
+) -> tuple[Table, ...]:
     """What the networks of a condition learnt; where they are few or given, how far it reaches."""
     rows = []
     for content, (name, _) in FITTED.items():
@@ -223,7 +241,9 @@ def learnt(seen: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
             shown = name.replace("_", "-")
             rows.append((content, len(values), shown, statistics.median(values), min(values)))
     if not rows:
-        return (Table(title=GIVEN, columns=("network", "weights"), rows=((NETWORK, WEIGHTS),)),)
+        weights = given and (release_of(given) or f"no release of torchvision's, {given.path}")
+        rows_of_it = ((NETWORK, weights or "absent"),)
+        return (Table(title=GIVEN, columns=("network", "weights"), rows=rows_of_it),)
     scope = "" if len(seen) >= FEWEST else " What is said holds given these networks."
     return (
         Table(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from harness.cells import Cell, Draw
+from harness.cells import Cell
 from harness.claim import Claim
 from harness.crossing import Block, Cells
+from harness.draw import Draw
 from harness.plan import replicates
 from harness.results import Table
 from harness.sentinel import sentinel
@@ -69,6 +70,8 @@ class Assay:
         What has to hold besides, for a replicate to speak.
     absent : str or None
         Why the condition cannot be measured here; None where it can.
+    foreign : bool
+        Whether its network is not the one that the claim speaks of; then a run only reports.
     """
 
     claim: Claim
@@ -84,6 +87,7 @@ class Assay:
     varied: bool = False
     control: Control = no_control
     absent: str | None = None
+    foreign: bool = False
 
     @property
     def looks(self) -> tuple[tuple[int, float], ...]:

@@ -14,10 +14,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-from harness.draw import Crossing as Crossing
-from harness.draw import Draw as Draw
-from harness.draw import Source as Source
-from harness.draw import Stream as Stream
+from harness.draw import Draw
 from harness.errors import UnknownNameError
 from harness.probes import Probe
 from harness.settings import (

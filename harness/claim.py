@@ -47,6 +47,10 @@ class Scale(enum.StrEnum):
     LOG = "log"
 
 
+BESIDE_DIGEST = {"digest": False}
+"""Field metadata of what tells where a claim stands, and can move no verdict."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Criterion:
     """One event of a replicate: its effect lies beyond a margin.
@@ -140,7 +144,12 @@ def event(text: str, criterion: Criterion, *, presupposes_descent: bool = False)
 
 
 def trend(text: str, criterion: Criterion, *, presupposes_descent: bool = False) -> Estimand:
-    """T: the effect is a slope per replicate (Theil-Sen), then judged as an event."""
+    """T: the effect is a slope per replicate (Theil-Sen), then judged as an event.
+
+    A slope of 0 is no effect, so that a trend that is refuted may be told to be reversed.
+    """
+    if criterion.null is None:
+        criterion = dataclasses.replace(criterion, null=0.0)
     return Estimand(
         kind=Kind.TREND, criteria=(criterion,), text=text, presupposes_descent=presupposes_descent
     )
@@ -212,6 +221,9 @@ class Claim:
         The claim in one sentence.
     section : str
         The section of the article that makes it.
+    source : str
+        Words of the paragraph that makes it, as the article has them (its slips of the pen
+        included), by which a reader finds it.
     method : str
         How it is measured: network, decoder, blur or none, what is contrasted.
     estimands : mapping of str to Estimand
@@ -231,6 +243,7 @@ class Claim:
     beside_headline: str | None = None
     alpha: float = ALPHA
     looks: tuple[tuple[int, float], ...] = LOOKS
+    source: str = dataclasses.field(default="", metadata=BESIDE_DIGEST)
 
     def __post_init__(self) -> None:
         for key in (self.headline, self.beside_headline):
@@ -279,7 +292,11 @@ def freeze(claims: Iterable[Claim]) -> str:
 
 def _plain(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {
+            f.name: _plain(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if f.metadata.get("digest", True)
+        }
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,6 +1,7 @@
-"""What measuring a block of cells costs, in seconds of one core.
+"""What measuring a block of cells costs, in seconds of one core, or of one process with a GPU.
 
-Of one core of 2020's, fitted to measured runs; they order work and tell the time left.
+Of one core of 2020's, fitted to measured runs; they order work and tell the time left. Of a GPU
+like an H200 they are reckoned, from two steps that are known and from what a kernel takes at least.
 """
 
 from __future__ import annotations
@@ -21,13 +22,50 @@ _RESNET_STEP = {
 }
 """Seconds of a gradient at 32 pixels, by cut."""
 
+_DECOMPOSED = 1e-10
+"""Seconds of a decomposition over the cube of the elements."""
+
 _TRAINED_IMAGE = {"resnet18": 0.0012, "resnet50": 0.004}
 """Seconds that an image takes in training at 32 pixels, at torchvision's own width."""
 
 
-def estimate(mates: Sequence[Cell]) -> float:
-    """Seconds that a block takes on one core, within a factor of about two."""
+_CONVOLUTIONS = {
+    "resnet18": dict(zip(CUTS, (1, 1, 5, 10, 15, 20), strict=True)),
+    "resnet50": dict(zip(CUTS, (1, 1, 11, 24, 43, 53), strict=True)),
+    "resnet152": dict(zip(CUTS, (1, 1, 11, 36, 144, 155), strict=True)),
+}
+"""How many there are, those of shortcuts included, by cut."""
+
+_KERNELS = 16e-6
+"""Seconds that a convolution and what belongs to it take at least in a step on a GPU: some four
+kernels, there and back."""
+
+_IMAGE_STEP = 593e-6
+"""Of ResNet-50 up to layer4 at 299 pixels in float32, among many; it falls with the pixels."""
+
+_BYTES = 4.3e12
+"""A second that a step on fully connected layers reads, of their weights twice: 3000 x 4 in 67
+microseconds."""
+
+_BUILT = 0.5
+"""Seconds of building a ResNet-50, and of capturing its step."""
+
+_GPU_TRAINED_IMAGE = 5e-5
+"""Seconds that an image of 64 pixels takes in training on a GPU."""
+
+
+def estimate(mates: Sequence[Cell], *, device: str = "cpu") -> float:
+    """Seconds that a block takes, on one core within a factor of about two.
+
+    Parameters
+    ----------
+    mates : sequence of Cell
+        The block.
+    device : str
+        "cpu" or "cuda". What recovers nothing and trains nothing is measured on the CPU anyway.
+    """
     cell = mates[0]
+    gpu = device == "cuda"
     match cell:
         case Inversion(network=network, decoder=decoder):
             evaluations = 1.0
@@ -35,7 +73,25 @@ def estimate(mates: Sequence[Cell]) -> float:
                 evaluations = 1.4
             if isinstance(decoder, GaussNewton):
                 evaluations = 2.0 + 1.2 * decoder.inner
+            if gpu:
+                run = cell.iterations * _gpu_step(cell, mates=len(mates)) * evaluations
+                return run + _built(network)
             return cell.iterations * _step(cell, mates=len(mates)) * evaluations
+        case training_cells.Train(network=network) if gpu:
+            assert network.training is not None  # the cell's own rule
+            return _gpu_training(network.training)
+        case training_cells.Reflection() | probes.ErrorInNullSpace():
+            copy = Inversion(
+                draw=cell.draw,
+                network=cell.network,
+                images=cell.images,
+                decoder=cell.decoder,
+                iterations=cell.iterations,
+            )
+            looked_at = 1.0
+            if isinstance(cell, probes.ErrorInNullSpace):
+                looked_at = _DECOMPOSED * cell.images.elements**3
+            return (estimate([copy], device=device) + looked_at) * len(mates)
         case ExactInverse(network=network):
             return 3e-10 * network.inputs**3 + 0.02
         case ActiveUnits(images=images):
@@ -60,6 +116,42 @@ def _step(cell: Inversion, *, mates: int) -> float:
             return 5e-5 + _STEP_OVERHEAD * (not network.linear) + 4 * flops * mates / 4e9
         case Shaped(inputs=inputs, outputs=outputs):
             return 5e-5 + 4 * inputs * outputs * mates / 4e9
+
+
+def _gpu_step(cell: Inversion, *, mates: int) -> float:
+    """Seconds of one gradient on a GPU."""
+    match cell.network:
+        case ResNet(name=name, cut=cut):
+            number = _CONVOLUTIONS.get(name, _CONVOLUTIONS["resnet50"])[cut]
+            pixels = (cell.images.pixels / 299) ** 2
+            arithmetic = _IMAGE_STEP * pixels * number / _CONVOLUTIONS["resnet50"]["layer4"]
+            # Doubles are a half as fast at best.
+            double = 1 + (cell.precision == "float64")
+            return max(number * _KERNELS, cell.restarts * arithmetic) * double
+        case MLP() as network:
+            widths = (network.inputs, *network.widths)
+            weights = sum(a * b for a, b in itertools.pairwise(widths))
+            if network.linear:
+                weights = network.inputs * network.widths[-1]
+            layers = 1 if network.linear else len(network.widths)
+        case Shaped(inputs=inputs, outputs=outputs):
+            weights, layers = inputs * outputs, 1
+    size = 8 if cell.precision == "float64" else 4
+    return max(layers * _KERNELS, 2 * size * weights * mates / _BYTES)
+
+
+def _built(network: ResNet | MLP | Shaped) -> float:
+    if not isinstance(network, ResNet):
+        return _BUILT / 5
+    layers = _CONVOLUTIONS.get(network.name, _CONVOLUTIONS["resnet50"])
+    return _BUILT * layers[network.cut] / _CONVOLUTIONS["resnet50"]["layer4"] + _BUILT / 5
+
+
+def _gpu_training(training: Training) -> float:
+    shown = training.epochs * training.images
+    # The crops are cut on the CPU, once.
+    cut = 1e-3 * training.images
+    return cut + _GPU_TRAINED_IMAGE * max(1.0, (training.pixels / 64) ** 2) * shown
 
 
 def _training(network: ResNet, training: Training) -> float:
@@ -93,14 +185,8 @@ _ONE_BY_ONE: Mapping[type, Callable[[Any], float]] = {
     training_cells.LinearProbe: lambda cell: (
         5e-4 * cell.examples * max(1.0, (cell.pixels / 32) ** 2) + 1.0
     ),
-    training_cells.Reflection: lambda cell: (
-        cell.iterations * _deep(cell.network.name) * cell.network.width
-    ),
     training_cells.EarlyUpdates: lambda cell: (
         1e-9 * cell.width**3 * cell.steps * len(cell.conditions) + 0.05
     ),
-    probes.ErrorInNullSpace: lambda cell: (
-        cell.iterations * _deep(cell.network.name) + 1e-10 * cell.images.elements**3
-    ),
 }
-"""One replicate of each probe and of what concerns training."""
+"""One replicate of each probe and of what concerns training, on one core."""

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from harness.cells import Cell, Crossing, Draw, Inversion, Source, Stream
+from harness.cells import Cell, Inversion
+from harness.draw import Crossing, Draw, Source, Stream
 from harness.statistics.components import Components, components
 
 LEVELS = {"network": 6, "image": 6, "start": 3}

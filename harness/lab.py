@@ -50,6 +50,8 @@ class Lab:
         Of the test.
     receive : callable
         Takes the assay that the test states.
+    device : str
+        "cpu" or "cuda": where networks are trained.
     weights : Path
         The folder of weights that are trained here.
     imagenet : WeightsFile or None
@@ -61,6 +63,7 @@ class Lab:
     precision: str
     parameters: Mapping[str, str | int | float]
     receive: Callable[[Assay], None]
+    device: str = "cpu"
     weights: Path = Path(".store", WEIGHTS)
     imagenet: WeightsFile | None = None
 
@@ -97,6 +100,7 @@ class Lab:
         family: str | None = None,
         control: Control = no_control,
         absent: str | None = None,
+        foreign: bool = False,
     ) -> None:
         """State the condition; parameters as in `Assay`.
 
@@ -120,6 +124,7 @@ class Lab:
                 family=family,
                 control=control,
                 absent=absent,
+                foreign=foreign,
             )
         )
 

@@ -30,7 +30,6 @@ from harness.measuring.search import search
 from harness.measuring.square_layer import square_layer
 from harness.measuring.training import train, train_for
 from harness.measuring.zero_units import zero_units
-from harness.training_cells import Reflection
 
 _ONE_BY_ONE: Mapping[type, Callable[[Any], Measurement]] = {
     ExactInverse: invert_exactly,
@@ -45,13 +44,18 @@ _ONE_BY_ONE: Mapping[type, Callable[[Any], Measurement]] = {
     probes.SquareLayer: square_layer,
     probes.PooledRank: pooled_rank,
     probes.ZeroUnits: zero_units,
-    probes.ErrorInNullSpace: error_in_null_space,
     training_cells.Train: train,
     training_cells.JacobianSpectrum: jacobian_spectrum,
     training_cells.LinearProbe: linear_probe,
     training_cells.EarlyUpdates: early_updates,
 }
 """Kinds of cells that are measured one replicate at a time, on the CPU."""
+
+_WITH_A_COPY: Mapping[type, Callable[..., Measurement]] = {
+    probes.ErrorInNullSpace: error_in_null_space,
+    training_cells.Reflection: reflection,
+}
+"""Those that recover an image on the device first."""
 
 
 def measure(
@@ -76,17 +80,16 @@ def measure(
     began = time.perf_counter()
     place = torch.device(device)
     for cell in cells:
-        train_for(cell, device=place)
+        train_for(cell)
     if isinstance(cells[0], Inversion):
         results = invert_block(
             [cell for cell in cells if isinstance(cell, Inversion)],
             device=place,
             checkpoint=checkpoint,
         )
-    elif isinstance(cells[0], Reflection):
-        results = tuple(
-            reflection(cell, device=place) for cell in cells if isinstance(cell, Reflection)
-        )
+    elif type(cells[0]) in _WITH_A_COPY:
+        with_a_copy = _WITH_A_COPY[type(cells[0])]
+        results = tuple(with_a_copy(cell, device=place) for cell in cells)
     else:
         one = _ONE_BY_ONE[type(cells[0])]
         results = tuple(map(one, cells))

@@ -9,8 +9,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from harness.cells import ENGINE, Cell, Draw, Inversion, block, canonical, identity
+from harness.cells import ENGINE, Cell, Inversion, block, canonical, identity
 from harness.costs import estimate
+from harness.draw import Draw
 from harness.errors import UnknownNameError
 from harness.settings import CUTS, ResNet
 
@@ -34,6 +35,18 @@ class Profile:
         return {"quick": quick, "standard": standard, "article": article}[self.name]
 
 
+_LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "pillow",
+    "scikit-image",
+    "scikit-learn",
+)
+"""What draws and computes; scipy has the windows of SSIM, ranks and the linear programme."""
+
+
 @functools.cache
 def context(*, device: str) -> dict[str, object]:
     """What decides the outcome of a cell besides its settings.
@@ -45,10 +58,7 @@ def context(*, device: str) -> dict[str, object]:
         "engine": ENGINE,
         "device": device,
         "precision": "ieee",
-        "versions": {
-            name: importlib.metadata.version(name)
-            for name in ("torch", "torchvision", "numpy", "pillow", "scikit-image", "scikit-learn")
-        },
+        "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
 
 
@@ -68,7 +78,7 @@ class Bucket:
     ids : tuple of tuple of str
         Identities, in the same shape.
     seconds : float
-        Estimated time on one core, for order and time left.
+        Estimated time on one core, or on one GPU, for order and time left.
     """
 
     blocks: tuple[tuple[Cell, ...], ...]
@@ -106,23 +116,23 @@ def buckets(cells: Iterable[Cell], *, device: str) -> tuple[Bucket, ...]:
         Bucket(
             blocks=tuple(part),
             ids=tuple(tuple(identity(cell, context=settings) for cell in mates) for mates in part),
-            seconds=sum(estimate(mates) for mates in part),
+            seconds=sum(estimate(mates, device=device) for mates in part),
         )
         for group in groups.values()
-        for part in _parts(group)
+        for part in _parts(group, device=device)
     ]
     return tuple(sorted(made, key=lambda bucket: -bucket.seconds))
 
 
-def _parts(group: Iterable[tuple[Cell, ...]]) -> list[list[tuple[Cell, ...]]]:
+def _parts(group: Iterable[tuple[Cell, ...]], *, device: str) -> list[list[tuple[Cell, ...]]]:
     """Blocks in their order, in runs of at most `LONGEST` or of a single block."""
     parts: list[list[tuple[Cell, ...]]] = []
     seconds = math.inf
     for mates in group:
-        seconds += estimate(mates)
+        seconds += estimate(mates, device=device)
         if seconds > LONGEST:
             parts.append([])
-            seconds = estimate(mates)
+            seconds = estimate(mates, device=device)
         parts[-1].append(mates)
     return parts
 

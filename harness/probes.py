@@ -1,7 +1,8 @@
 """Probes: cells that look at a network, or at a statement, without recovering an image.
 
-They are measured one replicate at a time, on the CPU; the other kinds of cells are in
-`harness.cells`.
+They are measured one replicate at a time, on the CPU and in a precision of their own: float64
+where ranks and condition numbers are sought, float32 where a network is only looked at. The other
+kinds of cells are in `harness.cells`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import functools
 import importlib.metadata
 
 from harness.draw import Draw
-from harness.settings import MLP, Decoder, Images, ResNet
+from harness.settings import LATER, MLP, Decoder, Images, ResNet
 
 
 @functools.cache
@@ -173,11 +174,14 @@ class PooledRank:
     ----------
     network : ResNet
         Its cut plays no part.
+    directions : int
+        Of the null space, among which a second image with the same output is sought.
     """
 
     draw: Draw
     network: ResNet
     images: Images
+    directions: int = 64
     batch: int = 1
 
 
@@ -195,11 +199,11 @@ class ZeroUnits:
 class ErrorInNullSpace:
     """How much of a copy's error no output tells, to first order: its part in the null space.
 
-    The Jacobian is that of the image itself, in float64.
+    The Jacobian is that of the image itself, in float64 whatever the precision of the run.
 
     Parameters
     ----------
-    network, images, decoder, iterations
+    network, images, decoder, iterations, precision
         As in `harness.cells.Inversion`.
     """
 
@@ -208,6 +212,7 @@ class ErrorInNullSpace:
     images: Images
     decoder: Decoder
     iterations: int
+    precision: str = dataclasses.field(default="float32", metadata=LATER)
     batch: int = 1
 
 

@@ -8,10 +8,15 @@ import numpy as np
 
 from harness.cells import Cell, Inversion
 from harness.claim import Estimand
+from harness.probes import ErrorInNullSpace
+from harness.training_cells import Reflection
 from harness.verdict import Decision
 
 SCOUTING = ("tf32", "bf16")
 """Precisions in which nothing is claimed without sentinels."""
+
+_RECOVERING = (Inversion, ErrorInNullSpace, Reflection)
+"""Cells that recover an image: the precision of a run is theirs. Other cells have their own."""
 
 TOLERANCE = 0.1
 """Share of an effect by which the lower precision may move it."""
@@ -19,14 +24,14 @@ TOLERANCE = 0.1
 
 def at_precision(cell: Cell, precision: str) -> Cell:
     """A cell in the precision of a run; what asks for float64 itself keeps it."""
-    if isinstance(cell, Inversion) and cell.precision == "float32":
+    if isinstance(cell, _RECOVERING) and cell.precision == "float32":
         return dataclasses.replace(cell, precision=precision)
     return cell
 
 
 def sentinel(cell: Cell) -> Cell:
     """The cell that a cell of lower precision is compared with; any other cell as it is."""
-    if isinstance(cell, Inversion) and cell.precision in SCOUTING:
+    if isinstance(cell, _RECOVERING) and cell.precision in SCOUTING:
         return dataclasses.replace(cell, precision="float64")
     return cell
 

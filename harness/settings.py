@@ -65,6 +65,8 @@ class Training:
         Of Adam.
     schedule : str
         "fixed", or "decreasing": the rate falls linearly from epoch to epoch, towards zero.
+    device : str
+        "cpu" or "cuda": on another device sums are rounded otherwise, and other weights come out.
     folder : Path or None
         Where trained weights are kept, known by the digest of what they come from.
 
@@ -82,6 +84,7 @@ class Training:
     batch: int = 128
     rate: float = 1e-4
     schedule: str = "fixed"
+    device: str = dataclasses.field(default="cpu", metadata=LATER)
     folder: Path | None = dataclasses.field(default=None, metadata=OUTSIDE_IDENTITY, compare=False)
 
     def __post_init__(self) -> None:
@@ -405,6 +408,8 @@ Prior = Blur | Box | TotalVariation | Jitter | NetworkPrior | Whitening
 """What an image is expected to be; a decoder takes any number of them."""
 
 LOSSES = ("l1", "l2", "relative-l2")
+TOLERANCES = ("target", "noised")
+"""What a tolerance is a share of: |O(a)|, or m_r, the distance that a' has."""
 SCHEDULES = ("fixed", "decreasing")
 RULES = ("gradient", "polyak", "normalised")
 KEEPS = ("last", "best")
@@ -424,7 +429,9 @@ class Decoding:
     keep : str
         Which image of a run is its result: the "last" one, or that of the least loss ("best").
     tolerance : float
-        A sample ends where m_g falls to this share of the target's norm; 0 lets it run on.
+        A sample ends where m_g falls to this share of a reference; 0 lets it run on.
+    tolerance_of : str
+        The reference, one of `TOLERANCES`.
 
     Raises
     ------
@@ -436,14 +443,16 @@ class Decoding:
     priors: tuple[Prior, ...] = ()
     keep: str = "best"
     tolerance: float = 0.0
+    tolerance_of: str = dataclasses.field(default="target", metadata=LATER)
 
     def __post_init__(self) -> None:
         _known(self.loss, LOSSES, what="loss")
         _known(self.keep, KEEPS, what="image to keep")
+        _known(self.tolerance_of, TOLERANCES, what="reference of a tolerance")
         _check(
-            0 <= self.tolerance < 1,
+            0 <= self.tolerance < (1 if self.tolerance_of == "target" else math.inf),
             f"tolerance={self.tolerance}",
-            rule="a tolerance is a share of the target's norm, from 0 to below 1",
+            rule="a tolerance is a share of the target's norm, from 0 to below 1, or any of m_r",
             remedy="Choose 0 for a run of all its iterations",
         )
         kinds = [type(prior) for prior in self.priors]

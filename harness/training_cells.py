@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from harness.draw import Draw
+from harness.draw import Draw, Stream
 from harness.errors import SettingError
-from harness.settings import Decoder, Images, ResNet
+from harness.settings import LATER, NOISE_TEXT, Decoder, Images, ResNet
+
+JUDGE = Draw(replicate=0, stream=Stream.CONTROL)
+"""Whose network judges what a copy reflects; no replicate of a claim has it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,12 +64,12 @@ class LinearProbe:
 class Reflection:
     """What a copy resembles more, its image or what the network was trained on.
 
-    Compared are deep features of another network that was trained alike, the judge, which takes no
-    part in the copy and is the same for all replicates.
+    Compared are deep features of another network that was trained alike, the judge (`JUDGE`), which
+    takes no part in the copy and is the same for all replicates. It looks in float32.
 
     Parameters
     ----------
-    network, images, decoder, iterations
+    network, images, decoder, iterations, noise, precision
         As in `Inversion`.
     crops : int
         Training crops of each picture; those of the image's own picture are left out.
@@ -78,6 +81,8 @@ class Reflection:
     decoder: Decoder
     iterations: int
     crops: int = 16
+    noise: float = NOISE_TEXT
+    precision: str = dataclasses.field(default="float32", metadata=LATER)
     batch: int = 1
 
 

@@ -19,8 +19,9 @@ import sklearn.datasets
 import claims.plugin
 import harness.subjects.resnet
 import harness.worker
-from harness.cells import ActiveUnits, Cell, Draw
+from harness.cells import ActiveUnits, Cell
 from harness.claim import Claim, Criterion, event
+from harness.draw import Draw
 from harness.lab import Lab
 from harness.lock import Entry, Lock, Locked, write_lock
 from harness.settings import Images

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import cluster
-from harness.cells import Cell, Draw, Inversion, LocalRank, identity
+from harness.cells import Cell, Inversion, LocalRank, identity
+from harness.draw import Draw
 from harness.plan import Bucket, context
 from harness.remote import measure_bucket
 from harness.scheduler import Scheduler

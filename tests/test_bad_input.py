@@ -203,7 +203,7 @@ class Pickled:
 
 def test_weights_that_are_missing(suite: Suite) -> None:
     words = ("--network", "resnet18", "--weights", "absent.pt")
-    refused(suite, *words, parts=("absent.pt", "cannot be read", "Give --weights FILE"))
+    refused(suite, *words, parts=("absent.pt", "cannot be read", "Give a file with a state dict"))
 
 
 @pytest.mark.parametrize("name", ["bad.pt", "bad.safetensors"])

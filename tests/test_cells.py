@@ -23,16 +23,14 @@ from hypothesis import strategies as st
 from harness.cells import (
     ActiveUnits,
     Cell,
-    Draw,
     ExactInverse,
     Inversion,
     LocalRank,
-    Source,
-    Stream,
     block,
     canonical,
     identity,
 )
+from harness.draw import Draw, Source, Stream
 from harness.errors import SettingError
 from harness.plan import PROFILES, Profile, buckets, context
 from harness.settings import (
@@ -44,6 +42,7 @@ from harness.settings import (
     PRECISIONS,
     RULES,
     SCHEDULES,
+    TOLERANCES,
     Adam,
     Blur,
     Box,
@@ -254,7 +253,9 @@ ALLOWED: dict[str, tuple[Any, ...]] = {
     ),
     "rule": RULES,
     "schedule": SCHEDULES,
+    "device": ("cpu", "cuda"),
     "tolerance": (0.0, 1e-6, 0.5),
+    "tolerance_of": TOLERANCES,
 }
 """All, or some, of the values of settings that do not take any."""
 
@@ -283,7 +284,7 @@ class TestSensitivity:
     def test_everything_else_that_decides_an_outcome_matters(self) -> None:
         settings = context(device="cpu")
         assert {"engine", "device", "precision", "versions"} <= set(settings)
-        assert {"torch", "torchvision", "numpy", "pillow"} <= set(settings["versions"])  # type: ignore[call-overload]
+        assert {"torch", "torchvision", "numpy", "scipy", "pillow"} <= set(settings["versions"])  # type: ignore[call-overload]
         names = {identity(CELLS[0], context={**settings, key: "other"}) for key in settings}
         assert len(names | {identity(CELLS[0], context=settings)}) == len(settings) + 1
         assert context(device="cuda") != settings

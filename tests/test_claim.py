@@ -7,7 +7,6 @@ import itertools
 
 import pytest
 
-from harness.cells import Draw, Source, Stream
 from harness.claim import (
     LOOKS,
     Claim,
@@ -23,6 +22,7 @@ from harness.claim import (
     freeze,
     trend,
 )
+from harness.draw import Draw, Source, Stream
 from harness.errors import ClaimError
 
 PLAIN = Criterion(effect="x", label="X", above=0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -93,6 +94,26 @@ def test_a_file_of_claims_that_is_broken_is_named(
     monkeypatch.setattr(claims, "__path__", [*claims.__path__, str(tmp_path)])
     with pytest.raises(ClaimError, match=r"claims/test_broken\.py: the file cannot be imported"):
         all_claims(ROOT, planned=())
+
+
+def test_every_claim_has_its_place_in_the_article_which_moves_no_verdict() -> None:
+    for claim in all_claims(ROOT, planned=()):
+        assert len(claim.source) > 20, claim.id
+        moved = dataclasses.replace(claim, source="Elsewhere.")
+        assert moved.digest == claim.digest
+        assert dataclasses.replace(claim, method="Otherwise.").digest != claim.digest
+
+
+def test_no_slope_is_the_absence_of_every_trend() -> None:
+    trends = [
+        criterion
+        for claim in all_claims(ROOT, planned=())
+        for estimand in claim.estimands.values()
+        if estimand.kind is Kind.TREND
+        for criterion in estimand.criteria
+    ]
+    assert len(trends) > 4
+    assert {criterion.null for criterion in trends} == {0.0}
 
 
 def test_the_digest_of_the_claims_depends_on_a_margin() -> None:

@@ -14,7 +14,7 @@ from small_cells import scheduler_of
 
 from harness.assay import Assay
 from harness.bench import Bench
-from harness.cells import BATCH, Cell, Draw, Inversion, LocalRank, Source, Stream
+from harness.cells import BATCH, Cell, Inversion, LocalRank
 from harness.claim import (
     LN_11,
     Claim,
@@ -25,6 +25,7 @@ from harness.claim import (
     event,
     exact,
 )
+from harness.draw import Draw, Source, Stream
 from harness.settings import LBFGS, MLP, Adam, Decoder, Descent, Images, ResNet, WeightsFile
 from harness.store import Record, Store
 from harness.subjects.resnet import build_resnet

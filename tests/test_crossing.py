@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from small_cells import cell, rank
 
-from harness.cells import Cell, Crossing, Draw, Inversion, Source, Stream, canonical
+from harness.cells import Cell, Inversion, canonical
 from harness.crossing import LEVELS, Block
+from harness.draw import Crossing, Draw, Source, Stream
 
 
 def inversions(draw: Draw) -> Mapping[str, Cell]:

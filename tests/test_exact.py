@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import signal
 from torch.nn import functional as F
 
-from harness.cells import Draw
+from harness.draw import Draw
 from harness.errors import UnknownNameError
 from harness.exact import networks, operations
 from harness.exact.convolutions import RectifiedConvolution, Scan, Window

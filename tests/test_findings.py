@@ -14,6 +14,13 @@ from harness.verdict import Verdict
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def test_a_formula_of_the_article_is_told_in_plain_text() -> None:
+    text = findings("quick")
+    assert "gradient ∇_a O(a, θ) are little changed" in " ".join(text.split())
+    assert "$" not in text
+    assert "\\theta" not in text
+
+
 def claim(statement: str = "It is so.") -> Claim:
     return Claim(
         id="Z1",

@@ -127,6 +127,34 @@ class TestClassify:
         assert all(message.endswith(".") for message in messages)
 
 
+def test_a_tolerance_of_m_r_ends_samples_as_near_as_the_noised_image() -> None:
+    encoder = stretch(1.0, 3.0)
+    original = torch.linspace(0.1, 0.9, 4, dtype=torch.float64).expand(2, 4)
+    noised = original + torch.tensor([[0.01], [0.05]], dtype=torch.float64)
+    for share in (1.0, 2.0):
+        found = invert(
+            encoder,
+            original,
+            start=torch.full((4, 4), 0.5, dtype=torch.float64),
+            noised=noised,
+            decoder=Descent(
+                loss="l2",
+                rule="polyak",
+                step=0.1,
+                factor=1.0,
+                keep="best",
+                tolerance=share,
+                tolerance_of="noised",
+            ),
+            iterations=400,
+        )
+        near = found.m_g / found.m_r
+        assert bool((near <= share).all())
+        # A step takes a twentieth of the distance: none went much beyond.
+        assert bool((near > 0.9 * share).all())
+        assert set(found.endings) == {Ending.TOLERANCE}
+
+
 def stretch(*scales: float) -> AffineEncoder:
     """Samples that are each stretched by a number."""
     matrix = torch.stack([torch.eye(4, dtype=torch.float64) * scale for scale in scales])

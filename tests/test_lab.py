@@ -11,15 +11,18 @@ import pytest
 
 from harness.assay import Assay
 from harness.bench import Bench
-from harness.cells import NON_FINITE, Cell, Draw, Inversion, identity
+from harness.cells import NON_FINITE, Cell, Inversion, identity
 from harness.claim import Claim, Criterion, event, exact, untestable
+from harness.draw import Draw
 from harness.lab import Custom, Lab
 from harness.plan import Profile, context, replicates
-from harness.probes import Search
+from harness.probes import ErrorInNullSpace, Search, ZeroUnits
 from harness.results import ConditionResult
 from harness.scheduler import Scheduler
-from harness.settings import MLP, Descent, Images
+from harness.sentinel import at_precision, sentinel
+from harness.settings import MLP, Adam, Descent, Images, ResNet
 from harness.store import Record, Store
+from harness.training_cells import Reflection
 from harness.verdict import Verdict
 
 CLAIM = Claim(
@@ -158,6 +161,26 @@ class TestSentinels:
     @pytest.mark.parametrize("precision", ["float32", "float64"])
     def test_ieee_precisions_need_no_sentinel(self, precision: str) -> None:
         assert scouted({precision: 1.0}, precision=precision).decision.verdict is Verdict.SUPPORTED
+
+    def test_every_cell_that_recovers_an_image_follows_the_run(self) -> None:
+        network = ResNet(name="resnet18", cut="layer4")
+        settings = {
+            "draw": Draw(replicate=0),
+            "network": network,
+            "images": Images(pixels=32),
+            "decoder": Adam(),
+            "iterations": 2,
+        }
+        for kind in (Inversion, ErrorInNullSpace, Reflection):
+            cell = kind(**settings)  # type: ignore[arg-type]
+            low = at_precision(cell, "tf32")
+            assert (low.precision, sentinel(low).precision) == ("tf32", "float64")  # type: ignore[union-attr]
+            assert sentinel(cell) == cell
+            # What a claim asks in float64 stays.
+            own = dataclasses.replace(cell, precision="float64")
+            assert at_precision(own, "bf16") == own
+        look = ZeroUnits(draw=Draw(replicate=0), network=network, images=Images(pixels=32))
+        assert at_precision(look, "tf32") == look
 
     def test_sentinels_are_planned_with_the_first_look(self) -> None:
         stated: list[Assay] = []

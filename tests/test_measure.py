@@ -12,7 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.cells import ActiveUnits, Cell, Draw, ExactInverse, Inversion, LocalRank, Source, block
+from harness.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank, block
+from harness.draw import Draw, Source
 from harness.inversion.status import Status
 from harness.measure import measure
 from harness.measuring import inversion as module

@@ -272,6 +272,18 @@ def test_update_verdicts_judges_by_the_former_lock_and_shows_what_changed(suite:
     result.stdout.fnmatch_lines(["nothing has changed"])
 
 
+def test_a_foreign_subject_is_judged_by_no_lock_and_locks_nothing(suite: Suite) -> None:
+    body = """
+    def test_refuted(lab):
+        judge(lab, claim("Z1"), "refuted", foreign=True)
+    """
+    suite.lock("supported")
+    before = suite.locked.read_text()
+    result = suite.write(test_z=body).run("-rs", "--update-verdicts")
+    result.assert_outcomes(skipped=1)
+    assert suite.locked.read_text() == before
+
+
 def test_update_verdicts_keeps_what_did_not_run(suite: Suite) -> None:
     suite.write(test_z=of("supported", "refuted"))
     suite.locked.parent.mkdir()

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from harness.cells import Draw, Inversion, block
+from harness.cells import Inversion, block
+from harness.draw import Draw
 from harness.errors import DeviceError, UnknownNameError
 from harness.measure import measure
 from harness.settings import MLP, Adam, Images
@@ -238,6 +239,9 @@ class TestRestarts:
         assert found.values["m_g"] < found.values["m_g_largest"]
         assert found.values["m_i_least"] <= found.values["m_i"] <= found.values["m_i_largest"]
         assert found.values["apart"] > 0
+        (begun,) = measure([dataclasses.replace(cell, iterations=0)], device="cpu")
+        assert begun.values["apart"] == begun.values["apart_start"] == found.values["apart_start"]
+        assert found.values["apart"] != found.values["apart_start"]
         (alone,) = measure([dataclasses.replace(cell, restarts=1)], device="cpu")
         assert "apart" not in alone.values
         assert found.values["m_g"] <= alone.values["m_g"] * (1 + 1e-9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 
@@ -10,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from harness.cells import Cell, Draw, Inversion, Source
+from harness.cells import Cell, Inversion
+from harness.draw import Draw, Source
 from harness.measure import measure
 from harness.measuring.measurement import Measurement
 from harness.plan import buckets
@@ -265,7 +267,29 @@ class TestPooling:
         # A row for each output that is not 0; equal rows are those of shared positions.
         rows = {tuple(row) for row in truth.numpy().round(12).tolist() if any(row)}
         assert found["distinct_share"] * image.numel() == pytest.approx(len(rows))
-        assert found["witness_distance"] > 0
+
+    def test_the_second_image_is_another_one_and_has_the_same_output(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from harness.measuring import pooled_rank
+
+        kept: list[torch.Tensor] = []
+        real = pooled_rank._change
+
+        def change(*arguments, **rest):  # type: ignore[no-untyped-def]
+            kept.append(real(*arguments, **rest))
+            return kept[-1]
+
+        monkeypatch.setattr(pooled_rank, "_change", change)
+        found = one(self.CELL).values
+        image = image_of(self.CELL.images)[None]
+        second = image + kept[0]
+        assert 0 <= float(second.min()) <= float(second.max()) <= 1
+        assert found["witness_change"] == float(kept[0].abs().max()) > 1 / 255
+        assert found["witness_distance"] == float(kept[0].norm())
+        whole = build_resnet(self.CELL.network, seed=DRAW.seed(Source.WEIGHTS) >> 1).double()
+        outputs = [whole.maxpool(torch.relu(whole.bn1(whole.conv1(x)))) for x in (image, second)]
+        torch.testing.assert_close(*outputs, rtol=0, atol=1e-13)
         assert found["witness_residual"] < 100
 
     def test_the_first_convolution_keeps_everything(self) -> None:
@@ -299,6 +323,10 @@ def test_the_part_of_an_error_in_the_null_space_is_what_the_pseudo_inverse_leave
     cell = ErrorInNullSpace(
         draw=DRAW, network=network, images=images, decoder=decoder, iterations=30
     )
+    # The precision is that of the copy alone.
+    double = one(dataclasses.replace(cell, precision="float64")).values
+    assert 0 < abs(double["r"] - one(cell).values["r"]) < 0.1
+    assert double["null_dimension_share"] == one(cell).values["null_dimension_share"]
     found = one(cell).values
     run = one(Inversion(draw=DRAW, network=network, images=images, decoder=decoder, iterations=30))
     assert found["r"] == run.values["r"]

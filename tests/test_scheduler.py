@@ -30,8 +30,9 @@ from small_cells import (
 )
 
 from harness import plan, scheduler
-from harness.cells import Cell, Draw, Inversion, block, identity
+from harness.cells import Cell, Inversion, block, identity
 from harness.costs import estimate
+from harness.draw import Draw
 from harness.errors import ExecutorError, StoreError, UnknownNameError, WorkerError
 from harness.executors import SerialExecutor
 from harness.plan import Bucket, buckets, context

@@ -81,6 +81,15 @@ class TestNames:
 
 class TestNumbers:
     @pytest.mark.parametrize("kind", DECODERS)
+    def test_a_tolerance_of_the_noised_distance_may_exceed_it(self, kind: type) -> None:
+        assert kind(tolerance=2.0, tolerance_of="noised").tolerance == 2
+        for wrong in ({"tolerance": 2.0}, {"tolerance": math.inf, "tolerance_of": "noised"}):
+            with pytest.raises(SettingError, match="any of m_r"):
+                kind(**wrong)
+        with pytest.raises(UnknownNameError, match="reference of a tolerance"):
+            kind(tolerance_of="start")
+
+    @pytest.mark.parametrize("kind", DECODERS)
     @given(tolerance=st.floats().filter(lambda number: not 0 <= number < 1))
     def test_a_tolerance_is_a_share(self, kind: type, tolerance: float) -> None:
         assert f"tolerance={tolerance}" in str(refused(kind, tolerance=tolerance))

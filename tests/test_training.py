@@ -19,7 +19,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from harness.cells import NON_FINITE, Draw, Inversion, Source, Stream
+from harness.cells import NON_FINITE, Inversion
+from harness.draw import Draw, Source, Stream
 from harness.errors import SettingError, StoreError, UnknownNameError, WeightsError
 from harness.inversion.checkpoint import Checkpoint
 from harness.measure import measure
@@ -222,7 +223,7 @@ class TestKeep:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked = network(NOISE, folder=tmp_path)
-        path = ensure_trained(asked, seed=SEED, device=CPU)
+        path = ensure_trained(asked, seed=SEED)
         assert path == trained_path(asked, seed=SEED)
         course, digest = course_of(path)
         assert digest == digest_of(trained(NOISE))
@@ -230,7 +231,7 @@ class TestKeep:
         # A second time, and at another cut, nothing is trained.
         monkeypatch.setattr(keep, "fit", None)
         shallow = dataclasses.replace(asked, cut="conv1")
-        assert ensure_trained(shallow, seed=SEED, device=CPU) == path
+        assert ensure_trained(shallow, seed=SEED) == path
         loaded = build_resnet(asked, seed=SEED)
         assert digest_of(loaded.state_dict()) == digest
         assert loaded.fc.out_features == NOISE.classes
@@ -244,6 +245,7 @@ class TestKeep:
             dataclasses.replace(asked, name="resnet34"),
             network(dataclasses.replace(NOISE, epochs=5), folder=tmp_path),
             network(PICTURES, folder=tmp_path),
+            network(dataclasses.replace(NOISE, device="cuda"), folder=tmp_path),
         ]
         paths = {trained_path(other, seed=SEED) for other in (asked, *others)}
         paths |= {trained_path(asked, seed=8)}
@@ -262,7 +264,7 @@ class TestKeep:
         monkeypatch.setattr(keep, "fit", counted)
         asked = network(NOISE, folder=tmp_path)
         with ThreadPoolExecutor(3) as pool:
-            calls = [pool.submit(ensure_trained, asked, seed=SEED, device=CPU) for _ in range(3)]
+            calls = [pool.submit(ensure_trained, asked, seed=SEED) for _ in range(3)]
             paths = {call.result() for call in calls}
         assert len(fits) == len(paths) == 1
 
@@ -283,8 +285,7 @@ class TestKeep:
             "        time.sleep(60)\n"
             "    return real(*arguments, **rest)\n"
             "module._epoch = epoch\n"
-            "t.ensure_trained(t.network(t.NOISE, folder=Path(sys.argv[1])), seed=t.SEED,"
-            " device=t.CPU)\n"
+            "t.ensure_trained(t.network(t.NOISE, folder=Path(sys.argv[1])), seed=t.SEED)\n"
         )
         process = subprocess.Popen(
             [sys.executable, "-c", program, str(tmp_path)],
@@ -304,19 +305,19 @@ class TestKeep:
         saved = Checkpoint(tmp_path / "running" / path.name).load()
         assert saved is not None
         assert saved[1] == 2
-        ensure_trained(asked, seed=SEED, device=CPU)
+        ensure_trained(asked, seed=SEED)
         assert course_of(path)[1] == digest_of(trained(NOISE))
 
     def test_a_folder_that_cannot_be_written_is_told(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(StoreError, match="--store DIR"):
-            ensure_trained(network(NOISE, folder=tmp_path / "file"), seed=SEED, device=CPU)
+            ensure_trained(network(NOISE, folder=tmp_path / "file"), seed=SEED)
 
 
 class TestWrongWeights:
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
-        return ensure_trained(network(NOISE, folder=tmp_path), seed=SEED, device=CPU)
+        return ensure_trained(network(NOISE, folder=tmp_path), seed=SEED)
 
     def build(self, path: Path) -> None:
         build_resnet(network(NOISE, folder=path.parent), seed=SEED)
@@ -337,14 +338,14 @@ class TestWrongWeights:
             self.build(path)
 
     def test_of_another_seed(self, path: Path) -> None:
-        other = ensure_trained(network(NOISE, folder=path.parent), seed=8, device=CPU)
+        other = ensure_trained(network(NOISE, folder=path.parent), seed=8)
         path.write_bytes(other.read_bytes())
         with pytest.raises(WeightsError, match="not the weights that were trained"):
             self.build(path)
 
     def test_of_other_classes(self, path: Path) -> None:
         more = dataclasses.replace(NOISE, classes=7)
-        other = ensure_trained(network(more, folder=path.parent), seed=SEED, device=CPU)
+        other = ensure_trained(network(more, folder=path.parent), seed=SEED)
         path.write_bytes(other.read_bytes())
         with pytest.raises(WeightsError, match=r"fc\.bias \(7 in place of 5\)"):
             self.build(path)

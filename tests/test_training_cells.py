@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import nn
 
-from harness.cells import Draw, Inversion, Source, Stream
+from harness.cells import Inversion
 from harness.copies import ssim
+from harness.draw import Draw, Source, Stream
 from harness.errors import SettingError
 from harness.measure import measure
 from harness.measuring.early_updates import loss_drop
 from harness.measuring.measurement import Measurement
-from harness.measuring.reflection import JUDGE
 from harness.settings import Adam, Descent, Images, ResNet, Training
 from harness.subjects.draws import original, weights_seed
 from harness.subjects.resnet import build_resnet
 from harness.training import content
-from harness.training_cells import EarlyUpdates, JacobianSpectrum, LinearProbe, Reflection
+from harness.training_cells import JUDGE, EarlyUpdates, JacobianSpectrum, LinearProbe, Reflection
 
 DRAW = Draw(replicate=1, stream=Stream.PILOT)
 IMAGES = Images(pixels=16)

@@ -13,8 +13,11 @@ import torch
 
 from claims import imagenet
 from claims.imagenet import ABSENT, imagenet_weights
+from claims.test_late_layers import test_g1_noise_is_memorised as g1
 from claims.test_late_layers import test_g2_blur_suits_natural_images_alone as g2
-from claims.test_training import far, not_the_same, relation, relative, sharpening
+from claims.test_late_layers import test_g6_late_layers_reflect_what_was_learnt as g6
+from claims.test_pooling import outside, unless_alike
+from claims.test_training import far, not_the_same, relation, relative, restricted, sharpening
 from claims.test_training import test_f7_copies_keep_the_class as f7
 from claims.test_training_depth import collapse
 from claims.trained import (
@@ -29,7 +32,8 @@ from claims.trained import (
 )
 from harness.assay import Assay
 from harness.bench import Bench
-from harness.cells import Draw, Inversion
+from harness.cells import NON_FINITE, Inversion
+from harness.draw import Draw
 from harness.errors import OptionError, WeightsError
 from harness.lab import Custom, Lab
 from harness.plan import PROFILES, Profile
@@ -129,6 +133,26 @@ class TestConditions:
         assert verdict is Verdict.INVALID
         assert "did not learn photographs" in reason
 
+    def test_a_training_that_diverged_at_once_makes_its_claim_invalid(self) -> None:
+        stated: list[Assay] = []
+        g1(a_lab(stated))
+
+        class Diverged(Same):
+            def read(self, key: str) -> Record:
+                empty = {"iteration": (), "loss": ()}
+                found = super().read(key)
+                values = {**found.values, "seconds": 1.0}
+                return dataclasses.replace(found, values=values, traces=empty, status=NON_FINITE)
+
+        bench = Bench(
+            store=cast(Store, Diverged(accuracy=0.1)),
+            scheduler=cast(Scheduler, Idle()),
+            device="cpu",
+        )
+        found = bench.run(stated[0], label="a", command="b").decision
+        assert found.verdict is Verdict.INVALID
+        assert "infinite or not a number: 12" in found.reason
+
     @pytest.mark.parametrize("profile", PROFILES)
     def test_one_network_decides_and_every_replicate_has_its_own(self, profile: str) -> None:
         lab = a_lab([], profile=profile)
@@ -173,8 +197,10 @@ class TestEffects:
         assert unfitted({}) is None
         assert "noise" in str(unfitted({"noise training": record(accuracy=0.9)}))
         assert "noise" in str(unfitted({"noise training": record(accuracy=math.nan)}))
-        reached = record(m_g_largest=0.2, scale=1.0)
-        short = record(m_g_largest=0.25, scale=1.0)
+        judged = {**good, "judge's photographs training": record(held_out=0.69)}
+        assert "did not learn photographs" in str(unfitted(judged))
+        reached = record(m_g_largest=0.2, m_r=0.2)
+        short = record(m_g_largest=0.21, m_r=0.2)
         assert far({"untrained": reached, "trained": reached}) is None
         assert far({"untrained": reached, "trained": short}) is not None
         assert not_the_same(record(m_g=1.0, m_r=1.1)) is None
@@ -188,13 +214,59 @@ class TestEffects:
         assert sharpening(seen)["gain"] == pytest.approx(0.3)
         assert relative(record(m_g=1.0, scale=4.0)) == 0.25
 
+    def test_what_copies_are_restricted_to_is_a_share_of_their_starts(self) -> None:
+        assert restricted(record(apart=5.0, apart_start=10.0)) == 0.75
+        assert restricted(record(apart=10.0, apart_start=10.0)) == 0
+        assert restricted(record(apart=0.0, apart_start=10.0)) == 1
+        assert restricted(record(apart=11.0, apart_start=10.0)) < 0
+
+    def test_a_reflection_is_told_from_what_the_start_has_already(self) -> None:
+        stated: list[Assay] = []
+        g6(a_lab(stated), "layer3")
+        (assay,) = stated
+        assert {"photographs training", "judge's photographs training", "copy"} == set(
+            assay.cells(Draw(replicate=3))
+        )
+        # The nearest of many crops: start and copy are as near to it, and half as far as the image.
+        unmoved = dict.fromkeys(("copy_to_training", "start_to_training"), 1.0)
+        unmoved |= dict.fromkeys(("copy_to_image", "start_to_image"), 2.0)
+        unmoved |= {"noised_to_image": 0.5, "noised_to_training": 1.0, "nearer": 0.1}
+        moved = {**unmoved, "copy_to_image": 3.0}
+        effects = [assay.effects({"copy": record(**each)}) for each in (unmoved, moved)]
+        assert [each["reflection"] for each in effects] == pytest.approx([0.0, math.log(1.5)])
+        blind = {**unmoved, "noised_to_image": 1.0}
+        trainings = {"photographs training": record(held_out=1.0, accuracy=1.0)}
+        assert assay.control({**trainings, "copy": record(**unmoved)}) is None
+        told = assay.control({**trainings, "copy": record(**blind)})
+        assert told == "a noised photograph passes for training content"
+
+    def test_an_error_outside_of_the_null_space_is_what_outputs_tell(self) -> None:
+        # Of a squared error of 1, three quarters were in the null space, and still are; half of the
+        # rest is gone.
+        run = record(null_share_start=0.75, null_share=0.75 / 0.875, r=math.sqrt(0.875))
+        assert outside(run) == pytest.approx(math.log(0.5))
+        # An error that shrank as a whole has lost that much of either part.
+        assert outside(
+            record(null_share_start=0.75, null_share=0.75, r=math.sqrt(0.5))
+        ) == pytest.approx(math.log(0.5))
+
+    def test_a_witness_that_no_eye_could_tell_is_none(self) -> None:
+        assert unless_alike(record(witness_change=1 / 255, witness_residual=2.0)) == 2.0
+        assert unless_alike(record(witness_change=1e-9, witness_residual=0.0)) == math.inf
+        assert unless_alike(record()) == math.inf
+
     def test_few_networks_are_told_as_given(self) -> None:
         seen = [{"noise training": record(accuracy=1.0)}] * FEWEST
         (many,), (few,) = learnt(seen), learnt(seen[1:])
         assert many.rows == (("noise", 12, "accuracy", 1.0, 1.0),)
         assert "given these networks" in few.title
         assert "given these networks" not in many.title
-        assert learnt([{}])[0].title == GIVEN
+        file = WeightsFile(sha256="0676ba61" + "0" * 56, path=Path("file"))
+        (given,) = learnt([{}], given=file)
+        assert given.title == GIVEN
+        assert given.rows == (("resnet50", "IMAGENET1K_V1"),)
+        (unknown,) = learnt([{}], given=dataclasses.replace(file, sha256="f" * 64))
+        assert "no release of torchvision's, file" in str(unknown.rows)
 
 
 class TestImageNet:
@@ -216,6 +288,29 @@ class TestImageNet:
 
         weights = models.get_weight(f"ResNet50_Weights.{imagenet.WEIGHTS}")
         assert weights.url.endswith(imagenet.FILE)
+
+    def test_releases_are_torchvisions(self) -> None:
+        from harness.subjects.vision import models
+
+        released = models.get_model_weights(imagenet.NETWORK)
+        assert {
+            weights.url.rpartition("-")[2].removesuffix(".pth"): weights.name
+            for weights in released
+        } == imagenet.RELEASES
+
+    def test_about_another_network_a_run_only_reports(self) -> None:
+        files = {
+            digits: WeightsFile(sha256=digits + "0" * 56, path=Path("file"))
+            for digits in ("0676ba61", "11ad3fa6", "0676ba62")
+        }
+        found = {}
+        for digits, file in files.items():
+            stated: list[Assay] = []
+            f7(a_lab(stated, profile="article", weights=file), "layer4", "imagenet")
+            f7(a_lab(stated, profile="article", weights=file), "layer4", "photographs")
+            assert not stated[1].foreign
+            found[digits] = stated[0].foreign
+        assert found == {"0676ba61": False, "11ad3fa6": True, "0676ba62": True}
 
     def test_a_file_of_another_network_is_refused(self, tmp_path: Path) -> None:
         torch.save({"fc.weight": torch.zeros(10, 2048)}, tmp_path / "other.pt")

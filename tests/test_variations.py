@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from small_cells import cell, rank
 
-from harness.cells import Cell, Draw, Inversion
+from harness.cells import Cell, Inversion
+from harness.draw import Draw
 from harness.settings import (
     LBFGS,
     MLP,

@@ -135,7 +135,7 @@ class Payload:
 
 class TestRefusals:
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
-        with pytest.raises(WeightsError, match=r"none\.pt: .*No such file.*--weights FILE"):
+        with pytest.raises(WeightsError, match=r"none\.pt: .*No such file.*a state dict"):
             weights_file(tmp_path / "none.pt")
         for suffix in SUFFIXES:
             refused(tmp_path / f"none.{suffix}", rule="No such file")
@@ -218,5 +218,19 @@ class TestRefusals:
     def test_another_architecture(self, state: dict[str, Tensor], tmp_path: Path) -> None:
         path = save(state, tmp_path / "w.pt")
         network = ResNet(name="resnet34", cut="conv1", weights=weights_file(path))
-        with pytest.raises(WeightsError, match=r"do not fit resnet34 \(\d+ missing"):
+        told = r"do not fit resnet34 \(\d+ missing.*--network NAME"
+        with pytest.raises(WeightsError, match=told):
             build_resnet(network, seed=1)
+
+    def test_another_number_of_classes(self, state: dict[str, Tensor], tmp_path: Path) -> None:
+        head = {"fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)}
+        path = save({**state, **head}, tmp_path / "w.pt")
+        network = ResNet(name=NAME, cut="conv1", weights=weights_file(path))
+        told = r"fc\.bias \(10 in place of 1000\)\)\. Its head tells another number of classes"
+        with pytest.raises(WeightsError, match=told):
+            build_resnet(network, seed=1)
+
+    def test_a_key_alone_is_no_reason(self, tmp_path: Path) -> None:
+        # Of these bytes torch says "101", a KeyError.
+        (tmp_path / "w.pt").write_text("hello")
+        refused(tmp_path / "w.pt", rule=r"not one \(\w+: .+\)|pickled code")

@@ -46,13 +46,14 @@ class Spread:
     ----------
     m_g, m_i : tensor, shape (batch, restarts)
         Their distances.
-    apart : tensor, shape (batch,)
-        The largest distance between two of their copies.
+    apart, apart_start : tensor, shape (batch,)
+        The largest distance between two of their copies, and between two of their starts.
     """
 
     m_g: Float[Tensor, "batch restarts"]
     m_i: Float[Tensor, "batch restarts"]
     apart: Float[Tensor, " batch"]
+    apart_start: Float[Tensor, " batch"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +149,15 @@ def invert(
         picture=picture,
         generators=generators,
     )
-    method = _method(decoder, problem, iterations=iterations, like=start)
+    m_r = l2(encoder.encode(noised) - target)
+    reference = l2(target) if decoder.tolerance_of == "target" else m_r
+    method = _method(
+        decoder,
+        problem,
+        iterations=iterations,
+        like=start,
+        enough=decoder.tolerance * reference.repeat_interleave(restarts, 0),
+    )
     trace = Trace(trace_points(iterations), original=originals)
     end = method.look(
         run(method, start=points, trace=trace, image=picture.image, checkpoint=checkpoint)
@@ -159,7 +168,6 @@ def invert(
     chosen = torch.arange(batch, device=best.device) * restarts + best
     table = trace.table[..., chosen]
     traces = {name: table[:, row] for row, name in enumerate(QUANTITIES)}
-    m_r = l2(encoder.encode(noised) - target)
     late = trace.points.index(iterations * 3 // 4)
     finite = (
         torch.isfinite(target).flatten(1).all(1)
@@ -186,17 +194,29 @@ def invert(
         at=end.at[chosen].clamp_max(iterations),
         points=trace.points,
         traces=traces,
-        spread=_spread(copies, m_g=m_g, m_i=m_i, batch=batch),
+        spread=Spread(
+            m_g=m_g.reshape(batch, -1),
+            m_i=m_i.reshape(batch, -1),
+            apart=_apart(copies, batch=batch),
+            apart_start=_apart(start, batch=batch),
+        ),
     )
 
 
-def _method(decoder: Decoder, problem: Problem, *, iterations: int, like: Tensor) -> Method[Any]:
+def _method(
+    decoder: Decoder,
+    problem: Problem,
+    *,
+    iterations: int,
+    like: Tensor,
+    enough: Float[Tensor, " all"],
+) -> Method[Any]:
     """The decoder bound to its problem, with what it keeps and where it ends."""
     bare = _bare_method(decoder, problem, iterations=iterations, like=like)
     if decoder.keep == "last" and decoder.tolerance == 0:
         # Nothing to compare: the article's descent then computes no loss between traced iterations.
         return bare
-    return Keeper(bare, best=decoder.keep == "best", enough=decoder.tolerance * l2(problem.target))
+    return Keeper(bare, best=decoder.keep == "best", enough=enough)
 
 
 def _bare_method(
@@ -226,15 +246,9 @@ def _picture(
     return Pixels(), start
 
 
-def _spread(
-    copies: Tensor, *, m_g: Float[Tensor, " all"], m_i: Float[Tensor, " all"], batch: int
-) -> Spread:
-    restarts = copies.reshape(batch, -1, copies[0].numel())
-    return Spread(
-        m_g=m_g.reshape(batch, -1),
-        m_i=m_i.reshape(batch, -1),
-        # By differences: inner products lose those of copies that nearly agree.
-        apart=torch.cdist(restarts, restarts, compute_mode="donot_use_mm_for_euclid_dist")
-        .flatten(1)
-        .amax(1),
-    )
+def _apart(images: Tensor, *, batch: int) -> Float[Tensor, " batch"]:
+    """The largest distance between two restarts of each image."""
+    restarts = images.reshape(batch, -1, images[0].numel())
+    # By differences: inner products lose those of copies that nearly agree.
+    distances = torch.cdist(restarts, restarts, compute_mode="donot_use_mm_for_euclid_dist")
+    return distances.flatten(1).amax(1)

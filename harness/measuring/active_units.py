@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harness.cells import ActiveUnits, Source
+from harness.cells import ActiveUnits
+from harness.draw import Source
 from harness.measuring.measurement import Measurement
 from harness.subjects import draws
 from harness.subjects.mlp import draw_weight

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from harness.cells import Source
+from harness.draw import Source
 from harness.laws import newman_rate
 from harness.measuring.measurement import Measurement, status_of
 from harness.probes import Conditioning, SpreadRate

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from harness.cells import Source
+from harness.draw import Source
 from harness.measuring.measurement import Measurement, status_of
 from harness.subjects.draws import generator
 from harness.subjects.mlp import draw_weight

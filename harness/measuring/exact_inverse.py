@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.cells import ExactInverse, Source
+from harness.cells import ExactInverse
 from harness.distances import l2
+from harness.draw import Source
 from harness.measuring.measurement import Measurement, status_of
 from harness.subjects import draws
 from harness.subjects.mlp import Layer, draw_layers

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.cells import Source
 from harness.distances import l2
+from harness.draw import Source
 from harness.measuring.measurement import Measurement, status_of
 from harness.probes import GradientNorms
 from harness.settings import ARTICLE_START, CUTS

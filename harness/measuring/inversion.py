@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.cells import Inversion, Source
+from harness.cells import Inversion
+from harness.draw import Source
 from harness.errors import DeviceError
 from harness.inversion.checkpoint import Checkpoint
 from harness.inversion.invert import Spread, invert
@@ -170,4 +171,5 @@ def _restarts(spread: Spread, sample: int) -> dict[str, float]:
         "m_i_least": float(m_i.min()),
         "m_i_largest": float(m_i.max()),
         "apart": float(spread.apart[sample]),
+        "apart_start": float(spread.apart_start[sample]),
     }

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.cells import Source
 from harness.copies import Examples, probe
+from harness.draw import Source
 from harness.measuring.measurement import Measurement, status_of
 from harness.subjects.draws import weights_seed
 from harness.subjects.resnet import cut_resnet, whole_resnet

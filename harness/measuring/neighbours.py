@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.cells import Source
 from harness.distances import l2
+from harness.draw import Source
 from harness.laws import neighbour_stretch
 from harness.measuring.measurement import Measurement, status_of
 from harness.probes import NeighbourLaw, Neighbours

@@ -12,7 +12,7 @@ from harness.spectrum import decompose, jacobian
 from harness.subjects import draws
 
 
-def error_in_null_space(cell: ErrorInNullSpace) -> Measurement:
+def error_in_null_space(cell: ErrorInNullSpace, *, device: torch.device) -> Measurement:
     """Shares of the squared distance to the image, at the start and at the end."""
     (run,) = invert_block(
         [
@@ -22,9 +22,10 @@ def error_in_null_space(cell: ErrorInNullSpace) -> Measurement:
                 images=cell.images,
                 decoder=cell.decoder,
                 iterations=cell.iterations,
+                precision=cell.precision,
             )
         ],
-        device=torch.device("cpu"),
+        device=device,
         checkpoint=None,
     )
     original, start, copy = (

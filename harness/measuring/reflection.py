@@ -8,8 +8,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.cells import Draw, Inversion, Source, Stream
+from harness.cells import Inversion
 from harness.copies import nearest
+from harness.draw import Source
 from harness.errors import SettingError
 from harness.measuring.inversion import invert_block
 from harness.measuring.measurement import Measurement, status_of
@@ -17,17 +18,16 @@ from harness.measuring.training import trained
 from harness.subjects.draws import weights_seed
 from harness.subjects.resnet import build_resnet
 from harness.training.content import PICTURES, crops
-from harness.training_cells import Reflection
+from harness.training_cells import JUDGE, Reflection
 
-JUDGE = Draw(replicate=0, stream=Stream.CONTROL)
-"""Whose network judges; no replicate of a claim has it."""
+_LOOKED_AT = ("copy", "start", "noised")
 
 
 def reflection(cell: Reflection, *, device: torch.device) -> Measurement:
     """Distances of the copy to its image and to the nearest training crop, as the judge sees them.
 
-    Beside them the same of the start, and the share of the crops that are nearer to the copy than
-    the image is.
+    Beside them the same of the start and of the noised image, and the share of the crops that are
+    nearer to the copy than the image is.
     """
     training = cell.network.training
     if training is None or training.content != "photographs":
@@ -36,7 +36,7 @@ def reflection(cell: Reflection, *, device: torch.device) -> Measurement:
             rule="a network that was not trained on pictures has no training crops",
             remedy='Give Training(content="photographs", ...)',
         )
-    trained(cell.network, JUDGE, device=device)
+    trained(cell.network, JUDGE)
     (copied,) = invert_block(
         [
             Inversion(
@@ -45,6 +45,8 @@ def reflection(cell: Reflection, *, device: torch.device) -> Measurement:
                 images=cell.images,
                 decoder=cell.decoder,
                 iterations=cell.iterations,
+                noise=cell.noise,
+                precision=cell.precision,
             )
         ],
         device=device,
@@ -71,15 +73,15 @@ def reflection(cell: Reflection, *, device: torch.device) -> Measurement:
         torch.tensor([place for place, label in enumerate(shown.labels.tolist()) if label != own])
     )
     learnt = _features(judge, others)
-    image, copy, start = (
+    image, *looks = (
         _features(judge, torch.from_numpy(copied.images[name]).float()[None])
-        for name in ("target", "copy", "start")
+        for name in ("target", *_LOOKED_AT)
     )
     values = dict(copied.values)
-    for name, features in (("copy", copy), ("start", start)):
+    for name, features in zip(_LOOKED_AT, looks, strict=True):
         found = nearest(features[0], {"image": image, "training": learnt})
         values |= {f"{name}_to_{what}": distance for what, distance in found.items()}
-    distances = np.linalg.norm(learnt - copy, axis=1)
+    distances = np.linalg.norm(learnt - looks[0], axis=1)
     values["nearer"] = float(np.mean(distances < values["copy_to_image"]))
     return Measurement(
         values=values,

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
-from harness.cells import Source
+from harness.draw import Source
 from harness.exact.falsify import falsify
 from harness.exact.statements import statement
 from harness.measuring.measurement import Measurement, status_of

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
-from harness.cells import NON_FINITE, Cell, Draw, Source
+from harness.cells import NON_FINITE, Cell
+from harness.draw import Draw, Source
 from harness.measuring.measurement import MEASURED, Measurement
 from harness.settings import ResNet
 from harness.subjects.draws import weights_seed
@@ -14,17 +13,17 @@ from harness.training.content import example
 from harness.training_cells import Train
 
 
-def train_for(cell: Cell, *, device: torch.device) -> None:
+def train_for(cell: Cell) -> None:
     """Have the network of a cell trained, where it is to be; whoever comes first does it."""
     network = getattr(cell, "network", None)
     if isinstance(network, ResNet):
-        trained(network, cell.draw, device=device)
+        trained(network, cell.draw)
 
 
-def trained(network: ResNet, draw: Draw, *, device: torch.device) -> None:
+def trained(network: ResNet, draw: Draw) -> None:
     """Have the network of a replicate trained, where it is to be."""
     if network.training is not None:
-        ensure_trained(network, seed=weights_seed(draw), device=device)
+        ensure_trained(network, seed=weights_seed(draw))
 
 
 def train(cell: Train) -> Measurement:

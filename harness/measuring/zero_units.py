@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from harness.cells import Source
+from harness.draw import Source
 from harness.measuring.measurement import Measurement, status_of
 from harness.probes import ZeroUnits
 from harness.settings import MLP

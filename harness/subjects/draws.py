@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.cells import Draw, Source
+from harness.draw import Draw, Source
 from harness.settings import MLP, Images, Network, ResNet, Shaped, Start
 from harness.subjects.encoder import Encoder
 from harness.subjects.images import draw_image

@@ -49,8 +49,8 @@ class Course:
 def trained_path(network: ResNet, *, seed: int) -> Path:
     """Where the weights of a trained network are, or will be.
 
-    The name is the digest of what they come from: settings, seed and versions of the libraries;
-    wherever the network is cut, and whoever trained it, it is the same.
+    The name is the digest of what they come from: settings (with the device), seed and versions of
+    the libraries; wherever the network is cut, and whoever trained it, it is the same.
 
     Raises
     ------
@@ -64,6 +64,7 @@ def trained_path(network: ResNet, *, seed: int) -> Path:
             remedy="Give Training(folder=...)",
         )
     whole = dataclasses.replace(network, cut=CUTS[-1])
+    # Where the weights are used plays no part.
     versions = context(device="any")
     digest = identity(whole, context={"seed": seed, **versions})
     return network.training.folder / f"{digest}.safetensors"

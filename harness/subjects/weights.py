@@ -16,6 +16,9 @@ from harness.errors import WeightsError
 from harness.files import sha256_of
 from harness.settings import WeightsFile
 
+_HEAD = {"fc.weight", "fc.bias"}
+"""Of a torchvision ResNet: a row for each class."""
+
 
 def weights_file(path: Path) -> WeightsFile:
     """A weights file with its digest.
@@ -31,7 +34,7 @@ def weights_file(path: Path) -> WeightsFile:
         raise WeightsError(
             path,
             rule=f"the weights file cannot be read ({error.strerror})",
-            remedy="Give --weights FILE, a state dict saved by torch.save or safetensors",
+            remedy="Give a file with a state dict, saved by torch.save or safetensors",
         ) from error
     return WeightsFile(sha256=digest, path=path)
 
@@ -60,16 +63,21 @@ def load_weights(network: nn.Module, *, path: Path, name: str) -> None:
     counters = {key for key in expected if key.endswith("num_batches_tracked")}
     missing = sorted(set(expected) - counters - set(state))
     surplus = sorted(set(state) - set(expected))
-    misfit = sorted(
-        f"{key} ({_shape(state[key])} in place of {_shape(expected[key])})"
-        for key in set(state) & set(expected)
-        if state[key].shape != expected[key].shape
+    unlike = sorted(
+        key for key in set(state) & set(expected) if state[key].shape != expected[key].shape
     )
-    if missing or surplus or misfit:
+    if missing or surplus or unlike:
+        misfit = [
+            f"{key} ({_shape(state[key])} in place of {_shape(expected[key])})" for key in unlike
+        ]
+        head_alone = not (missing or surplus) and set(unlike) <= _HEAD
         raise WeightsError(
             path,
             rule=f"the weights do not fit {name} ({_differences(missing, surplus, misfit)})",
-            remedy="Name the network that they belong to with --network NAME",
+            remedy="Its head tells another number of classes: give weights of as many classes"
+            if head_alone
+            else f"Give weights of {name}, or name the network that these belong to with "
+            "--network NAME",
         )
     network.load_state_dict(state, strict=False)
 
@@ -117,4 +125,7 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+    told = str(error).strip()
+    # The text of a KeyError is the key alone.
+    named = type(error).__name__
+    return f"{named}: {told.splitlines()[0][:120]}" if told else named

@@ -22,7 +22,7 @@ from harness.subjects.trained import Course, notes_of, trained_path
 from harness.training.fit import fit
 
 
-def ensure_trained(network: ResNet, *, seed: int, device: torch.device) -> Path:
+def ensure_trained(network: ResNet, *, seed: int) -> Path:
     """Train a network unless its weights are there; returns their file.
 
     Of several processes that ask for the same weights at the same time one trains, and the others
@@ -35,8 +35,6 @@ def ensure_trained(network: ResNet, *, seed: int, device: torch.device) -> Path:
         With its training; the cut plays no part.
     seed : int
         Of the untrained weights and of everything that the training draws.
-    device : torch.device
-        Where to train.
 
     Raises
     ------
@@ -52,7 +50,7 @@ def ensure_trained(network: ResNet, *, seed: int, device: torch.device) -> Path:
         with FileLock(running / f"{path.stem}.lock"):
             if not path.exists():
                 checkpoint = Checkpoint(running / f"{path.stem}.safetensors")
-                _train(network, seed=seed, device=device, path=path, checkpoint=checkpoint)
+                _train(network, seed=seed, path=path, checkpoint=checkpoint)
                 # With the lock's file: who waits for it finds the weights.
                 checkpoint.remove()
     except OSError as error:
@@ -64,10 +62,9 @@ def ensure_trained(network: ResNet, *, seed: int, device: torch.device) -> Path:
     return path
 
 
-def _train(
-    network: ResNet, *, seed: int, device: torch.device, path: Path, checkpoint: Checkpoint
-) -> None:
+def _train(network: ResNet, *, seed: int, path: Path, checkpoint: Checkpoint) -> None:
     assert network.training is not None  # its path has a name
+    device = torch.device(network.training.device)
     began = time.monotonic()
     whole = initial_resnet(network, seed=seed)
     # The sums of several threads are not those of one: weights are to depend on no layout.

@@ -1,0 +1,77 @@
+"""What a cell costs: two steps on a GPU that are known, and what the CPU measures anyway."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from harness.cells import Cell, Inversion, LocalRank
+from harness.costs import estimate
+from harness.draw import Draw
+from harness.plan import buckets
+from harness.probes import ErrorInNullSpace
+from harness.settings import MLP, Descent, Images, Network, ResNet, Training
+from harness.training_cells import Reflection, Train
+
+DRAW = Draw(replicate=0)
+DEEP = ResNet(name="resnet50", cut="layer4")
+IMAGES = Images(pixels=299)
+NOISE = Training(content="noise", classes=10, images=640, pixels=64, epochs=10, batch=64)
+
+
+def step(network: Network, *, images: Images, precision: str = "float32") -> float:
+    """Seconds of one step on a GPU, what a run costs besides left out."""
+    runs = [
+        Inversion(
+            draw=DRAW,
+            network=network,
+            images=images,
+            decoder=Descent(),
+            iterations=iterations,
+            precision=precision,
+        )
+        for iterations in (0, 1000)
+    ]
+    begun, ended = (estimate([run], device="cuda") for run in runs)
+    return (ended - begun) / 1000
+
+
+def test_steps_on_a_gpu_are_those_that_are_known() -> None:
+    # As `benchmarks/goals.py` has them; of a single image the kernels take longer.
+    stack = MLP(inputs=3072, widths=(3000,) * 4, activation="relu")
+    assert step(stack, images=Images(pixels=32)) == pytest.approx(67e-6, rel=0.1)
+    assert 593e-6 <= step(DEEP, images=IMAGES) < 2 * 593e-6
+    many = dataclasses.replace(IMAGES, pixels=598)
+    assert step(DEEP, images=many) == pytest.approx(4 * 593e-6)
+
+
+def test_small_images_save_nothing_on_a_gpu_and_shallow_cuts_do() -> None:
+    steps = [step(DEEP, images=Images(pixels=pixels)) for pixels in (32, 64)]
+    assert (
+        steps[0]
+        == steps[1]
+        > 10 * step(dataclasses.replace(DEEP, cut="conv1"), images=Images(pixels=64))
+    )
+    assert step(DEEP, images=IMAGES, precision="float64") > step(DEEP, images=IMAGES)
+
+
+def test_what_recovers_and_trains_nothing_costs_the_same_everywhere() -> None:
+    rank = LocalRank(draw=DRAW, network=MLP(inputs=48, widths=(60,)), images=Images(pixels=4))
+    assert estimate([rank], device="cuda") == estimate([rank])
+
+
+def test_a_plan_for_a_gpu_reckons_with_it() -> None:
+    run = {"draw": DRAW, "network": DEEP, "images": IMAGES, "decoder": Descent(), "iterations": 500}
+    trained = dataclasses.replace(DEEP, training=NOISE)
+    cells: list[Cell] = [
+        Inversion(**run),  # type: ignore[arg-type]
+        Train(draw=DRAW, network=trained),
+        Reflection(**{**run, "network": trained}),  # type: ignore[arg-type]
+    ]
+    for cell in cells:
+        (there,), (here,) = (buckets([cell], device=device) for device in ("cuda", "cpu"))
+        assert 0 < there.seconds < here.seconds / 10
+    # The decomposition stays where it is.
+    whole = ErrorInNullSpace(**{**run, "images": Images(pixels=32)})  # type: ignore[arg-type]
+    assert estimate([whole], device="cuda") > 1e-10 * 3072**3

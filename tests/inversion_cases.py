@@ -11,7 +11,8 @@ import torch
 from networks import Mixer
 from torch import Tensor, nn
 
-from harness.cells import Draw, Inversion
+from harness.cells import Inversion
+from harness.draw import Draw
 from harness.inversion import loop
 from harness.inversion.checkpoint import Checkpoint
 from harness.inversion.drivers import Eager

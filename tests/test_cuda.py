@@ -35,8 +35,9 @@ from inversion_cases import (
 from networks import lively_resnet
 from torch import Tensor, nn
 
-from harness.cells import Draw, Inversion, block
+from harness.cells import Inversion, block
 from harness.device import resolve_device
+from harness.draw import Draw
 from harness.inversion import loop
 from harness.inversion.drivers import Eager, Graphed, InPlace, drive
 from harness.measure import measure

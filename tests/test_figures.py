@@ -18,8 +18,8 @@ from report_fixtures import condition, full_run, make_claim, make_run, make_stor
 
 import claims
 from harness.assay import Assay
-from harness.cells import Draw
 from harness.claim import Criterion, Scale, event
+from harness.draw import Draw
 from harness.lab import Custom, Lab
 from harness.plan import Profile as Sizes
 from harness.results import ConditionResult

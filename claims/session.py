@@ -407,5 +407,5 @@ def _missing(cells: Iterable[Cell], stored: Callable[[str], bool], *, device: st
         lacking = [ids for ids in bucket.ids if not all(map(stored, ids))]
         count += sum(map(len, lacking))
         seconds += bucket.seconds * len(lacking) / len(bucket.ids)
-    where = "one GPU" if device == "cuda" else "one core"
+    where = "one process with a GPU" if device == "cuda" else "one core"
     return f"{count} cells, about {duration(seconds)} of {where}" if count else "nothing"

@@ -282,9 +282,8 @@ def chosen(name: str) -> Chosen:
 def open_workers(name: str, *, device: str, auto: bool, store: Store) -> Workers:
     """The workers of an executor, ready to be given calls.
 
-    A GPU is shared best by one process, whose threads are for what is measured beside it, on all
-    cores. On a CPU, the layout of processes and threads that measures most is found by trying, once
-    for a machine.
+    A GPU is shared by some processes, whose threads are for what is measured beside it. On a CPU,
+    the layout of processes and threads that measures most is found by trying, once for a machine.
 
     Parameters
     ----------
@@ -311,7 +310,7 @@ def open_workers(name: str, *, device: str, auto: bool, store: Store) -> Workers
     if found.layout is not None:
         return ProcessPool(found.layout)
     if device == "cuda":
-        return ProcessPool(Layout(1, Machine.here().cores))
+        return ProcessPool(Machine.here().beside_a_gpu)
     return _tuned()
 
 

@@ -23,6 +23,11 @@ from harness.provenance import processor
 MEMORY = 800_000_000
 """Bytes that a process needs: torch, a network and the steps of a decoder."""
 
+ON_A_GPU = 8
+"""Processes that share a GPU at most. The steps of one image leave much of it idle, and most of the
+rest is work for the CPU: networks are built there, and ranks found. Each process takes some half a
+gigabyte of the GPU's memory for itself."""
+
 SECONDS = 0.25
 """For which a layout is tried, each time."""
 
@@ -85,6 +90,13 @@ class Machine:
             for number in range(self.cores, 0, -1)
             if self.cores % number == 0 and number <= most
         )
+
+
+    @property
+    def beside_a_gpu(self) -> Layout:
+        """The most processes that share a GPU and have two cores each."""
+        most = max(1, min(ON_A_GPU, self.cores // 2))
+        return next(layout for layout in self.layouts if layout.processes <= most)
 
 
 def fastest(rates: Mapping[Layout, float]) -> Layout:

@@ -31,6 +31,13 @@ class TestLayouts:
         machine = dataclasses.replace(TWO, cores=12, memory=10**12)
         assert [layout.processes for layout in machine.layouts] == [12, 6, 4, 3, 2, 1]
 
+    @pytest.mark.parametrize(
+        ("cores", "layout"), [(1, (1, 1)), (2, (1, 2)), (3, (1, 3)), (16, (8, 2)), (64, (8, 8))]
+    )
+    def test_beside_a_gpu(self, cores: int, layout: tuple[int, int]) -> None:
+        machine = dataclasses.replace(TWO, cores=cores, memory=10**12)
+        assert machine.beside_a_gpu == Layout(*layout)
+
     def test_this_machine(self) -> None:
         found = Machine.here()
         assert found.cores >= 1

@@ -91,7 +91,6 @@ class Machine:
             if self.cores % number == 0 and number <= most
         )
 
-
     @property
     def beside_a_gpu(self) -> Layout:
         """The most processes that share a GPU and have two cores each."""

@@ -64,6 +64,10 @@ def profile_chart(
     ]
     if not drawn:
         return None
+    lines = [
+        {"run": name, "series": number_, **_columns(along, places, asked.scale)}
+        for number_, name, along in drawn
+    ]
     rule: list[Table] = [] if asked.rule is None else [{"level": asked.rule}]
     return Chart(
         spec=_name(asked.scale, rule=asked.rule is not None),
@@ -71,10 +75,8 @@ def profile_chart(
         description=f"{asked.title}: {'; '.join(_told(name, along) for _, name, along in drawn)}",
         height=200,
         tables=(
-            *(
-                {"run": name, "series": number_, **_columns(along, places, asked.scale)}
-                for number_, name, along in drawn
-            ),
+            _extent(lines, asked.rule),
+            *lines,
             *rule,
         ),
     )
@@ -202,6 +204,17 @@ def _columns(along: Mapping[str, _Spread], places: Mapping[str, int], scale: Sca
     }
 
 
+def _extent(lines: Iterable[Table], rule: float | None) -> Table:
+    """Between which numbers the axis runs; 0.1 and 1 where nothing can be drawn."""
+    seen = [] if rule is None else [rule]
+    for line in lines:
+        for name in ("value", "low", "high"):
+            column = line[name]
+            assert isinstance(column, list)
+            seen += [value for value in column if value is not None]
+    return {"bottom": min(seen, default=0.1), "top": max(seen, default=1.0)}
+
+
 def _told(line: str, along: Mapping[str, _Spread]) -> str:
     def median(spread: _Spread) -> str:
         known = number(spread.median) if math.isfinite(spread.median) else "no number"
@@ -225,12 +238,14 @@ def _name(scale: Scale, *, rule: bool) -> str:
 
 def _profiles(scale: Scale, *, rule: bool) -> alt.LayerChart:
     logarithmic = scale is Scale.LOG
+    # From its row, the first: Vega warns of a layer in which it finds no number to begin at.
+    between = [alt.ExprRef(f"data('rows')[0].{end}") for end in ("bottom", "top")]
     labelled: Any = {"condition": {"test": "datum.label !== ''", "value": 1}, "value": 0}
     up: dict[str, Any] = {
         "title": None,
-        "scale": alt.Scale(type="log", nice=False, padding=6)
+        "scale": alt.Scale(type="log", domain=between, nice=False, padding=6)
         if logarithmic
-        else alt.Scale(zero=False, nice=False, padding=8),
+        else alt.Scale(domain=between, zero=False, nice=False, padding=8),
         "axis": alt.Axis(
             format="~g", tickCount=5, gridOpacity=labelled, tickOpacity=labelled, labelFlush=True
         ),

@@ -281,7 +281,8 @@ def test_a_profile_has_medians_and_the_middle_half() -> None:
     asked = Profile(title="r by layer", lines=lines, rule=2.5)
     chart = profile_chart(asked, [of({"conv1": tuple("01234")})], kept)
     assert chart is not None
-    line, rule = chart.tables
+    extent, line, rule = chart.tables
+    assert extent == {"bottom": 1.0, "top": 3.0}
     assert line == {
         "run": "measured", "series": 1, "at": ["conv1"], "place": [0],
         # A logarithmic axis has no place for 0, which counts nevertheless.
@@ -294,7 +295,7 @@ def test_a_profile_has_medians_and_the_middle_half() -> None:
         dataclasses.replace(asked, scale=Scale.LINEAR), [of({"conv1": tuple("01234")})], kept
     )
     assert linear is not None
-    assert (linear.spec, linear.tables[0]["value"]) == ("profile-linear-rule", [2.0])
+    assert (linear.spec, linear.tables[1]["value"]) == ("profile-linear-rule", [2.0])
     assert profile_chart(asked, [], kept) is None
 
 
@@ -311,7 +312,7 @@ def test_a_failed_replicate_counts_as_the_worst(
     asked = Profile(title="r", lines=(Line(name="Adam", claim="Z", value="r"),))
     chart = profile_chart(asked, [of({"conv1": tuple(kept.kept)})], kept)
     assert chart is not None
-    (line,) = chart.tables
+    _, line = chart.tables
     assert (line["low"], line["value"], line["high"]) == ([low], [median], [high])
     assert (line["n"], line["lost"]) == ([9], [failing])
     assert without_number(chart) == (f"Adam: {failing} of 9 replicates without a number",)
@@ -325,7 +326,7 @@ def test_a_failed_replicate_lies_below_where_more_is_better() -> None:
     asked = Profile(title="SSIM", lines=(line,), scale=Scale.LINEAR, more_is_better=True)
     chart = profile_chart(asked, [of({"conv1": tuple(kept.kept)})], kept)
     assert chart is not None
-    (table,) = chart.tables
+    _, table = chart.tables
     assert (table["low"], table["value"], table["high"]) == ([None], [2.0], [4.0])
     assert table["lost"] == [3]
 
@@ -381,7 +382,7 @@ def test_a_gap_in_the_first_line_moves_no_place(at: tuple[str | int, ...]) -> No
     )
     chart = profile_chart(Profile(title="r", lines=lines), conditions, kept)
     assert chart is not None
-    first, second = chart.tables
+    _, first, second = chart.tables
     assert (first["place"], second["place"]) == ([0, 2], [0, 1, 2])
     assert list(labels(drawn(chart))) == [
         place if isinstance(place, str) else f"{place:,}" for place in at
@@ -454,6 +455,15 @@ def test_an_example_of_what_was_trained_on_is_a_picture(tmp_path: Path) -> None:
     item = condition(claim, {}, normal("x", 1, 0.1), records={"noise training": (made.id,)})
     page = write_report(make_run([item]), store, tmp_path / "out").read_text("utf-8")
     assert page.count("noise training: an image") == 4  # in the claim and in the figure
+    assert page.count("<h3>Images</h3>") == 2  # it is no copy
+    assert "Recovered images" not in page
+    assert "distance of the copy from the target over" not in page
+    copied = record("resnet50/conv1", ratio=0.5)
+    store.write(copied)
+    item = dataclasses.replace(item, records={**item.records, "copy": (copied.id,)})
+    page = write_report(make_run([item]), store, tmp_path / "out").read_text("utf-8")
+    assert page.count("<h3>Recovered images</h3>") == 2
+    assert "<h3>Images</h3>" not in page
 
 
 def test_a_figure_without_records_of_its_store_is_still_listed(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from harness.lock import Outcome, Status
 from harness.results import ConditionResult
 from harness.verdict import Effect
 from reports.console import final_line, final_table
-from reports.summary import deciding_part, effect_of
+from reports.summary import effect_of
 from reports.words import finding
 
 _SESSION = pytest.StashKey[ClaimSession]()
@@ -210,7 +210,6 @@ def _properties(result: ConditionResult) -> list[tuple[str, object]]:
     """What the JUnit report of a test says of its verdict."""
     decision = result.decision
     effects = [effect for part in decision.parts if (effect := effect_of(part)) is not None]
-    shown = effect_of(deciding_part(result))
     return [
         (_CLAIM, result.claim.id),
         (_VERDICT, decision.verdict.value),
@@ -218,7 +217,7 @@ def _properties(result: ConditionResult) -> list[tuple[str, object]]:
         ("n", decision.n),
         *((f"effect {effect.name}", effect.value) for effect in effects),
         *((f"interval {effect.name}", _interval(effect)) for effect in effects),
-        *([] if shown is None else [("in words", finding(shown))]),
+        *((f"in words {effect.name}", finding(effect)) for effect in effects),
     ]
 
 

@@ -29,21 +29,30 @@ def pace(
     own = {name: record for name, record in records.items() if name in measured}
     told = (own or records).values()
     steps = sum(map(_image_steps, own.values()))
+    timed = bool(measured) and seconds > 0
     return _known(
         ceiling=[
             {**worker, "gflops": round(statistics.median(rates), 1), "cells": len(rates)}
             for worker, rates in _workers(told)
         ],
         throughput=_known(
-            cells_an_hour=round(3600 * len(measured) / seconds) if seconds > 0 else 0,
-            image_steps_a_second=round(steps / seconds, 1) if seconds > 0 else 0,
+            cells_an_hour=_rate(3600 * len(measured), seconds, digits=0) if timed else None,
+            # A run whose cells are no descents has no such rate.
+            image_steps_a_second=_rate(steps, seconds, digits=1) if timed and steps else None,
             of_one_worker=_of_one_worker(told),
         ),
     )
 
 
 def _known(**values: object) -> dict[str, object]:
-    return {name: value for name, value in values.items() if value}
+    """Without what is None or an empty container; a rate of 0 is one."""
+    return {name: value for name, value in values.items() if value not in (None, [], {})}
+
+
+def _rate(number: int, seconds: float, *, digits: int) -> float:
+    """So many a unit of time, with two significant digits where decimals would leave fewer."""
+    rate = number / seconds
+    return round(rate, digits) if rate >= 10 ** (1 - digits) else float(f"{rate:.2g}")
 
 
 def _workers(records: Collection[Record]) -> list[tuple[dict[str, object], list[float]]]:
@@ -71,8 +80,8 @@ def _of_one_worker(records: Collection[Record]) -> dict[str, object]:
         return {}
     return {
         "image_steps": steps,
-        "seconds": round(seconds, 1),
-        "image_steps_a_second": round(steps / seconds, 1),
+        "seconds": round(seconds, 1) or float(f"{seconds:.2g}"),
+        "image_steps_a_second": _rate(steps, seconds, digits=1),
     }
 
 

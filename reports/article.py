@@ -55,12 +55,27 @@ class Line(Some):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Profile:
-    """A chart of medians over replicates; `rule` is a number that is drawn across."""
+    """A chart of medians over replicates.
+
+    Parameters
+    ----------
+    title : str
+        What is drawn.
+    lines : tuple of Line
+        Of which numbers.
+    scale : Scale
+        Of their axis.
+    rule : float or None
+        A number that is drawn across.
+    more_is_better : bool
+        On which side a replicate without a number lies: that of failure.
+    """
 
     title: str
     lines: tuple[Line, ...]
     scale: Scale = Scale.LOG
     rule: float | None = None
+    more_is_better: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,4 +168,5 @@ def _profile(told: Mapping[str, Any]) -> Profile:
         lines=tuple(Line(**line) for line in told["lines"]),
         scale=Scale(told.get("scale", Scale.LOG.value)),
         rule=told.get("rule"),
+        more_is_better=told.get("more_is_better", False),
     )

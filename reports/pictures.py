@@ -36,11 +36,15 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """The images of one replicate: what was given, and the copies."""
+    """The images of one replicate: what was given, and the copies.
+
+    `recovered` is whether any of them is a copy; examples of what was trained on are none.
+    """
 
     title: str
     given: tuple[Picture, ...]
     copies: tuple[Picture, ...]
+    recovered: bool
 
 
 class Album:
@@ -110,17 +114,19 @@ def _gallery(records: Mapping[str, Record], album: Album) -> Gallery:
         if key is not None:
             size = _size(first) if name == "target" else ""
             given.append(Picture(key=key, caption=caption + size))
-    copies = []
+    copies, recovered = [], False
     for caption, record in records.items():
         example = record.thumbnails.get(EXAMPLE)
         key = album.add(record.thumbnails[COPY] if example is None else example)
         if key is not None:
             shown = caption if example is None else f"{caption}: an image"
             copies.append(Picture(key=key, caption=shown, notes=_notes(record)))
+            recovered = recovered or example is None
     return Gallery(
         title=" · ".join(str(label) for label in first.labels.values()),
         given=tuple(given),
         copies=tuple(copies),
+        recovered=recovered,
     )
 
 

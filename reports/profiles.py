@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import functools
 import math
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import altair as alt
-import numpy as np
 
 from harness.claim import Scale
 from harness.results import ConditionResult
@@ -18,9 +17,6 @@ from harness.store import Record
 from reports.article import STAR, Line, Profile, Some
 from reports.charts import CONFIG, Chart, Table, rounded, series_encodings
 from reports.words import number, setting
-
-_MIDDLE = (25, 75)
-"""Percentiles between which the middle half lies."""
 
 
 class Readable(Protocol):
@@ -58,31 +54,65 @@ def profile_chart(
     library : Readable
         Its records.
     """
-    tables: list[Table] = []
-    for number_, line in enumerate(asked.lines, start=1):
-        points = {
-            name: numbers
-            for name, seen in points_of(line, conditions, library).items()
-            if (numbers := [value for value in seen if _drawable(value, asked.scale)])
-        }
-        if points:
-            tables.append({"run": line.name, "series": number_, **_columns(points)})
-    if not tables:
+    worst = -math.inf if asked.more_is_better else math.inf
+    seen = [points_of(line, conditions, library) for line in asked.lines]
+    places = {name: place for place, name in enumerate(in_order(seen))}
+    drawn = [
+        (number_, line.name, {name: _spread(values, worst) for name, values in points.items()})
+        for number_, (line, points) in enumerate(zip(asked.lines, seen, strict=True), start=1)
+        if points
+    ]
+    if not drawn:
         return None
+    lines = [
+        {"run": name, "series": number_, **_columns(along, places, asked.scale)}
+        for number_, name, along in drawn
+    ]
     rule: list[Table] = [] if asked.rule is None else [{"level": asked.rule}]
     return Chart(
         spec=_name(asked.scale, rule=asked.rule is not None),
         title=asked.title,
-        description=f"{asked.title}: {'; '.join(map(_told, tables))}",
+        description=f"{asked.title}: {'; '.join(_told(name, along) for _, name, along in drawn)}",
         height=200,
-        tables=(*tables, *rule),
+        tables=(
+            _extent(lines, asked.rule),
+            *lines,
+            *rule,
+        ),
     )
+
+
+def in_order(lines: Iterable[Iterable[str]]) -> list[str]:
+    """Places of all lines along their common axis: by size where all are numbers.
+
+    Otherwise as the records have them: what a line lacks stands where other lines have it.
+    """
+    order: list[str] = []
+    for line in lines:
+        after = 0
+        for name in line:
+            if name not in order:
+                order.insert(after, name)
+            after = order.index(name) + 1
+    sizes = {name: size for name in order if (size := _size(name)) is not None}
+    # Records keep their values by name, in which 10 comes before 2.
+    return sorted(order, key=sizes.__getitem__) if len(sizes) == len(order) else order
+
+
+def without_number(chart: Chart) -> tuple[str, ...]:
+    """How many replicates of each line ended without a number, in words, where any did."""
+    told = []
+    for table in chart.tables:
+        lost, all_ = table.get("lost"), table.get("n")
+        if isinstance(lost, list) and isinstance(all_, list) and any(lost):
+            told.append(f"{table['run']}: {sum(lost)} of {sum(all_)} replicates without a number")
+    return tuple(told)
 
 
 def points_of(
     line: Line, conditions: Iterable[ConditionResult], library: Readable
 ) -> dict[str, list[float]]:
-    """A line's numbers, one a replicate, by what the star stands for; numbers in their order."""
+    """A line's numbers, one a replicate, by what the star stands for; NaN where there is none."""
     found: dict[str, list[float]] = {}
     starred = next((name for name, value in line.where.items() if value == STAR), None)
     for condition in chosen(line, conditions):
@@ -101,16 +131,17 @@ def points_of(
                         place = line.name
                     text = place if isinstance(place, str) else setting(place)
                     found.setdefault(text, []).append(value)
-    # Records keep their values by name, in which 10 comes before 2.
-    return found if not all(map(_is_number, found)) else dict(sorted(found.items(), key=_size))
+    return found
 
 
 def _values(record: Record, asked: str) -> list[tuple[str, float]]:
     """Numbers of a record by what a star in their name stands for."""
     one, _, other = asked.partition(" / ")
     if other:
-        above, below = record.values.get(one, math.nan), record.values.get(other, math.nan)
-        return [("", above / below)] if below else []
+        if not {one, other} <= record.values.keys():
+            return []
+        above, below = record.values[one], record.values[other]
+        return [("", above / below if below else math.nan)]
     return [
         (_starred(name, one), value)
         for name, value in record.values.items()
@@ -118,12 +149,11 @@ def _values(record: Record, asked: str) -> list[tuple[str, float]]:
     ]
 
 
-def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).replace(",", "").isdecimal()
-
-
-def _size(item: tuple[str, list[float]]) -> float:
-    return float(item[0].replace(",", ""))
+def _size(text: str) -> float | None:
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        return None
 
 
 def _starred(text: str, pattern: str) -> str:
@@ -132,27 +162,65 @@ def _starred(text: str, pattern: str) -> str:
     return text[len(before) : len(text) - len(after)]
 
 
-def _drawable(value: float, scale: Scale) -> bool:
-    return math.isfinite(value) and (scale is Scale.LINEAR or value > 0)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Spread:
+    """Median and quartiles of all replicates; infinite where those without a number reach them."""
+
+    low: float
+    median: float
+    high: float
+    n: int
+    lost: int
 
 
-def _columns(points: Mapping[str, Sequence[float]]) -> Table:
-    middles = [np.percentile(values, _MIDDLE) for values in points.values()]
+def _spread(values: Sequence[float], worst: float) -> _Spread:
+    """A replicate without a number is none that went well: it is worse than all that have one."""
+    ordered = sorted(value if math.isfinite(value) else worst for value in values)
+    low, median, high = (_quantile(ordered, share) for share in (0.25, 0.5, 0.75))
+    return _Spread(low=low, median=median, high=high, n=len(ordered), lost=ordered.count(worst))
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """As numpy's, which makes NaN of the way from one infinity to another."""
+    place = share * (len(ordered) - 1)
+    below, above = ordered[math.floor(place)], ordered[math.ceil(place)]
+    return below if below == above else below + place % 1 * (above - below)
+
+
+def _columns(along: Mapping[str, _Spread], places: Mapping[str, int], scale: Scale) -> Table:
+    def drawn(value: float) -> float | None:
+        fits = math.isfinite(value) and (scale is Scale.LINEAR or value > 0)
+        return rounded(value) if fits else None
+
+    spreads = along.values()
     return {
-        "at": list(points),
-        "value": [rounded(statistics.median(values)) for values in points.values()],
-        "low": [rounded(float(low)) for low, _ in middles],
-        "high": [rounded(float(high)) for _, high in middles],
-        "n": [len(values) for values in points.values()],
+        "at": list(along),
+        "place": [places[name] for name in along],
+        "value": [drawn(each.median) for each in spreads],
+        "low": [drawn(each.low) for each in spreads],
+        "high": [drawn(each.high) for each in spreads],
+        "n": [each.n for each in spreads],
+        "lost": [each.lost for each in spreads],
     }
 
 
-def _told(table: Table) -> str:
-    at, values = table["at"], table["value"]
-    assert isinstance(at, list)
-    assert isinstance(values, list)
-    pairs = zip(at, values, strict=True)
-    return f"{table['run']}: " + ", ".join(f"{name} {number(value)}" for name, value in pairs)
+def _extent(lines: Iterable[Table], rule: float | None) -> Table:
+    """Between which numbers the axis runs; 0.1 and 1 where nothing can be drawn."""
+    seen = [] if rule is None else [rule]
+    for line in lines:
+        for name in ("value", "low", "high"):
+            column = line[name]
+            assert isinstance(column, list)
+            seen += [value for value in column if value is not None]
+    return {"bottom": min(seen, default=0.1), "top": max(seen, default=1.0)}
+
+
+def _told(line: str, along: Mapping[str, _Spread]) -> str:
+    def median(spread: _Spread) -> str:
+        known = number(spread.median) if math.isfinite(spread.median) else "no number"
+        return known + (f" ({spread.lost} of {spread.n} without one)" if spread.lost else "")
+
+    return f"{line}: " + ", ".join(f"{name} {median(spread)}" for name, spread in along.items())
 
 
 def specifications() -> dict[str, Callable[[], alt.LayerChart]]:
@@ -170,19 +238,22 @@ def _name(scale: Scale, *, rule: bool) -> str:
 
 def _profiles(scale: Scale, *, rule: bool) -> alt.LayerChart:
     logarithmic = scale is Scale.LOG
+    # From its row, the first: Vega warns of a layer in which it finds no number to begin at.
+    between = [alt.ExprRef(f"data('rows')[0].{end}") for end in ("bottom", "top")]
     labelled: Any = {"condition": {"test": "datum.label !== ''", "value": 1}, "value": 0}
     up: dict[str, Any] = {
         "title": None,
-        "scale": alt.Scale(type="log", nice=False, padding=6)
+        "scale": alt.Scale(type="log", domain=between, nice=False, padding=6)
         if logarithmic
-        else alt.Scale(zero=False, nice=False, padding=8),
+        else alt.Scale(domain=between, zero=False, nice=False, padding=8),
         "axis": alt.Axis(
             format="~g", tickCount=5, gridOpacity=labelled, tickOpacity=labelled, labelFlush=True
         ),
     }
     along = alt.X(
         "at:O",
-        sort=None,
+        # A specification serves many charts, so that their rows bring the order.
+        sort=alt.EncodingSortField(field="place", op="min"),
         title=None,
         scale=alt.Scale(type="point", padding=0.3),
         axis=alt.Axis(labelAngle=0, labelOverlap="greedy", labelLimit=120),
@@ -195,10 +266,19 @@ def _profiles(scale: Scale, *, rule: bool) -> alt.LayerChart:
         alt.Tooltip("low:Q", title="middle half from", format=".3~g"),
         alt.Tooltip("high:Q", title="to", format=".3~g"),
         alt.Tooltip("n:Q", title="replicates"),
+        alt.Tooltip("lost:Q", title="of them without a number"),
     ]
     base = alt.Chart(alt.NamedData(name="rows"))
-    points = base.transform_filter("isValid(datum.value)")
+    # A place whose median cannot be drawn keeps its row, so that the line breaks there.
+    points = base.transform_filter("isValid(datum.at)")
     value = alt.Y("value:Q", **up)
+    # Above all numbers is the upper edge. The lower one is below all of them or, on a logarithmic
+    # axis, not above 0.
+    middle: list[tuple[str, str, Any]] = [
+        ("isValid(datum.low) && isValid(datum.high)", "low", alt.Y2("high:Q")),
+        ("isValid(datum.low) && !isValid(datum.high)", "low", alt.value(0)),
+        ("!isValid(datum.low) && isValid(datum.high)", "high", alt.value("height")),
+    ]
     across = (
         base.transform_filter("isValid(datum.level)")
         .mark_rule(color="var(--ink)", strokeDash=[4, 3], strokeWidth=1.25)
@@ -208,8 +288,11 @@ def _profiles(scale: Scale, *, rule: bool) -> alt.LayerChart:
         alt.layer(
             # Without data of its own, a layer has no extent and warns.
             *([across] if rule else []),
-            points.mark_rule(strokeWidth=1.25, opacity=0.6).encode(
-                x=along, y=alt.Y("low:Q", **up), y2="high:Q", color=colour
+            *(
+                points.transform_filter(there)
+                .mark_rule(strokeWidth=1.25, opacity=0.6)
+                .encode(x=along, y=alt.Y(f"{end}:Q", **up), y2=other, color=colour)
+                for there, end, other in middle
             ),
             points.mark_line(strokeWidth=1.75).encode(x=along, y=value, color=colour),
             points.mark_point(filled=True, size=48, opacity=1).encode(

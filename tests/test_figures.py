@@ -14,18 +14,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import vl_convert
 from report_fixtures import condition, full_run, make_claim, make_run, make_store, normal, record
+from small_cells import IMAGES, cell, rank
 
 import claims
 from harness.assay import Assay
+from harness.cells import ActiveUnits, Cell
 from harness.claim import Criterion, Scale, event
 from harness.draw import Draw
 from harness.lab import Custom, Lab
+from harness.measure import measure
 from harness.plan import Profile as Sizes
+from harness.probes import Conditioning, Neighbours
 from harness.results import ConditionResult
+from harness.settings import MLP, Images, ResNet, WeightsFile
 from harness.store import Record, Store
+from harness.training_cells import LinearProbe
 from reports.article import STAR, Figure, Line, Profile, Some, figures
-from reports.profiles import chosen, points_of, profile_chart, specifications
+from reports.charts import Chart
+from reports.profiles import (
+    chosen,
+    in_order,
+    points_of,
+    profile_chart,
+    specifications,
+    without_number,
+)
 from reports.write import write_report
 
 PLAIN = Criterion(effect="x", label="x", above=0.25)
@@ -65,7 +80,8 @@ def assays() -> list[Assay]:
             parameters=parameters,
             receive=stated.append,
             weights=Path("weights"),
-            imagenet=None,
+            # Named, so that nothing is absent; nothing here reads it.
+            imagenet=WeightsFile(sha256="0" * 64, path=Path("imagenet.pth")),
         )
         test(lab=lab, **parameters)
     return stated
@@ -83,20 +99,103 @@ def fitting(some: Some, assays: list[Assay]) -> list[Assay]:
     ]
 
 
+RESNET = ResNet(name="resnet18", cut="conv1")
+SMALL: list[Cell] = [
+    cell(0),
+    dataclasses.replace(cell(0), network=RESNET, images=Images(pixels=32), iterations=1),
+    ActiveUnits(draw=Draw(replicate=0), images=IMAGES),
+    rank(0),
+    Conditioning(draw=Draw(replicate=0), network=MLP(inputs=9, widths=(9, 9), activation="none")),
+    Neighbours(
+        draw=Draw(replicate=0),
+        network=MLP(inputs=48, widths=(48, 48), activation="none"),
+        images=IMAGES,
+        points=2,
+    ),
+    LinearProbe(draw=Draw(replicate=0), network=RESNET, pixels=32, examples=8),
+]
+"""One of each kind that figures draw numbers of."""
+
+
+def kind(asked: Cell) -> tuple[str, bool]:
+    """What decides the names of a record's numbers: its cell's type, and what is inverted."""
+    return type(asked).__name__, isinstance(getattr(asked, "network", None), ResNet)
+
+
+@pytest.fixture(scope="module")
+def named() -> dict[tuple[str, bool], set[str]]:
+    """Names of the numbers that records have, by kind, as they are measured."""
+    return {kind(small): set(measure([small], device="cpu")[0].values) for small in SMALL}
+
+
 @pytest.mark.parametrize("figure", figures().values(), ids=lambda figure: figure.key)
-def test_what_a_figure_is_drawn_from_is_measured(figure: Figure, assays: list[Assay]) -> None:
+def test_what_a_figure_is_drawn_from_is_measured(
+    figure: Figure, assays: list[Assay], named: dict[tuple[str, bool], set[str]]
+) -> None:
     assert figure.claims
     assert figure.pictures or figure.traces or figure.charts
     for some in (*figure.pictures, *figure.traces):
         assert fitting(some, assays), some
     for line in (line for profile in figure.charts for line in profile.lines):
-        found = fitting(line, assays)
-        assert found, line
-        stars = [line.value, *map(str, line.where.values())].count(STAR) + line.value.count("_*")
-        assert stars <= 1, line
-        here = [assay for assay in found if assay.absent is None]
-        roles = {role for assay in here for role in assay.cells(Draw(replicate=0))}
-        assert not here or fnmatch.filter(roles, line.role), line
+        assert faults(line, fitting(line, assays), named) == []
+
+
+def faults(line: Line, found: list[Assay], named: Mapping[tuple[str, bool], set[str]]) -> list[str]:
+    """Why a line of a figure would be empty, or not what it says."""
+    told = [] if found else ["no condition"]
+    told += [f"absent: {assay.absent}" for assay in found if assay.absent is not None]
+    cells = [
+        {
+            role: each
+            for role, each in assay.cells(Draw(replicate=0)).items()
+            if fnmatch.fnmatchcase(role, line.role)
+        }
+        for assay in found
+    ]
+    asked = [{kind(each) for each in by_role.values()} for by_role in cells]
+    for value in line.value.split(" / "):
+        if not any(fnmatch.filter(named.get(each, set()), value) for each in set().union(*asked)):
+            told.append(f"no record has {value}")
+    elsewhere = [name for name, value in line.where.items() if value == STAR]
+    if len(elsewhere) + line.value.count(STAR) > 1:
+        told.append("more than one star")
+    if elsewhere and len({assay.parameters[elsewhere[0]] for assay in found}) < 2:
+        told.append(f"the star of {elsewhere[0]} stands for one value alone")
+    if elsewhere or STAR in line.value:
+        # The star of the role is not what the axis runs over.
+        roles = {role for by_role in cells for role in by_role}
+        if len(roles) > 1:
+            told.append(f"numbers of {', '.join(sorted(roles))} in one place")
+    elif STAR in line.role and max(map(len, cells), default=0) < 2:
+        told.append("the star of the role stands for one role alone")
+    return told
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, []),
+        ({"value": "sim"}, ["no record has sim"]),
+        ({"value": "m_g / m_rr"}, ["no record has m_rr"]),
+        ({"role": "none"}, ["no record has ssim"]),
+        ({"where": {"cut": "nowhere"}}, ["no condition", "no record has ssim"]),
+        ({"role": "*"}, ["numbers of photographs training, trained, untrained in one place"]),
+        ({"where": {"image": STAR, "cut": STAR}}, ["more than one star"]),
+        (
+            {"where": {"image": "photographs"}, "role": "train*"},
+            ["the star of the role stands for one role alone"],
+        ),
+    ],
+)
+def test_a_misspelt_line_is_noticed(
+    changed: dict[str, Any],
+    told: list[str],
+    assays: list[Assay],
+    named: dict[tuple[str, bool], set[str]],
+) -> None:
+    line = {"role": "trained", "value": "ssim", "where": {"image": "photographs", "cut": STAR}}
+    asked = Line(name="name", claim="F4", **{**line, **changed})
+    assert faults(asked, fitting(asked, assays), named) == told
 
 
 def test_every_figure_of_the_article_that_shows_a_measurement_is_here() -> None:
@@ -140,11 +239,13 @@ def of(records: Mapping[str, tuple[str, ...]], **parameters: str | int) -> Condi
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ({"value": "r"}, {"conv1": [0.1, 0.3], "of conv2": [0.5, 0.5]}),
+        ({"value": "r"}, {"conv1": [0.1, 0.3], "of conv2": [0.5, 0.5], "stack": [math.nan]}),
         ({"value": "r", "role": "of *"}, {"conv2": [0.5, 0.5]}),
-        ({"value": "m_g / m_r"}, {"conv1": [0.5, 1.0]}),  # over 0 there is none
+        ({"value": "m_g / m_r"}, {"conv1": [0.5, 1.0], "of conv2": [math.nan, math.nan]}),
+        ({"value": "m_g / unknown"}, {}),
         ({"value": "r", "where": {"cut": STAR}, "role": "conv1"}, {"4": [0.1, 0.3]}),
-        ({"value": "at_*", "role": "stack"}, {"2": [2.0], "10": [1.0]}),
+        ({"value": "at_*", "role": "stack"}, {"10": [1.0], "2": [2.0]}),
+        ({"value": "r", "role": "stack"}, {"name": [math.nan]}),
         ({"value": "r", "role": "conv1"}, {"name": [0.1, 0.3]}),
         ({"value": "r", "where": {"cut": 5}}, {}),
         ({"value": "unknown"}, {}),
@@ -159,9 +260,9 @@ def test_points_are_taken_along_the_star(
     ]
     asked = Line(name="name", claim="Z", **line)
     found = points_of(asked, conditions, KEPT)
-    known = {at: [v for v in values if not math.isnan(v)] for at, values in found.items()}
-    assert {at: values for at, values in known.items() if values} == expected
-    assert [at for at, values in known.items() if values] == list(expected)
+    assert list(found) == list(expected)
+    for at, values in expected.items():
+        assert found[at] == pytest.approx(values, nan_ok=True)
 
 
 def test_conditions_are_chosen_by_claim_and_parameters() -> None:
@@ -181,20 +282,143 @@ def test_a_profile_has_medians_and_the_middle_half() -> None:
     asked = Profile(title="r by layer", lines=lines, rule=2.5)
     chart = profile_chart(asked, [of({"conv1": tuple("01234")})], kept)
     assert chart is not None
-    line, rule = chart.tables
+    extent, line, rule = chart.tables
+    assert extent == {"bottom": 1.0, "top": 3.0}
     assert line == {
-        "run": "measured", "series": 1, "at": ["conv1"],
-        # A logarithmic axis has no place for 0.
-        "value": [2.5], "low": [1.75], "high": [3.25], "n": [4],
+        "run": "measured", "series": 1, "at": ["conv1"], "place": [0],
+        # A logarithmic axis has no place for 0, which counts nevertheless.
+        "value": [2.0], "low": [1.0], "high": [3.0], "n": [5], "lost": [0],
     }  # fmt: skip
     assert rule == {"level": 2.5}
-    assert chart.description == "r by layer: measured: conv1 2.50"
+    assert chart.description == "r by layer: measured: conv1 2.00"
+    assert without_number(chart) == ()
     linear = profile_chart(
         dataclasses.replace(asked, scale=Scale.LINEAR), [of({"conv1": tuple("01234")})], kept
     )
     assert linear is not None
-    assert (linear.spec, linear.tables[0]["value"]) == ("profile-linear-rule", [2.0])
+    assert (linear.spec, linear.tables[1]["value"]) == ("profile-linear-rule", [2.0])
     assert profile_chart(asked, [], kept) is None
+
+
+@pytest.mark.parametrize("failed", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    ("failing", "low", "median", "high"),
+    [(2, 3.0, 5.0, 7.0), (3, 3.0, 5.0, None), (5, 3.0, None, None), (7, None, None, None)],
+)
+def test_a_failed_replicate_counts_as_the_worst(
+    failed: float, failing: int, low: float | None, median: float | None, high: float | None
+) -> None:
+    numbers = [failed] * failing + [float(k) for k in range(1, 10 - failing)]
+    kept = Records({str(k): measured(r=value) for k, value in enumerate(numbers)})
+    asked = Profile(title="r", lines=(Line(name="Adam", claim="Z", value="r"),))
+    chart = profile_chart(asked, [of({"conv1": tuple(kept.kept)})], kept)
+    assert chart is not None
+    _, line = chart.tables
+    assert (line["low"], line["value"], line["high"]) == ([low], [median], [high])
+    assert (line["n"], line["lost"]) == ([9], [failing])
+    assert without_number(chart) == (f"Adam: {failing} of 9 replicates without a number",)
+    assert f"({failing} of 9 without one)" in chart.description
+
+
+def test_a_failed_replicate_lies_below_where_more_is_better() -> None:
+    numbers = (math.nan, math.nan, math.inf, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+    kept = Records({str(k): measured(ssim=value) for k, value in enumerate(numbers)})
+    line = Line(name="Adam", claim="Z", value="ssim")
+    asked = Profile(title="SSIM", lines=(line,), scale=Scale.LINEAR, more_is_better=True)
+    chart = profile_chart(asked, [of({"conv1": tuple(kept.kept)})], kept)
+    assert chart is not None
+    _, table = chart.tables
+    assert (table["low"], table["value"], table["high"]) == ([None], [2.0], [4.0])
+    assert table["lost"] == [3]
+
+
+def test_likeness_and_what_is_found_are_better_where_they_are_more() -> None:
+    profiles = [profile for figure in figures().values() for profile in figure.charts]
+    better = {
+        line.value for profile in profiles if profile.more_is_better for line in profile.lines
+    }
+    worse = {
+        line.value for profile in profiles if not profile.more_is_better for line in profile.lines
+    }
+    assert better == {"ssim", "r_squared", "rank_share"}
+    assert worse.isdisjoint(better)
+
+
+def test_a_chart_has_one_title() -> None:
+    titles: dict[str, set[str]] = {}
+    for figure in figures().values():
+        for profile in figure.charts:
+            same = repr(dataclasses.replace(profile, title=""))
+            titles.setdefault(same, set()).add(profile.title)
+    assert all(len(found) == 1 for found in titles.values())
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([["1,000", "10,000"], ["1,000", "3,000", "10,000"]], ["1,000", "3,000", "10,000"]),
+        ([["10", "2"], ["1e6"]], ["2", "10", "1e6"]),
+        ([["conv1", "layer4"], ["conv1", "layer1", "layer4"]], ["conv1", "layer1", "layer4"]),
+        ([["layer4"], ["conv1", "layer4", "fc"]], ["conv1", "layer4", "fc"]),
+        ([["conv1"], ["10", "conv1"]], ["10", "conv1"]),
+        ([], []),
+    ],
+)
+def test_places_have_one_order_in_all_lines(lines: list[list[str]], expected: list[str]) -> None:
+    assert in_order(lines) == expected
+
+
+@pytest.mark.parametrize("at", [("layer1", "layer2", "layer3"), (1_000, 3_000, 10_000)])
+def test_a_gap_in_the_first_line_moves_no_place(at: tuple[str | int, ...]) -> None:
+    kept = Records({str(k): measured(r=1.0 + k) for k in range(4)})
+    conditions = [
+        of({"run": (str(k),)}, decoder=decoder, at=place)
+        for decoder in ("article", "adam")
+        for k, place in enumerate(at)
+        if (decoder, k) != ("article", 1)
+    ]
+    lines = tuple(
+        Line(name=name, claim="Z", where={"decoder": name, "at": STAR}, role="run", value="r")
+        for name in ("article", "adam")
+    )
+    chart = profile_chart(Profile(title="r", lines=lines), conditions, kept)
+    assert chart is not None
+    _, first, second = chart.tables
+    assert (first["place"], second["place"]) == ([0, 2], [0, 1, 2])
+    assert list(labels(drawn(chart))) == [
+        place if isinstance(place, str) else f"{place:,}" for place in at
+    ]
+
+
+def test_a_chart_of_nothing_but_failures_can_be_drawn() -> None:
+    kept = Records({"0": measured(r=math.nan), "1": measured(r=1.0)})
+    line = Line(name="Adam", claim="Z", value="r")
+    for rule in (None, 1.0):
+        for scale in Scale:
+            asked = Profile(title="r", lines=(line,), scale=scale, rule=rule)
+            chart = profile_chart(asked, [of({"conv1": ("0", "0"), "conv2": ("0", "1")})], kept)
+            assert chart is not None
+            assert list(labels(drawn(chart))) == ["conv1", "conv2"]
+
+
+def drawn(chart: Chart) -> str:
+    """A chart as an image."""
+    rows = [
+        {name: value[k] if isinstance(value, list) else value for name, value in table.items()}
+        for table in chart.tables
+        for k in range(max([1] + [len(v) for v in table.values() if isinstance(v, list)]))
+    ]
+    spec = specifications()[chart.spec]().to_dict()
+    svg = vl_convert.vegalite_to_svg({**spec, "width": 400, "datasets": {"rows": rows}})
+    return str(svg)
+
+
+def labels(svg: str) -> Iterator[str]:
+    """Those along the horizontal axis, from left to right."""
+    found = []
+    for axis in re.findall(r"<g[^>]*X-axis.*?role-axis-domain", svg, re.S):
+        found += re.findall(r'<text[^>]*transform="translate\(([\d.]+),[^>]*>([^<]+)</text>', axis)
+    return (text for _, text in sorted(found, key=lambda each: float(each[0])))
 
 
 def test_the_specifications_of_profiles_are_valid_vega_lite() -> None:
@@ -232,6 +456,15 @@ def test_an_example_of_what_was_trained_on_is_a_picture(tmp_path: Path) -> None:
     item = condition(claim, {}, normal("x", 1, 0.1), records={"noise training": (made.id,)})
     page = write_report(make_run([item]), store, tmp_path / "out").read_text("utf-8")
     assert page.count("noise training: an image") == 4  # in the claim and in the figure
+    assert page.count("<h3>Images</h3>") == 2  # it is no copy
+    assert "Recovered images" not in page
+    assert "distance of the copy from the target over" not in page
+    copied = record("resnet50/conv1", ratio=0.5)
+    store.write(copied)
+    item = dataclasses.replace(item, records={**item.records, "copy": (copied.id,)})
+    page = write_report(make_run([item]), store, tmp_path / "out").read_text("utf-8")
+    assert page.count("<h3>Recovered images</h3>") == 2
+    assert "<h3>Images</h3>" not in page
 
 
 def test_a_figure_without_records_of_its_store_is_still_listed(tmp_path: Path) -> None:
@@ -239,4 +472,23 @@ def test_a_figure_without_records_of_its_store_is_still_listed(tmp_path: Path) -
     item = condition(claim, {}, normal("x", 1, 0.1), records={"1000": ("a" * 64,)})
     empty: Store = make_store(tmp_path)
     page = write_report(make_run([item]), empty, tmp_path / "out").read_text("utf-8")
-    assert 'id="figure-iterations"' in page
+    figure = page[page.index('id="figure-iterations"') :]
+    assert figure.count('class="problem"') == 1  # named once, though several charts ask for it
+    assert "Record aaaaaaaaaaaa: " in figure
+    assert "Nothing of it can be drawn." in figure
+
+
+def test_a_figure_tells_of_replicates_without_a_number(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    made = [
+        dataclasses.replace(record(str(k), ratio=0.5), values={"r": value})
+        for k, value in enumerate([0.5, math.nan, math.inf])
+    ]
+    for each in made:
+        store.write(each)
+    claim = make_claim("C7", "It decays.", event("z", PLAIN))
+    ids = {"1000": tuple(each.id for each in made)}
+    item = condition(claim, {}, normal("x", 1, 0.1), records=ids)
+    page = write_report(make_run([item]), store, tmp_path / "out").read_text("utf-8")
+    figure = page[page.index('id="figure-iterations"') :]
+    assert "1.19 times as wide as the input: 2 of 3 replicates without a number" in figure

@@ -10,6 +10,7 @@ import torch
 from harness.ceiling import gemm_gflops, worker_gflops
 from harness.pace import pace
 from harness.store import Record
+from reports.page.provenance import throughput_text
 
 
 def descent(name: str, *, steps: int, seconds: float, gflops: float | None = 100.0) -> Record:
@@ -62,6 +63,26 @@ def test_a_run_from_a_full_store_tells_of_the_runs_that_measured() -> None:
             "of_one_worker": {"image_steps": 2200, "seconds": 14.0, "image_steps_a_second": 157.1}
         },
     }
+
+
+def test_a_slow_run_has_rates_nevertheless() -> None:
+    slow = {"a": descent("a", steps=1, seconds=400.0)}
+    found = pace(slow, measured={"a"}, seconds=10_800.0)["throughput"]
+    assert found == {
+        "cells_an_hour": 0.33,
+        "image_steps_a_second": 0.00019,
+        "of_one_worker": {"image_steps": 2, "seconds": 400.0, "image_steps_a_second": 0.005},
+    }
+    assert "one worker in its descents" in throughput_text(found, measured=True)
+    assert throughput_text(found, measured=True).startswith("0.33 cells an hour and 1.9e-4 image")
+
+
+def test_a_run_of_other_cells_has_no_steps_but_has_measured() -> None:
+    training = {"t": RECORDS["training"]}
+    found = pace(training, measured={"t"}, seconds=3600.0)["throughput"]
+    assert found == {"cells_an_hour": 1}
+    assert throughput_text(found, measured=True) == "1.0 cells an hour over the whole run"
+    assert "throughput" not in pace(training, measured={"t"}, seconds=0.0)
 
 
 def test_what_no_record_knows_is_left_out() -> None:

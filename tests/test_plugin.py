@@ -448,9 +448,34 @@ def test_junit_has_the_verdict_and_its_effect(suite: Suite) -> None:
         "n": "12",
         "effect x": "1.0",
         "interval x": "1 to 1 at 0.998",
-        "in words": "x is 1.00 [1.00, 1.00]",
+        "in words x": "x is 1.00 [1.00, 1.00]",
     }
     assert second["verdict"] == "refuted"
+
+
+def test_junit_has_every_effect_in_words(suite: Suite) -> None:
+    body = """
+    from harness.cells import ActiveUnits
+    from harness.claim import Claim, Criterion, conjunction
+    from harness.settings import Images
+
+    def test_both(lab):
+        both = conjunction(
+            "x and y", *(Criterion(effect=e, label=e, above=0.0, null=0.0) for e in "xy")
+        )
+        stated = Claim(id="Z1", statement="S.", section="S", method="M.", estimands={"both": both})
+        images = Images(pixels=8, channels=1, source="digits")
+        lab.judge(
+            stated,
+            cells=lambda draw: {"layer": ActiveUnits(draw=draw, images=images)},
+            effects=lambda _: {"x": 1.0, "y": 2.0},
+        )
+    """
+    suite.write(test_z=body).run("--junitxml=junit.xml")
+    (case,) = ET.parse(suite.folder / "junit.xml").iter("testcase")
+    told = {entry.get("name"): entry.get("value") for entry in case.iter("property")}
+    assert told["in words x"] == "x is 1.00 [1.00, 1.00]"
+    assert told["in words y"] == "y is 2.00 [2.00, 2.00]"
 
 
 def test_quiet_is_short(suite: Suite) -> None:

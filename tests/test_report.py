@@ -41,6 +41,7 @@ from harness.claim import (
     untestable,
 )
 from harness.errors import OptionError
+from harness.files import cache_file
 from harness.results import Run
 from harness.store import Store
 from harness.verdict import Decision, Effect, Part, Replicate, Verdict, decide, decide_claim
@@ -215,6 +216,10 @@ def test_the_schema_knows_every_part_of_a_run(written: dict[str, Any]) -> None:
         lambda r: r["multiverses"]["B8"]["shares"].update(perhaps=0.5),
         lambda r: r["components"]["disconnect"]["parts"][0].update(share=1.5),
         lambda r: r["family"].pop("expected_wrong"),
+        # What the page tells of a worker.
+        lambda r: r["provenance"]["throughput"]["of_one_worker"].pop("image_steps"),
+        lambda r: r["provenance"]["throughput"]["of_one_worker"].pop("seconds"),
+        lambda r: r["provenance"]["throughput"]["of_one_worker"].pop("image_steps_a_second"),
     ):
         copy = json.loads(json.dumps(written))
         spoil(copy["run"])
@@ -595,6 +600,11 @@ def test_the_specifications_are_valid_vega_lite() -> None:
         "replicates-log",
     }
     assert all(spec["data"] == {"name": "rows"} for spec in found.values())
+
+
+def test_tests_leave_the_cache_of_the_user_alone(cache: Path) -> None:
+    assert cache_file("script.js") == cache / "depth-claims" / "script.js"
+    assert not cache.is_relative_to(Path("~/.cache").expanduser())
 
 
 def test_the_script_of_charts_is_bundled_once(

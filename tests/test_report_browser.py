@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_fixtures import condition, full_run, make_claim, make_run, make_store, normal
+from report_fixtures import condition, full_run, make_claim, make_run, make_store, normal, record
 
 from harness.claim import Criterion, Scale, event
 from harness.results import Run
@@ -266,11 +266,43 @@ def test_a_link_to_a_figure_opens_it_and_draws_it(visit: Open) -> None:
     assert page.evaluate("document.getElementById('figures').getBoundingClientRect().top") < 100
 
 
-def test_a_slash_searches(visit: Open) -> None:
-    page = visit()
-    page.keyboard.press("/")
-    page.keyboard.type("float64/")
-    assert page.locator("#search").input_value() == "float64/"
+@pytest.mark.parametrize(
+    ("first", "last", "pieces", "lost"), [(0.5, 0.1, 2, 2), (math.nan, math.nan, 0, 8)]
+)
+def test_replicates_without_a_number_break_a_line(
+    visit: Open, tmp_path: Path, first: float, last: float, pieces: int, lost: int
+) -> None:
+    store = make_store(tmp_path)
+    claim = make_claim("C7", "It decays.", event("z", Criterion(effect="x", label="x", above=0.0)))
+    seen = {"100": [first] * 3, "1000": [0.4, math.nan, math.inf], "3000": [last] * 3}
+    records = {}
+    for role, numbers in seen.items():
+        made = [
+            dataclasses.replace(record(f"{role} {k}", ratio=0.5), values={"r": number})
+            for k, number in enumerate(numbers)
+        ]
+        for each in made:
+            store.write(each)
+        records[role] = tuple(each.id for each in made)
+    item = condition(claim, {}, normal("x", 1, 0.1), records=records)
+    file = write_report(make_run([item]), store, tmp_path / "out")
+    page = visit(of=file, at="#figure-iterations")
+    assert wait_for_charts(page, "#figure-iterations .profiles") == 1
+    plot = page.locator("#figure-iterations .profiles [data-chart]")
+    line = plot.locator(".mark-line path").get_attribute("d") or ""
+    assert line.count("M") == pieces
+    caption = plot.locator("xpath=..").locator("figcaption").inner_text()
+    assert f"{lost} of 9 replicates without a number" in caption
+
+
+def test_no_character_is_a_key_of_the_whole_page(visit: Open) -> None:
+    page = visit()  # WCAG 2.1.4
+    before = page.evaluate("scrollY")
+    for character in map(chr, range(33, 127)):
+        page.keyboard.press(character)
+    assert page.evaluate("document.activeElement === document.body")
+    assert page.evaluate("scrollY") == before
+    assert page.locator("details.claim[open]").count() == 0
 
 
 def test_the_plot_has_every_effect_of_every_deciding_condition(visit: Open, tmp_path: Path) -> None:

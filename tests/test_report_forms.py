@@ -434,6 +434,10 @@ def test_a_run_that_measured_nothing_tells_of_those_that_did(run: Run) -> None:
     bare = dict(facts(make_run([], measured=0, provenance={})))
     assert bare["Machine ceiling"] == "unknown: no record tells it"
     assert bare["Throughput"] == "nothing was measured in this run"
+    # A run that measured is not told to have measured nothing, whatever is known of its pace.
+    dark = dict(facts(make_run([], measured=1, provenance={**known, "throughput": one})))
+    assert dark["Throughput"].startswith("unknown over the whole run; 502 image-steps a second of")
+    assert "runs that measured" not in dark["Throughput"]
 
 
 def test_a_witness_is_named(tmp_path: Path) -> None:

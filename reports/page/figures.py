@@ -10,15 +10,19 @@ from reports.article import Figure, Profile, Some, figures
 from reports.page.cells import Cells, Library, captions, cells_of, distinct
 from reports.page.claim import Claims, TraceView
 from reports.pictures import Gallery, galleries
-from reports.profiles import chosen, profile_chart
+from reports.profiles import chosen, profile_chart, without_number
 from reports.summary import ClaimSummary, Summary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProfileView:
-    """A chart of medians, its lines by their number in the chart, and the claims it draws on."""
+    """A chart of medians, its lines by their number in the chart, and the claims it draws on.
+
+    `lost` tells how many replicates of a line ended without a number, where any did.
+    """
 
     chart: str
+    lost: tuple[str, ...]
     series: tuple[tuple[int, str], ...]
     claims: tuple[str, ...]
 
@@ -32,6 +36,7 @@ class FigureView:
     galleries: tuple[Gallery, ...]
     profiles: tuple[ProfileView, ...]
     traces: tuple[TraceView, ...]
+    problems: tuple[str, ...]
 
     @property
     def measured(self) -> bool:
@@ -52,21 +57,39 @@ def figure_views(summary: Summary, made: Claims, library: Library) -> tuple[Figu
         The run's records.
     """
     claims = {item.claim.id: item for item in summary.claims}
-    conditions = summary.run.conditions
     return tuple(
-        FigureView(
-            figure=figure,
-            claims=tuple(claims[name] for name in figure.claims if name in claims),
-            galleries=galleries(captions(_cells(figure.pictures, conditions, library)), made.album),
-            profiles=tuple(
-                view
-                for profile in figure.charts
-                if (view := _profile(profile, conditions, made, library)) is not None
-            ),
-            traces=made.traces(_cells(figure.traces, conditions, library)),
+        _view(
+            figure,
+            tuple(claims[name] for name in figure.claims if name in claims),
+            summary.run.conditions,
+            made,
+            library,
         )
         for figure in figures().values()
         if not claims.keys().isdisjoint(figure.claims)
+    )
+
+
+def _view(
+    figure: Figure,
+    claims: tuple[ClaimSummary, ...],
+    conditions: Sequence[ConditionResult],
+    made: Claims,
+    library: Library,
+) -> FigureView:
+    library.problems.clear()
+    return FigureView(
+        figure=figure,
+        claims=claims,
+        galleries=galleries(captions(_cells(figure.pictures, conditions, library)), made.album),
+        profiles=tuple(
+            view
+            for profile in figure.charts
+            if (view := _profile(profile, conditions, made, library)) is not None
+        ),
+        traces=made.traces(_cells(figure.traces, conditions, library)),
+        # Last, when all has been asked for.
+        problems=tuple(dict.fromkeys(library.problems)),
     )
 
 
@@ -88,6 +111,7 @@ def _profile(
     lines = {str(table["run"]) for table in drawn.tables if "run" in table}
     return ProfileView(
         chart=key,
+        lost=without_number(drawn),
         series=tuple(
             (number, line.name)
             for number, line in enumerate(asked.lines, start=1)

@@ -30,7 +30,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         *([("Seeds", seeds_text(seeds))] if isinstance(seeds, Mapping) else []),
         *((key.replace("_", " ").capitalize(), _flat(value)) for key, value in provenance.items()),
         ("Machine ceiling", ceiling_text(ceiling, measured=run.measured > 0)),
-        ("Throughput", throughput_text(throughput)),
+        ("Throughput", throughput_text(throughput, measured=run.measured > 0)),
     ]
 
 
@@ -50,20 +50,22 @@ def ceiling_text(ceiling: object, *, measured: bool) -> str:
     return f"products of float32 matrices by one worker, {when}: {'; '.join(told)}"
 
 
-def throughput_text(throughput: object) -> str:
+def throughput_text(throughput: object, *, measured: bool) -> str:
     """What a run made of it, in words."""
     known = throughput if isinstance(throughput, Mapping) else {}
     told = []
     if "cells_an_hour" in known:
-        over = f"{known['cells_an_hour']:,} cells an hour"
+        over = f"{_whole(known['cells_an_hour'])} cells an hour"
         if "image_steps_a_second" in known:
             over += f" and {words.number(known['image_steps_a_second'])} image-steps a second"
         told.append(f"{over} over the whole run")
+    elif measured:
+        told.append("unknown over the whole run")
     else:
         told.append("nothing was measured in this run")
     one = known.get("of_one_worker")
     if isinstance(one, Mapping):
-        who = "one worker" if "cells_an_hour" in known else "one worker of the runs that measured"
+        who = "one worker" if measured else "one worker of the runs that measured"
         told.append(
             f"{words.number(one['image_steps_a_second'])} image-steps a second of {who} in its "
             f"descents ({one['image_steps']:,} steps in {words.duration(one['seconds'])}, over all "
@@ -84,6 +86,11 @@ def seeds_text(seeds: Mapping[str, object]) -> str:
         f"numpy.random.SeedSequence({seeds.get('entropy')}, spawn_key=({seeds.get('stream')}, "
         f"replicate, source)); replicates count from 0; sources: {named}"
     )
+
+
+def _whole(rate: float) -> str:
+    """A rate in whole numbers, unless it is so small that they would tell little of it."""
+    return f"{rate:,.0f}" if rate >= 10 else words.number(rate, digits=2)
 
 
 def _listed(value: object) -> TypeGuard[Sequence[object]]:

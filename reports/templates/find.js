@@ -80,13 +80,6 @@
     search.value = "";
     change();
   });
-  document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest?.("input, select, textarea");
-    if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    search.focus();
-    search.scrollIntoView({ block: "center" });
-  });
   choices.forEach((choice) => choice.addEventListener("change", change));
   verdicts.forEach((button) =>
     button.addEventListener("click", () => {

@@ -157,6 +157,7 @@ def _claim(summary: ClaimSummary) -> dict[str, object]:
         "id": claim.id,
         "statement": claim.statement,
         "section": claim.section,
+        "source": claim.source,
         "headline": claim.headline,
         "verdict": summary.verdict.value,
         "reason": summary.reason,

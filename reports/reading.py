@@ -86,6 +86,7 @@ def _claim(item: Json, stated: Json) -> Claim:
         id=item["id"],
         statement=item["statement"],
         section=item["section"],
+        source=item.get("source", ""),  # older documents have none
         method=stated["method"],
         estimands={name: _estimand(told) for name, told in stated["estimands"].items()},
         headline=item["headline"],

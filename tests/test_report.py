@@ -52,6 +52,7 @@ from reports.frames import conditions
 from reports.intervals import axis, toward
 from reports.markdown import MARKDOWN_LIMIT, to_markdown
 from reports.page.template import slug, terms
+from reports.reading import read_run
 from reports.runtime import runtime
 from reports.summary import deciding_part, summarise
 from reports.write import write_report
@@ -172,6 +173,16 @@ def test_names_with_html_are_text(tmp_path: Path) -> None:
     assert "<script>" not in (path.parent / "summary.md").read_text("utf-8")
 
 
+def test_the_articles_words_are_shown_and_kept(tmp_path: Path) -> None:
+    claim = make_claim("Q1", "It does.", event("e", PLAIN))
+    claim = dataclasses.replace(claim, source=r"a <b> of $\nabla_a O(a, \theta)$")
+    run = make_run([condition(claim, {}, normal("x", 1, 0.1))])
+    path = write_report(run, make_store(tmp_path), tmp_path / "out")
+    assert "<q>a &lt;b&gt; of ∇_a O(a, θ)</q>" in path.read_text("utf-8")
+    (kept,) = read_run(path.parent / "claims.json").conditions
+    assert kept.claim == claim
+
+
 def test_json_keeps_the_contract(written: dict[str, Any], run: Run) -> None:
     jsonschema.validate(written, schema())
     assert list(written) == ["schema", "run", "headlines", "claims"]
@@ -179,7 +190,7 @@ def test_json_keeps_the_contract(written: dict[str, Any], run: Run) -> None:
     assert [item["key"] for item in written["headlines"]] == list(HEADLINES)
     claim = written["claims"][0]
     assert list(claim) == [
-        "id", "statement", "section", "headline", "verdict", "reason", "conditions",
+        "id", "statement", "section", "source", "headline", "verdict", "reason", "conditions",
     ]  # fmt: skip
     assert list(claim["conditions"][0]) == [
         "parameters", "confirmatory", "verdict", "reason", "n", "margin", "effect", "evidence",

@@ -19,7 +19,7 @@ from claims.registry import all_claims
 from harness.assay import Assay
 from harness.bench import Bench, not_run
 from harness.cells import Cell
-from harness.claim import Claim, freeze
+from harness.claim import Claim, Kind, freeze
 from harness.device import resolve_device
 from harness.draw import seeding
 from harness.errors import ClaimError, OptionError
@@ -238,6 +238,7 @@ class ClaimSession:
             result.decision,
             assay.claim.digest,
             report_only=custom or assay.foreign or not assay.confirmatory,
+            rounding=assay.claim.estimands[assay.estimand].kind is Kind.EXACT,
         )
         if outcome.warning is not None:
             self.warnings.append(f"{_label(assay)}: {outcome.warning}")

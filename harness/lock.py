@@ -366,7 +366,12 @@ _DEFINITE = (Verdict.SUPPORTED, Verdict.REFUTED, Verdict.MIXED)
 
 
 def compare(
-    entry: Entry | None, decision: Decision, claim_digest: str, *, report_only: bool = False
+    entry: Entry | None,
+    decision: Decision,
+    claim_digest: str,
+    *,
+    report_only: bool = False,
+    rounding: bool = False,
 ) -> Outcome:
     """What a decision means beside the locked one.
 
@@ -382,6 +387,8 @@ def compare(
         For runs with the user's own images, network or weights: locks are ignored, supported
         passes, and everything else is skipped with its verdict, since the article's statement is
         not what such a run puts to the test.
+    rounding : bool
+        Whether effects are what rounding leaves, of exact claims: another in every processor.
     """
     verdict = decision.verdict
     told = f"{verdict}: {decision.reason}"
@@ -396,7 +403,7 @@ def compare(
         )
         entry = None
     locked = entry.verdict if entry is not None and entry.verdict in _DEFINITE else None
-    if entry is not None and locked is verdict:
+    if entry is not None and locked is verdict and not rounding:
         warning = _moved(entry, decision)
     if verdict not in _DEFINITE:
         if locked is not None:

@@ -113,6 +113,13 @@ def test_an_effect_that_leaves_its_interval_is_a_warning(entry: Locked, moved: b
         assert outcome.warning.startswith("still supported, but r is 0.1, outside the locked [")
 
 
+def test_what_rounding_leaves_may_move() -> None:
+    entry = locked(S, r=Locked(value=0.1, low=0.05, high=0.09))
+    now = decision(S, value=0.1)
+    assert compare(entry, now, "abc").warning is not None
+    assert compare(entry, now, "abc", rounding=True).warning is None
+
+
 def test_an_effect_on_its_limit_has_not_left_it() -> None:
     third = decision(R, value=1 / 3)
     entry = Entry.of(third, "abc")

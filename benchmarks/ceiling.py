@@ -1,12 +1,10 @@
-"""What the machine can do: the rates of its matrix multiplication and of its memory."""
+"""What the machine can do: the rate of its memory; that of products is in `harness.ceiling`."""
 
 from __future__ import annotations
 
 import torch
 
-from harness.ceiling import SIZES, best_seconds, gemm_gflops, synchronize
-
-__all__ = ["SIZES", "gemm_gflops", "memory_gbytes", "synchronize"]
+from harness.ceiling import best_seconds
 
 _COLUMNS = 1024
 

@@ -8,8 +8,9 @@ import torch
 
 from benchmarks.arithmetic import Work, step_work
 from benchmarks.cases import Case, decoder_name
-from benchmarks.ceiling import gemm_gflops, memory_gbytes
+from benchmarks.ceiling import memory_gbytes
 from benchmarks.pace import Pace
+from harness.ceiling import gemm_gflops
 
 LEAST = 2**20
 """Bytes at least that the rate of memory is measured with."""

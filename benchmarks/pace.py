@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from benchmarks.ceiling import synchronize
 from benchmarks.loops.loop import Loop
+from harness.ceiling import synchronize
 
 SECONDS = 0.15
 """Least time of a round: short ones find the quiet moments of a shared machine."""

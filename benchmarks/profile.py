@@ -8,8 +8,8 @@ import time
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.ceiling import synchronize
 from benchmarks.loops.loop import Loop
+from harness.ceiling import synchronize
 
 KINDS = {
     "convolutions": r"conv",

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import conftest, goals, pace, quality, test_peers, test_quality, test_throughput
 from benchmarks.arithmetic import Work, count, step_work
 from benchmarks.cases import GPU, MORE, SELECTED, Case, mlp, resnet
-from benchmarks.ceiling import gemm_gflops, memory_gbytes
+from benchmarks.ceiling import memory_gbytes
 from benchmarks.limit import Limit
 from benchmarks.loops.engine import Engine
 from benchmarks.loops.loop import Seen
@@ -36,6 +36,7 @@ from benchmarks.profile import kind_of
 from benchmarks.quality import Trial, arrivals, best_trial
 from benchmarks.tables import QUALITY, THROUGHPUT, Facts, as_markdown, as_text, tables
 from benchmarks.tasks import Task, draw_tasks
+from harness.ceiling import gemm_gflops
 from harness.settings import ResNet
 from harness.subjects.precision import precision_of
 from harness.subjects.resnet import build_resnet

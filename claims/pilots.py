@@ -1,4 +1,4 @@
-"""The pilots that fix steps: `python -m claims.pilots [--profile NAME] [--trained]`.
+"""The pilots that fix steps: `python -m claims.pilots [--profile NAME] [--device D] [--trained]`.
 
 Pilot replicates have seeds that no claim uses. For every step of the grid it prints on how many of
 twelve of them m_g halved at Conv5; the step is the largest at which it did on all. Of ResNet-50 as
@@ -41,6 +41,7 @@ def main() -> None:
     """Measure the grid from its largest step on, and stop at the first that halves m_g always."""
     parser = argparse.ArgumentParser(description="fix steps on pilot seeds")
     parser.add_argument("--profile", default="quick", choices=PROFILES)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--trained", action="store_true", help="of F1 in place of B8 and B10")
     given = parser.parse_args()
     profile = Profile(given.profile)
@@ -55,7 +56,8 @@ def main() -> None:
         falls = []
         for replicate in range(REPLICATES):
             (found,) = measure(
-                [pilot(profile, share=share, replicate=replicate, trained=trained)], device="cpu"
+                [pilot(profile, share=share, replicate=replicate, trained=trained)],
+                device=given.device,
             )
             falls.append(found.values["m_g"] / found.values["m_g0"])
         halved = sum(fall <= 0.5 for fall in falls)

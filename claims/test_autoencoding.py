@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from claims.decoders import resnet_decoder
+from claims.effects import ratio
 from harness.cells import Cell, Inversion
 from harness.claim import Claim, Criterion, event, trend
 from harness.draw import Draw
 from harness.lab import Lab
-from harness.settings import CUTS
+from harness.probes import BlurLoss
+from harness.settings import CUTS, Blur
 from harness.statistics.trend import theil_sen
 
 SECTION = "Trivial autoencoding ability decreases with model depth"
@@ -20,10 +22,10 @@ A1 = Claim(
     section=SECTION,
     source="We find that early layers are capable of approximately copying the input",
     method="Untrained ResNets in eval mode; the article's descent (L1, fixed step, Gaussian blur "
-    "after every step, so that the blur's floor is part of the copy) recovers a photograph from "
-    "the output of one layer: conv1 is the article's Conv1 before BatchNorm, the stem what "
-    "BatchNorm, ReLU and max-pooling make of it, layer1 its Conv2. Photographs have 32 pixels in "
-    "the quick profile, the article's 299 in the largest.",
+    "after every step) recovers a photograph from the output of one layer; what the last blur "
+    "would take from the photograph itself stands beside it. conv1 is the article's Conv1 before "
+    "BatchNorm, the stem what BatchNorm, ReLU and max-pooling make of it, layer1 its Conv2. "
+    "Photographs have 32 pixels in the quick profile, the article's 299 in the largest.",
     estimands={
         "copy": event(
             "r = m_i(T) / m_i(0), the part of the initial distance to the image that is left, is "
@@ -67,6 +69,12 @@ def copy_at(
     )
 
 
+def last_blur(lab: Lab, draw: Draw) -> BlurLoss:
+    """The cell that blurs the photograph itself as the article's descent does last."""
+    size = lab.profile.pick(quick=32, standard=64, article=299)
+    return BlurLoss(draw=draw, images=lab.photographs(pixels=size), blur=Blur())
+
+
 def at_most(lab: Lab, *, confirmatory: bool) -> int:
     """Replicates of a condition on deep layers: in `quick` two looks decide, and what stands
     beside a decision is described by four replicates, but at the article's sizes."""
@@ -92,9 +100,16 @@ def test_a1_early_layers_nearly_copy_the_input(lab: Lab, network: str, cut: str)
     lab.judge(
         A1,
         cells=lambda draw: {
-            "copy": copy_at(lab, draw, network=network, cut=cut, decoder="article")
+            "copy": copy_at(lab, draw, network=network, cut=cut, decoder="article"),
+            "blurred": last_blur(lab, draw),
         },
-        effects=lambda seen: {"r": seen["copy"].values["r"]},
+        effects=lambda seen: {
+            "r": seen["copy"].values["r"],
+            "m_i of the blurred image / m_i(0)": ratio(
+                seen["blurred"].values["m_i"], seen["copy"].values["m_i0"]
+            ),
+            "m_g / m_r": ratio(seen["copy"].values["m_g"], seen["copy"].values["m_r"]),
+        },
         gallery=gallery(lab, network=network, decoder="article", cuts=(cut,)),
         family="copies from a ResNet" if (network, cut) == ("resnet18", "layer1") else None,
     )

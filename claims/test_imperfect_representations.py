@@ -41,8 +41,9 @@ B8 = Claim(
     source="it is common for $m_i$ to increase while $m_g$ tends towards the origin for layer "
     "conv5 of resnet50",
     method="Untrained ResNet-50 in eval mode, cut at Conv5 (layer4); the article's descent without "
-    "blur at the largest step of a frozen grid at which m_g fell on pilot seeds, on photographs of "
-    "32 pixels in the quick profile. Beside it: the article's nominal step, the same with blur, "
+    "blur, on photographs of 32 pixels in the quick profile, at the largest step of a frozen grid "
+    "at which m_g halved on twelve pilot replicates there (the steps of the larger profiles are "
+    "provisional). Beside it: the article's nominal step, the same with blur, "
     "Adam and L-BFGS, and ResNet-18.",
     estimands={
         "rise": event(

@@ -106,7 +106,8 @@ G4 = Claim(
     source="layers Conv3 through Conv5 contain almost no information on the input but rather "
     "infer that it must resemble the random training data seen by this model",
     method="A ridge regression of the pixels on the layer's output, fitted to 400 crops of "
-    "pictures and judged on 100 crops of other parts of them, says how much of the input is left. "
+    "pictures and judged on 100 crops of other parts of them, says how much of the input is left; "
+    "beside it stands what the same regression finds in nothing but which picture a crop is of. "
     "The radial power spectrum of the copy (article's descent without blur) is compared with the "
     "photograph's and with a flat one, that of the training noise: whiteness is the distance to "
     "the former less the distance to the latter. Descent without blur may leave noise whatever a "
@@ -142,7 +143,8 @@ G5 = Claim(
     source="the early layer representations are not noticeably clearer after training on random "
     "inputs compared to the untrained model",
     method="As F4, with networks trained on noise: the article's descent with blur, before and "
-    f"after training, from the same start to the same photograph. {NOISE}",
+    "after training, from the same start to the same photograph; Adam with the same blur stands "
+    f"beside it. {NOISE}",
     estimands={
         "same": equivalence(
             "SSIM of the copy changes by less than 0.02 either way.",
@@ -168,7 +170,8 @@ G6 = Claim(
     "nearest of many crops is near by their number alone, to the start as well, which has seen "
     "nothing: so the ratio of the two distances is taken over that of the start. The judge, too, "
     "has to have learnt its pictures, and a noised photograph has to be nearer to the photograph "
-    "than to any crop; otherwise the replicate fails.",
+    "than to any crop; otherwise the replicate fails. Adam with the same blur stands beside it, "
+    "and m_g / m_r beside each: a copy whose output is far shows the decoder as much as the layer.",
     estimands={
         "reflection": event(
             "From start to copy, the distance to the photograph over that to the nearest training "
@@ -282,6 +285,7 @@ def test_g4_late_layers_infer_noise(lab: Lab, cut: str, start: str) -> None:
             "whiteness": seen["copy"].values["whiteness"],
             "learnt": seen["copy"].values["whiteness"] - seen["copy before"].values["whiteness"],
             "R^2 before training": seen["probe before"].values["r_squared"],
+            "R^2 of which picture it is": seen["probe"].values["r_squared_of_picture"],
         },
         gallery=gallery(lab, trained=("noise",), cuts=(cut,), decoder="article-nominal")
         if confirmatory
@@ -290,19 +294,24 @@ def test_g4_late_layers_infer_noise(lab: Lab, cut: str, start: str) -> None:
     )
 
 
+@pytest.mark.parametrize("decoder", ["article", "adam-blur"])
 @pytest.mark.parametrize("cut", ["layer1", "layer2"])
-def test_g5_noise_sharpens_nothing(lab: Lab, cut: str) -> None:
+def test_g5_noise_sharpens_nothing(lab: Lab, cut: str, decoder: str) -> None:
+    confirmatory = decoder == "article"
     networks = {"untrained": "no", "trained": "noise"}
     judge_trained(
         lab,
         G5,
         "noise",
         cells=lambda draw: {
-            role: copy(lab, draw, cut, trained=each, decoder="article")
+            role: copy(lab, draw, cut, trained=each, decoder=decoder)
             for role, each in networks.items()
         },
         effects=sharpening,
-        gallery=gallery(lab, trained=tuple(networks.values()), cuts=(cut,), decoder="article"),
+        gallery=gallery(lab, trained=tuple(networks.values()), cuts=(cut,), decoder="article")
+        if confirmatory
+        else {},
+        confirmatory=confirmatory,
     )
 
 
@@ -317,8 +326,10 @@ def told_apart(seen: Mapping[str, Record]) -> str | None:
     return None if known else "a noised photograph passes for training content"
 
 
+@pytest.mark.parametrize("decoder", ["article", "adam-blur"])
 @pytest.mark.parametrize("cut", ["layer3", "layer4"])
-def test_g6_late_layers_reflect_what_was_learnt(lab: Lab, cut: str) -> None:
+def test_g6_late_layers_reflect_what_was_learnt(lab: Lab, cut: str, decoder: str) -> None:
+    confirmatory = decoder == "article"
     judge_trained(
         lab,
         G6,
@@ -329,7 +340,7 @@ def test_g6_late_layers_reflect_what_was_learnt(lab: Lab, cut: str) -> None:
                 draw=draw,
                 network=network(lab, cut, trained="photographs"),
                 images=lab.photographs(pixels=lab.profile.pick(quick=32, standard=64, article=224)),
-                decoder=resnet_decoder("article", lab.profile),
+                decoder=resnet_decoder(decoder, lab.profile),
                 iterations=lab.profile.pick(quick=200, standard=500, article=500),
             ),
         },
@@ -343,6 +354,8 @@ def test_g6_late_layers_reflect_what_was_learnt(lab: Lab, cut: str) -> None:
                 for what in ("copy", "start", "noised")
             },
             "share of training crops nearer than the photograph": seen["copy"].values["nearer"],
+            "m_g / m_r": ratio(seen["copy"].values["m_g"], seen["copy"].values["m_r"]),
         },
         control=told_apart,
+        confirmatory=confirmatory,
     )

@@ -141,8 +141,8 @@ def _spanned(
     if known.shape[1] <= len(known):
         return known, asked
     mean = known.mean(axis=0)
-    basis = np.linalg.svd(known - mean, full_matrices=False)[2]
-    return (known - mean) @ basis.T, (asked - mean) @ basis.T
+    basis, spanned = np.linalg.qr((known - mean).T)
+    return spanned.T, (asked - mean) @ basis
 
 
 def nearest(

@@ -178,6 +178,7 @@ _ONE_BY_ONE: Mapping[type, Callable[[Any], float]] = {
     probes.SquareLayer: lambda cell: 5e-9 * cell.images.elements**3,
     probes.PooledRank: lambda cell: 2e-9 * cell.images.elements**3 + 0.1,
     probes.ZeroUnits: lambda _: 0.2,
+    probes.BlurLoss: lambda _: 0.05,
     training_cells.Train: lambda cell: _training(cell.network, cell.network.training),
     training_cells.JacobianSpectrum: lambda cell: (
         1e-10 * cell.images.elements**3 * cell.network.width + 0.1

@@ -13,6 +13,7 @@ from harness import probes, training_cells
 from harness.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank
 from harness.inversion.checkpoint import Checkpoint
 from harness.measuring.active_units import count_active
+from harness.measuring.blur_loss import blur_loss
 from harness.measuring.conditioning import conditioning, spread_rate
 from harness.measuring.early_updates import early_updates
 from harness.measuring.exact_inverse import invert_exactly
@@ -44,6 +45,7 @@ _ONE_BY_ONE: Mapping[type, Callable[[Any], Measurement]] = {
     probes.SquareLayer: square_layer,
     probes.PooledRank: pooled_rank,
     probes.ZeroUnits: zero_units,
+    probes.BlurLoss: blur_loss,
     training_cells.Train: train,
     training_cells.JacobianSpectrum: jacobian_spectrum,
     training_cells.LinearProbe: linear_probe,

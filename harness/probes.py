@@ -12,7 +12,7 @@ import functools
 import importlib.metadata
 
 from harness.draw import Draw
-from harness.settings import LATER, MLP, Decoder, Images, ResNet
+from harness.settings import LATER, MLP, Blur, Decoder, Images, ResNet
 
 
 @functools.cache
@@ -216,6 +216,16 @@ class ErrorInNullSpace:
     batch: int = 1
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlurLoss:
+    """How far from an image the last blur of a run would take the image itself."""
+
+    draw: Draw
+    images: Images
+    blur: Blur
+    batch: int = 1
+
+
 Probe = (
     Search
     | Conditioning
@@ -227,4 +237,5 @@ Probe = (
     | PooledRank
     | ZeroUnits
     | ErrorInNullSpace
+    | BlurLoss
 )

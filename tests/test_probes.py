@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import nn
 
 from harness.cells import Cell, Inversion
@@ -18,6 +19,7 @@ from harness.measuring.measurement import Measurement
 from harness.plan import buckets
 from harness.probes import (
     STATISTICS,
+    BlurLoss,
     Conditioning,
     ErrorInNullSpace,
     GradientNorms,
@@ -28,7 +30,7 @@ from harness.probes import (
     SquareLayer,
     ZeroUnits,
 )
-from harness.settings import MLP, Descent, Images, ResNet, Shaped
+from harness.settings import MLP, Blur, Descent, Images, ResNet, Shaped
 from harness.subjects import draws
 from harness.subjects.images import draw_image
 from harness.subjects.mlp import draw_layers
@@ -343,6 +345,17 @@ def test_the_part_of_an_error_in_the_null_space_is_what_the_pseudo_inverse_leave
         assert found[value] == pytest.approx(left @ left / (error @ error), rel=1e-6)
 
 
+def test_a_blurs_loss_is_that_of_scipys_filter() -> None:
+    sigma = 0.7
+    found = one(BlurLoss(draw=DRAW, images=PHOTO, blur=Blur(first=2.0, last=sigma)))
+    image = image_of(PHOTO).numpy()
+    kernel = np.exp(-0.5 * (np.arange(-1, 2) / sigma) ** 2)
+    blurred = image
+    for axis in (1, 2):
+        blurred = ndimage.correlate1d(blurred, kernel / kernel.sum(), axis=axis, mode="mirror")
+    assert found.values["m_i"] == pytest.approx(np.linalg.norm(blurred - image), rel=1e-12)
+
+
 def test_every_probe_has_a_cost() -> None:
     square = MLP(inputs=48, widths=(48,) * 3)
     resnet = ResNet(name="resnet18", cut="layer4")
@@ -356,6 +369,7 @@ def test_every_probe_has_a_cost() -> None:
         TestPooling.CELL,
         ZeroUnits(draw=DRAW, network=square, images=IMAGES),
         ErrorInNullSpace(draw=DRAW, network=resnet, images=PHOTO, decoder=Descent(), iterations=2),
+        BlurLoss(draw=DRAW, images=PHOTO, blur=Blur()),
     ]
     found = buckets(cells, device="cpu")
     assert sum(len(bucket.blocks) for bucket in found) == len(cells)

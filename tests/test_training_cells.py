@@ -129,6 +129,23 @@ class TestLinearProbe:
         monkeypatch.setattr(linear_probe, "cut_resnet", lambda *_, **__: Forgetful())
         assert self.probe(network, "layer4") < 0.1
 
+    def test_beside_it_is_what_the_mean_of_each_picture_tells(self, network: ResNet) -> None:
+        cell = LinearProbe(draw=DRAW, network=network, pixels=16, examples=200)
+        rng = DRAW.rng(Source.IMAGE)
+        seen, unseen = (
+            content.crops(
+                classes=len(content.PICTURES), pixels=16, number=number, rng=rng, held_out=held_out
+            )
+            for number, held_out in ((200, False), (50, True))
+        )
+        shown, asked = (each.images.flatten(1).double() for each in (seen, unseen))
+        means = torch.stack([shown[seen.labels == label].mean(0) for label in unseen.labels])
+        left = ((asked - means) ** 2).sum() / ((asked - asked.mean(0)) ** 2).sum()
+        found = measured(cell).values["r_squared_of_picture"]
+        # The regression shrinks the means a little.
+        assert found == pytest.approx(1 - float(left), abs=0.05)
+        assert found > 0.1
+
 
 class TestReflection:
     def cell(self, network: ResNet, iterations: int = 5) -> Reflection:

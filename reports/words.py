@@ -25,7 +25,9 @@ VERDICT_MEANINGS: Mapping[Verdict, str] = {
     Verdict.SUPPORTED: "the measurements agree with the statement, beyond its margin",
     Verdict.REFUTED: "the measurements contradict the statement as it was laid down",
     Verdict.MIXED: "supported under some conditions, refuted under others",
-    Verdict.INCONCLUSIVE: "the replicates so far decide neither way",
+    Verdict.INCONCLUSIVE: (
+        "the replicates so far decide neither way, or some of its conditions do not or were not run"
+    ),
     Verdict.INVALID: "too many runs failed a control, so nothing was judged",
     Verdict.NOT_RUN: "not measured in this run",
     Verdict.NOT_TESTABLE: "says nothing that a measurement could contradict",

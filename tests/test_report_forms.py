@@ -35,7 +35,7 @@ from harness.draw import Draw, Source, seeding
 from harness.errors import OptionError, StoreError
 from harness.results import ConditionResult, Run
 from harness.store import Store
-from harness.verdict import Verdict
+from harness.verdict import Decision, Verdict
 from reports.__main__ import main
 from reports.article import answers
 from reports.badge import badge
@@ -235,12 +235,27 @@ def test_compare_a_run_with_itself_is_clean(run: Run, tmp_path: Path) -> None:
     assert {(item.low, item.value, item.high) for item in differences} == {(0.0, 0.0, 0.0)}
 
 
+def left_out(item: ConditionResult) -> ConditionResult:
+    decision = Decision(verdict=Verdict.NOT_RUN, reason="deselected", n=0)
+    return dataclasses.replace(item, decision=decision)
+
+
 def test_what_was_not_measured_is_no_change() -> None:
     item = simple([0.9] * 12)
-    left_out = dataclasses.replace(
-        item, decision=dataclasses.replace(item.decision, verdict=Verdict.NOT_RUN, n=0)
-    )
-    assert not compare(make_run([item]), make_run([left_out])).changed
+    assert not compare(make_run([item]), make_run([left_out(item)])).changed
+
+
+def test_a_run_of_a_part_is_compared_on_what_both_measured() -> None:
+    early, late = (simple([0.9] * 12, cut=cut) for cut in ("conv1", "layer4"))
+    turned = simple([0.1] * 12, cut="conv1")
+    whole = make_run([early, late])
+    found = compare(whole, make_run([early, left_out(late)]))
+    assert not found.changed
+    assert [(item.before, item.after) for item in found.claims] == [(Verdict.SUPPORTED,) * 2]
+    found = compare(whole, make_run([turned, left_out(late)]))
+    assert [(item.before, item.after) for item in found.claims] == [
+        (Verdict.SUPPORTED, Verdict.REFUTED)
+    ]
 
 
 def test_a_change_beside_a_claim_changes_no_verdict() -> None:

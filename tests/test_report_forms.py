@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import math
+import re
 import resource
 import subprocess
 import sys
@@ -479,6 +480,63 @@ def test_the_article_answers_for_every_claim_that_has_a_headline() -> None:
     stated: tuple[Claim, ...] = all_claims(ROOT, planned=())
     testable = {claim.id for claim in stated if not _untestable(claim)}
     assert testable <= answers().keys()
+
+
+IN_WORDS = {0.0, 0.5, 1.0, 1.5, 100.0}
+"""No margin, that of a count or a class, of a rank, of a stage, of rounding: told without a number.
+
+One half may be told by its number all the same."""
+
+
+def test_why_a_margin_is_what_it_is_speaks_of_that_margin() -> None:
+    from claims.registry import all_claims
+
+    for claim in all_claims(ROOT, planned=()):
+        said = _numbers(answers()[claim.id].margin) if claim.id in answers() else []
+        laid_down = _margins(claim)
+        for ways in said:
+            assert any(_same(way, margin) for way in ways for margin in laid_down), (claim.id, ways)
+        for margin in laid_down - IN_WORDS:
+            assert any(_same(way, margin) for ways in said for way in ways), (claim.id, margin)
+
+
+def test_numerals_are_read_as_they_are_meant() -> None:
+    assert _numbers("ln 1.1, 5 % of 100") == [
+        (pytest.approx(0.0953, rel=1e-3),),
+        (0.05, pytest.approx(0.0488, rel=1e-3)),
+        (100.0, pytest.approx(4.605, rel=1e-3)),
+    ]
+
+
+def _margins(claim: Claim) -> set[float]:
+    """Distances of a claim's margins from no effect, or from the middle where they have one."""
+    found: set[float] = set()
+    for estimand in claim.estimands.values():
+        margins = [criterion.margin for criterion in estimand.criteria]
+        if estimand.kind is Kind.EQUIVALENCE:
+            middle = sum(margins) / 2
+            margins = [round(margin - middle, 12) for margin in margins]
+        found |= {abs(margin) for margin in margins}
+        found |= {criterion.share for criterion in estimand.criteria} - {0.5}
+    return found
+
+
+def _numbers(text: str) -> list[tuple[float, ...]]:
+    """The numerals of a text, each with what it may stand for on the scale of an effect."""
+    found: list[tuple[float, ...]] = []
+    for logarithm, digits, percent in re.findall(r"(ln )?(?<![\w.])(\d+(?:\.\d+)?)( %)?", text):
+        value = float(digits)
+        if logarithm:
+            found.append((math.log(value),))
+        elif percent:
+            found.append((value / 100, math.log1p(value / 100)))
+        else:
+            found.append((value, abs(math.log(value))))
+    return found
+
+
+def _same(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-9)
 
 
 def _untestable(claim: Claim) -> bool:

@@ -103,6 +103,17 @@ CONDITION_NAMES: Mapping[str, str] = {
 }
 """What stands for what in the names of conditions."""
 
+_TEX: Mapping[str, str] = {
+    "$": "",
+    r"\theta": "θ",
+    r"\epsilon": "ε",
+    r"\nabla": "∇",
+    r"\mathtt{x}": "x",
+    r"\{": "{",
+    r"\}": "}",
+}
+"""What little TeX there is in the article's words, and how it is written here."""
+
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _COMPARED = re.compile(r"([^\s/]+) / ([^\s/,]+)((?:,? [^/]*)?)")
 _PLACE = re.compile(r" at (\S+)")
@@ -148,6 +159,17 @@ def typeset(text: str) -> str:
             word = word.replace("-", "−", 1)
         words.append(word)
     return " ".join(words)
+
+
+def without_tex(text: str) -> str:
+    r"""The article's words as plain text.
+
+    >>> without_tex(r"a gradient $\nabla_a O(a, \theta)$")
+    'a gradient ∇_a O(a, θ)'
+    """
+    for written, shown in _TEX.items():
+        text = text.replace(written, shown)
+    return text
 
 
 def _is_integer(text: str) -> bool:

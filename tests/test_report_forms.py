@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from reports.course import course
 from reports.document import document, dumps, schema
 from reports.history import history
 from reports.kept import documents, keep, latest
+from reports.page.evidence import evidence
 from reports.page.provenance import facts, seeds_text
 from reports.reading import read_run, run_of
 from reports.summary import summarise
@@ -462,6 +464,18 @@ def test_a_witness_is_named(tmp_path: Path) -> None:
     item = condition(claim, {}, lambda _: {"x": next(given)}, n=12)
     page = write_report(make_run([item]), make_store(tmp_path), tmp_path / "out").read_text("utf-8")
     assert "<b>Witness</b>: replicate 3, x 0.900." in page
+
+
+@pytest.mark.parametrize("judge", [exact, existential])
+def test_a_ratio_that_settles_a_claim_is_told_as_a_ratio(
+    judge: Callable[[str, Criterion], Estimand],
+) -> None:
+    ratio = Criterion(effect="x", label="m_g / m_r", above=math.log(2), scale=Scale.LOG)
+    claim = make_claim("Z", "z", judge("z", ratio))
+    given = iter([math.log(4), -math.log(2)] * 6)
+    found = evidence(condition(claim, {}, lambda _: {"x": next(given)}, n=12)).case
+    assert found is not None
+    assert found.effects == (("m_g / m_r", "0.500" if judge is exact else "4.00"),)
 
 
 def test_panels_are_shown_or_said_to_be_missing(folder: Path, tmp_path: Path) -> None:

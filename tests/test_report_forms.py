@@ -309,6 +309,32 @@ def test_history_shows_runs_in_time_and_leaves_repeats_out(
     assert "Effects over 2 runs" in (tmp_path / "out" / "history.html").read_text()
 
 
+def test_history_draws_no_line_through_other_settings() -> None:
+    low, high = ([simple([value] * 12, cut="conv1")] for value in (0.1, 0.9))
+    settings: list[dict[str, Any]] = [
+        {"profile": "quick"},
+        {"profile": "standard"},
+        {"device": "cuda"},
+        {"custom": {"images": "mine"}},
+    ]
+    runs = [
+        make_run(found, ended=f"2026-01-{day:02}T09:00:00+00:00", **changes)
+        for day, (changes, found) in enumerate(
+            [(changes, found) for found in (low, high) for changes in settings], start=1
+        )
+    ]
+    found = history(runs)
+    assert [line.name for line in found.lines] == [
+        "conv1 · quick on cpu",
+        "conv1 · standard on cpu",
+        "conv1 · quick on cuda",
+        "conv1 · quick on cpu, images mine",
+    ]
+    for line in found.lines:
+        assert line.verdicts == (Verdict.REFUTED, Verdict.SUPPORTED)
+    assert [line.name for line in history([runs[0], runs[4]]).lines] == ["conv1"]
+
+
 # --- other forms ------------------------------------------------------------------------------
 
 

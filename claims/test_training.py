@@ -59,7 +59,7 @@ F1 = Claim(
             "m_i(T) exceeds m_i(0) by 0.1 % while m_g falls to half or less (as in B8).",
             Criterion(
                 effect="rise",
-                label="m_i(T) / m_i(0), where m_g halved",
+                label="m_i(T) / m_i(0) (at most 1 where m_g did not halve)",
                 above=math.log(1.001),
                 scale=Scale.LOG,
             ),

@@ -115,7 +115,8 @@ _TEX: Mapping[str, str] = {
 """What little TeX there is in the article's words, and how it is written here."""
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_COMPARED = re.compile(r"([^\s/]+) / ([^\s/,]+)((?:,? [^/]*)?)")
+# What follows the second may not compare once more: then it is the quotient that is compared.
+_COMPARED = re.compile(r"([^\s/]+) / ([^\s/,]+)((?:,? (?!.*\bover\b)[^/]*)?)")
 _PLACE = re.compile(r" at (\S+)")
 _LARGEST_EXPONENT = math.log(1e300)
 

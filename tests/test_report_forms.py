@@ -29,6 +29,7 @@ from harness.claim import (
     Kind,
     Scale,
     conjunction,
+    equivalence,
     event,
     exact,
     existential,
@@ -36,6 +37,7 @@ from harness.claim import (
 from harness.draw import Draw, Source, seeding
 from harness.errors import OptionError, StoreError
 from harness.results import ConditionResult, Run
+from harness.statistics.multiverse import Choice, multiverse
 from harness.store import Store
 from harness.verdict import Decision, Verdict
 from reports.__main__ import main
@@ -48,6 +50,7 @@ from reports.document import document, dumps, schema
 from reports.history import history
 from reports.kept import documents, keep, latest
 from reports.page.evidence import evidence
+from reports.page.panels import multiverse_view
 from reports.page.provenance import facts, seeds_text
 from reports.reading import read_run, run_of
 from reports.summary import summarise
@@ -508,10 +511,26 @@ def test_a_ratio_that_settles_a_claim_is_told_as_a_ratio(
     assert found.effects == (("m_g / m_r", "0.500" if judge is exact else "4.00"),)
 
 
+def test_a_multiverse_is_drawn_against_the_margin_of_its_own_effect() -> None:
+    early = Criterion(effect="early", label="m_g / m_r", above=0.2, scale=Scale.LOG)
+    other = Criterion(effect="r", label="m_i(T) / m_i(0)", above=0.9)
+    choices = [
+        Choice(factors={"step": str(k)}, verdict="supported", effect=k / 10) for k in range(5)
+    ]
+    drawn = multiverse_view(multiverse(choices), conjunction("z", early, other))
+    assert drawn.effect == "m_g / m_r"
+    assert [label for _, label in drawn.ticks] == ["1.00", "1.49"]  # e^0 and e^0.4
+    (margin,) = drawn.margins
+    assert margin == drawn.curve[2].y
+    within = equivalence("z", effect="x", label="x", centre=0.2, margin=0.1)
+    assert len(multiverse_view(multiverse(choices), within).margins) == 2
+
+
 def test_panels_are_shown_or_said_to_be_missing(folder: Path, tmp_path: Path) -> None:
     page = (folder / "claims.html").read_text("utf-8")
     assert "33 % refuted" in page  # four of twelve cells
     assert "&lt;b&gt;blur" in page
+    assert "each mark is a cell" in page
     assert "Image dominates" in page
     assert "2 of 3 as claimed" in page  # cat .15, rocket .3, chelsea .1 against below .25
     bare = write_report(make_run([simple([0.9] * 12)]), make_store(tmp_path), tmp_path / "out")

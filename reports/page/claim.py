@@ -48,7 +48,7 @@ class TraceView:
 class ClaimView:
     """Everything that the page shows of a claim.
 
-    `multiverse` is None where the cells around the claim were not measured.
+    `multiverses` has one an estimand, and none where the cells around it were not measured.
     """
 
     summary: ClaimSummary
@@ -62,7 +62,7 @@ class ClaimView:
     estimands: tuple[EstimandView, ...]
     traces: tuple[TraceView, ...]
     galleries: tuple[Gallery, ...]
-    multiverse: MultiverseView | None
+    multiverses: tuple[MultiverseView, ...]
     networks: tuple[str, ...]
     decoders: tuple[str, ...]
     problems: tuple[str, ...]
@@ -110,7 +110,7 @@ class Claims:
         )
         pictured = distinct(cells.values())
         claim, family = summary.claim, self._summary.family
-        around = self._summary.run.multiverses.get(claim.id)
+        around = self._summary.run.multiverses.get(claim.id, {})
         return ClaimView(
             summary=summary,
             answer=answers().get(claim.id, Answer()),
@@ -126,7 +126,9 @@ class Claims:
             ),
             traces=self.traces(pictured),
             galleries=galleries(captions(pictured), self.album),
-            multiverse=None if around is None else multiverse_view(around, summary),
+            multiverses=tuple(
+                multiverse_view(found, claim.estimands[name]) for name, found in around.items()
+            ),
             networks=_names(view.networks for view in views.values()),
             decoders=_names(view.decoders for view in views.values()),
             problems=tuple(dict.fromkeys(self._library.problems)),

@@ -25,10 +25,12 @@ from reports.page.panels import MultiverseView, multiverse_view
 from reports.pictures import Album, Gallery, galleries
 from reports.summary import ClaimSummary, Summary
 
-PICTURES_LIMIT = 4 * 2**20
-"""Characters of base64 that the images of a page may take, so that it stays below 8 MiB."""
+PICTURES_LIMIT = 3 * 2**20
+"""Characters of base64 that the images of a page may take.
 
-CHARTS_LIMIT = 2 * 2**20
+With the charts, their script (1 MiB) and some hundred conditions the page stays below 8 MiB."""
+
+CHARTS_LIMIT = 3 * 2**19
 """Characters of JSON that the charts of a page may take."""
 
 _BARS = 24

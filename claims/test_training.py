@@ -341,6 +341,8 @@ def sharpening(seen: Mapping[str, Record]) -> dict[str, float]:
         "gain": after["ssim"] - before["ssim"],
         "SSIM, untrained": before["ssim"],
         "SSIM, trained": after["ssim"],
+        "PSNR in dB, untrained": before["psnr"],
+        "PSNR in dB, trained": after["psnr"],
         "Laplacian energy over the image's, untrained": before["sharpness"],
         "Laplacian energy over the image's, trained": after["sharpness"],
         "r, untrained": before["r"],

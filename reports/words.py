@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from harness import reasons
 from harness.claim import Criterion, Estimand, Kind, Scale
 from harness.verdict import Effect, Stop, Verdict
 
@@ -321,12 +322,10 @@ def counts_text(verdicts: Iterable[Verdict]) -> str:
 
 
 def probability(value: float) -> str:
-    """A P in the usual short form: ".0024", "<.0001", "1"."""
+    """A P as reasons have it; 0 where a claim stands outside every family."""
     if not math.isfinite(value):
         return "unknown"
-    if value >= 0.9995 or value == 0:
-        return f"{value:.0f}"
-    return "<.0001" if value < 0.0001 else f"{value:.2g}".removeprefix("0")
+    return "0" if value == 0 else reasons.probability(value)
 
 
 def percent(share: float) -> str:
@@ -339,7 +338,7 @@ def duration(seconds: float) -> str:
     if not math.isfinite(seconds) or seconds < 0:
         return "unknown"
     if seconds < 60:
-        return f"{number(seconds, digits=2)} s"
+        return f"{setting(seconds, digits=2)} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

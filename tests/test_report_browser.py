@@ -295,6 +295,26 @@ def test_replicates_without_a_number_break_a_line(
     assert f"{lost} of 9 replicates without a number" in caption
 
 
+@pytest.mark.parametrize("values", [{"m_n": 3.0}, {}])
+def test_points_are_drawn_with_the_values_beside_them(
+    visit: Open, tmp_path: Path, values: dict[str, float]
+) -> None:
+    store = make_store(tmp_path)
+    traces = {"iteration": (1.0, 2.0, 3.0), "distance": (10.0, 200.0, 3000.0)}
+    made = dataclasses.replace(record("points", ratio=0.5), values=values, traces=traces)
+    store.write(made)
+    claim = make_claim("D3", "It is near.", event("z", Criterion(effect="x", label="x", above=0.0)))
+    item = condition(
+        claim, {"compared": "as it is"}, normal("x", 1, 0.1), records={"points": (made.id,)}
+    )
+    file = write_report(make_run([item]), store, tmp_path / "out")
+    page = visit(of=file, at="#figure-inverted")
+    wait_for_charts(page, "#figure-inverted .profiles")
+    plot = page.locator("#figure-inverted .profiles [data-chart]").first
+    assert plot.locator(".mark-line path").count() == 1
+    assert plot.locator(".mark-rule.role-mark line").count() == len(values)
+
+
 def test_no_character_is_a_key_of_the_whole_page(visit: Open) -> None:
     page = visit()  # WCAG 2.1.4
     before = page.evaluate("scrollY")

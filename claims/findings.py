@@ -19,7 +19,7 @@ from harness.errors import LockError
 from harness.lock import Entry, Lock, Locked, read_lock
 from harness.plan import PROFILES
 from harness.verdict import Decision, Effect, Verdict, decide_claim
-from reports.words import VERDICT_MARKS, counts_text, effect_text, parts_text
+from reports.words import VERDICT_MARKS, counts_text, effect_text, parts_text, without_tex
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "claims" / "verdicts.toml"
@@ -92,7 +92,8 @@ def _claim(
     yield f"### {claim.id} {VERDICT_MARKS[verdict]} {verdict}"
     yield _wrapped(claim.statement)
     if claim.source:
-        yield _wrapped(f'In the article: "{_plain(claim.source)}".')
+        source = without_tex(claim.source).rstrip(".")
+        yield _wrapped(f'In the article: "{source}".')
     if verdict is Verdict.NOT_TESTABLE:
         yield _wrapped(" ".join(estimand.text for estimand in claim.estimands.values()))
         return
@@ -106,24 +107,6 @@ def _claim(
         yield "Not measured in this profile."
     if instead is not None:
         yield _wrapped(f"**What is true instead.** {instead}")
-
-
-_FORMULAS = {
-    "$": "",
-    r"\theta": "θ",
-    r"\nabla": "∇",
-    r"\epsilon": "ε",
-    r"\mathtt{x}": "x",
-    r"\{": "{",
-    r"\}": "}",
-}
-"""What the article's formulas are in plain text."""
-
-
-def _plain(source: str) -> str:
-    for formula, text in _FORMULAS.items():
-        source = source.replace(formula, text)
-    return source.rstrip(".")
 
 
 def _judged_by(key: str, claim: Claim) -> tuple[str, str]:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import pytest
 from tqdm import tqdm
 
+from reports.words import duration
+
 _REDRAW = 0.1
 """Seconds between two states of the bar."""
 
@@ -54,7 +56,7 @@ class ConsoleProgress:
         if now - self._last < (_REDRAW if terminal else _INTERVAL):
             return
         self._last = now
-        left = _duration(seconds_left)
+        left = _time_left(seconds_left)
         with self._uncaptured():
             if terminal:
                 self._draw(label=label, done=done, total=total, left=left)
@@ -107,6 +109,6 @@ def _tell(reporter: pytest.TerminalReporter, text: str) -> None:
     reporter.currentfspath = -2
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(max(seconds, 0)), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+def _time_left(seconds: float) -> str:
+    """In whole seconds: finer ones would flicker."""
+    return duration(round(max(seconds, 0)))

@@ -50,7 +50,7 @@ B8 = Claim(
             "m_i(T) exceeds m_i(0) by 0.1 % while m_g falls to half or less.",
             Criterion(
                 effect="rise",
-                label="m_i(T) / m_i(0), where m_g halved",
+                label="m_i(T) / m_i(0) (at most 1 where m_g did not halve)",
                 above=math.log(1.001),
                 scale=Scale.LOG,
             ),
@@ -99,7 +99,7 @@ B6 = Claim(
             "m_i(T) exceeds m_i(0) by 0.1 % while m_g falls to half or less.",
             Criterion(
                 effect="rise",
-                label="m_i(T) / m_i(0), where m_g halved",
+                label="m_i(T) / m_i(0) (at most 1 where m_g did not halve)",
                 above=math.log(1.001),
                 share=0.25,
                 scale=Scale.LOG,

@@ -60,7 +60,7 @@ F1 = Claim(
             "m_i(T) exceeds m_i(0) by 0.1 % while m_g falls to half or less (as in B8).",
             Criterion(
                 effect="rise",
-                label="m_i(T) / m_i(0), where m_g halved",
+                label="m_i(T) / m_i(0) (at most 1 where m_g did not halve)",
                 above=math.log(1.001),
                 scale=Scale.LOG,
             ),
@@ -346,6 +346,8 @@ def sharpening(seen: Mapping[str, Record]) -> dict[str, float]:
         "gain": after["ssim"] - before["ssim"],
         "SSIM, untrained": before["ssim"],
         "SSIM, trained": after["ssim"],
+        "PSNR in dB, untrained": before["psnr"],
+        "PSNR in dB, trained": after["psnr"],
         "Laplacian energy over the image's, untrained": before["sharpness"],
         "Laplacian energy over the image's, trained": after["sharpness"],
         "r, untrained": before["r"],

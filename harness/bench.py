@@ -45,7 +45,7 @@ class Bench:
         self._records: dict[str, Record] = {}
         self.used: set[str] = set()
         self.components: dict[str, Components] = {}
-        self._choices: dict[str, list[Choice]] = {}
+        self._choices: dict[tuple[str, str], list[Choice]] = {}
 
     @property
     def records(self) -> Mapping[str, Record]:
@@ -53,9 +53,12 @@ class Bench:
         return self._records
 
     @property
-    def multiverses(self) -> dict[str, Multiverse]:
-        """What the multiverses measured so far say together, by claim."""
-        return {name: multiverse(_alike(choices)) for name, choices in self._choices.items()}
+    def multiverses(self) -> dict[str, dict[str, Multiverse]]:
+        """What the multiverses measured so far say together, by claim and estimand."""
+        found: dict[str, dict[str, Multiverse]] = {}
+        for (claim, estimand), choices in self._choices.items():
+            found.setdefault(claim, {})[estimand] = multiverse(_alike(choices))
+        return found
 
     def prepare(self, assays: Iterable[Assay]) -> None:
         """Queue the first look of assays that will run, in their order."""
@@ -116,7 +119,7 @@ class Bench:
                 looks=LOOKS,
             )
             effect = decision.parts[0].effect if decision.parts else None
-            self._choices.setdefault(assay.claim.id, []).append(
+            self._choices.setdefault((assay.claim.id, assay.estimand), []).append(
                 Choice(
                     factors={**assay.parameters, **cells[0].factors},
                     verdict=decision.verdict.value,

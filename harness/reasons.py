@@ -69,8 +69,8 @@ def undecided(evidence: Evidence, *, needed: int | None) -> str:
     why = "both at most" if both else "neither at most"
     turned = ", since a part turned between looks" if both else ""
     return (
-        f"{_all_seen(evidence)}: decided neither way (P = {_p(for_it)} for it and "
-        f"{_p(against_it)} against it, {why} {_p(evidence.alpha)}{turned}); at "
+        f"{_all_seen(evidence)}: decided neither way (P = {probability(for_it)} for it and "
+        f"{probability(against_it)} against it, {why} {probability(evidence.alpha)}{turned}); at "
         f"{shares} {more}{_notes(evidence)}"
     )
 
@@ -119,9 +119,18 @@ def witness(evidence: Evidence, found: Replicate) -> str:
 
 def p_is(p: float, alpha: float) -> str:
     """A P beside its alpha: "P = .0024, at most .01"."""
-    text = _p(p)
+    text = probability(p)
     shown = f"P {text[0]} {text[1:]}" if text[0] == "<" else f"P = {text}"
-    return f"{shown}, {'at most' if p <= alpha else 'above'} {_p(alpha)}"
+    return f"{shown}, {'at most' if p <= alpha else 'above'} {probability(alpha)}"
+
+
+def probability(p: float) -> str:
+    """A P, or a level, without its leading zero: ".0024", "<.0001", "1"."""
+    if p >= 0.9995:
+        return "1"
+    if p < 0.0001:
+        return "<.0001"
+    return f"{p:.2g}".removeprefix("0")
 
 
 def _number(value: float, scale: Scale) -> str:
@@ -134,15 +143,6 @@ def _number(value: float, scale: Scale) -> str:
 def _beyond(criterion: Criterion) -> str:
     side = "above" if criterion.above is not None else "below"
     return f"{side} {_number(criterion.margin, criterion.scale)}"
-
-
-def _p(p: float) -> str:
-    """A P, or a level, without its leading zero."""
-    if p >= 0.9995:
-        return "1"
-    if p < 0.0001:
-        return "<.0001"
-    return f"{p:.2g}".removeprefix("0")
 
 
 def _share(share: float) -> str:

@@ -100,8 +100,9 @@ class Run:
         Date and time of the end, ISO 8601 with offset.
     custom : mapping of str to str
         The user's own images, network or weights, where given; empty otherwise.
-    multiverses : mapping of str to Multiverse
-        By claim, the cells around its confirmatory ones; a claim whose were not measured is absent.
+    multiverses : mapping of str to (mapping of str to Multiverse)
+        By claim and estimand, the cells around the confirmatory ones; those that were not measured
+        are absent. Effects are those of the estimand's first criterion.
     components : mapping of str to Components
         By family of claims, the sources of an effect's spread.
     """
@@ -117,5 +118,5 @@ class Run:
     seconds: float
     ended: str
     custom: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    multiverses: Mapping[str, Multiverse] = dataclasses.field(default_factory=dict)
+    multiverses: Mapping[str, Mapping[str, Multiverse]] = dataclasses.field(default_factory=dict)
     components: Mapping[str, Components] = dataclasses.field(default_factory=dict)

@@ -373,7 +373,10 @@ def _counts(verdicts: Sequence[Verdict], what: str) -> str:
         return f"its only {what} is {verdicts[0]}"
     if len(counts) == 1:
         return f"all {len(verdicts)} {what}s are {verdicts[0]}"
+    left_out = counts.pop(Verdict.NOT_RUN, 0)
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+    if left_out:
+        return f"{left_out} of {len(verdicts)} {what}s not run; of the others: {told}"
     return f"of {len(verdicts)} {what}s: {told}"
 
 

@@ -79,6 +79,29 @@ class Profile:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Distribution(Some):
+    """How the points of a replicate are spread.
+
+    Parameters
+    ----------
+    title, name : str
+        What is drawn, and what its curve is.
+    role : str
+        Which of the first replicate's records has the points.
+    trace : str
+        Which of its traces they are.
+    rules : tuple of Line
+        Single numbers of the same replicate's records that are drawn beside.
+    """
+
+    title: str
+    name: str
+    role: str
+    trace: str
+    rules: tuple[Line, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Figure:
     """A figure of the article, and what is drawn from the records as its counterpart.
 
@@ -92,6 +115,8 @@ class Figure:
         Claims that answer it.
     pictures, traces : tuple of Some
         Conditions whose copies and whose distances along the iterations are its counterpart.
+    distributions : tuple of Distribution
+        How points are spread.
     charts : tuple of Profile
         Charts beside them.
     """
@@ -102,6 +127,7 @@ class Figure:
     claims: tuple[str, ...]
     pictures: tuple[Some, ...]
     traces: tuple[Some, ...]
+    distributions: tuple[Distribution, ...]
     charts: tuple[Profile, ...]
 
 
@@ -135,6 +161,7 @@ def figures() -> dict[str, Figure]:
             ),
             pictures=_some(told.get("pictures", ())),
             traces=_some(told.get("traces", ())),
+            distributions=tuple(map(_distribution, told.get("distributions", ()))),
             charts=tuple(map(_profile, told.get("charts", ()))),
         )
         for key, told in noted["figures"].items()
@@ -160,6 +187,10 @@ def _noted() -> Mapping[str, Any]:
 
 def _some(told: Sequence[Mapping[str, Any]]) -> tuple[Some, ...]:
     return tuple(Some(**each) for each in told)
+
+
+def _distribution(told: Mapping[str, Any]) -> Distribution:
+    return Distribution(**{**told, "rules": tuple(Line(**rule) for rule in told["rules"])})
 
 
 def _profile(told: Mapping[str, Any]) -> Profile:

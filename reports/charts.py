@@ -27,7 +27,9 @@ SERIES = 6
 
 _COLOURS = tuple(f"var(--series-{number})" for number in range(1, SERIES + 1))
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
-_POINTS = 64
+POINTS = 64
+"""Of a line, as many as can be told apart."""
+
 _MARKS = 7
 _DIGITS = 4
 
@@ -77,7 +79,7 @@ def trace_chart(
         key = {"run": role, "series": number % SERIES + 1}
         tables.append({**key, **line})
         level = record.values.get(reference, math.nan) if reference else math.nan
-        if _drawable(level):
+        if drawable(level):
             tables.append({**key, "level": rounded(level)})
     if not tables:
         return None
@@ -155,25 +157,24 @@ def _along(record: Record, name: str) -> Table | None:
         [
             (iteration, value)
             for iteration, value in zip(iterations, values, strict=False)
-            if _drawable(value) and math.isfinite(iteration)
+            if drawable(value) and math.isfinite(iteration)
         ]
     )
     if not kept:
         return None
-    marked = {round(k * (len(kept) - 1) / (_MARKS - 1)) for k in range(_MARKS)}
     return {
         "iteration": [int(iteration) for iteration, _ in kept],
         "value": [rounded(value) for _, value in kept],
-        "mark": [int(number in marked) for number in range(len(kept))],
+        "mark": marked(len(kept)),
     }
 
 
 def _thinned(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most about `_POINTS` of the pairs, evenly spaced on a logarithmic axis, ends kept."""
-    if len(pairs) <= _POINTS:
+    """At most about `POINTS` of the pairs, evenly spaced on a logarithmic axis, ends kept."""
+    if len(pairs) <= POINTS:
         return list(pairs)
     first, last = (math.log1p(pairs[k][0]) for k in (0, -1))
-    step = (last - first) / (_POINTS - 1)
+    step = (last - first) / (POINTS - 1)
     kept = [pairs[0]]
     for pair in pairs[1:-1]:
         if math.log1p(pair[0]) >= math.log1p(kept[-1][0]) + step:
@@ -181,7 +182,14 @@ def _thinned(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [*kept, pairs[-1]]
 
 
-def _drawable(value: float) -> bool:
+def marked(count: int) -> list[int]:
+    """Which of a line's points, 1 or 0, show the mark that tells it from other lines."""
+    places = {round(k * (count - 1) / (_MARKS - 1)) for k in range(_MARKS)}
+    return [int(number in places) for number in range(count)]
+
+
+def drawable(value: float) -> bool:
+    """Whether a logarithmic axis has a place for a number."""
     return math.isfinite(value) and value > 0
 
 

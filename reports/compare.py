@@ -12,15 +12,15 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.claim import Scale
+from harness.claim import Claim, Scale
 from harness.results import ConditionResult, Run
 from harness.statistics.intervals import median_interval
-from harness.verdict import Effect, Verdict
+from harness.verdict import Effect, Verdict, decide_claim
 from reports import words
 from reports.document import plain
 from reports.page.provenance import facts
 from reports.page.template import environment
-from reports.summary import condition_name, deciding_part, effect_of, summarise
+from reports.summary import condition_name, deciding_part, effect_of
 
 PAGE, TABLE = "comparison.html", "comparison.csv"
 
@@ -35,7 +35,7 @@ Key = tuple[str, str, tuple[tuple[str, object], ...]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
-    """A claim in both runs."""
+    """A claim in both runs, judged in each on the conditions that both measured."""
 
     claim: str
     statement: str
@@ -134,20 +134,12 @@ def compare(before: Run, after: Run) -> Comparison:
     matched, missing, added = _matched(before.conditions, after.conditions)
     paired = _seeds(before) is not None and _seeds(before) == _seeds(after)
     pairs = [_pair(one, other, paired=paired) for one, other in matched]
-    old = {item.claim.id: item for item in summarise(before).claims}
+    old = {claim.id: claim for claim in before.claims}
     return Comparison(
         before=before,
         after=after,
         claims=tuple(
-            Change(
-                claim=item.claim.id,
-                statement=item.claim.statement,
-                before=old[item.claim.id].verdict,
-                after=item.verdict,
-                restated=old[item.claim.id].claim.digest != item.claim.digest,
-            )
-            for item in summarise(after).claims
-            if item.claim.id in old
+            _change(old[claim.id], claim, matched) for claim in after.claims if claim.id in old
         ),
         pairs=tuple(sorted(pairs, key=lambda pair: (not pair.changed, not pair.confirmatory))),
         missing=tuple(map(_full_name, missing)),
@@ -199,6 +191,27 @@ def to_csv(found: Comparison) -> str:
 
 def _changed(before: Verdict, after: Verdict) -> bool:
     return before is not after and Verdict.NOT_RUN not in (before, after)
+
+
+def _change(
+    before: Claim, after: Claim, matched: Iterable[tuple[ConditionResult, ConditionResult]]
+) -> Change:
+    # A condition that one run left out would make its claim inconclusive there.
+    own = [
+        (one.decision, other.decision)
+        for one, other in matched
+        if one.claim.id == after.id
+        and one.confirmatory
+        and other.confirmatory
+        and Verdict.NOT_RUN not in (one.decision.verdict, other.decision.verdict)
+    ]
+    return Change(
+        claim=after.id,
+        statement=after.statement,
+        before=decide_claim(one for one, _ in own)[0],
+        after=decide_claim(other for _, other in own)[0],
+        restated=before.digest != after.digest,
+    )
 
 
 def _pair(one: ConditionResult, other: ConditionResult, *, paired: bool) -> Pair:

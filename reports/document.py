@@ -88,7 +88,10 @@ def _run(run: Run, summary: Summary) -> dict[str, object]:
         "provenance": plain(run.provenance),
         "claims": {claim.id: _stated(claim) for claim in run.claims},
         "family": plain(summary.family),
-        "multiverses": {name: _multiverse(item) for name, item in run.multiverses.items()},
+        "multiverses": {
+            claim: {estimand: _multiverse(item) for estimand, item in own.items()}
+            for claim, own in run.multiverses.items()
+        },
         "components": {name: _components(item) for name, item in run.components.items()},
     }
 

@@ -33,7 +33,11 @@ class Mark:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Line:
-    """A condition over the runs in which it was measured."""
+    """A condition over the runs that measured it under one profile, on one kind of device.
+
+    Subjects of the user's own make it another line; `name` tells of all this where runs differ in
+    it.
+    """
 
     claim: str
     name: str
@@ -66,17 +70,24 @@ def history(runs: Sequence[Run]) -> History:
     for run in ordered:
         if not told or _said(run) != _said(told[-1]):
             told.append(run)
-    measured: dict[tuple[str, str], dict[int, ConditionResult]] = {}
+    alike = len({_setting(run) for run in told}) <= 1
+    measured: dict[tuple[str, str, str], dict[int, ConditionResult]] = {}
     for number, run in enumerate(told):
         for item in run.conditions:
             if item.decision.verdict is not Verdict.NOT_RUN:
-                key = item.claim.id, condition_name(item)
+                key = item.claim.id, condition_name(item), _setting(run)
                 measured.setdefault(key, {})[number] = item
     return History(
         runs=tuple(told),
         left_out=len(ordered) - len(told),
         lines=tuple(
-            _line(claim, name, found, of=len(told)) for (claim, name), found in measured.items()
+            _line(
+                claim,
+                name if alike else " · ".join(filter(None, (name, setting))),
+                found,
+                of=len(told),
+            )
+            for (claim, name, setting), found in measured.items()
         ),
     )
 
@@ -95,6 +106,12 @@ def render(found: History) -> str:
             most=_TOLD,
         )
     )
+
+
+def _setting(run: Run) -> str:
+    """Under what a run measured: its numbers are no course with those of another setting."""
+    own = (f"{name} {value}" for name, value in sorted(run.custom.items()))
+    return ", ".join((f"{run.profile} on {run.device}", *own))
 
 
 def _said(run: Run) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from reports import charts, profiles, words
+from reports import charts, distributions, profiles, words
 from reports.citation import citation
 from reports.page.cells import Library
 from reports.page.claim import Claims
@@ -82,7 +82,11 @@ def _groups(
 
 def _specifications(used: Collection[str]) -> dict[str, object]:
     """Those of the charts that a page has; nothing in them depends on a run."""
-    known = {**charts.specifications(), **profiles.specifications()}
+    known = {
+        **charts.specifications(),
+        **distributions.specifications(),
+        **profiles.specifications(),
+    }
     # Validation takes most of a second; the tests do it.
     return {name: make().to_dict(validate=False) for name, make in known.items() if name in used}
 

@@ -76,7 +76,10 @@ def run_of(content: Json) -> Run:
         seconds=_number(told["seconds"]),
         ended=told["ended"],
         custom=told["custom"],
-        multiverses={name: _multiverse(item) for name, item in told["multiverses"].items()},
+        multiverses={
+            claim: {estimand: _multiverse(item) for estimand, item in own.items()}
+            for claim, own in told["multiverses"].items()
+        },
         components={name: _components(item) for name, item in told["components"].items()},
     )
 

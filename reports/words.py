@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from harness import reasons
 from harness.claim import Criterion, Estimand, Kind, Scale
 from harness.verdict import Effect, Stop, Verdict
 
@@ -25,7 +26,9 @@ VERDICT_MEANINGS: Mapping[Verdict, str] = {
     Verdict.SUPPORTED: "the measurements agree with the statement, beyond its margin",
     Verdict.REFUTED: "the measurements contradict the statement as it was laid down",
     Verdict.MIXED: "supported under some conditions, refuted under others",
-    Verdict.INCONCLUSIVE: "the replicates so far decide neither way",
+    Verdict.INCONCLUSIVE: (
+        "the replicates so far decide neither way, or some of its conditions do not or were not run"
+    ),
     Verdict.INVALID: "too many runs failed a control, so nothing was judged",
     Verdict.NOT_RUN: "not measured in this run",
     Verdict.NOT_TESTABLE: "says nothing that a measurement could contradict",
@@ -101,8 +104,20 @@ CONDITION_NAMES: Mapping[str, str] = {
 }
 """What stands for what in the names of conditions."""
 
+_TEX: Mapping[str, str] = {
+    "$": "",
+    r"\theta": "θ",
+    r"\epsilon": "ε",
+    r"\nabla": "∇",
+    r"\mathtt{x}": "x",
+    r"\{": "{",
+    r"\}": "}",
+}
+"""What little TeX there is in the article's words, and how it is written here."""
+
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_COMPARED = re.compile(r"([^\s/]+) / ([^\s/,]+)((?:,? [^/]*)?)")
+# What follows the second may not compare once more: then it is the quotient that is compared.
+_COMPARED = re.compile(r"([^\s/]+) / ([^\s/,]+)((?:,? (?!.*\bover\b)[^/]*)?)")
 _PLACE = re.compile(r" at (\S+)")
 _LARGEST_EXPONENT = math.log(1e300)
 
@@ -146,6 +161,17 @@ def typeset(text: str) -> str:
             word = word.replace("-", "−", 1)
         words.append(word)
     return " ".join(words)
+
+
+def without_tex(text: str) -> str:
+    r"""The article's words as plain text.
+
+    >>> without_tex(r"a gradient $\nabla_a O(a, \theta)$")
+    'a gradient ∇_a O(a, θ)'
+    """
+    for written, shown in _TEX.items():
+        text = text.replace(written, shown)
+    return text
 
 
 def _is_integer(text: str) -> bool:
@@ -296,12 +322,10 @@ def counts_text(verdicts: Iterable[Verdict]) -> str:
 
 
 def probability(value: float) -> str:
-    """A P in the usual short form: ".0024", "<.0001", "1"."""
+    """A P as reasons have it; 0 where a claim stands outside every family."""
     if not math.isfinite(value):
         return "unknown"
-    if value >= 0.9995 or value == 0:
-        return f"{value:.0f}"
-    return "<.0001" if value < 0.0001 else f"{value:.2g}".removeprefix("0")
+    return "0" if value == 0 else reasons.probability(value)
 
 
 def percent(share: float) -> str:
@@ -314,7 +338,7 @@ def duration(seconds: float) -> str:
     if not math.isfinite(seconds) or seconds < 0:
         return "unknown"
     if seconds < 60:
-        return f"{number(seconds, digits=2)} s"
+        return f"{setting(seconds, digits=2)} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

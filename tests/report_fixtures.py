@@ -475,7 +475,7 @@ def full_run(store: Store) -> Run:
     )
     return make_run(
         found,
-        multiverses={"B8": many_choices()},
+        multiverses={"B8": {"main": many_choices()}},
         components={"disconnect": crossed()},
     )
 

@@ -6,6 +6,7 @@ import dataclasses
 import fnmatch
 import importlib
 import itertools
+import json
 import math
 import pkgutil
 import re
@@ -25,14 +26,17 @@ from harness.claim import Criterion, Scale, event
 from harness.draw import Draw
 from harness.lab import Custom, Lab
 from harness.measure import measure
+from harness.measuring.measurement import Measurement
 from harness.plan import Profile as Sizes
 from harness.probes import Conditioning, Neighbours
 from harness.results import ConditionResult
 from harness.settings import MLP, Images, ResNet, WeightsFile
 from harness.store import Record, Store
 from harness.training_cells import LinearProbe
-from reports.article import STAR, Figure, Line, Profile, Some, figures
+from reports import distributions
+from reports.article import STAR, Distribution, Figure, Line, Profile, Some, figures
 from reports.charts import Chart
+from reports.distributions import distribution_chart
 from reports.profiles import (
     chosen,
     in_order,
@@ -123,21 +127,35 @@ def kind(asked: Cell) -> tuple[str, bool]:
 
 
 @pytest.fixture(scope="module")
-def named() -> dict[tuple[str, bool], set[str]]:
-    """Names of the numbers that records have, by kind, as they are measured."""
-    return {kind(small): set(measure([small], device="cpu")[0].values) for small in SMALL}
+def taken() -> dict[tuple[str, bool], Measurement]:
+    """What is measured, by kind."""
+    return {kind(small): measure([small], device="cpu")[0] for small in SMALL}
+
+
+@pytest.fixture(scope="module")
+def named(taken: dict[tuple[str, bool], Measurement]) -> dict[tuple[str, bool], set[str]]:
+    """Names of the numbers that records have, by kind."""
+    return {of: set(measurement.values) for of, measurement in taken.items()}
 
 
 @pytest.mark.parametrize("figure", figures().values(), ids=lambda figure: figure.key)
 def test_what_a_figure_is_drawn_from_is_measured(
-    figure: Figure, assays: list[Assay], named: dict[tuple[str, bool], set[str]]
+    figure: Figure,
+    assays: list[Assay],
+    named: dict[tuple[str, bool], set[str]],
+    taken: dict[tuple[str, bool], Measurement],
 ) -> None:
     assert figure.claims
     assert figure.pictures or figure.traces or figure.charts
     for some in (*figure.pictures, *figure.traces):
         assert fitting(some, assays), some
-    for line in (line for profile in figure.charts for line in profile.lines):
+    rules = [rule for spread in figure.distributions for rule in spread.rules]
+    for line in (*(line for profile in figure.charts for line in profile.lines), *rules):
         assert faults(line, fitting(line, assays), named) == []
+    for spread in figure.distributions:
+        for assay in fitting(spread, assays):
+            asked = assay.cells(Draw(replicate=0))[spread.role]
+            assert spread.trace in taken[kind(asked)].traces
 
 
 def faults(line: Line, found: list[Assay], named: Mapping[tuple[str, bool], set[str]]) -> list[str]:
@@ -202,6 +220,67 @@ def test_every_figure_of_the_article_that_shows_a_measurement_is_here() -> None:
     files = {figure.file for figure in figures().values()}
     assert len(files) == 22
     assert {"layer_distances.png", "scaled_gaussian_noise.png", "tesla_representation.png"} <= files
+
+
+# --- points of one replicate ------------------------------------------------------------------
+
+SPREAD = Distribution(
+    title="Points",
+    name="a''",
+    claim="Z",
+    role="points",
+    trace="distance",
+    rules=(
+        Line(name="a'", claim="Z", role="points", value="m_n"),
+        Line(name="copy", claim="Z", role="copy", value="m_i"),
+        Line(name="unknown", claim="Z", role="copy", value="m_x"),
+    ),
+)
+
+
+def spread_over(*distances: float) -> Record:
+    traces = {"distance": distances, "iteration": tuple(map(float, range(len(distances))))}
+    return dataclasses.replace(record("z", ratio=0.5), values={"m_n": 3.0}, traces=traces)
+
+
+def test_a_distribution_is_that_of_the_first_replicate_with_its_rules() -> None:
+    kept = Records(
+        {
+            "p0": spread_over(40.0, 10.0, 20.0, 30.0),
+            "p1": spread_over(1.0),
+            "c0": measured(m_i=5.0),
+        }
+    )
+    drawn = [of({"points": ("p0", "p1"), "copy": ("c0", "c0")})]
+    chart = distribution_chart(SPREAD, drawn, kept)
+    assert chart is not None
+    extent, curve, *rules = chart.tables
+    assert extent == {"bottom": 3.0, "top": 40.0}
+    assert (curve["value"], curve["share"]) == ([10, 20, 30, 40], [0.25, 0.5, 0.75, 1.0])
+    assert rules == [
+        {"run": "a'", "series": 2, "level": 3.0},
+        {"run": "copy", "series": 3, "level": 5.0},
+    ]
+    assert chart.description == "Points: a'' from 10.0 to 40.0; a' 3.00; copy 5.00"
+    assert distribution_chart(SPREAD, [], kept) is None
+
+
+def test_a_distribution_of_many_points_is_small_and_keeps_its_ends() -> None:
+    points = tuple(float(k) for k in range(1, 5001))
+    chart = distribution_chart(
+        SPREAD, [of({"points": ("p",)})], Records({"p": spread_over(*points)})
+    )
+    assert chart is not None
+    curve = chart.tables[1]
+    assert isinstance(curve["value"], list)
+    assert (curve["value"][0], curve["value"][-1]) == (1, 5000)
+    assert len(json.dumps(chart.tables)) < 2_000
+
+
+@pytest.mark.parametrize("wrong", [0.0, math.nan, math.inf])
+def test_points_without_a_place_are_not_drawn(wrong: float) -> None:
+    kept = Records({"p": spread_over(1.0, wrong)})
+    assert distribution_chart(SPREAD, [of({"points": ("p",)})], kept) is None
 
 
 # --- medians over replicates ------------------------------------------------------------------
@@ -426,6 +505,7 @@ def test_the_specifications_of_profiles_are_valid_vega_lite() -> None:
     assert set(found) == {
         "profile-log", "profile-log-rule", "profile-linear", "profile-linear-rule",
     }  # fmt: skip
+    found["distribution"] = distributions.specifications()["distribution"]().to_dict(validate=True)
     assert all(spec["data"] == {"name": "rows"} for spec in found.values())
 
 
@@ -476,6 +556,23 @@ def test_a_figure_without_records_of_its_store_is_still_listed(tmp_path: Path) -
     assert figure.count('class="problem"') == 1  # named once, though several charts ask for it
     assert "Record aaaaaaaaaaaa: " in figure
     assert "Nothing of it can be drawn." in figure
+
+
+def test_a_figure_shows_how_points_are_spread(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    ids = {}
+    for role, made in (
+        ("points", spread_over(10.0, 20.0)),
+        ("copy", dataclasses.replace(record("copy", ratio=0.5), values={"m_i": 2.0})),
+    ):
+        store.write(made)
+        ids[role] = (made.id,)
+    claim = make_claim("D3", "It is nearer.", event("z", PLAIN))
+    item = condition(claim, {"compared": "as it is"}, normal("x", 1, 0.1), records=ids)
+    page = write_report(make_run([item]), store, tmp_path / "out").read_text("utf-8")
+    figure = page[page.index('id="figure-inverted"') :]
+    assert "Points of one replicate" in figure
+    assert "noised image 3.00; copy, short descent 2.00" in page
 
 
 def test_a_figure_tells_of_replicates_without_a_number(tmp_path: Path) -> None:

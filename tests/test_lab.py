@@ -263,7 +263,9 @@ class TestWhatStandsBesideAVerdict:
 
     def test_a_multiverse_names_the_factor_that_moves_the_verdict(self) -> None:
         bench, found = self.bench()
-        (around,) = bench.multiverses.values()
+        (own,) = bench.multiverses.values()
+        ((estimand, around),) = own.items()
+        assert estimand == found.estimand
         assert around.factors[0].name == "step"
         assert around.factors[0].verdicts == {
             "1": {"supported": around.cells - 2},

@@ -608,11 +608,11 @@ def test_elsewhere_a_line_says_how_far_it_is(suite: Suite, told_at_once: None) -
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(-1, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (185, "3 min 05 s")]
+    ("seconds", "words"), [(-1, "0 s"), (59.4, "59 s"), (60, "1 min 0 s"), (185, "3 min 5 s")]
 )
 def test_time_left(seconds: float, words: str) -> None:
-    duration: Callable[[float], str] = progress._duration
-    assert duration(seconds) == words
+    time_left: Callable[[float], str] = progress._time_left
+    assert time_left(seconds) == words
 
 
 def test_the_plugin_is_that_of_this_folder() -> None:

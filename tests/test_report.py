@@ -220,11 +220,11 @@ def test_the_schema_refuses_what_breaks_the_contract(written: dict[str, Any]) ->
 
 def test_the_schema_knows_every_part_of_a_run(written: dict[str, Any]) -> None:
     run = written["run"]
-    assert run["multiverses"]["B8"]["factors"][0]["name"] == "decoder"
+    assert run["multiverses"]["B8"]["main"]["factors"][0]["name"] == "decoder"
     for spoil in (
         lambda r: r["claims"]["A1"].update(alpha="small"),
         lambda r: r["claims"]["A1"]["estimands"]["main"].pop("criteria"),
-        lambda r: r["multiverses"]["B8"]["shares"].update(perhaps=0.5),
+        lambda r: r["multiverses"]["B8"]["main"]["shares"].update(perhaps=0.5),
         lambda r: r["components"]["disconnect"]["parts"][0].update(share=1.5),
         lambda r: r["family"].pop("expected_wrong"),
         # What the page tells of a worker.

@@ -295,6 +295,26 @@ def test_replicates_without_a_number_break_a_line(
     assert f"{lost} of 9 replicates without a number" in caption
 
 
+@pytest.mark.parametrize("values", [{"m_n": 3.0}, {}])
+def test_points_are_drawn_with_the_values_beside_them(
+    visit: Open, tmp_path: Path, values: dict[str, float]
+) -> None:
+    store = make_store(tmp_path)
+    traces = {"iteration": (1.0, 2.0, 3.0), "distance": (10.0, 200.0, 3000.0)}
+    made = dataclasses.replace(record("points", ratio=0.5), values=values, traces=traces)
+    store.write(made)
+    claim = make_claim("D3", "It is near.", event("z", Criterion(effect="x", label="x", above=0.0)))
+    item = condition(
+        claim, {"compared": "as it is"}, normal("x", 1, 0.1), records={"points": (made.id,)}
+    )
+    file = write_report(make_run([item]), store, tmp_path / "out")
+    page = visit(of=file, at="#figure-inverted")
+    wait_for_charts(page, "#figure-inverted .profiles")
+    plot = page.locator("#figure-inverted .profiles [data-chart]").first
+    assert plot.locator(".mark-line path").count() == 1
+    assert plot.locator(".mark-rule.role-mark line").count() == len(values)
+
+
 def test_no_character_is_a_key_of_the_whole_page(visit: Open) -> None:
     page = visit()  # WCAG 2.1.4
     before = page.evaluate("scrollY")
@@ -413,9 +433,43 @@ def test_five_hundred_claims_open_within_two_seconds(visit: Open, tmp_path: Path
     assert file.stat().st_size < 8 * 2**20
     page = visit(of=file)
     assert page.locator("#Z499 > summary").is_visible()
-    assert busy_seconds(page) < 4  # half of it on a core without busy neighbours
+    assert best_of_three(page) < 2
     page.locator("#search").fill("number 499")
     assert rows_of(page) == ["Z499"]
+
+
+def test_a_page_full_of_images_and_charts_opens_within_two_seconds(
+    visit: Open, tmp_path: Path
+) -> None:
+    criterion = Criterion(effect="x", label="x", above=0.25)
+    store = make_store(tmp_path)
+    conditions = []
+    for k in range(60 * 6):
+        name = f"Z{k // 6}"
+        claim = make_claim(name, f"Claim {name}", event("It is so.", criterion))
+        ids = {}
+        for role in range(6):
+            # All different, since equal charts and images are kept once.
+            share = (6 * k + role) / 2160
+            made = record(
+                f"{k}/{role}", ratio=share, m_r=10 + 100 * share, pictured=role == 0, seed=k
+            )
+            store.write(made)
+            ids[f"role {role}"] = (made.id,)
+        conditions.append(condition(claim, {"k": k}, normal("x", 0.3, 0.1), records=ids))
+    file = write_report(make_run(conditions), store, tmp_path / "out")
+    content = file.read_text("utf-8")
+    assert "images were left out" in content
+    assert "charts were left out" in content
+    assert len(content.encode()) < 8 * 2**20
+    page = visit(of=file)
+    assert page.locator("#Z59 > summary").is_visible()
+    assert best_of_three(page) < 2
+
+
+def best_of_three(page: Any) -> float:
+    """The least of three times that a page takes: what else the machine does is no part of it."""
+    return min(busy_seconds(page) for _ in range(3))
 
 
 def busy_seconds(page: Any) -> float:

@@ -7,10 +7,12 @@ import dataclasses
 import io
 import json
 import math
+import re
 import resource
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from harness.claim import (
     Kind,
     Scale,
     conjunction,
+    equivalence,
     event,
     exact,
     existential,
@@ -34,8 +37,9 @@ from harness.claim import (
 from harness.draw import Draw, Source, seeding
 from harness.errors import OptionError, StoreError
 from harness.results import ConditionResult, Run
+from harness.statistics.multiverse import Choice, multiverse
 from harness.store import Store
-from harness.verdict import Verdict
+from harness.verdict import Decision, Verdict
 from reports.__main__ import main
 from reports.article import answers
 from reports.badge import badge
@@ -45,6 +49,8 @@ from reports.course import course
 from reports.document import document, dumps, schema
 from reports.history import history
 from reports.kept import documents, keep, latest
+from reports.page.evidence import evidence
+from reports.page.panels import multiverse_view
 from reports.page.provenance import facts, seeds_text
 from reports.reading import read_run, run_of
 from reports.summary import summarise
@@ -235,12 +241,27 @@ def test_compare_a_run_with_itself_is_clean(run: Run, tmp_path: Path) -> None:
     assert {(item.low, item.value, item.high) for item in differences} == {(0.0, 0.0, 0.0)}
 
 
+def left_out(item: ConditionResult) -> ConditionResult:
+    decision = Decision(verdict=Verdict.NOT_RUN, reason="deselected", n=0)
+    return dataclasses.replace(item, decision=decision)
+
+
 def test_what_was_not_measured_is_no_change() -> None:
     item = simple([0.9] * 12)
-    left_out = dataclasses.replace(
-        item, decision=dataclasses.replace(item.decision, verdict=Verdict.NOT_RUN, n=0)
-    )
-    assert not compare(make_run([item]), make_run([left_out])).changed
+    assert not compare(make_run([item]), make_run([left_out(item)])).changed
+
+
+def test_a_run_of_a_part_is_compared_on_what_both_measured() -> None:
+    early, late = (simple([0.9] * 12, cut=cut) for cut in ("conv1", "layer4"))
+    turned = simple([0.1] * 12, cut="conv1")
+    whole = make_run([early, late])
+    found = compare(whole, make_run([early, left_out(late)]))
+    assert not found.changed
+    assert [(item.before, item.after) for item in found.claims] == [(Verdict.SUPPORTED,) * 2]
+    found = compare(whole, make_run([turned, left_out(late)]))
+    assert [(item.before, item.after) for item in found.claims] == [
+        (Verdict.SUPPORTED, Verdict.REFUTED)
+    ]
 
 
 def test_a_change_beside_a_claim_changes_no_verdict() -> None:
@@ -289,6 +310,32 @@ def test_history_shows_runs_in_time_and_leaves_repeats_out(
     assert main(["history", str(kept.folder), "--report", str(tmp_path / "out")]) == 0
     assert "Z1 : supported -> refuted" in capsys.readouterr().out
     assert "Effects over 2 runs" in (tmp_path / "out" / "history.html").read_text()
+
+
+def test_history_draws_no_line_through_other_settings() -> None:
+    low, high = ([simple([value] * 12, cut="conv1")] for value in (0.1, 0.9))
+    settings: list[dict[str, Any]] = [
+        {"profile": "quick"},
+        {"profile": "standard"},
+        {"device": "cuda"},
+        {"custom": {"images": "mine"}},
+    ]
+    runs = [
+        make_run(found, ended=f"2026-01-{day:02}T09:00:00+00:00", **changes)
+        for day, (changes, found) in enumerate(
+            [(changes, found) for found in (low, high) for changes in settings], start=1
+        )
+    ]
+    found = history(runs)
+    assert [line.name for line in found.lines] == [
+        "conv1 · quick on cpu",
+        "conv1 · standard on cpu",
+        "conv1 · quick on cuda",
+        "conv1 · quick on cpu, images mine",
+    ]
+    for line in found.lines:
+        assert line.verdicts == (Verdict.REFUTED, Verdict.SUPPORTED)
+    assert [line.name for line in history([runs[0], runs[4]]).lines] == ["conv1"]
 
 
 # --- other forms ------------------------------------------------------------------------------
@@ -343,8 +390,12 @@ def test_a_citation_names_commit_claims_and_date(run: Run) -> None:
          "Conv5: m_g is 14.2 times below m_r [11.0, 18.1]"),
         ("m_g / m_r", (0.70, 0.80, 0.90), "m_g is 2.23 times above m_r [2.01, 2.46]"),
         ("m_g / m_r", (-0.2, 0.1, 0.3), "m_g is 1.11 times m_r [0.819, 1.35]"),
-        ("m_i(T) / m_i(0), where m_g halved", (-0.2, -0.15, -0.1),
-         "m_i(T) is 0.861 times m_i(0) [0.819, 0.905], where m_g halved"),
+        ("m_i(T) / m_i(0) (at most 1 where m_g did not halve)", (-0.2, -0.15, -0.1),
+         "m_i(T) is 0.861 times m_i(0) [0.819, 0.905] (at most 1 where m_g did not halve)"),
+        ("m_g / |O(a)|, untrained over trained", (0.9, 1.01, 1.1),
+         "m_g / |O(a)|, untrained over trained is 2.75× [2.46, 3.00]"),
+        ("m_g / m_r, trained on noise", (0.70, 0.80, 0.90),
+         "m_g is 2.23 times above m_r [2.01, 2.46], trained on noise"),
         ("the smaller of m_r / m_g and m_i(T) / m_i(0)", (-0.2, 0.15, 0.2),
          "the smaller of m_r / m_g and m_i(T) / m_i(0) is 1.16× [0.819, 1.22]"),
         ("m_g / m_r", (None, -0.8, -0.7), "m_g is 2.23 times below m_r [2.01, ∞]"),
@@ -448,10 +499,38 @@ def test_a_witness_is_named(tmp_path: Path) -> None:
     assert "<b>Witness</b>: replicate 3, x 0.900." in page
 
 
+@pytest.mark.parametrize("judge", [exact, existential])
+def test_a_ratio_that_settles_a_claim_is_told_as_a_ratio(
+    judge: Callable[[str, Criterion], Estimand],
+) -> None:
+    ratio = Criterion(effect="x", label="m_g / m_r", above=math.log(2), scale=Scale.LOG)
+    claim = make_claim("Z", "z", judge("z", ratio))
+    given = iter([math.log(4), -math.log(2)] * 6)
+    found = evidence(condition(claim, {}, lambda _: {"x": next(given)}, n=12)).case
+    assert found is not None
+    assert found.effects == (("m_g / m_r", "0.500" if judge is exact else "4.00"),)
+
+
+def test_a_multiverse_is_drawn_against_the_margin_of_its_own_effect() -> None:
+    early = Criterion(effect="early", label="m_g / m_r", above=0.2, scale=Scale.LOG)
+    other = Criterion(effect="r", label="m_i(T) / m_i(0)", above=0.9)
+    choices = [
+        Choice(factors={"step": str(k)}, verdict="supported", effect=k / 10) for k in range(5)
+    ]
+    drawn = multiverse_view(multiverse(choices), conjunction("z", early, other))
+    assert drawn.effect == "m_g / m_r"
+    assert [label for _, label in drawn.ticks] == ["1.00", "1.49"]  # e^0 and e^0.4
+    (margin,) = drawn.margins
+    assert margin == drawn.curve[2].y
+    within = equivalence("z", effect="x", label="x", centre=0.2, margin=0.1)
+    assert len(multiverse_view(multiverse(choices), within).margins) == 2
+
+
 def test_panels_are_shown_or_said_to_be_missing(folder: Path, tmp_path: Path) -> None:
     page = (folder / "claims.html").read_text("utf-8")
     assert "33 % refuted" in page  # four of twelve cells
     assert "&lt;b&gt;blur" in page
+    assert "each mark is a cell" in page
     assert "Image dominates" in page
     assert "2 of 3 as claimed" in page  # cat .15, rocket .3, chelsea .1 against below .25
     bare = write_report(make_run([simple([0.9] * 12)]), make_store(tmp_path), tmp_path / "out")
@@ -464,6 +543,63 @@ def test_the_article_answers_for_every_claim_that_has_a_headline() -> None:
     stated: tuple[Claim, ...] = all_claims(ROOT, planned=())
     testable = {claim.id for claim in stated if not _untestable(claim)}
     assert testable <= answers().keys()
+
+
+IN_WORDS = {0.0, 0.5, 1.0, 1.5, 100.0}
+"""No margin, that of a count or a class, of a rank, of a stage, of rounding: told without a number.
+
+One half may be told by its number all the same."""
+
+
+def test_why_a_margin_is_what_it_is_speaks_of_that_margin() -> None:
+    from claims.registry import all_claims
+
+    for claim in all_claims(ROOT, planned=()):
+        said = _numbers(answers()[claim.id].margin) if claim.id in answers() else []
+        laid_down = _margins(claim)
+        for ways in said:
+            assert any(_same(way, margin) for way in ways for margin in laid_down), (claim.id, ways)
+        for margin in laid_down - IN_WORDS:
+            assert any(_same(way, margin) for ways in said for way in ways), (claim.id, margin)
+
+
+def test_numerals_are_read_as_they_are_meant() -> None:
+    assert _numbers("ln 1.1, 5 % of 100") == [
+        (pytest.approx(0.0953, rel=1e-3),),
+        (0.05, pytest.approx(0.0488, rel=1e-3)),
+        (100.0, pytest.approx(4.605, rel=1e-3)),
+    ]
+
+
+def _margins(claim: Claim) -> set[float]:
+    """Distances of a claim's margins from no effect, or from the middle where they have one."""
+    found: set[float] = set()
+    for estimand in claim.estimands.values():
+        margins = [criterion.margin for criterion in estimand.criteria]
+        if estimand.kind is Kind.EQUIVALENCE:
+            middle = sum(margins) / 2
+            margins = [round(margin - middle, 12) for margin in margins]
+        found |= {abs(margin) for margin in margins}
+        found |= {criterion.share for criterion in estimand.criteria} - {0.5}
+    return found
+
+
+def _numbers(text: str) -> list[tuple[float, ...]]:
+    """The numerals of a text, each with what it may stand for on the scale of an effect."""
+    found: list[tuple[float, ...]] = []
+    for logarithm, digits, percent in re.findall(r"(ln )?(?<![\w.])(\d+(?:\.\d+)?)( %)?", text):
+        value = float(digits)
+        if logarithm:
+            found.append((math.log(value),))
+        elif percent:
+            found.append((value / 100, math.log1p(value / 100)))
+        else:
+            found.append((value, abs(math.log(value))))
+    return found
+
+
+def _same(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-9)
 
 
 def _untestable(claim: Claim) -> bool:

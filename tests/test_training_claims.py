@@ -208,10 +208,12 @@ class TestEffects:
 
     def test_gains_are_after_minus_before(self) -> None:
         seen: Mapping[str, Record] = {
-            "untrained": record(ssim=0.1, sharpness=1.0, r=0.5),
-            "trained": record(ssim=0.4, sharpness=2.0, r=0.25),
+            "untrained": record(ssim=0.1, psnr=12.0, sharpness=1.0, r=0.5),
+            "trained": record(ssim=0.4, psnr=15.0, sharpness=2.0, r=0.25),
         }
-        assert sharpening(seen)["gain"] == pytest.approx(0.3)
+        found = sharpening(seen)
+        assert found["gain"] == pytest.approx(0.3)
+        assert (found["PSNR in dB, untrained"], found["PSNR in dB, trained"]) == (12.0, 15.0)
         assert relative(record(m_g=1.0, scale=4.0)) == 0.25
 
     def test_what_copies_are_restricted_to_is_a_share_of_their_starts(self) -> None:

@@ -610,6 +610,10 @@ def test_claim(verdicts: list[Verdict], claim: Verdict) -> None:
 def test_claim_reason_counts() -> None:
     assert decide_claim(map(of, [S, S, U]))[1] == "of 3 conditions: 2 supported, 1 inconclusive"
     assert decide_claim(map(of, [S, S]))[1] == "all 2 conditions are supported"
+    assert decide_claim(map(of, [N, S, N]))[1] == (
+        "2 of 3 conditions not run; of the others: 1 supported"
+    )
+    assert decide_claim(map(of, [N, N]))[1] == "all 2 conditions are not run"
     assert decide_claim([of(R)])[1] == "its only condition is refuted"
 
 

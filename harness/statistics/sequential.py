@@ -43,7 +43,7 @@ MOST_REPLICATES = 10_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Look:
+class Tally:
     """What one look found, for any number of series at once.
 
     Parameters
@@ -135,7 +135,7 @@ def tails(events: int, n: int, p0: float) -> tuple[float, float]:
 
 def each_look(
     events: Bools, *, p0: float = 0.5, looks: Sequence[tuple[int, float]] = LOOKS
-) -> Iterator[Look]:
+) -> Iterator[Tally]:
     """The complete looks in their order, with the sequential P up to each.
 
     Parameters
@@ -156,7 +156,7 @@ def each_look(
         p = tail_table(n, p0)[count] / share
         p_supported = np.minimum(p_supported, p[..., 0])
         p_refuted = np.minimum(p_refuted, p[..., 1])
-        yield Look(n=n, spends=share, events=count, p_supported=p_supported, p_refuted=p_refuted)
+        yield Tally(n=n, spends=share, events=count, p_supported=p_supported, p_refuted=p_refuted)
 
 
 def sequential(

@@ -25,10 +25,12 @@ from reports.page.panels import MultiverseView, multiverse_view
 from reports.pictures import Album, Gallery, galleries
 from reports.summary import ClaimSummary, Summary
 
-PICTURES_LIMIT = 4 * 2**20
-"""Characters of base64 that the images of a page may take, so that it stays below 8 MiB."""
+PICTURES_LIMIT = 3 * 2**20
+"""Characters of base64 that the images of a page may take.
 
-CHARTS_LIMIT = 2 * 2**20
+With the charts, their script (1 MiB) and some hundred conditions the page stays below 8 MiB."""
+
+CHARTS_LIMIT = 3 * 2**19
 """Characters of JSON that the charts of a page may take."""
 
 _BARS = 24
@@ -48,7 +50,7 @@ class TraceView:
 class ClaimView:
     """Everything that the page shows of a claim.
 
-    `multiverse` is None where the cells around the claim were not measured.
+    `multiverses` has one an estimand, and none where the cells around it were not measured.
     """
 
     summary: ClaimSummary
@@ -62,7 +64,7 @@ class ClaimView:
     estimands: tuple[EstimandView, ...]
     traces: tuple[TraceView, ...]
     galleries: tuple[Gallery, ...]
-    multiverse: MultiverseView | None
+    multiverses: tuple[MultiverseView, ...]
     networks: tuple[str, ...]
     decoders: tuple[str, ...]
     problems: tuple[str, ...]
@@ -110,7 +112,7 @@ class Claims:
         )
         pictured = distinct(cells.values())
         claim, family = summary.claim, self._summary.family
-        around = self._summary.run.multiverses.get(claim.id)
+        around = self._summary.run.multiverses.get(claim.id, {})
         return ClaimView(
             summary=summary,
             answer=answers().get(claim.id, Answer()),
@@ -126,7 +128,9 @@ class Claims:
             ),
             traces=self.traces(pictured),
             galleries=galleries(captions(pictured), self.album),
-            multiverse=None if around is None else multiverse_view(around, summary),
+            multiverses=tuple(
+                multiverse_view(found, claim.estimands[name]) for name, found in around.items()
+            ),
             networks=_names(view.networks for view in views.values()),
             decoders=_names(view.decoders for view in views.values()),
             problems=tuple(dict.fromkeys(self._library.problems)),

@@ -118,14 +118,14 @@ def _case(condition: ConditionResult) -> CaseView | None:
     found = decision.counterexample if decision.counterexample is not None else decision.witness
     if found is None:
         return None
-    labels = {criterion.effect: criterion.label for criterion in condition.judged_by.criteria}
+    judged = {criterion.effect: criterion for criterion in condition.judged_by.criteria}
     return CaseView(
         kind="Counterexample" if condition.judged_by.kind is Kind.EXACT else "Witness",
         replicate=found,
         effects=tuple(
-            (labels[name], words.number(values[found]))
+            (judged[name].label, words.quantity(values[found], judged[name].scale))
             for name, values in decision.values.items()
-            if found < len(values) and name in labels
+            if found < len(values) and name in judged
         ),
         records=tuple(
             (role, ids[found]) for role, ids in condition.records.items() if found < len(ids)

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from harness.results import ConditionResult
-from reports.article import Figure, Profile, Some, figures
+from reports.article import Distribution, Figure, Profile, Some, figures
+from reports.charts import Chart
+from reports.distributions import distribution_chart
 from reports.page.cells import Cells, Library, captions, cells_of, distinct
 from reports.page.claim import Claims, TraceView
 from reports.pictures import Gallery, galleries
@@ -15,8 +17,8 @@ from reports.summary import ClaimSummary, Summary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ProfileView:
-    """A chart of medians, its lines by their number in the chart, and the claims it draws on.
+class DrawnView:
+    """A chart of numbers, its lines by their number in the chart, and the claims it draws on.
 
     `lost` tells how many replicates of a line ended without a number, where any did.
     """
@@ -34,14 +36,15 @@ class FigureView:
     figure: Figure
     claims: tuple[ClaimSummary, ...]
     galleries: tuple[Gallery, ...]
-    profiles: tuple[ProfileView, ...]
+    distributions: tuple[DrawnView, ...]
+    profiles: tuple[DrawnView, ...]
     traces: tuple[TraceView, ...]
     problems: tuple[str, ...]
 
     @property
     def measured(self) -> bool:
         """Whether anything is drawn."""
-        return bool(self.galleries or self.profiles or self.traces)
+        return bool(self.galleries or self.distributions or self.profiles or self.traces)
 
 
 def figure_views(summary: Summary, made: Claims, library: Library) -> tuple[FigureView, ...]:
@@ -82,6 +85,11 @@ def _view(
         figure=figure,
         claims=claims,
         galleries=galleries(captions(_cells(figure.pictures, conditions, library)), made.album),
+        distributions=tuple(
+            view
+            for asked in figure.distributions
+            if (view := _distribution(asked, conditions, made, library)) is not None
+        ),
         profiles=tuple(
             view
             for profile in figure.charts
@@ -101,21 +109,32 @@ def _cells(
     )
 
 
+def _distribution(
+    asked: Distribution, conditions: Sequence[ConditionResult], made: Claims, library: Library
+) -> DrawnView | None:
+    curve = (asked.name, asked.claim)
+    rules = ((rule.name, rule.claim) for rule in asked.rules)
+    return _chart(distribution_chart(asked, conditions, library), (curve, *rules), made)
+
+
 def _profile(
     asked: Profile, conditions: Sequence[ConditionResult], made: Claims, library: Library
-) -> ProfileView | None:
-    drawn = profile_chart(asked, conditions, library)
+) -> DrawnView | None:
+    lines = ((line.name, line.claim) for line in asked.lines)
+    return _chart(profile_chart(asked, conditions, library), tuple(lines), made)
+
+
+def _chart(drawn: Chart | None, lines: Sequence[tuple[str, str]], made: Claims) -> DrawnView | None:
+    """A view of a chart; `lines` are those it was asked for, each with its claim."""
     key = made.chart(drawn)
     if drawn is None or key is None:
         return None
-    lines = {str(table["run"]) for table in drawn.tables if "run" in table}
-    return ProfileView(
+    there = {str(table["run"]) for table in drawn.tables if "run" in table}
+    return DrawnView(
         chart=key,
         lost=without_number(drawn),
         series=tuple(
-            (number, line.name)
-            for number, line in enumerate(asked.lines, start=1)
-            if line.name in lines
+            (number, name) for number, (name, _) in enumerate(lines, start=1) if name in there
         ),
-        claims=tuple(dict.fromkeys(line.claim for line in asked.lines if line.name in lines)),
+        claims=tuple(dict.fromkeys(claim for name, claim in lines if name in there)),
     )

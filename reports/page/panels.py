@@ -8,12 +8,11 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from harness.claim import Scale
+from harness.claim import Estimand, Scale
 from harness.statistics.components import Components
 from harness.statistics.multiverse import Choice, Factor, Multiverse
 from harness.verdict import Verdict
 from reports import words
-from reports.summary import ClaimSummary
 
 _INSET = 3.0
 
@@ -59,8 +58,9 @@ class PointView:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MultiverseView:
-    """The cells around a claim."""
+    """The cells around an estimand's confirmatory ones; `effect` names what is drawn of them."""
 
+    effect: str
     cells: int
     shares: tuple[ShareView, ...]
     factors: tuple[FactorView, ...]
@@ -91,12 +91,14 @@ class ComponentsView:
     sources: tuple[SourceView, ...]
 
 
-def multiverse_view(found: Multiverse, summary: ClaimSummary) -> MultiverseView:
-    """The view of the cells around a claim, on the scale of the claim's effect."""
-    shown = summary.shown
-    criteria = shown.judged_by.criteria if shown else ()
-    scale = criteria[0].scale if criteria else Scale.LINEAR
-    margins = [criterion.margin for criterion in criteria]
+def multiverse_view(found: Multiverse, estimand: Estimand) -> MultiverseView:
+    """The view of the cells around an estimand's confirmatory ones, on the scale of their effect.
+
+    That is the effect of the first criterion; margins of other effects are not drawn.
+    """
+    first = estimand.criteria[0]
+    scale = first.scale
+    margins = [each.margin for each in estimand.criteria if each.effect == first.effect]
     values = [choice.effect for choice in found.curve if choice.effect is not None]
     ends = [value for value in (*values, *margins) if math.isfinite(value)]
     low, high = min(ends, default=0.0), max(ends, default=0.0)
@@ -114,6 +116,7 @@ def multiverse_view(found: Multiverse, summary: ClaimSummary) -> MultiverseView:
         start += 100 * share
     last = max(1, len(found.curve) - 1)
     return MultiverseView(
+        effect=first.label,
         cells=found.cells,
         shares=tuple(shares),
         factors=tuple(_factor(factor, scale) for factor in found.factors),

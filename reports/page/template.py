@@ -10,9 +10,6 @@ import jinja2
 
 from reports import words
 
-_TEX = {"$": "", r"\nabla": "∇", r"\theta": "θ"}
-"""What little TeX there is in the article's words, and how it is written here."""
-
 _TERM = re.compile(r"\b([amO])_([a-z0])\b")
 
 
@@ -33,7 +30,7 @@ def environment() -> jinja2.Environment:
         slug=slug,
         when=when,
         sentence=words.sentence,
-        without_tex=without_tex,
+        without_tex=words.without_tex,
     )
     return made
 
@@ -50,17 +47,6 @@ def terms(text: str) -> list[tuple[str, str, str]]:
         found.append((text[end : match.start()], match[1], match[2]))
         end = match.end()
     return [*found, (text[end:], "", "")]
-
-
-def without_tex(text: str) -> str:
-    r"""The article's words as plain text.
-
-    >>> without_tex(r"a gradient $\nabla_a O(a, \theta)$")
-    'a gradient ∇_a O(a, θ)'
-    """
-    for written, shown in _TEX.items():
-        text = text.replace(written, shown)
-    return text
 
 
 def slug(text: str) -> str:

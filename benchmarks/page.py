@@ -1,7 +1,8 @@
 """The page of figures, docs/throughput.md, from the JSON of a run.
 
-It says nothing that does not stand in the JSON or in `benchmarks.goals`, and no date, so that the
-same run gives the same page.
+What the page needs of a run is kept beside it, docs/throughput.json, and makes the page: whatever
+does not stand there or in `benchmarks.goals` is not said. Neither has a date, so that the same run
+gives the same page.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks.goals import CPU_GOALS, GPU_GOALS, Goal
@@ -29,16 +31,60 @@ one image. Only ratios carry over to another machine. The benchmarks' JSON makes
 
 _MAKING = """\
 pytest {arguments} --benchmark-json=build/benchmarks.json
-python -m benchmarks.page build/benchmarks.json > docs/throughput.md"""
+python -m benchmarks.page build/benchmarks.json"""
+
+_PAGE = Path("docs/throughput.md")
+
+_MACHINE = ("arguments", "cores", "gpu", "instructions", "machine", "python_version", "torch")
+"""What is kept of pytest-benchmark's machine_info, and the processor's name."""
+
+_DIGITS = 6
+"""Significant ones that are kept of a number."""
 
 
-def page(run: Mapping[str, Any]) -> str:
+def kept(run: Mapping[str, Any]) -> dict[str, Any]:
+    """What a page needs of the JSON of pytest-benchmark, in its form."""
+    machine = run["machine_info"]
+    return {
+        "machine_info": {
+            **{name: machine[name] for name in _MACHINE},
+            "cpu": {"brand_raw": machine["cpu"].get("brand_raw")},
+        },
+        "benchmarks": [
+            {"group": each["group"], "extra_info": _rounded(each["extra_info"])}
+            for each in run["benchmarks"]
+        ],
+    }
+
+
+def _rounded(value: Any) -> Any:
+    match value:
+        case float():
+            return float(f"{value:.{_DIGITS}g}")
+        case dict():
+            return {name: _rounded(each) for name, each in value.items()}
+    return value
+
+
+def others(path: Path) -> dict[str, str]:
+    """Titles of the pages of other machines, those beside a page named like it, by file name."""
+    beside = sorted(path.parent.glob(f"{_PAGE.stem}*.md"))
+    return {
+        other.name: other.read_text().splitlines()[0].removeprefix("# ")
+        for other in beside
+        if other.name != path.name
+    }
+
+
+def page(run: Mapping[str, Any], *, beside: Mapping[str, str] = MappingProxyType({})) -> str:
     """The page of a run, as Markdown.
 
     Parameters
     ----------
     run : mapping
-        The JSON of pytest-benchmark.
+        The JSON of pytest-benchmark, or what is kept of it.
+    beside : mapping of str to str
+        As from `others`.
     """
     found: list[Facts] = [
         {"group": benchmark["group"], **benchmark["extra_info"]} for benchmark in run["benchmarks"]
@@ -51,6 +97,7 @@ def page(run: Mapping[str, Any]) -> str:
         _INTRODUCTION,
         textwrap.indent(_MAKING.format(arguments=machine["arguments"]), "    "),
         _machine(machine, found),
+        *[_elsewhere(beside)] * bool(beside),
         as_markdown(_goals(goals, found)),
         *(_why(goal, found) for goal in missed),
         *(as_markdown(table) for table in tables(found)),
@@ -68,6 +115,11 @@ def _machine(machine: Mapping[str, Any], found: Sequence[Facts]) -> str:
         f"Python {machine['python_version']}."
     )
     return textwrap.fill(text, _WIDTH)
+
+
+def _elsewhere(beside: Mapping[str, str]) -> str:
+    links = ", ".join(f"[{title}]({name})" for name, title in beside.items())
+    return textwrap.fill(f"Measured elsewhere: {links}.", _WIDTH, break_long_words=False)
 
 
 def _is_missed(goal: Goal, found: Sequence[Facts]) -> bool:
@@ -106,10 +158,19 @@ def _why(goal: Goal, found: Sequence[Facts]) -> str:
 
 
 def main() -> None:
-    """Print the page of the run that is named on the command line."""
+    """Keep what a page needs of a run, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
-    parser.add_argument("json", type=Path, help="what pytest-benchmark wrote (--benchmark-json)")
-    print(page(json.loads(parser.parse_args().json.read_text())), end="")
+    parser.add_argument(
+        "json", type=Path, help="what pytest-benchmark wrote (--benchmark-json), or what was kept"
+    )
+    parser.add_argument(
+        "page", type=Path, nargs="?", default=_PAGE, help=f"the page to write (default: {_PAGE})"
+    )
+    arguments = parser.parse_args()
+    run = kept(json.loads(arguments.json.read_text()))
+    path: Path = arguments.page
+    path.with_suffix(".json").write_text(json.dumps(run, indent=1) + "\n")
+    path.write_text(page(run, beside=others(path)))
 
 
 if __name__ == "__main__":

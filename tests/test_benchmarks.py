@@ -30,7 +30,7 @@ from benchmarks.loops.loop import Seen
 from benchmarks.loops.lucent import LucentLoop
 from benchmarks.loops.plenoptic import PlenopticLoop
 from benchmarks.pace import Pace, fastest, rounds
-from benchmarks.page import page
+from benchmarks.page import others, page
 from benchmarks.peers import ARTICLE, PEERS, PLAIN, Peer, imported
 from benchmarks.profile import kind_of
 from benchmarks.quality import Trial, arrivals, best_trial
@@ -736,9 +736,19 @@ def test_a_run_writes_its_json_and_its_table(tmp_path: Path) -> None:
     cell = f"{benchmark['extra_info']['times_limit']:.2f}"
     assert cell in done.stdout
     assert "OPS" not in done.stdout  # the table of pytest-benchmark, which says nothing here
-    made = subprocess.run(
-        [sys.executable, "-m", "benchmarks.page", str(written)],
-        cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
-    assert cell in made.stdout
-    assert "times the limit | at most 1.6 |" in made.stdout
+    (tmp_path / "throughput-elsewhere.md").write_text("# Another machine\n")
+    for source in (written, tmp_path / "throughput.json"):  # what is kept makes the page, too
+        subprocess.run(
+            [sys.executable, "-m", "benchmarks.page", str(source), str(tmp_path / "throughput.md")],
+            cwd=ROOT, check=True, timeout=60,
+        )  # fmt: skip
+        made = (tmp_path / "throughput.md").read_text()
+        assert cell in made
+        assert "times the limit | at most 1.6 |" in made
+        assert "[Another machine](throughput-elsewhere.md)" in made
+
+
+def test_the_page_is_what_its_facts_make() -> None:
+    path = ROOT / "docs/throughput.md"
+    run = json.loads(path.with_suffix(".json").read_text())
+    assert path.read_text() == page(run, beside=others(path))

@@ -36,7 +36,8 @@ from benchmarks.profile import kind_of
 from benchmarks.quality import Trial, arrivals, best_trial
 from benchmarks.tables import QUALITY, THROUGHPUT, Facts, as_markdown, as_text, tables
 from benchmarks.tasks import Task, draw_tasks
-from harness.ceiling import gemm_gflops
+from harness import ceiling
+from harness.ceiling import arithmetic_gflops
 from harness.settings import ResNet
 from harness.subjects.precision import precision_of
 from harness.subjects.resnet import build_resnet
@@ -144,8 +145,32 @@ def test_the_limit_is_the_longer_of_arithmetic_and_reading() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_ceilings_are_rates(dtype: torch.dtype) -> None:
     # Three orders of magnitude either way: enough for any machine, and for one that is busy.
-    assert 1e-3 < gemm_gflops(dtype=dtype, device=CPU, size=128) < 1e6
+    assert 1e-3 < arithmetic_gflops(dtype=dtype, device=CPU, size=128) < 1e6
     assert 1e-3 < memory_gbytes(size=2**20, dtype=dtype, device=CPU) < 1e5
+
+
+@pytest.mark.parametrize("kind", ceiling._KINDS)
+def test_torch_computes_what_a_ceiling_counts(kind: Callable[..., Any]) -> None:
+    work = kind(320, lambda *shape: torch.zeros(shape))
+    with FlopCounterMode(display=False) as counted:
+        work.run()
+    assert counted.get_total_flops() == work.flops == pytest.approx(2 * 320**3, rel=0.15)
+
+
+@pytest.mark.parametrize("fastest", ["mm", "conv2d"])
+def test_the_fastest_arithmetic_is_the_ceiling(
+    fastest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(work: Callable[[], object], **_: object) -> float:
+        with FlopCounterMode(display=False) as counted:
+            work()
+        (name,) = {str(operator) for operator in counted.get_flop_counts()["Global"]}
+        alike = ("mm" in name) == (fastest == "mm")
+        return counted.get_total_flops() / (9e9 if alike else 1e9)
+
+    monkeypatch.setattr(ceiling, "best_seconds", seconds)
+    rate = arithmetic_gflops(dtype=torch.float32, device=CPU, size=128)
+    assert rate == pytest.approx(9)
 
 
 # How fast loops go

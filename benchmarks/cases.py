@@ -143,7 +143,8 @@ MORE = (
         for layer, batch in itertools.product(LAYERS[1:], (1, 4))
     ),
     # By weight seeds.
-    *(resnet("resnet18", "layer4", pixels=64, batch=batch, fresh=True) for batch in (1, 2)),
+    *(resnet("resnet18", layer, pixels=64, batch=1, fresh=True) for layer in LAYERS),
+    resnet("resnet18", "layer4", pixels=64, batch=2, fresh=True),
     *(mlp(width=3000, depth=4, pixels=32, batch=batch) for batch in (2, 4)),
 )
 """What else the whole run measures, on any device."""

@@ -32,8 +32,6 @@ class Goal:
         it is compared with never gets there.
     profiled : callable
         Chooses the benchmarks of throughput that show where the time goes.
-    reason : str
-        Why it is not reached, where it is not.
     """
 
     what: str
@@ -41,7 +39,6 @@ class Goal:
     most: bool
     measured: Callable[[Sequence[Facts]], float | None]
     profiled: Which
-    reason: str = ""
 
     def reached(self, value: float) -> bool:
         """Whether a measured figure is good enough."""
@@ -80,18 +77,18 @@ def _peer(
     *,
     bound: float,
     weights: str = "shared",
-    reason: str = "",
     **place: object,
 ) -> Goal:
     which = _all(group=PEERS, peer=peer, weights=weights, **place)
     where = {key: value for key, value in place.items() if key != "peer_batch"}
+    alone = {"batch": 1} if weights == "own" else {}
     return Goal(
         what=f"{place['network']}, {place['size']} pixels, {place['layer']}, {how}: times as fast",
         bound=bound,
         most=False,
         measured=lambda found: _best(found, which, "times_peer", choose=max),
-        profiled=_all(group=THROUGHPUT, weights=weights, **where),
-        reason=reason,
+        # Alone, as in the comparison, where every image has a network of its own.
+        profiled=_all(group=THROUGHPUT, weights=weights, **where, **alone),
     )
 
 
@@ -138,11 +135,6 @@ def _on_gpu(dtype: str, **place: object) -> Which:
     return _all(group=THROUGHPUT, device="cuda", dtype=dtype, **place)
 
 
-_READING = (
-    "At batch 1 deep layers wait for their weights, which are read once on the way there and once "
-    "on the way back, whoever computes; what the engine saves is laying them out at every call."
-)
-
 _LAYER4 = {"network": "resnet18", "layer": "layer4", "size": 64}
 _MLP = {"network": "mlp3000x4", "layer": "output", "size": 32}
 
@@ -158,7 +150,6 @@ CPU_GOALS = (
             "every image with a network of its own, against the plain loop",
             bound=1.3,
             weights="own",
-            reason=_READING,
             **{**_LAYER4, "layer": layer},
         )
         for layer in ("layer1", "layer2", "layer3", "layer4")

@@ -13,16 +13,13 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from benchmarks.goals import CPU_GOALS, GPU_GOALS, Goal
+from benchmarks.reasons import reason
 from benchmarks.tables import THROUGHPUT, Facts, Table, as_markdown, tables
 
 _WIDTH = 100
-_LEAST = 0.01
-"""Share of the time below which a kind of operator is not worth naming."""
-
 _INTRODUCTION = """\
 How fast an image is recovered from a layer: against what the machine could do, against other ways
 to do the same, and until it is recovered well. A step is one forward pass up to the layer, the
@@ -76,14 +73,14 @@ def others(path: Path) -> dict[str, str]:
     }
 
 
-def page(run: Mapping[str, Any], *, beside: Mapping[str, str] = MappingProxyType({})) -> str:
+def page(run: Mapping[str, Any], *, beside: Mapping[str, str] | None = None) -> str:
     """The page of a run, as Markdown.
 
     Parameters
     ----------
     run : mapping
         The JSON of pytest-benchmark, or what is kept of it.
-    beside : mapping of str to str
+    beside : mapping of str to str, optional
         As from `others`.
     """
     found: list[Facts] = [
@@ -97,7 +94,7 @@ def page(run: Mapping[str, Any], *, beside: Mapping[str, str] = MappingProxyType
         _INTRODUCTION,
         textwrap.indent(_MAKING.format(arguments=machine["arguments"]), "    "),
         _machine(machine, found),
-        *[_elsewhere(beside)] * bool(beside),
+        *([_elsewhere(beside)] if beside else []),
         as_markdown(_goals(goals, found)),
         *(_why(goal, found) for goal in missed),
         *(as_markdown(table) for table in tables(found)),
@@ -147,14 +144,12 @@ def _goals(goals: Sequence[Goal], found: Sequence[Facts]) -> Table:
 def _why(goal: Goal, found: Sequence[Facts]) -> str:
     """Where the time goes at a figure that is not reached, and why it is not."""
     profiled = [facts for facts in found if facts["group"] == THROUGHPUT and goal.profiled(facts)]
-    text = goal.what[0].upper() + goal.what[1:] + ". " + goal.reason
-    if profiled:
+    text = goal.what[0].upper() + goal.what[1:] + "."
+    figure = goal.measured(found)
+    if profiled and figure is not None:
         facts = min(profiled, key=lambda facts: facts["times_limit"])
-        kinds = ", ".join(
-            f"{kind} {share:.0%}" for kind, share in facts["profile"].items() if share >= _LEAST
-        )
-        text += f" Time of a step at batch {facts['batch']}: {kinds}."
-    return textwrap.fill(" ".join(text.split()), _WIDTH)
+        text += " " + reason(facts, figure=figure, most=goal.most)
+    return textwrap.fill(text, _WIDTH)
 
 
 def main() -> None:

@@ -158,8 +158,8 @@ _LAYOUTS = {
         note="times limit: time of a step over that of its arithmetic at the best rate of matrix "
         "products and convolutions (GFLOP/s), or that of reading its weights, forward and back, at "
         "the best rate of memory, whichever is longer (bound). Both rates are measured beside the "
-        "rounds. The arithmetic is counted as is usual, tap by tap, padding included: an engine that leaves "
-        "padding out, or multiplies less often than there are taps, can go below 1. "
+        "rounds. The arithmetic is counted as is usual, tap by tap, padding included: an engine "
+        "that leaves padding out, or multiplies less often than there are taps, can go below 1. "
         "(own weights): every image has a network of its own.",
         order=lambda facts: (*_place(facts), facts["size"], facts["batch"]),
     ),

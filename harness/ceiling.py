@@ -83,9 +83,7 @@ def _spatial(size: int, draw: Callable[..., Tensor]) -> _Work:
 _KINDS = (_product, _pointwise, _spatial)
 
 
-def _convolution(
-    channels: int, *, kernel: int, images: int, draw: Callable[..., Tensor]
-) -> _Work:
+def _convolution(channels: int, *, kernel: int, images: int, draw: Callable[..., Tensor]) -> _Work:
     """A convolution that keeps the channels; without padding, so that every tap is a product."""
     images = max(1, images)
     side = _SIDE + kernel - 1

@@ -34,6 +34,7 @@ from benchmarks.page import others, page
 from benchmarks.peers import ARTICLE, PEERS, PLAIN, Peer, imported
 from benchmarks.profile import kind_of
 from benchmarks.quality import Trial, arrivals, best_trial
+from benchmarks.reasons import reason
 from benchmarks.tables import QUALITY, THROUGHPUT, Facts, as_markdown, as_text, tables
 from benchmarks.tasks import Task, draw_tasks
 from harness import ceiling
@@ -593,6 +594,8 @@ def facts_of(**changes: Any) -> Facts:
         "threads": 2,
         "decoder": "article",
         "image_steps_per_second": 1234.56,
+        "step_gflop": 0.5,
+        "step_gbyte": 0.01,
         "ceiling_gflops": 147.2,
         "ceiling_gbytes": 20.04,
         "bound": "arithmetic",
@@ -706,8 +709,53 @@ def test_the_page_says_what_was_reached_and_where_the_time_went() -> None:
     assert article == ["at least 10", "the other never gets there", "yes |"]
     # One figure is missed; its profile is that of the best batch, without trifles.
     joined = " ".join(text.split())
-    assert "Time of a step at batch 32: convolutions 90%, pooling 10%." in joined
+    assert (
+        "Time of a step at batch 32, 1.61 times the limit, which is that of arithmetic: "
+        "convolutions 90%, pooling 10%." in joined
+    )
     assert joined.count("Time of a step at batch") == 1
+
+
+@pytest.mark.parametrize(
+    ("profile", "spent"),
+    [
+        (
+            {"convolutions": 0.6, "matrix products": 0.3, "copies": 0.1},
+            "40% of a step, goes on con",
+        ),
+        ({"convolutions": 0.6, "copies": 0.3, "elementwise": 0.1}, "40% of a step, goes on moving"),
+        ({"convolutions": 0.6, "copies": 0.1, "outside operators": 0.3}, "30% of a step, goes out"),
+    ],
+)
+def test_a_reason_is_what_the_profile_shows(profile: dict[str, float], spent: str) -> None:
+    # A step of 8 images takes 10 ms, of which its arithmetic takes 5 at the best rate and its
+    # weights 2.
+    facts = facts_of(
+        profile=profile,
+        image_steps_per_second=800.0,
+        times_limit=2.0,
+        step_gflop=0.5,
+        ceiling_gflops=100.0,
+        step_gbyte=0.04,
+        ceiling_gbytes=20.0,
+    )
+    text = reason(facts, figure=2.0, most=True)
+    assert "its arithmetic would take 50% of that time" in text
+    assert "reading its weights, forward and back, 20%." in text
+    assert spent in text
+    arithmetic = profile["convolutions"] + profile.get("matrix products", 0)
+    assert text.endswith(f"the figure would be {2 * arithmetic:.2f}.")
+    faster = reason(facts, figure=1.2, most=False)
+    assert faster.endswith(f"the figure would be {1.2 / arithmetic:.2f}.")
+
+
+def test_what_is_compared_alone_is_profiled_alone() -> None:
+    names = {str(case) for case in (*SELECTED, *MORE)}
+    for layer in ("layer1", "layer2", "layer3", "layer4"):
+        assert f"resnet18-{layer}-64px-batch1-fresh" in names
+    (goal,) = (goal for goal in goals.CPU_GOALS if "layer2, every image" in goal.what)
+    assert goal.profiled(facts_of(layer="layer2", weights="own", batch=1))
+    assert not goal.profiled(facts_of(layer="layer2", weights="own", batch=4))
 
 
 def test_a_goal_that_no_decoder_reaches_is_missed() -> None:

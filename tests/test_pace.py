@@ -104,7 +104,8 @@ def test_a_ceiling_is_measured_once_and_draws_nothing(monkeypatch: pytest.Monkey
     calls: list[object] = []
     monkeypatch.setattr("harness.ceiling.worker_gflops", functools.cache(worker_gflops.__wrapped__))
     monkeypatch.setattr(
-        "harness.ceiling.arithmetic_gflops", lambda **named: calls.append(named) or arithmetic_gflops(**named)
+        "harness.ceiling.arithmetic_gflops",
+        lambda **named: calls.append(named) or arithmetic_gflops(**named),
     )
     from harness import ceiling
 

@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,8 @@ def page(run: Mapping[str, Any], *, beside: Mapping[str, str] | None = None) -> 
         {"group": benchmark["group"], **benchmark["extra_info"]} for benchmark in run["benchmarks"]
     ]
     machine = run["machine_info"]
-    goals = GPU_GOALS if any(facts["device"] == "cuda" for facts in found) else CPU_GOALS
+    devices = {facts["device"] for facts in found}
+    goals = GPU_GOALS if devices == {"cuda"} else (*CPU_GOALS, *GPU_GOALS)
     missed = [goal for goal in goals if _is_missed(goal, found)]
     parts = [
         "# Throughput",
@@ -95,7 +96,7 @@ def page(run: Mapping[str, Any], *, beside: Mapping[str, str] | None = None) -> 
         textwrap.indent(_MAKING.format(arguments=machine["arguments"]), "    "),
         _machine(machine, found),
         *([_elsewhere(beside)] if beside else []),
-        as_markdown(_goals(goals, found)),
+        as_markdown(_goals(goals, found, devices=devices)),
         *(_why(goal, found) for goal in missed),
         *(as_markdown(table) for table in tables(found)),
     ]
@@ -124,12 +125,13 @@ def _is_missed(goal: Goal, found: Sequence[Facts]) -> bool:
     return value is not None and not goal.reached(value)
 
 
-def _goals(goals: Sequence[Goal], found: Sequence[Facts]) -> Table:
+def _goals(goals: Sequence[Goal], found: Sequence[Facts], *, devices: Collection[str]) -> Table:
     def row(goal: Goal) -> tuple[str, ...]:
         value = goal.measured(found)
         wanted = f"{'at most' if goal.most else 'at least'} {goal.bound:.4g}"
         if value is None:
-            return goal.what, wanted, "not measured", ""
+            missing = goal.device == "cuda" and goal.device not in devices
+            return goal.what, wanted, "not measured" + " (no GPU)" * missing, ""
         measured = "the other never gets there" if math.isinf(value) else f"{value:.2f}"
         return goal.what, wanted, measured, "yes" if goal.reached(value) else "no"
 

@@ -481,6 +481,7 @@ def check_numbers(facts: Facts) -> None:
         resnet("resnet18", "layer1", pixels=32, batch=2),
         resnet("resnet18", "stem", pixels=32, batch=2, fresh=True),
         mlp(width=20, depth=2, pixels=4, batch=3),
+        mlp(width=20, depth=2, pixels=4, batch=3, fresh=False),
     ],
     ids=str,
 )
@@ -785,7 +786,50 @@ def test_the_goals_of_a_gpu() -> None:
     assert float32.reached(700)
     assert not float32.reached(1.31 * 593)
     assert tf32.measured([found]) is None
-    assert "microseconds" in page(run_of(found))
+    text = page(run_of(found))
+    assert "microseconds" in text
+    assert "plenoptic" not in text
+    assert "no GPU" not in text
+
+
+def test_without_a_gpu_its_goals_are_named_all_the_same() -> None:
+    text = page(run_of(facts_of()))
+    lines = [line for line in text.splitlines() if line.endswith("| not measured (no GPU) |  |")]
+    assert [line.split(" | ")[0][2:] for line in lines] == [goal.what for goal in goals.GPU_GOALS]
+
+
+def test_the_slowest_batch_counts_where_all_share_a_network() -> None:
+    (goal,) = (goal for goal in goals.GPU_GOALS if "mlp" in goal.what)
+    measured = {1: 60.0, 8: 110.0, 31: 100.0}
+    found = [
+        facts_of(
+            network="mlp3000x4", layer="output", size=32, device="cuda",
+            batch=batch, image_steps_per_second=1e6 * batch / microseconds,
+        )
+        for batch, microseconds in measured.items()
+    ]  # fmt: skip
+    assert goal.measured(found) == pytest.approx(110)
+    assert goal.measured(found[:2]) is None
+    assert goal.measured([{**facts, "weights": "own"} for facts in found]) is None
+    assert goal.reached(100)
+    assert not goal.reached(110)
+
+
+def test_a_shared_mlp_takes_the_steps_of_each_image_alone() -> None:
+    case = mlp(width=20, depth=3, pixels=4, batch=3, fresh=False)
+    task = task_of(case)
+    assert (len(task.owners), case.networks, str(case)[-6:]) == (1, 1, "shared")
+    together = Engine(task, case.decoder).run(3, seen=silent)
+    for number in range(3):
+        one = dataclasses.replace(
+            task,
+            **{
+                name: getattr(task, name)[number : number + 1]
+                for name in ("original", "start", "noised")
+            },
+        )
+        alone = Engine(one, case.decoder).run(3, seen=silent)
+        torch.testing.assert_close(together[number : number + 1], alone, rtol=0, atol=1e-12)
 
 
 def test_the_command_without_where_its_json_goes() -> None:

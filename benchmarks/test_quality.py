@@ -42,7 +42,7 @@ BATCH = 32
 """Images together when gradients are timed."""
 
 LONGEST = 3.0
-"""Seconds of the rounds, unless three take longer."""
+"""Seconds of the rounds, unless the least number takes longer."""
 
 LAYERS = ("layer4", "layer3")
 

@@ -35,6 +35,7 @@ from benchmarks.peers import ARTICLE, PEERS, PLAIN, Peer, imported
 from benchmarks.profile import kind_of
 from benchmarks.quality import Trial, arrivals, best_trial
 from benchmarks.reasons import reason
+from benchmarks.tables import PEERS as PEERS_GROUP
 from benchmarks.tables import QUALITY, THROUGHPUT, Facts, as_markdown, as_text, tables
 from benchmarks.tasks import Task, draw_tasks
 from harness import ceiling
@@ -258,9 +259,9 @@ def test_the_batch_with_the_most_image_steps_is_the_fastest(clock: Clock) -> Non
 
 def test_as_many_rounds_as_fit(clock: Clock) -> None:
     found = Pace([Staged(clock, step=0.1)], images=1, device=CPU, seconds=1)
-    assert rounds(found, longest=0) == 3
-    assert rounds(found, found, longest=10.1) == 5
-    assert rounds(found, longest=100) == 6
+    assert rounds(found, longest=0) == pace.LEAST
+    assert rounds(found, found, longest=16.1) == 8
+    assert rounds(found, longest=100) == pace.MOST
 
 
 # Peers
@@ -579,7 +580,7 @@ def test_operators_by_kind(operator: str, kind: str) -> None:
     assert kind_of(operator) == kind
 
 
-# Tables and the page
+# Goals, tables and the page
 
 
 def facts_of(**changes: Any) -> Facts:
@@ -771,6 +772,16 @@ def test_a_goal_that_no_decoder_reaches_is_missed() -> None:
     assert not goal.reached(0)
     assert goal.measured([never_there]) is None
     assert goal.measured([peer]) is None
+
+
+def test_the_same_case_counts_wherever_it_is_measured() -> None:
+    goal = goals.CPU_GOALS[0]
+    slow = facts_of(batch=32, times_limit=4.0)
+    beside = facts_of(group=PEERS_GROUP, peer="plain loop", batch=32, times_limit=1.5)
+    adam = {**beside, "decoder": "adam", "times_limit": 1.1}
+    fresh = {**beside, "weights": "own", "times_limit": 1.2}
+    assert goal.measured([slow, adam, fresh]) == 4.0
+    assert goal.measured([slow, beside, adam, fresh]) == 1.5
 
 
 def test_the_goals_of_a_gpu() -> None:

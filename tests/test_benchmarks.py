@@ -20,7 +20,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import conftest, goals, pace, quality, test_peers, test_quality, test_throughput
+from benchmarks import (
+    conftest,
+    goals,
+    pace,
+    quality,
+    test_peers,
+    test_quality,
+    test_spectrum,
+    test_throughput,
+)
 from benchmarks.arithmetic import Work, count, step_work
 from benchmarks.cases import GPU, MORE, SELECTED, Case, mlp, resnet
 from benchmarks.ceiling import memory_gbytes
@@ -33,10 +42,10 @@ from benchmarks.pace import Pace, fastest, rounds
 from benchmarks.page import others, page
 from benchmarks.peers import ARTICLE, PEERS, PLAIN, Peer, imported
 from benchmarks.profile import kind_of
-from benchmarks.quality import Trial, arrivals, best_trial
+from benchmarks.quality import Arrivals, Budget, Trial, arrivals, best_trial
 from benchmarks.reasons import reason
 from benchmarks.tables import PEERS as PEERS_GROUP
-from benchmarks.tables import QUALITY, THROUGHPUT, Facts, as_markdown, as_text, tables
+from benchmarks.tables import QUALITY, SPECTRUM, THROUGHPUT, Facts, as_markdown, as_text, tables
 from benchmarks.tasks import Task, draw_tasks
 from harness import ceiling
 from harness.ceiling import arithmetic_gflops
@@ -359,12 +368,15 @@ class Approaching:
 
     task: Task
     shares: list[tuple[float, ...]]
+    clock: Clock | None = None
 
     def run(self, steps: int, *, seen: Seen) -> Tensor:
         direction = torch.ones_like(self.task.target)
         direction /= direction.flatten(1).norm(dim=1)[:, None, None, None]
         for number in range(steps):
             share = self.shares[min(number, len(self.shares) - 1)]
+            if self.clock:
+                self.clock.now += 1
             away = torch.tensor(share, dtype=direction.dtype) * self.task.m_r
             seen(self.task.target + away[:, None, None, None] * direction)
         return self.task.start
@@ -375,29 +387,32 @@ def two() -> Task:
     return task_of(resnet("resnet18", "conv1", pixels=8, batch=2))
 
 
+def arrived(
+    trial: Trial, task: Task, *, gradients: int = 1000, seconds: float = math.inf
+) -> Arrivals:
+    return arrivals(trial, task, budget=Budget(gradients=gradients, seconds=seconds))
+
+
 def approach(*shares: tuple[float, ...], length: int | None = None) -> Trial:
     return Trial(setting="", loop=lambda task: Approaching(task, list(shares)), length=length)
 
 
 def test_an_image_counts_when_it_first_gets_there(two: Task) -> None:
-    found = arrivals(approach((5, 3), (1, 0.0999), (2, 4), (0.05, 9), (0, 0)), two)
+    found = arrived(approach((5, 3), (1, 0.0999), (2, 4), (0.05, 9), (0, 0)), two)
     assert found.gradients == (4, 2)
     assert found.spent == 4
     assert found.nearest == (pytest.approx(0.05), pytest.approx(0.0999))
     assert found.rate == pytest.approx(1 / 3)
 
 
-def test_an_image_that_does_not_get_there_is_not_dropped(
-    two: Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(quality, "GRADIENTS", 10)
-    found = arrivals(approach((1, 1), (0.1, 0.101)), two)
+def test_an_image_that_does_not_get_there_is_not_dropped(two: Task) -> None:
+    found = arrived(approach((1, 1), (0.1, 0.101)), two, gradients=10)
     assert found.gradients == (2, None)
     assert (found.reached, found.spent, found.over) == (1, 10, False)
     # One image for 12 gradients of an image; had the other come there at the end, two.
     assert found.rate == pytest.approx(1 / 12)
     assert found.rate_at_most == pytest.approx(2 / 12)
-    planned = arrivals(approach((1, 1), (0.1, 0.101), length=10), two)
+    planned = arrived(approach((1, 1), (0.1, 0.101), length=10), two)
     assert planned.over
     assert planned.rate_at_most == planned.rate
 
@@ -408,29 +423,52 @@ def test_a_run_is_given_up_where_no_image_comes_nearer(
     monkeypatch.setattr(quality, "PATIENCE", 5)
     # That the first image, which is there, comes nearer still does not keep the run alive.
     falling = [(0.1 * 0.9**number, 1.0) for number in range(50)]
-    found = arrivals(approach(*falling), two)
+    found = arrived(approach(*falling), two)
     assert found.spent == 6
     assert found.over
-    assert arrivals(approach(*falling, length=20), two).spent == 20
+    assert arrived(approach(*falling, length=20), two).spent == 20
+
+
+@pytest.mark.parametrize("length", [None, 50])
+def test_time_out_is_no_end(two: Task, clock: Clock, length: int | None) -> None:
+    def loop(task: Task) -> Approaching:
+        return Approaching(task, [(1.0, 1.0)], clock=clock)
+
+    found = arrived(Trial(setting="", loop=loop, length=length), two, seconds=7.5)
+    assert (found.spent, found.over, found.reached) == (8, False, 0)
+    assert found.rate_at_most == pytest.approx(1 / 8)
+
+
+def test_a_budget_counts_evaluations_and_shortens_plans(two: Task) -> None:
+    class Twice(Approaching):
+        def run(self, steps: int, *, seen: Seen) -> Tensor:
+            return super().run(2 * steps, seen=seen)
+
+    trial = Trial(setting="", loop=lambda task: Twice(task, [(1.0, 1.0)]))
+    assert arrived(trial, two, gradients=10).spent == 10
+    planned = arrived(approach((1, 1), length=50), two, gradients=10)
+    assert (planned.spent, planned.over) == (10, True)
 
 
 def test_a_value_that_is_not_a_number_is_nowhere_near(two: Task) -> None:
-    found = arrivals(approach((math.nan, 1), (1, math.nan), (1, 1), length=4), two)
+    found = arrived(approach((math.nan, 1), (1, math.nan), (1, 1), length=4), two)
     assert found.nearest == (pytest.approx(1), pytest.approx(1))
     assert found.reached == 0
 
 
 def test_the_best_trial_needs_the_fewest_gradients_or_comes_nearest(two: Task) -> None:
     slow, quick = approach((1, 1), (1, 1), (0, 0)), approach((1, 1), (0, 0))
-    assert best_trial([slow, quick, slow], two)[0] is quick
+    assert best_trial([slow, quick, slow], alone=two) is quick
     far, near = (approach((share, share), length=3) for share in (0.9, 0.8))
-    assert best_trial([far, near], two)[0] is near
-    assert best_trial([near, slow], two)[0] is slow
+    assert best_trial([far, near], alone=two) is near
+    assert best_trial([near, slow], alone=two) is slow
+    alone = Trial(setting="", loop=lambda _: pytest.fail("one setting needs no search"))
+    assert best_trial([alone], alone=two) is alone
 
 
 def test_the_engines_runs_are_watched(two: Task) -> None:
     decoder = dataclasses.replace(test_quality.ARTICLE, priors=(), step=0.01)
-    found = arrivals(Trial(setting="", loop=lambda task: Engine(task, decoder), length=5), two)
+    found = arrived(Trial(setting="", loop=lambda task: Engine(task, decoder), length=5), two)
     assert found.spent == 6  # the start and five steps
     assert max(found.nearest) < 50
 
@@ -531,13 +569,15 @@ def test_fixed_quality_states_everything(
         return task_of(resnet("resnet18", "conv1", pixels=16, batch=min(batch, 3)), "float32")
 
     monkeypatch.setattr(test_quality, "_task", small)
-    monkeypatch.setattr(quality, "GRADIENTS", 30)
+    budget = Budget(gradients=30, seconds=60)
+    monkeypatch.setattr(test_quality, "BUDGET", budget)
     full = type("Config", (), {"getoption": lambda *_: True})()
-    found = best_trial(test_quality.PLENOPTICS[:1], small("", 3, CPU))
+    (trial, *_) = test_quality.PLENOPTICS
+    found = trial, arrivals(trial, small("", 3, CPU), budget=budget)
     test_quality.test_plenoptic(Rounds(), "layer4", CPU, lambda _: found, state)
     test_quality.test_fixed_quality(Rounds(), "layer4", "l-bfgs", CPU, lambda _: found, full, state)
     alone, beside = stated
-    own = {"setting", "images", "reached", "gradients", "nearest", "over"}
+    own = {"setting", "images", "reached", "gradients", "spent", "nearest", "over"}
     rates = {"reconstructions_per_second", "reconstructions_per_second_at_most"}
     assert alone.keys() == {*INFO, *own, *rates}
     assert beside.keys() == {
@@ -553,6 +593,35 @@ def test_fixed_quality_states_everything(
     assert beside["reconstructions_per_second"] == pytest.approx(rate)
     text = as_text(tables([{"group": QUALITY, **facts} for facts in stated])[0])
     assert "3 of 3" in text
+
+
+def test_a_spectrum_states_what_it_took(
+    state: Callable[[Facts], None], stated: list[Facts]
+) -> None:
+    class Once:
+        def pedantic(self, work: Callable[..., Any], *, args: tuple[Any, ...], rounds: int) -> Any:
+            assert rounds == 1
+            return work(*args)
+
+    case = resnet("resnet18", "conv1", pixels=8, batch=1, precision="float64")
+    test_spectrum.test_spectrum(Once(), case, CPU, state)
+    (facts,) = stated
+    assert (facts["outputs"], facts["inputs"]) == (64 * 4 * 4, 3 * 8 * 8)
+    assert 0 < facts["rank"] <= facts["inputs"]
+    assert facts["seconds"] == pytest.approx(
+        facts["jacobian_seconds"] + facts["decomposition_seconds"]
+    )
+    (table,) = tables([{"group": SPECTRUM, **facts}])
+    assert table.rows[0][4:6] == ("1,024", "192")
+
+
+def test_the_spectrum_has_a_goal_where_it_is_measured() -> None:
+    (case,) = test_spectrum.CASES
+    (goal,) = (goal for goal in goals.CPU_GOALS if "Jacobian" in goal.what)
+    place = {"layer": case.layer, "size": case.images.pixels, "network": case.name}
+    assert goal.measured([facts_of(group=SPECTRUM, seconds=24.0, **place)]) == 24.0
+    assert goal.reached(25)
+    assert not goal.reached(25.1)
 
 
 def test_names_are_their_own() -> None:
@@ -615,6 +684,8 @@ def quality_of(decoder: str, *, rate: float, at_most: float | None = None, **cha
         images=3,
         reached=3,
         gradients=700.0,
+        spent=700,
+        over=False,
         nearest=0.0999,
         reconstructions_per_second=rate,
         reconstructions_per_second_at_most=rate if at_most is None else at_most,
@@ -658,6 +729,19 @@ def test_tables_come_by_group_and_in_order() -> None:
 def test_times_plenoptic(changes: dict[str, Any], cell: str) -> None:
     (table,) = tables([{**quality_of("polyak", rate=1), **changes}])
     assert table.rows[0][-1] == cell
+
+
+@pytest.mark.parametrize(
+    ("changes", "cell"),
+    [
+        ({}, "-"),
+        ({"reached": 2}, "not within 700"),
+        ({"reached": 0, "over": True}, "never"),
+    ],
+)
+def test_what_became_of_the_others(changes: dict[str, Any], cell: str) -> None:
+    (table,) = tables([{**quality_of("polyak", rate=1), **changes}])
+    assert table.rows[0][table.heads.index("others")] == cell
 
 
 def run_of(*found: Facts) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Budget:
     seconds: float
 
 
-SEARCH = Budget(gradients=100, seconds=20)
+SEARCH = Budget(gradients=100, seconds=60)
 """In which a setting is judged on one image, where there are several."""
 
 

@@ -79,7 +79,7 @@ CONTENDERS = {
     "l-bfgs, whitened": (_engine(LBFGS(priors=(Whitening(),)), "history 20"),),
     "adam": tuple(
         _engine(Adam(rate=rate), f"rate {rate} falling", length=BUDGET.gradients)
-        for rate in (0.05, 0.1)
+        for rate in (0.05, 0.1, 0.2)
     ),
     # A step takes as long as some twenty gradients: timed with fewer images, or for minutes.
     "gauss-newton": (
@@ -88,14 +88,14 @@ CONTENDERS = {
     "polyak": (_engine(Descent(rule="polyak", step=1, factor=1, loss="l2"), "step 1"),),
     "normalised": tuple(map(_normalised, (0.01, 0.03, 0.1))),
     "article": (_engine(ARTICLE, "as published", length=500),),
-    "article, best step": tuple(map(_article, (0.1, 0.1 / 3, 0.1 / 10))),
+    "article, best step": tuple(map(_article, (0.3, 0.1, 0.1 / 3))),
 }
 """What each decoder is tried with; of its settings the best one runs."""
 
 SELECTED = {("layer4", "l-bfgs, whitened")}
 """What a run without --full measures."""
 
-PLENOPTICS = tuple(_plenoptic(rate) for rate in (0.02, 0.05, 0.1))
+PLENOPTICS = tuple(_plenoptic(rate) for rate in (0.05, 0.1, 0.2))
 """plenoptic's Adam, likewise."""
 
 Found = tuple[Trial, Arrivals]

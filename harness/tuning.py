@@ -27,9 +27,9 @@ MEMORY = 800_000_000
 """Bytes that a process needs: torch, a network and the steps of a decoder."""
 
 ON_A_GPU = 8
-"""Processes that share a GPU at most: a constant, which nobody has measured on a GPU yet. The steps
-of one image leave much of it idle, and most of the rest is work for the CPU: networks are built
-there, and ranks found. Each process takes some half a gigabyte of the GPU's memory for itself."""
+"""Processes that share a GPU at most: a constant, which is not tried on the machine that measures.
+The steps of one image leave much of it idle, and most of the rest is work for the CPU: networks are
+built there, and ranks found. Each process takes some half a gigabyte of its memory for itself."""
 
 SECONDS = 0.25
 """For which a layout is tried, each time."""
@@ -174,15 +174,17 @@ def _step() -> Callable[[], None]:
     from harness.subjects.mlp import mlp_encoder
     from harness.subjects.resnet import resnet_encoder
 
-    place = {"dtype": torch.float32, "device": torch.device("cpu")}
+    dtype, device = torch.float32, torch.device("cpu")
     generators = [torch.Generator().manual_seed(seed) for seed in range(_REPLICATES)]
     tried = [
         (
-            resnet_encoder(_NETWORK, seed=0, shape=(3, _PIXELS, _PIXELS), **place),
+            resnet_encoder(
+                _NETWORK, seed=0, dtype=dtype, device=device, shape=(3, _PIXELS, _PIXELS)
+            ),
             torch.rand(1, 3, _PIXELS, _PIXELS, generator=generators[0]),
         ),
         (
-            mlp_encoder(_DENSE, generators=generators, **place),
+            mlp_encoder(_DENSE, generators=generators, dtype=dtype, device=device),
             torch.rand(_REPLICATES, _DENSE.inputs, generator=generators[0]),
         ),
     ]

@@ -595,6 +595,27 @@ def test_fixed_quality_states_everything(
     assert "3 of 3" in text
 
 
+@pytest.mark.parametrize("name", ["gauss-newton", "normalised"])
+def test_contenders_are_tried_within_their_budget(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    state: Callable[[Facts], None],
+    stated: list[Facts],
+) -> None:
+    def small(_: str, batch: int, __: torch.device) -> Task:
+        return task_of(resnet("resnet18", "conv1", pixels=16, batch=min(batch, 3)), "float32")
+
+    monkeypatch.setattr(test_quality, "_task", small)
+    monkeypatch.setattr(test_quality, "BUDGET", Budget(gradients=5, seconds=60))
+    monkeypatch.setattr(quality, "SEARCH", Budget(gradients=3, seconds=60))
+    selection = type("Config", (), {"getoption": lambda *_: False})()
+    test_quality.test_fixed_quality(Rounds(), "layer4", name, CPU, never, selection, state)
+    (facts,) = stated
+    check_numbers(facts)
+    assert facts["decoder"] == name
+    assert facts["spent"] <= 6
+
+
 def test_a_spectrum_states_what_it_took(
     state: Callable[[Facts], None], stated: list[Facts]
 ) -> None:

@@ -28,7 +28,7 @@ one image. Only ratios carry over to another machine. The benchmarks' JSON makes
 
 _MAKING = """\
 pytest {arguments} --benchmark-json=build/benchmarks.json
-python -m benchmarks.page build/benchmarks.json"""
+python -m benchmarks.page build/benchmarks.json{page}"""
 
 _PAGE = Path("docs/throughput.md")
 
@@ -73,13 +73,17 @@ def others(path: Path) -> dict[str, str]:
     }
 
 
-def page(run: Mapping[str, Any], *, beside: Mapping[str, str] | None = None) -> str:
+def page(
+    run: Mapping[str, Any], *, path: Path = _PAGE, beside: Mapping[str, str] | None = None
+) -> str:
     """The page of a run, as Markdown.
 
     Parameters
     ----------
     run : mapping
         The JSON of pytest-benchmark, or what is kept of it.
+    path : Path
+        Where it is to be, for the command that makes it.
     beside : mapping of str to str, optional
         As from `others`.
     """
@@ -87,13 +91,14 @@ def page(run: Mapping[str, Any], *, beside: Mapping[str, str] | None = None) -> 
         {"group": benchmark["group"], **benchmark["extra_info"]} for benchmark in run["benchmarks"]
     ]
     machine = run["machine_info"]
+    named = "" if path == _PAGE else f" {path}"
     devices = {facts["device"] for facts in found}
     goals = GPU_GOALS if devices == {"cuda"} else (*CPU_GOALS, *GPU_GOALS)
     missed = [goal for goal in goals if _is_missed(goal, found)]
     parts = [
         "# Throughput",
         _INTRODUCTION,
-        textwrap.indent(_MAKING.format(arguments=machine["arguments"]), "    "),
+        textwrap.indent(_MAKING.format(arguments=machine["arguments"], page=named), "    "),
         _machine(machine, found),
         *([_elsewhere(beside)] if beside else []),
         as_markdown(_goals(goals, found, devices=devices)),
@@ -167,7 +172,7 @@ def main() -> None:
     run = kept(json.loads(arguments.json.read_text()))
     path: Path = arguments.page
     path.with_suffix(".json").write_text(json.dumps(run, indent=1) + "\n")
-    path.write_text(page(run, beside=others(path)))
+    path.write_text(page(run, path=path, beside=others(path)))
 
 
 if __name__ == "__main__":

@@ -978,6 +978,7 @@ def test_a_run_writes_its_json_and_its_table(tmp_path: Path) -> None:
         made = (tmp_path / "throughput.md").read_text()
         assert cell in made
         assert "times the limit | at most 1.6 |" in made
+        assert f"benchmarks.json {tmp_path / 'throughput.md'}\n" in made
         assert "[Another machine](throughput-elsewhere.md)" in made
 
 

@@ -60,9 +60,9 @@ class Case:
 
     def __str__(self) -> str:
         words = [self.name, self.layer, f"{self.images.pixels}px", f"batch{self.batch}"]
-        # An MLP's weights are always fresh.
-        if self.fresh and isinstance(self.network, ResNet):
-            words.append("fresh")
+        # What is usual goes without saying: a claim's MLPs come in ensembles.
+        if self.fresh != isinstance(self.network, MLP):
+            words.append("fresh" if self.fresh else "shared")
         if self.precision != "float32":
             words.append(self.precision)
         return "-".join(words)
@@ -91,10 +91,11 @@ def resnet(
     )
 
 
-def mlp(*, width: int, depth: int, pixels: int, batch: int) -> Case:
+def mlp(*, width: int, depth: int, pixels: int, batch: int, fresh: bool = True) -> Case:
     """The article's descent on a stack of fully connected layers with ReLU.
 
-    Every image has weights of its own, so that a batch saves no arithmetic and no reading.
+    With weights of its own for every image a batch saves no arithmetic and no reading; where all
+    share one network, its weights are read once for all of them.
     """
     images = Images(pixels=pixels)
     return Case(
@@ -104,7 +105,7 @@ def mlp(*, width: int, depth: int, pixels: int, batch: int) -> Case:
         images=images,
         decoder=ARTICLE_MLP,
         batch=batch,
-        fresh=True,
+        fresh=fresh,
     )
 
 
@@ -143,7 +144,8 @@ MORE = (
         for layer, batch in itertools.product(LAYERS[1:], (1, 4))
     ),
     # By weight seeds.
-    *(resnet("resnet18", "layer4", pixels=64, batch=batch, fresh=True) for batch in (1, 2)),
+    *(resnet("resnet18", layer, pixels=64, batch=1, fresh=True) for layer in LAYERS),
+    resnet("resnet18", "layer4", pixels=64, batch=2, fresh=True),
     *(mlp(width=3000, depth=4, pixels=32, batch=batch) for batch in (2, 4)),
 )
 """What else the whole run measures, on any device."""
@@ -153,6 +155,6 @@ GPU = (
         resnet("resnet50", "layer4", pixels=299, batch=batch, precision=precision)
         for batch, precision in itertools.product((1, 32), ("float32", "tf32"))
     ),
-    *(mlp(width=3000, depth=4, pixels=32, batch=batch) for batch in (8, 31)),
+    *(mlp(width=3000, depth=4, pixels=32, batch=batch, fresh=False) for batch in (1, 8, 31)),
 )
 """What only a GPU does in reasonable time."""

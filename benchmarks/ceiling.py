@@ -1,4 +1,4 @@
-"""What the machine can do: the rate of its memory; that of products is in `harness.ceiling`."""
+"""What the machine can do: the rate of its memory; that of arithmetic is in `harness.ceiling`."""
 
 from __future__ import annotations
 

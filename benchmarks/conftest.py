@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("depth-claims").addoption(
         "--full",
         action="store_true",
-        help="run every benchmark, a quarter of an hour on two cores (default: a selection of a "
+        help="run every benchmark, half an hour on two cores (default: a selection of a "
         "few minutes)",
     )
 

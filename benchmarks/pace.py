@@ -12,8 +12,11 @@ from torch import Tensor
 from benchmarks.loops.loop import Loop
 from harness.ceiling import synchronize
 
-SECONDS = 0.15
+SECONDS = 0.1
 """Least time of a round: short ones find the quiet moments of a shared machine."""
+
+LEAST, MOST = 6, 16
+"""Rounds at least and at most: on a busy machine three were all slow, twice as slow as the best."""
 
 
 class Pace:
@@ -107,8 +110,8 @@ class Pace:
 
 
 def rounds(*paces: Pace, longest: float) -> int:
-    """Rounds of some loops together that fit into a time: six at most, three at least."""
-    return min(max(int(longest / sum(pace.round_seconds for pace in paces)), 3), 6)
+    """Rounds of some loops together that fit into a time, within `LEAST` and `MOST`."""
+    return min(max(int(longest / sum(pace.round_seconds for pace in paces)), LEAST), MOST)
 
 
 def fastest(paces: Sequence[Pace]) -> Pace:

@@ -1,12 +1,14 @@
 """How many gradients a loop takes until its images are there: m_g at most a tenth of m_r.
 
 Gradients are counted, not timed, since their number does not depend on what else the machine does.
+A budget of them ends what does not get there, and one of time what a slow machine would never end.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -19,13 +21,30 @@ from harness.distances import l2
 SHARE = 0.1
 """m_g over m_r at which an image is there."""
 
-GRADIENTS = 2000
-"""Steps of a run, unless a trial has a length of its own."""
-
-PATIENCE = 400
+PATIENCE = 300
 """Gradients within which some image has to come nearer, or the run is given up."""
 
 _NEARER = 0.99
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a run may take until its images are there.
+
+    Parameters
+    ----------
+    gradients : int
+        Evaluations of the network.
+    seconds : float
+        For machines so slow that they do not come to as many.
+    """
+
+    gradients: int
+    seconds: float
+
+
+SEARCH = Budget(gradients=100, seconds=60)
+"""In which a setting is judged on one image, where there are several."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,12 +59,16 @@ class Trial:
         Makes the loop for a task.
     length : int or None
         Steps of a loop that changes along its run by plan: it ends there, and a longer run is not
-        a shorter one continued. None for a loop that could go on.
+        a shorter one continued. A smaller budget shortens the plan. None for a loop that could go
+        on.
+    batch : int
+        Images together when its gradients are timed.
     """
 
     setting: str
     loop: Callable[[Task], Loop]
     length: int | None = None
+    batch: int = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,25 +120,29 @@ class Arrivals:
         return (self.rate, -max(self.nearest)) > (other.rate, -max(other.nearest))
 
 
-def arrivals(trial: Trial, task: Task) -> Arrivals:
+def arrivals(trial: Trial, task: Task, *, budget: Budget) -> Arrivals:
     """Run a trial on a task until all images are there, or as long as it makes sense."""
-    watch = _Watch(task, patience=None if trial.length else PATIENCE)
+    planned = trial.length is not None
+    watch = _Watch(task, budget=budget, planned=planned)
     with contextlib.suppress(_Over):
-        trial.loop(task).run(trial.length or GRADIENTS, seen=watch)
+        trial.loop(task).run(min(trial.length or budget.gradients, budget.gradients), seen=watch)
     return Arrivals(
         gradients=tuple(watch.first.get(image) for image in range(task.batch)),
         nearest=tuple(watch.nearest.tolist()),
         spent=watch.count,
-        over=watch.stuck or trial.length is not None,
+        over=watch.stuck or (planned and not watch.late),
     )
 
 
-def best_trial(trials: Sequence[Trial], task: Task) -> tuple[Trial, Arrivals]:
-    """The trial with which the images of a task need the fewest gradients, and how many."""
-    best, *others = [(trial, arrivals(trial, task)) for trial in trials]
-    for other in others:
-        if other[1].better_than(best[1]):
-            best = other
+def best_trial(trials: Sequence[Trial], *, alone: Task) -> Trial:
+    """The trial that does best within `SEARCH` on one image."""
+    best, *others = trials
+    if others:
+        found = arrivals(best, alone, budget=SEARCH)
+        for other in others:
+            its = arrivals(other, alone, budget=SEARCH)
+            if its.better_than(found):
+                best, found = other, its
     return best
 
 
@@ -126,14 +153,16 @@ class _Over(Exception):  # noqa: N818  (no error: it ends a run from within)
 class _Watch:
     """Looks at the outputs of each evaluation."""
 
-    def __init__(self, task: Task, *, patience: int | None) -> None:
-        self._target, self._m_r, self._patience = task.target, task.m_r, patience
+    def __init__(self, task: Task, *, budget: Budget, planned: bool) -> None:
+        self._target, self._m_r = task.target, task.m_r
+        self._budget, self._planned = budget, planned
+        self._began = time.perf_counter()
         self._marked = torch.full_like(task.m_r, torch.inf)
         self._marked_at = 0
         self.nearest = self._marked
         self.count = 0
         self.first: dict[int, int] = {}
-        self.stuck = False
+        self.stuck = self.late = False
 
     def __call__(self, output: Tensor) -> None:
         self.count += 1
@@ -144,6 +173,12 @@ class _Watch:
         self.nearest = torch.minimum(self.nearest, share)
         if bool(nearer.any()):
             self._marked, self._marked_at = self.nearest, self.count
-        self.stuck = self._patience is not None and self.count - self._marked_at >= self._patience
-        if self.stuck or len(self.first) == len(share):
+        self.late = time.perf_counter() - self._began >= self._budget.seconds
+        if self.late or len(self.first) == len(share):
+            raise _Over
+        if self._planned:
+            return  # it ends by itself
+        self.stuck = self.count - self._marked_at >= PATIENCE
+        # An iteration may take several evaluations.
+        if self.stuck or self.count >= self._budget.gradients:
             raise _Over

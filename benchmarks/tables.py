@@ -13,6 +13,7 @@ Facts = Mapping[str, Any]
 """What one benchmark states, and its group."""
 
 THROUGHPUT, PEERS, QUALITY = "throughput", "against peers", "fixed quality"
+SPECTRUM = "spectrum"
 """The groups of benchmarks, in the order of their tables."""
 
 _WIDTH = 100
@@ -130,6 +131,13 @@ def _peer(facts: Facts) -> str:
     return " ".join(filter(None, (facts["peer"], facts["peer_version"])))
 
 
+def _others(facts: Facts) -> str:
+    """What became of the images that did not get there."""
+    if facts["reached"] == facts["images"]:
+        return "-"
+    return "never" if facts["over"] else f"not within {facts['spent']:,}"
+
+
 def _times_plenoptic(facts: Facts) -> str:
     if not facts["reached"] or "peer" not in facts:
         return "-"
@@ -155,11 +163,11 @@ _LAYOUTS = {
             "bound": _of("bound"),
             "times limit": _of("times_limit", ".2f"),
         },
-        note="times limit: time of a step over that of its arithmetic at the rate of the best "
-        "matrix multiplication, or that of reading its weights, forward and back, at the best rate "
-        "of memory, whichever is longer (bound). Both rates are measured beside the rounds. The "
-        "arithmetic is counted as is usual, tap by tap, padding included: an engine that leaves "
-        "padding out, or multiplies less often than there are taps, can go below 1. "
+        note="times limit: time of a step over that of its arithmetic at the best rate of matrix "
+        "products and convolutions (GFLOP/s), or that of reading its weights, forward and back, at "
+        "the best rate of memory, whichever is longer (bound). Both rates are measured beside the "
+        "rounds. The arithmetic is counted as is usual, tap by tap, padding included: an engine "
+        "that leaves padding out, or multiplies less often than there are taps, can go below 1. "
         "(own weights): every image has a network of its own.",
         order=lambda facts: (*_place(facts), facts["size"], facts["batch"]),
     ),
@@ -196,17 +204,40 @@ _LAYOUTS = {
             "setting": _of("setting"),
             "size": _of("size"),
             "there": lambda facts: f"{facts['reached']} of {facts['images']}",
+            "others": _others,
             "gradients": _of("gradients", ",.0f"),
             "m_g / m_r": _of("nearest", ".3f"),
             "image-steps/s": _of("image_steps_per_second", ",.1f"),
             "images/s": _of("reconstructions_per_second", ".3f"),
             "times plenoptic": _times_plenoptic,
         },
-        note="there: images that got there at all. gradients: that an image took on average, with "
-        "those that were spent in vain on images which did not get there. m_g / m_r: how near the "
-        "worst image came. images/s: image-steps a second, timed at a large batch, over gradients "
-        "for each image that got there. plenoptic runs Adam at its best rate of those tried; where "
-        "it did not get all images there, the engine is at least (≥) so many times as fast.",
+        note="there: images that got there at all; others: whether more gradients would have been "
+        "in vain, since the run ended by plan or came no nearer, or how many were not enough. "
+        "gradients: that an image took on average, with those that were spent in vain on images "
+        "which did not get there; for Gauss-Newton, evaluations with the products with J that "
+        "follow them. m_g / m_r: how near the worst image came. images/s: image-steps a second, "
+        "timed at a large batch, over gradients for each image that got there. Where a decoder has "
+        "a step to choose, the one of some was taken that did best in 100 gradients of one image, "
+        "plenoptic's (it runs Adam) as well; where plenoptic did not get all images there, the "
+        "engine is at least (≥) so many times as fast.",
+        order=_place,
+    ),
+    SPECTRUM: _Layout(
+        title="Spectrum of a Jacobian",
+        words=3,
+        columns={
+            "network": _network,
+            "layer": _of("layer"),
+            "dtype": _of("dtype"),
+            "size": _of("size"),
+            "outputs": _of("outputs", ","),
+            "inputs": _of("inputs", ","),
+            "rank": _of("rank", ","),
+            "Jacobian, s": _of("jacobian_seconds", ".1f"),
+            "decomposition, s": _of("decomposition_seconds", ".1f"),
+            "both, s": _of("seconds", ".1f"),
+        },
+        note="All singular values and right singular vectors at one photograph, on all cores.",
         order=_place,
     ),
 }

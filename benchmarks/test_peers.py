@@ -25,7 +25,7 @@ pytest.importorskip("pytest_benchmark", reason="the benchmarks need pytest-bench
 pytestmark = pytest.mark.benchmark(group=PEERS)
 
 LONGEST = 6.0
-"""Seconds of a benchmark's rounds, unless three take longer."""
+"""Seconds of a benchmark's rounds, unless the least number takes longer."""
 
 ALONE = (1,)
 TRIED = (8, 32)

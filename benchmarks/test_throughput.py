@@ -25,7 +25,7 @@ pytest.importorskip("pytest_benchmark", reason="the benchmarks need pytest-bench
 pytestmark = pytest.mark.benchmark(group=THROUGHPUT)
 
 LONGEST = 2.0
-"""Seconds of a benchmark's rounds, unless three take longer."""
+"""Seconds of a benchmark's rounds, unless the least number takes longer."""
 
 
 def _measure(benchmark: Any, case: Case, device: torch.device) -> dict[str, object]:

@@ -282,8 +282,9 @@ def chosen(name: str) -> Chosen:
 def open_workers(name: str, *, device: str, auto: bool, store: Store) -> Workers:
     """The workers of an executor, ready to be given calls.
 
-    A GPU is shared by some processes, whose threads are for what is measured beside it. On a CPU,
-    the layout of processes and threads that measures most is found by trying, once for a machine.
+    A GPU is shared by some processes, at most a constant number that is not measured, whose threads
+    are for what is measured beside it. On a CPU, the layout of processes and threads that measures
+    most is found by trying, once for a machine.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ def _rate(number: int, seconds: float, *, digits: int) -> float:
 
 
 def _workers(records: Collection[Record]) -> list[tuple[dict[str, object], list[float]]]:
-    """Rates of matrix multiplication by kind of worker, those of most cells first."""
+    """Rates of arithmetic by kind of worker, those of most cells first."""
     found: dict[tuple[object, ...], list[float]] = {}
     named = ("processor", "device", "threads")
     for record in records:

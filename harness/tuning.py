@@ -2,31 +2,34 @@
 
 Convolutions of one small image keep few threads busy, and under load one process of two threads can
 be several times slower than two processes of one. Which layout is best depends on the machine, so
-that each is tried for a moment, in the very processes that then measure.
+that each is tried for a moment, in the very processes that then measure. Beside a GPU none is
+tried: how many processes share one is a constant.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from harness.files import cache_file, write_atomically
 from harness.provenance import processor
+from harness.settings import MLP, ResNet
 
 MEMORY = 800_000_000
 """Bytes that a process needs: torch, a network and the steps of a decoder."""
 
 ON_A_GPU = 8
-"""Processes that share a GPU at most. The steps of one image leave much of it idle, and most of the
-rest is work for the CPU: networks are built there, and ranks found. Each process takes some half a
-gigabyte of the GPU's memory for itself."""
+"""Processes that share a GPU at most: a constant, which is not tried on the machine that measures.
+The steps of one image leave much of it idle, and most of the rest is work for the CPU: networks are
+built there, and ranks found. Each process takes some half a gigabyte of its memory for itself."""
 
 SECONDS = 0.25
 """For which a layout is tried, each time."""
@@ -36,6 +39,10 @@ ROUNDS = 2
 
 NOISE = 0.1
 """Share of the best rate within which layouts count as equal."""
+
+_NETWORK, _PIXELS = ResNet(name="resnet18", cut="layer3"), 32
+_DENSE, _REPLICATES = MLP(inputs=256, widths=(512, 256), activation="relu"), 12
+"""What is tried, as large as what `quick` measures."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +100,7 @@ class Machine:
 
     @property
     def beside_a_gpu(self) -> Layout:
-        """The most processes that share a GPU and have two cores each."""
+        """The most processes that share a GPU and have two cores each; nothing is tried."""
         most = max(1, min(ON_A_GPU, self.cores // 2))
         return next(layout for layout in self.layouts if layout.processes <= most)
 
@@ -133,10 +140,10 @@ def remember(machine: Machine, rates: Mapping[Layout, float]) -> None:
 
 
 def steps_per_second(threads: int, *, seconds: float) -> float:
-    """Rate of a step like those of a decoder: it tells what a layout is worth.
+    """Rate of the engine's own steps: it tells what a layout is worth.
 
-    A truncated forward and the gradient of the input, through convolutions of one image at two
-    resolutions and through dense layers of a block of replicates.
+    A truncated forward and the gradient of the input, of one image through a ResNet and of a block
+    of replicates through dense layers.
 
     Parameters
     ----------
@@ -146,27 +153,10 @@ def steps_per_second(threads: int, *, seconds: float) -> float:
         For how long.
     """
     # Imported in the worker, so that the parent needs no torch.
-    import torch
-    from torch.nn.functional import conv2d, relu
+    from harness.subjects.threads import threads as torch_threads
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    generator = torch.Generator().manual_seed(0)
-
-    def drawn(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator)
-
-    image, wide, deep = drawn(1, 64, 16, 16), drawn(64, 64, 3, 3), drawn(256, 256, 3, 3)
-    inputs, dense = drawn(12, 1, 256), drawn(12, 256, 512)
-
-    def step() -> None:
-        copy, vector = image.clone().requires_grad_(), inputs.clone().requires_grad_()
-        shallow = relu(conv2d(copy, wide, padding=1))
-        small = relu(conv2d(shallow.reshape(1, 256, 8, 8), deep, padding=1))
-        loss = small.abs().sum() + relu(torch.bmm(vector, dense)).abs().sum()
-        torch.autograd.grad(loss, (copy, vector))
-
-    try:
+    step = _step()
+    with torch_threads(threads):
         for _ in range(3):
             step()
         number, began = 0, time.perf_counter()
@@ -174,8 +164,37 @@ def steps_per_second(threads: int, *, seconds: float) -> float:
             step()
             number += 1
         return number / passed
-    finally:
-        torch.set_num_threads(before)
+
+
+@functools.cache
+def _step() -> Callable[[], None]:
+    """A step of each kind; made once in a process, which takes longer than to try it."""
+    import torch
+
+    from harness.subjects.mlp import mlp_encoder
+    from harness.subjects.resnet import resnet_encoder
+
+    dtype, device = torch.float32, torch.device("cpu")
+    generators = [torch.Generator().manual_seed(seed) for seed in range(_REPLICATES)]
+    tried = [
+        (
+            resnet_encoder(
+                _NETWORK, seed=0, dtype=dtype, device=device, shape=(3, _PIXELS, _PIXELS)
+            ),
+            torch.rand(1, 3, _PIXELS, _PIXELS, generator=generators[0]),
+        ),
+        (
+            mlp_encoder(_DENSE, generators=generators, dtype=dtype, device=device),
+            torch.rand(_REPLICATES, _DENSE.inputs, generator=generators[0]),
+        ),
+    ]
+
+    def step() -> None:
+        for encoder, inputs in tried:
+            output, pullback = encoder.pull(inputs)
+            pullback(output.sign())
+
+    return step
 
 
 def _file(machine: Machine) -> Path:

@@ -20,7 +20,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import conftest, goals, pace, quality, test_peers, test_quality, test_throughput
+from benchmarks import (
+    conftest,
+    goals,
+    pace,
+    quality,
+    test_peers,
+    test_quality,
+    test_spectrum,
+    test_throughput,
+)
 from benchmarks.arithmetic import Work, count, step_work
 from benchmarks.cases import GPU, MORE, SELECTED, Case, mlp, resnet
 from benchmarks.ceiling import memory_gbytes
@@ -30,13 +39,16 @@ from benchmarks.loops.loop import Seen
 from benchmarks.loops.lucent import LucentLoop
 from benchmarks.loops.plenoptic import PlenopticLoop
 from benchmarks.pace import Pace, fastest, rounds
-from benchmarks.page import page
+from benchmarks.page import others, page
 from benchmarks.peers import ARTICLE, PEERS, PLAIN, Peer, imported
 from benchmarks.profile import kind_of
-from benchmarks.quality import Trial, arrivals, best_trial
-from benchmarks.tables import QUALITY, THROUGHPUT, Facts, as_markdown, as_text, tables
+from benchmarks.quality import Arrivals, Budget, Trial, arrivals, best_trial
+from benchmarks.reasons import reason
+from benchmarks.tables import PEERS as PEERS_GROUP
+from benchmarks.tables import QUALITY, SPECTRUM, THROUGHPUT, Facts, as_markdown, as_text, tables
 from benchmarks.tasks import Task, draw_tasks
-from harness.ceiling import gemm_gflops
+from harness import ceiling
+from harness.ceiling import arithmetic_gflops
 from harness.settings import ResNet
 from harness.subjects.precision import precision_of
 from harness.subjects.resnet import build_resnet
@@ -144,8 +156,32 @@ def test_the_limit_is_the_longer_of_arithmetic_and_reading() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_ceilings_are_rates(dtype: torch.dtype) -> None:
     # Three orders of magnitude either way: enough for any machine, and for one that is busy.
-    assert 1e-3 < gemm_gflops(dtype=dtype, device=CPU, size=128) < 1e6
+    assert 1e-3 < arithmetic_gflops(dtype=dtype, device=CPU, size=128) < 1e6
     assert 1e-3 < memory_gbytes(size=2**20, dtype=dtype, device=CPU) < 1e5
+
+
+@pytest.mark.parametrize("kind", ceiling._KINDS)
+def test_torch_computes_what_a_ceiling_counts(kind: Callable[..., Any]) -> None:
+    work = kind(320, lambda *shape: torch.zeros(shape))
+    with FlopCounterMode(display=False) as counted:
+        work.run()
+    assert counted.get_total_flops() == work.flops == pytest.approx(2 * 320**3, rel=0.15)
+
+
+@pytest.mark.parametrize("fastest", ["mm", "conv2d"])
+def test_the_fastest_arithmetic_is_the_ceiling(
+    fastest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(work: Callable[[], object], **_: object) -> float:
+        with FlopCounterMode(display=False) as counted:
+            work()
+        (name,) = {str(operator) for operator in counted.get_flop_counts()["Global"]}
+        alike = ("mm" in name) == (fastest == "mm")
+        return counted.get_total_flops() / (9e9 if alike else 1e9)
+
+    monkeypatch.setattr(ceiling, "best_seconds", seconds)
+    rate = arithmetic_gflops(dtype=torch.float32, device=CPU, size=128)
+    assert rate == pytest.approx(9)
 
 
 # How fast loops go
@@ -232,9 +268,9 @@ def test_the_batch_with_the_most_image_steps_is_the_fastest(clock: Clock) -> Non
 
 def test_as_many_rounds_as_fit(clock: Clock) -> None:
     found = Pace([Staged(clock, step=0.1)], images=1, device=CPU, seconds=1)
-    assert rounds(found, longest=0) == 3
-    assert rounds(found, found, longest=10.1) == 5
-    assert rounds(found, longest=100) == 6
+    assert rounds(found, longest=0) == pace.LEAST
+    assert rounds(found, found, longest=16.1) == 8
+    assert rounds(found, longest=100) == pace.MOST
 
 
 # Peers
@@ -332,12 +368,15 @@ class Approaching:
 
     task: Task
     shares: list[tuple[float, ...]]
+    clock: Clock | None = None
 
     def run(self, steps: int, *, seen: Seen) -> Tensor:
         direction = torch.ones_like(self.task.target)
         direction /= direction.flatten(1).norm(dim=1)[:, None, None, None]
         for number in range(steps):
             share = self.shares[min(number, len(self.shares) - 1)]
+            if self.clock:
+                self.clock.now += 1
             away = torch.tensor(share, dtype=direction.dtype) * self.task.m_r
             seen(self.task.target + away[:, None, None, None] * direction)
         return self.task.start
@@ -348,29 +387,32 @@ def two() -> Task:
     return task_of(resnet("resnet18", "conv1", pixels=8, batch=2))
 
 
+def arrived(
+    trial: Trial, task: Task, *, gradients: int = 1000, seconds: float = math.inf
+) -> Arrivals:
+    return arrivals(trial, task, budget=Budget(gradients=gradients, seconds=seconds))
+
+
 def approach(*shares: tuple[float, ...], length: int | None = None) -> Trial:
     return Trial(setting="", loop=lambda task: Approaching(task, list(shares)), length=length)
 
 
 def test_an_image_counts_when_it_first_gets_there(two: Task) -> None:
-    found = arrivals(approach((5, 3), (1, 0.0999), (2, 4), (0.05, 9), (0, 0)), two)
+    found = arrived(approach((5, 3), (1, 0.0999), (2, 4), (0.05, 9), (0, 0)), two)
     assert found.gradients == (4, 2)
     assert found.spent == 4
     assert found.nearest == (pytest.approx(0.05), pytest.approx(0.0999))
     assert found.rate == pytest.approx(1 / 3)
 
 
-def test_an_image_that_does_not_get_there_is_not_dropped(
-    two: Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(quality, "GRADIENTS", 10)
-    found = arrivals(approach((1, 1), (0.1, 0.101)), two)
+def test_an_image_that_does_not_get_there_is_not_dropped(two: Task) -> None:
+    found = arrived(approach((1, 1), (0.1, 0.101)), two, gradients=10)
     assert found.gradients == (2, None)
     assert (found.reached, found.spent, found.over) == (1, 10, False)
     # One image for 12 gradients of an image; had the other come there at the end, two.
     assert found.rate == pytest.approx(1 / 12)
     assert found.rate_at_most == pytest.approx(2 / 12)
-    planned = arrivals(approach((1, 1), (0.1, 0.101), length=10), two)
+    planned = arrived(approach((1, 1), (0.1, 0.101), length=10), two)
     assert planned.over
     assert planned.rate_at_most == planned.rate
 
@@ -381,29 +423,52 @@ def test_a_run_is_given_up_where_no_image_comes_nearer(
     monkeypatch.setattr(quality, "PATIENCE", 5)
     # That the first image, which is there, comes nearer still does not keep the run alive.
     falling = [(0.1 * 0.9**number, 1.0) for number in range(50)]
-    found = arrivals(approach(*falling), two)
+    found = arrived(approach(*falling), two)
     assert found.spent == 6
     assert found.over
-    assert arrivals(approach(*falling, length=20), two).spent == 20
+    assert arrived(approach(*falling, length=20), two).spent == 20
+
+
+@pytest.mark.parametrize("length", [None, 50])
+def test_time_out_is_no_end(two: Task, clock: Clock, length: int | None) -> None:
+    def loop(task: Task) -> Approaching:
+        return Approaching(task, [(1.0, 1.0)], clock=clock)
+
+    found = arrived(Trial(setting="", loop=loop, length=length), two, seconds=7.5)
+    assert (found.spent, found.over, found.reached) == (8, False, 0)
+    assert found.rate_at_most == pytest.approx(1 / 8)
+
+
+def test_a_budget_counts_evaluations_and_shortens_plans(two: Task) -> None:
+    class Twice(Approaching):
+        def run(self, steps: int, *, seen: Seen) -> Tensor:
+            return super().run(2 * steps, seen=seen)
+
+    trial = Trial(setting="", loop=lambda task: Twice(task, [(1.0, 1.0)]))
+    assert arrived(trial, two, gradients=10).spent == 10
+    planned = arrived(approach((1, 1), length=50), two, gradients=10)
+    assert (planned.spent, planned.over) == (10, True)
 
 
 def test_a_value_that_is_not_a_number_is_nowhere_near(two: Task) -> None:
-    found = arrivals(approach((math.nan, 1), (1, math.nan), (1, 1), length=4), two)
+    found = arrived(approach((math.nan, 1), (1, math.nan), (1, 1), length=4), two)
     assert found.nearest == (pytest.approx(1), pytest.approx(1))
     assert found.reached == 0
 
 
 def test_the_best_trial_needs_the_fewest_gradients_or_comes_nearest(two: Task) -> None:
     slow, quick = approach((1, 1), (1, 1), (0, 0)), approach((1, 1), (0, 0))
-    assert best_trial([slow, quick, slow], two)[0] is quick
+    assert best_trial([slow, quick, slow], alone=two) is quick
     far, near = (approach((share, share), length=3) for share in (0.9, 0.8))
-    assert best_trial([far, near], two)[0] is near
-    assert best_trial([near, slow], two)[0] is slow
+    assert best_trial([far, near], alone=two) is near
+    assert best_trial([near, slow], alone=two) is slow
+    alone = Trial(setting="", loop=lambda _: pytest.fail("one setting needs no search"))
+    assert best_trial([alone], alone=two) is alone
 
 
 def test_the_engines_runs_are_watched(two: Task) -> None:
     decoder = dataclasses.replace(test_quality.ARTICLE, priors=(), step=0.01)
-    found = arrivals(Trial(setting="", loop=lambda task: Engine(task, decoder), length=5), two)
+    found = arrived(Trial(setting="", loop=lambda task: Engine(task, decoder), length=5), two)
     assert found.spent == 6  # the start and five steps
     assert max(found.nearest) < 50
 
@@ -455,6 +520,7 @@ def check_numbers(facts: Facts) -> None:
         resnet("resnet18", "layer1", pixels=32, batch=2),
         resnet("resnet18", "stem", pixels=32, batch=2, fresh=True),
         mlp(width=20, depth=2, pixels=4, batch=3),
+        mlp(width=20, depth=2, pixels=4, batch=3, fresh=False),
     ],
     ids=str,
 )
@@ -503,13 +569,15 @@ def test_fixed_quality_states_everything(
         return task_of(resnet("resnet18", "conv1", pixels=16, batch=min(batch, 3)), "float32")
 
     monkeypatch.setattr(test_quality, "_task", small)
-    monkeypatch.setattr(quality, "GRADIENTS", 30)
+    budget = Budget(gradients=30, seconds=60)
+    monkeypatch.setattr(test_quality, "BUDGET", budget)
     full = type("Config", (), {"getoption": lambda *_: True})()
-    found = best_trial(test_quality.PLENOPTICS[:1], small("", 3, CPU))
+    (trial, *_) = test_quality.PLENOPTICS
+    found = trial, arrivals(trial, small("", 3, CPU), budget=budget)
     test_quality.test_plenoptic(Rounds(), "layer4", CPU, lambda _: found, state)
     test_quality.test_fixed_quality(Rounds(), "layer4", "l-bfgs", CPU, lambda _: found, full, state)
     alone, beside = stated
-    own = {"setting", "images", "reached", "gradients", "nearest", "over"}
+    own = {"setting", "images", "reached", "gradients", "spent", "nearest", "over"}
     rates = {"reconstructions_per_second", "reconstructions_per_second_at_most"}
     assert alone.keys() == {*INFO, *own, *rates}
     assert beside.keys() == {
@@ -525,6 +593,56 @@ def test_fixed_quality_states_everything(
     assert beside["reconstructions_per_second"] == pytest.approx(rate)
     text = as_text(tables([{"group": QUALITY, **facts} for facts in stated])[0])
     assert "3 of 3" in text
+
+
+@pytest.mark.parametrize("name", ["gauss-newton", "normalised"])
+def test_contenders_are_tried_within_their_budget(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    state: Callable[[Facts], None],
+    stated: list[Facts],
+) -> None:
+    def small(_: str, batch: int, __: torch.device) -> Task:
+        return task_of(resnet("resnet18", "conv1", pixels=16, batch=min(batch, 3)), "float32")
+
+    monkeypatch.setattr(test_quality, "_task", small)
+    monkeypatch.setattr(test_quality, "BUDGET", Budget(gradients=5, seconds=60))
+    monkeypatch.setattr(quality, "SEARCH", Budget(gradients=3, seconds=60))
+    selection = type("Config", (), {"getoption": lambda *_: False})()
+    test_quality.test_fixed_quality(Rounds(), "layer4", name, CPU, never, selection, state)
+    (facts,) = stated
+    check_numbers(facts)
+    assert facts["decoder"] == name
+    assert facts["spent"] <= 6
+
+
+def test_a_spectrum_states_what_it_took(
+    state: Callable[[Facts], None], stated: list[Facts]
+) -> None:
+    class Once:
+        def pedantic(self, work: Callable[..., Any], *, args: tuple[Any, ...], rounds: int) -> Any:
+            assert rounds == 1
+            return work(*args)
+
+    case = resnet("resnet18", "conv1", pixels=8, batch=1, precision="float64")
+    test_spectrum.test_spectrum(Once(), case, CPU, state)
+    (facts,) = stated
+    assert (facts["outputs"], facts["inputs"]) == (64 * 4 * 4, 3 * 8 * 8)
+    assert 0 < facts["rank"] <= facts["inputs"]
+    assert facts["seconds"] == pytest.approx(
+        facts["jacobian_seconds"] + facts["decomposition_seconds"]
+    )
+    (table,) = tables([{"group": SPECTRUM, **facts}])
+    assert table.rows[0][4:6] == ("1,024", "192")
+
+
+def test_the_spectrum_has_a_goal_where_it_is_measured() -> None:
+    (case,) = test_spectrum.CASES
+    (goal,) = (goal for goal in goals.CPU_GOALS if "Jacobian" in goal.what)
+    place = {"layer": case.layer, "size": case.images.pixels, "network": case.name}
+    assert goal.measured([facts_of(group=SPECTRUM, seconds=24.0, **place)]) == 24.0
+    assert goal.reached(25)
+    assert not goal.reached(25.1)
 
 
 def test_names_are_their_own() -> None:
@@ -552,7 +670,7 @@ def test_operators_by_kind(operator: str, kind: str) -> None:
     assert kind_of(operator) == kind
 
 
-# Tables and the page
+# Goals, tables and the page
 
 
 def facts_of(**changes: Any) -> Facts:
@@ -568,6 +686,8 @@ def facts_of(**changes: Any) -> Facts:
         "threads": 2,
         "decoder": "article",
         "image_steps_per_second": 1234.56,
+        "step_gflop": 0.5,
+        "step_gbyte": 0.01,
         "ceiling_gflops": 147.2,
         "ceiling_gbytes": 20.04,
         "bound": "arithmetic",
@@ -585,6 +705,8 @@ def quality_of(decoder: str, *, rate: float, at_most: float | None = None, **cha
         images=3,
         reached=3,
         gradients=700.0,
+        spent=700,
+        over=False,
         nearest=0.0999,
         reconstructions_per_second=rate,
         reconstructions_per_second_at_most=rate if at_most is None else at_most,
@@ -628,6 +750,19 @@ def test_tables_come_by_group_and_in_order() -> None:
 def test_times_plenoptic(changes: dict[str, Any], cell: str) -> None:
     (table,) = tables([{**quality_of("polyak", rate=1), **changes}])
     assert table.rows[0][-1] == cell
+
+
+@pytest.mark.parametrize(
+    ("changes", "cell"),
+    [
+        ({}, "-"),
+        ({"reached": 2}, "not within 700"),
+        ({"reached": 0, "over": True}, "never"),
+    ],
+)
+def test_what_became_of_the_others(changes: dict[str, Any], cell: str) -> None:
+    (table,) = tables([{**quality_of("polyak", rate=1), **changes}])
+    assert table.rows[0][table.heads.index("others")] == cell
 
 
 def run_of(*found: Facts) -> dict[str, Any]:
@@ -681,8 +816,53 @@ def test_the_page_says_what_was_reached_and_where_the_time_went() -> None:
     assert article == ["at least 10", "the other never gets there", "yes |"]
     # One figure is missed; its profile is that of the best batch, without trifles.
     joined = " ".join(text.split())
-    assert "Time of a step at batch 32: convolutions 90%, pooling 10%." in joined
+    assert (
+        "Time of a step at batch 32, 1.61 times the limit, which is that of arithmetic: "
+        "convolutions 90%, pooling 10%." in joined
+    )
     assert joined.count("Time of a step at batch") == 1
+
+
+@pytest.mark.parametrize(
+    ("profile", "spent"),
+    [
+        (
+            {"convolutions": 0.6, "matrix products": 0.3, "copies": 0.1},
+            "40% of a step, goes on con",
+        ),
+        ({"convolutions": 0.6, "copies": 0.3, "elementwise": 0.1}, "40% of a step, goes on moving"),
+        ({"convolutions": 0.6, "copies": 0.1, "outside operators": 0.3}, "30% of a step, goes out"),
+    ],
+)
+def test_a_reason_is_what_the_profile_shows(profile: dict[str, float], spent: str) -> None:
+    # A step of 8 images takes 10 ms, of which its arithmetic takes 5 at the best rate and its
+    # weights 2.
+    facts = facts_of(
+        profile=profile,
+        image_steps_per_second=800.0,
+        times_limit=2.0,
+        step_gflop=0.5,
+        ceiling_gflops=100.0,
+        step_gbyte=0.04,
+        ceiling_gbytes=20.0,
+    )
+    text = reason(facts, figure=2.0, most=True)
+    assert "its arithmetic would take 50% of that time" in text
+    assert "reading its weights, forward and back, 20%." in text
+    assert spent in text
+    arithmetic = profile["convolutions"] + profile.get("matrix products", 0)
+    assert text.endswith(f"the figure would be {2 * arithmetic:.2f}.")
+    faster = reason(facts, figure=1.2, most=False)
+    assert faster.endswith(f"the figure would be {1.2 / arithmetic:.2f}.")
+
+
+def test_what_is_compared_alone_is_profiled_alone() -> None:
+    names = {str(case) for case in (*SELECTED, *MORE)}
+    for layer in ("layer1", "layer2", "layer3", "layer4"):
+        assert f"resnet18-{layer}-64px-batch1-fresh" in names
+    (goal,) = (goal for goal in goals.CPU_GOALS if "layer2, every image" in goal.what)
+    assert goal.profiled(facts_of(layer="layer2", weights="own", batch=1))
+    assert not goal.profiled(facts_of(layer="layer2", weights="own", batch=4))
 
 
 def test_a_goal_that_no_decoder_reaches_is_missed() -> None:
@@ -699,6 +879,16 @@ def test_a_goal_that_no_decoder_reaches_is_missed() -> None:
     assert goal.measured([peer]) is None
 
 
+def test_the_same_case_counts_wherever_it_is_measured() -> None:
+    goal = goals.CPU_GOALS[0]
+    slow = facts_of(batch=32, times_limit=4.0)
+    beside = facts_of(group=PEERS_GROUP, peer="plain loop", batch=32, times_limit=1.5)
+    adam = {**beside, "decoder": "adam", "times_limit": 1.1}
+    fresh = {**beside, "weights": "own", "times_limit": 1.2}
+    assert goal.measured([slow, adam, fresh]) == 4.0
+    assert goal.measured([slow, beside, adam, fresh]) == 1.5
+
+
 def test_the_goals_of_a_gpu() -> None:
     found = facts_of(
         network="resnet50",
@@ -712,7 +902,50 @@ def test_the_goals_of_a_gpu() -> None:
     assert float32.reached(700)
     assert not float32.reached(1.31 * 593)
     assert tf32.measured([found]) is None
-    assert "microseconds" in page(run_of(found))
+    text = page(run_of(found))
+    assert "microseconds" in text
+    assert "plenoptic" not in text
+    assert "no GPU" not in text
+
+
+def test_without_a_gpu_its_goals_are_named_all_the_same() -> None:
+    text = page(run_of(facts_of()))
+    lines = [line for line in text.splitlines() if line.endswith("| not measured (no GPU) |  |")]
+    assert [line.split(" | ")[0][2:] for line in lines] == [goal.what for goal in goals.GPU_GOALS]
+
+
+def test_the_slowest_batch_counts_where_all_share_a_network() -> None:
+    (goal,) = (goal for goal in goals.GPU_GOALS if "mlp" in goal.what)
+    measured = {1: 60.0, 8: 110.0, 31: 100.0}
+    found = [
+        facts_of(
+            network="mlp3000x4", layer="output", size=32, device="cuda",
+            batch=batch, image_steps_per_second=1e6 * batch / microseconds,
+        )
+        for batch, microseconds in measured.items()
+    ]  # fmt: skip
+    assert goal.measured(found) == pytest.approx(110)
+    assert goal.measured(found[:2]) is None
+    assert goal.measured([{**facts, "weights": "own"} for facts in found]) is None
+    assert goal.reached(100)
+    assert not goal.reached(110)
+
+
+def test_a_shared_mlp_takes_the_steps_of_each_image_alone() -> None:
+    case = mlp(width=20, depth=3, pixels=4, batch=3, fresh=False)
+    task = task_of(case)
+    assert (len(task.owners), case.networks, str(case)[-6:]) == (1, 1, "shared")
+    together = Engine(task, case.decoder).run(3, seen=silent)
+    for number in range(3):
+        one = dataclasses.replace(
+            task,
+            **{
+                name: getattr(task, name)[number : number + 1]
+                for name in ("original", "start", "noised")
+            },
+        )
+        alone = Engine(one, case.decoder).run(3, seen=silent)
+        torch.testing.assert_close(together[number : number + 1], alone, rtol=0, atol=1e-12)
 
 
 def test_the_command_without_where_its_json_goes() -> None:
@@ -736,9 +969,20 @@ def test_a_run_writes_its_json_and_its_table(tmp_path: Path) -> None:
     cell = f"{benchmark['extra_info']['times_limit']:.2f}"
     assert cell in done.stdout
     assert "OPS" not in done.stdout  # the table of pytest-benchmark, which says nothing here
-    made = subprocess.run(
-        [sys.executable, "-m", "benchmarks.page", str(written)],
-        cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
-    assert cell in made.stdout
-    assert "times the limit | at most 1.6 |" in made.stdout
+    (tmp_path / "throughput-elsewhere.md").write_text("# Another machine\n")
+    for source in (written, tmp_path / "throughput.json"):  # what is kept makes the page, too
+        subprocess.run(
+            [sys.executable, "-m", "benchmarks.page", str(source), str(tmp_path / "throughput.md")],
+            cwd=ROOT, check=True, timeout=60,
+        )  # fmt: skip
+        made = (tmp_path / "throughput.md").read_text()
+        assert cell in made
+        assert "times the limit | at most 1.6 |" in made
+        assert f"benchmarks.json {tmp_path / 'throughput.md'}\n" in made
+        assert "[Another machine](throughput-elsewhere.md)" in made
+
+
+def test_the_page_is_what_its_facts_make() -> None:
+    path = ROOT / "docs/throughput.md"
+    run = json.loads(path.with_suffix(".json").read_text())
+    assert path.read_text() == page(run, beside=others(path))

@@ -7,7 +7,7 @@ import functools
 import pytest
 import torch
 
-from harness.ceiling import gemm_gflops, worker_gflops
+from harness.ceiling import arithmetic_gflops, worker_gflops
 from harness.pace import pace
 from harness.store import Record
 from reports.page.provenance import throughput_text
@@ -104,7 +104,8 @@ def test_a_ceiling_is_measured_once_and_draws_nothing(monkeypatch: pytest.Monkey
     calls: list[object] = []
     monkeypatch.setattr("harness.ceiling.worker_gflops", functools.cache(worker_gflops.__wrapped__))
     monkeypatch.setattr(
-        "harness.ceiling.gemm_gflops", lambda **named: calls.append(named) or gemm_gflops(**named)
+        "harness.ceiling.arithmetic_gflops",
+        lambda **named: calls.append(named) or arithmetic_gflops(**named),
     )
     from harness import ceiling
 

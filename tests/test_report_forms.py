@@ -465,8 +465,7 @@ def test_seeds_are_told_so_that_numpy_draws_them_again() -> None:
 def test_provenance_has_ceiling_and_throughput(run: Run) -> None:
     told_facts = dict(facts(run))
     assert told_facts["Machine ceiling"] == (
-        "products of float32 matrices by one worker, when it began: "
-        "129 GFLOP/s (2 threads, <i>P</i>)"
+        "float32 arithmetic of one worker, when it began: 129 GFLOP/s (2 threads, <i>P</i>)"
     )
     assert told_facts["Throughput"] == (
         "7,473 cells an hour and 901 image-steps a second over the whole run; 502 image-steps a "

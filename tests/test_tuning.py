@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness import tuning
+from harness.subjects.encoder import Encoder, Pullback
+from harness.subjects.mlp import StackEncoder
+from harness.subjects.program import Program
 from harness.tuning import MEMORY, Layout, Machine, fastest, remember, remembered
 
 TWO = Machine(processor="p", cores=2, memory=8 * 10**9, torch="2.13.0")
@@ -125,3 +129,21 @@ def test_a_trial_gives_a_rate_and_leaves_the_threads_as_they_were() -> None:
     before = torch.get_num_threads()
     assert tuning.steps_per_second(1, seconds=0.02) > 0
     assert torch.get_num_threads() == before
+
+
+def test_what_is_tried_are_steps_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[tuple[int, ...]] = []
+
+    def told(
+        pull: Callable[[Encoder, torch.Tensor], tuple[torch.Tensor, Pullback]],
+    ) -> Callable[[Encoder, torch.Tensor], tuple[torch.Tensor, Pullback]]:
+        def wrapped(encoder: Encoder, inputs: torch.Tensor) -> tuple[torch.Tensor, Pullback]:
+            batches.append(tuple(inputs.shape))
+            return pull(encoder, inputs)
+
+        return wrapped
+
+    monkeypatch.setattr(Program, "pull", told(Program.pull))
+    monkeypatch.setattr(StackEncoder, "pull", told(StackEncoder.pull))
+    tuning.steps_per_second(1, seconds=0.0)
+    assert batches == [(1, 3, 32, 32), (12, 256)] * 3

@@ -47,7 +47,7 @@ def ceiling_text(ceiling: object, *, measured: bool) -> str:
         if kind.get("device") != "cpu":
             place = f"{kind.get('device')}, {place}"
         told.append(f"{words.number(kind['gflops'])} GFLOP/s ({place}, {kind.get('processor')})")
-    return f"products of float32 matrices by one worker, {when}: {'; '.join(told)}"
+    return f"float32 arithmetic of one worker, {when}: {'; '.join(told)}"
 
 
 def throughput_text(throughput: object, *, measured: bool) -> str:

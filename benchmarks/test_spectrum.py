@@ -1,0 +1,66 @@
+"""How long the spectrum of a layer's Jacobian takes, with the space that it loses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.cases import Case, resnet
+from benchmarks.tables import SPECTRUM, Facts
+from benchmarks.tasks import Task, draw_tasks
+from harness.ceiling import synchronize
+from harness.spectrum import decompose, jacobian
+from harness.subjects.precision import precision_of
+
+pytest.importorskip("pytest_benchmark", reason="the benchmarks need pytest-benchmark")
+
+pytestmark = pytest.mark.benchmark(group=SPECTRUM)
+
+CASES = (resnet("resnet18", "layer2", pixels=32, batch=1, precision="float64"),)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_spectrum(
+    benchmark: Any, case: Case, device: torch.device, state: Callable[[Facts], None]
+) -> None:
+    with precision_of(case.precision, device=device) as precision:
+        (task,) = draw_tasks(case, precision=precision, device=device)
+        found = benchmark.pedantic(_measure, args=(task,), rounds=1)
+    state(
+        {
+            "network": case.name,
+            "layer": case.layer,
+            "size": case.images.pixels,
+            "batch": case.batch,
+            "weights": "own" if case.fresh else "shared",
+            "dtype": case.precision,
+            "device": device.type,
+            "threads": torch.get_num_threads(),
+            **found,
+        }
+    )
+
+
+def _measure(task: Task) -> dict[str, object]:
+    """One Jacobian and its decomposition."""
+    began = time.perf_counter()
+    matrices = jacobian(task.encoder, task.original)
+    synchronize(task.device)
+    between = time.perf_counter()
+    (found,) = decompose(matrices)
+    synchronize(task.device)
+    ended = time.perf_counter()
+    outputs, inputs = matrices[0].shape
+    return {
+        "outputs": outputs,
+        "inputs": inputs,
+        "rank": found.rank,
+        "jacobian_seconds": between - began,
+        "decomposition_seconds": ended - between,
+        "seconds": ended - began,
+    }

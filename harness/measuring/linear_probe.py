@@ -47,7 +47,7 @@ def linear_probe(cell: LinearProbe) -> Measurement:
 def _outputs(layer: nn.Module, drawn: Crops) -> Tensor:
     """The layer's outputs, one row a crop."""
     with torch.no_grad():
-        parts = torch.arange(len(drawn.labels)).split(_AT_ONCE)
+        parts = torch.split(torch.arange(len(drawn.labels)), _AT_ONCE)
         return torch.cat([layer(drawn.pictures(some)).flatten(1) for some in parts])
 
 

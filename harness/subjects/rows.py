@@ -29,8 +29,8 @@ _TAKEN = (torch.float32, torch.float64)
 def pays(stacks: Sequence[Float[Tensor, "networks k l"]]) -> bool:
     """Whether reading some rows of each matrix alone pays, and gives what all would.
 
-    On a CPU, where a matrix is too large for the cache of a core, and of a dtype in which torch takes such products there.
-    A row that is not finite spoils a product even where it is taken 0 times.
+    On a CPU, where a matrix is too large for the cache of a core, in a dtype of which torch takes
+    such products. A row that is not finite spoils a product even where it is taken 0 times.
     """
     large = any(each[0].numel() * each.element_size() >= _LARGE for each in stacks)
     return large and all(

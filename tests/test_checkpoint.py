@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
 import signal
@@ -33,13 +34,18 @@ from inversion_cases import (
     recover_by,
     same_bits,
 )
+from safetensors import SafetensorError
 
+from harness.draw import Draw
 from harness.inversion import checkpoint as module
 from harness.inversion import loop
 from harness.inversion.checkpoint import INTERVAL, SHARE, Checkpoint
 from harness.inversion.drivers import Eager, Graphed, InPlace
-from harness.settings import Decoder
+from harness.measure import measure
+from harness.probes import ErrorInNullSpace
+from harness.settings import Decoder, Descent, Images, ResNet, Training
 from harness.subjects.precision import precision_of
+from harness.training_cells import Reflection
 
 LENGTH = 30
 
@@ -60,6 +66,20 @@ def dying(kind: type[Eager[Any]], *, before: int) -> Callable[..., Eager[Any]]:
             if not self.left:
                 raise Killed
             self.left -= 1
+            super().step()
+
+    return Dying
+
+
+def dying_at_last(*, after: int) -> type[Eager[Any]]:
+    """A driver that dies after so many steps in all runs together."""
+    taken: list[int] = []
+
+    class Dying(Eager[Any]):
+        def step(self) -> None:
+            if len(taken) == after:
+                raise Killed
+            taken.append(1)
             super().step()
 
     return Dying
@@ -165,6 +185,48 @@ class TestInterrupted:
         monkeypatch.setattr(loop, "drive", dying(Eager, before=LENGTH + 1))
         again = recover(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path))
         assert same_bits(again, alone)
+
+
+class TestSeveralCopies:
+    """Cells that recover an image to look at it are blocks of several runs, one after the other."""
+
+    @pytest.mark.parametrize("kind", [ErrorInNullSpace, Reflection])
+    def test_each_copy_goes_on_from_its_own(
+        self, kind: type[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pictures = Training(
+            content="photographs", classes=2, images=16, pixels=16, epochs=1, batch=16
+        )
+        network = ResNet(
+            name="resnet18",
+            cut="layer4",
+            width=0.0625,
+            training=dataclasses.replace(pictures, folder=tmp_path / "weights"),
+        )
+        cells = [
+            kind(
+                draw=Draw(replicate=number),
+                network=network,
+                images=Images(pixels=16),
+                decoder=Descent(),
+                iterations=LENGTH,
+                batch=2,
+            )
+            for number in range(2)
+        ]
+        alone = measure(cells, device="cpu")
+        path = tmp_path / "running" / "run.safetensors"
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "drive", dying_at_last(after=LENGTH + 20))
+            with pytest.raises(Killed):
+                measure(cells, device="cpu", checkpoint=Checkpoint(path, interval=0.0))
+        assert names(path.parent) == ["run.0.safetensors", "run.1.safetensors"]
+        with monkeypatch.context() as patch:
+            # The steps that are left, and not one more.
+            patch.setattr(loop, "drive", dying_at_last(after=LENGTH - 20))
+            found = measure(cells, device="cpu", checkpoint=Checkpoint(path))
+        for one, other in zip(found, alone, strict=True):
+            assert (one.values, one.labels) == (other.values, other.labels)
 
 
 KILLED = """
@@ -279,21 +341,75 @@ class TestDamage:
         found = recover(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path))
         assert same_bits(found, recover(DECODERS["article"], iterations=LENGTH))
 
-    def test_a_write_that_fails_leaves_the_one_before(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError(28, "No space left on device"),
+            SafetensorError("I/O error: No space left on device (os error 28)"),
+        ],
+    )
+    def test_a_write_that_fails_leaves_the_one_before_and_is_told_once(
+        self,
+        error: Exception,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         checkpoint = self.saved(tmp_path)
 
-        def full(descriptor: int) -> None:
-            raise OSError(28, "No space left on device")
+        def full(*_: object, **__: object) -> None:
+            raise error
 
-        monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space left"):
+        with monkeypatch.context() as patch:
+            patch.setattr(module.safetensors.torch, "save_file", full)
             checkpoint.save(STATE, iteration=42)
+            checkpoint.save(STATE, iteration=43)
         saved = checkpoint.load()
         assert saved is not None
         assert saved[1] == 41
         assert names(tmp_path) == ["run.safetensors"]
+        (told,) = caplog.messages
+        assert str(checkpoint.path) in told
+        assert "No space left" in told
+        # It may have passed.
+        checkpoint.save(STATE, iteration=44)
+        saved = checkpoint.load()
+        assert saved is not None
+        assert saved[1] == 44
+
+    def test_a_run_outlives_checkpoints_that_cannot_be_written(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "file").touch()
+        checkpoint = Checkpoint(tmp_path / "file" / "run.safetensors", interval=0.0)
+        found = recover(DECODERS["adam"], iterations=LENGTH, checkpoint=checkpoint)
+        assert same_bits(found, recover(DECODERS["adam"], iterations=LENGTH))
+        assert len(caplog.messages) == 1
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda found: {**found, "more": torch.ones(1)},
+            lambda found: {name: value for name, value in found.items() if name != "size"},
+            lambda found: {**found, "at": found["at"][:1]},
+            lambda found: {**found, "point": found["point"].float()},
+        ],
+        ids=["more", "fewer", "shape", "dtype"],
+    )
+    def test_a_run_with_one_of_another_layout_begins_anew(
+        self,
+        change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        decoder, path = DECODERS["adam, all priors"], tmp_path / "run.safetensors"
+        interrupt(decoder, path, monkeypatch, before=20)
+        saved = Checkpoint(path).load()
+        assert saved is not None
+        found, iteration = saved
+        Checkpoint(path).save(change({**found}), iteration=iteration)
+        again = recover(decoder, iterations=LENGTH, checkpoint=Checkpoint(path))
+        assert same_bits(again, recover(decoder, iterations=LENGTH))
 
     def test_parts_of_a_run_have_files_of_their_own_that_go_with_it(self, tmp_path: Path) -> None:
         whole, other = self.saved(tmp_path), Checkpoint(tmp_path / "rung.safetensors")

@@ -169,7 +169,8 @@ class TestCaptured:
                 assert [int(number) for number in now if isinstance(number, Tensor)] == [0, 0]
                 assert bool(table.isnan().all())
                 for name, value in tensors(self.state).items():
-                    assert torch.equal(value, before[name])
+                    # nan where a decoder has no step size
+                    assert torch.equal(value.nan_to_num(-1), before[name].nan_to_num(-1))
                 seen.append(1)
 
         recover_by(Counting, DECODERS["lbfgs"], monkeypatch, iterations=2, device=device)

@@ -262,6 +262,39 @@ class TestOnDecoders:
         assert set(found.endings) == {Ending.LENGTH}
         assert bool((found.traces["loss"][-1] > found.traces["loss"].amin(0)).any())
 
+    def test_rho_is_of_what_is_kept(self) -> None:
+        # By Polyak's rule it is 1/2 at any point; the decoder itself is elsewhere.
+        decoder = Descent(
+            rule="polyak",
+            step=1.0,
+            factor=1.0,
+            keep="best",
+            tolerance=1.0,
+            tolerance_of="noised",
+        )
+        original = normal(3, 8, seed=6)
+        found = invert(
+            affine(3, 12, 8, seed=4),
+            original,
+            start=normal(12, 8, seed=7),
+            noised=original + normal(3, 8, seed=8) / 10,
+            decoder=decoder,
+            iterations=60,
+        )
+        assert Ending.TOLERANCE in found.endings
+        rho = found.traces["rho"]
+        torch.testing.assert_close(rho, torch.full_like(rho, 0.5), rtol=1e-9, atol=0)
+
+    def test_rho_does_not_depend_on_how_long_mates_run(self) -> None:
+        decoder = DECODERS["polyak"]
+        together = recover(decoder, iterations=40)
+        assert len(set(together.at.tolist())) > 1
+        for sample in range(SAMPLES):
+            alone = recover(decoder, iterations=40, order=[sample])
+            torch.testing.assert_close(
+                alone.traces["rho"][:, 0], together.traces["rho"][:, sample], rtol=1e-6, atol=0
+            )
+
     def test_every_ending_has_a_sentence_of_its_own(self) -> None:
         messages = [ending.message for ending in Ending]
         assert len(set(messages)) == len(messages)

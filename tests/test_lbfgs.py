@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from harness.inversion import loop
+from harness.inversion.clock import HostClock
 from harness.inversion.invert import Recovery, invert
-from harness.inversion.lbfgs import LBFGSMethod
+from harness.inversion.lbfgs import LBFGSMethod, Pairs
+from harness.inversion.method import Ending
 from harness.inversion.problem import Pixels, make_problem
 from harness.inversion.status import Status
 from harness.inversion.trace import Trace
@@ -197,6 +199,12 @@ class TestEnds:
         assert torch.equal(found.copy, original)
         assert found.statuses == (Status.MATCHED,)
 
+    def test_a_start_without_a_gradient_ends_there(self) -> None:
+        start = torch.ones(1, 1, dtype=torch.float64)
+        found = run(ModuleEncoder(Cubic()), 3 * start, start=start, iterations=4)
+        assert torch.equal(found.copy, start)
+        assert found.endings == (Ending.STATIONARY,)
+
     @settings(max_examples=20, deadline=None)
     @given(seed=st.integers(0, 2**40), history=st.integers(1, 6))
     def test_the_loss_never_rises(self, seed: int, history: int) -> None:
@@ -212,6 +220,18 @@ class TestEnds:
         )
         assert bool((found.traces["loss"].diff(dim=0) <= 0).all())
         assert bool(found.traces["rho"].isnan().all())
+
+
+def test_a_history_looks_back_on_evaluations_taken_or_not() -> None:
+    pairs = Pairs.none(torch.zeros(2, 3).double(), size=3)
+    taken = [(True, True), (True, False), (True, False), (True, False)]
+    for iteration, where in enumerate(taken):
+        step = normal(2, 3, seed=iteration)
+        pairs = pairs.add(step, 2 * step, where=torch.tensor(where), clock=HostClock(iteration))
+    held = (pairs.inverse != 0).sum(0)
+    assert held.tolist() == [3, 0]
+    assert pairs.count.tolist() == [4, 1]
+    assert pairs.gamma.tolist() == [0.5, 0.5]
 
 
 class TestBatchMates:
@@ -266,6 +286,7 @@ class TestBatchMates:
                 dataclasses.replace(encoder, matrix=matrix), original, start=start, iterations=60
             )
             assert found.statuses[1] is Status.NON_FINITE
+            assert found.endings[1] is Ending.NON_FINITE
             for sample in (0, 2):
                 assert found.statuses[sample] is healthy.statuses[sample]
                 torch.testing.assert_close(found.copy[sample], healthy.copy[sample])

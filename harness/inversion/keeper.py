@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.distances import per_sample
-from harness.inversion.clock import Clock
+from harness.inversion.clock import Clock, HostClock
 from harness.inversion.method import Ending, Method, S, View
 
 
@@ -26,6 +26,8 @@ class KeeperState(Generic[S]):
         As in `View`, at the iteration that is kept.
     at : tensor of int, shape (batch,)
         That iteration.
+    size : tensor, shape (batch,)
+        Of the decoder's step from there; rho is made of it, of that value and of that gradient.
     """
 
     inner: S
@@ -35,6 +37,7 @@ class KeeperState(Generic[S]):
     misfit: Float[Tensor, " batch"]
     ending: Int[Tensor, " batch"]
     at: Int[Tensor, " batch"]
+    size: Float[Tensor, " batch"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Keeper(Generic[S]):
             misfit=view.misfit,
             ending=self._ending(view, torch.zeros_like(view.ending)),
             at=torch.zeros_like(view.ending),
+            size=self.method.size(inner, HostClock(0)).expand_as(view.value),
         )
 
     def step(self, state: KeeperState[S], clock: Clock) -> KeeperState[S]:
@@ -89,6 +93,7 @@ class Keeper(Generic[S]):
             misfit=kept(view.misfit, state.misfit),
             ending=self._ending(view, state.ending),
             at=torch.where(taken, clock.now + 1, state.at),
+            size=kept(self.method.size(inner, clock.next()), state.size),
         )
 
     def look(self, state: KeeperState[S]) -> View:
@@ -102,9 +107,9 @@ class Keeper(Generic[S]):
             at=state.at,
         )
 
-    def size(self, state: KeeperState[S], clock: Clock, /) -> Tensor:
-        """The size of the decoder's next step."""
-        return self.method.size(state.inner, clock)
+    def size(self, state: KeeperState[S], _: Clock, /) -> Tensor:
+        """The size of the decoder's step from what is kept of each sample."""
+        return state.size
 
     def _ending(self, view: View, ending: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         near = view.misfit <= self.enough

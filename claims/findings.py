@@ -27,11 +27,11 @@ INSTEAD = ROOT / "claims" / "instead.toml"
 
 _INTRODUCTION = """\
 What the profile `{profile}` found: {counts}. Each line is a condition with its verdict, its effect
-(median over replicates) and the interval; the interval's level is at least .995. `pytest claims/
+(median over n replicates) and the interval; the interval's level is at least .995. `pytest claims/
 --profile {profile}` measures it again, [statistics.md](statistics.md) says how it is judged, and
 `python -m claims.findings` made this page from the locked verdicts. A verdict speaks of
-the sizes of its profile; `quick` has photographs of 32 pixels for ResNets, of 8 and 16 for fully
-connected networks."""
+the sizes of its profile; `quick` has photographs of 32 pixels for ResNets (16 where ranks are
+counted), of 8 to 32 for fully connected networks."""
 
 _WIDTH = 100
 
@@ -132,6 +132,8 @@ def _condition(parameters: str, entry: Entry, estimand: Estimand) -> str:
         for name, criterion in {each.effect: each for each in estimand.criteria}.items()
         if name in entry.effects
     ]
+    if entry.n:
+        effects.append(f"n = {entry.n}")
     told = "; ".join(effects) or "no effect could be given"
     return _item(f"{VERDICT_MARKS[entry.verdict]} {named}: {entry.verdict}, {told}")
 

@@ -8,6 +8,7 @@ their intervals, and the digest of the claim that was judged::
     [quick."A1 layer=conv1"]
     claim = "9f86d0..."
     verdict = "supported"
+    n = 12
 
     [quick."A1 layer=conv1".effects.r]
     value = 0.12
@@ -61,12 +62,15 @@ class Entry:
         What was decided.
     claim : str
         Digest of the claim that was judged.
+    n : int or None
+        Replicates that it was decided on; None where an older lock does not tell.
     effects : mapping of str to Locked
         By name.
     """
 
     verdict: Verdict
     claim: str
+    n: int | None = None
     effects: Mapping[str, Locked] = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -76,6 +80,7 @@ class Entry:
         return cls(
             verdict=decision.verdict,
             claim=claim_digest,
+            n=decision.n,
             effects={
                 effect.name: Locked(
                     value=_rounded(effect.value),
@@ -214,10 +219,14 @@ class _Reader:
             raise self._error([*at, "verdict"], rule)
         if not isinstance(claim, str):
             raise self._error([*at, "claim"], "claim is the digest of the claim, a string")
+        n = table.get("n")
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
+            raise self._error([*at, "n"], f"n is {n!r}, not a number of replicates")
         effects = self._table(table.get("effects", {}), [*at, "effects"])
         return Entry(
             verdict=Verdict(str(verdict)),
             claim=claim,
+            n=n,
             effects={
                 name: self._locked(
                     self._table(effect, [*at, "effects", name]), [*at, "effects", name]
@@ -287,6 +296,8 @@ def write_lock(lock: Lock, path: str | os.PathLike[str]) -> None:
 
 def _plain(entry: Entry) -> dict[str, object]:
     plain: dict[str, object] = {"claim": entry.claim, "verdict": str(entry.verdict)}
+    if entry.n is not None:
+        plain["n"] = entry.n
     effects = {
         name: {
             key: number

@@ -157,15 +157,15 @@ class Store:
         return self._records / identity[:2] / f"{identity}.json"
 
 
-_BEFORE, _AFTER = b'{"record": ', b', "schema": '
-
-
 def _remove(paths: Iterable[Path], *, older: float) -> None:
     for path in paths:
         # Another run may sweep at the same time.
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > older:
                 path.unlink()
+
+
+_BEFORE, _AFTER = b'{"record": ', b', "schema": '
 
 
 def _encode(record: Record) -> bytes:

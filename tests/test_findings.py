@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from pathlib import Path
 
@@ -46,13 +47,15 @@ def entry(verdict: str, *, of: Claim, **limits: float) -> Entry:
     return Entry(verdict=Verdict(verdict), claim=of.digest, effects={"x": Locked(**limits)})
 
 
-def test_a_condition_has_verdict_effect_and_interval() -> None:
+def test_a_condition_has_verdict_effect_interval_and_replicates() -> None:
     stated = claim()
-    locked = entry("supported", of=stated, value=0.693147, low=0.405465, high=1.098612)
+    locked = dataclasses.replace(
+        entry("supported", of=stated, value=0.693147, low=0.405465, high=1.098612), n=24
+    )
     lock = Lock(profiles={"quick": {"Z1 network=resnet18 size=3": locked}})
     text = page([stated], lock, {}, profile="quick")
     assert "### Z1 ✓ supported" in text
-    assert "- ✓ network resnet18, size 3: supported, a / b 2.00× [1.50, 3.00]" in text
+    assert "- ✓ network resnet18, size 3: supported, a / b 2.00× [1.50, 3.00]; n = 24" in text
     assert "1 supported" in text
 
 

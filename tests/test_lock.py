@@ -123,6 +123,7 @@ def test_what_rounding_leaves_may_move() -> None:
 def test_an_effect_on_its_limit_has_not_left_it() -> None:
     third = decision(R, value=1 / 3)
     entry = Entry.of(third, "abc")
+    assert entry.n == 12
     constant = locked(R, r=Locked(value=0.333333, low=0.333333, high=0.333333))
     assert entry.effects["r"].value == 0.333333
     assert compare(constant, third, "abc") == Outcome(
@@ -183,6 +184,7 @@ entries = st.builds(
     Entry,
     verdict=st.sampled_from(Verdict),
     claim=st.text("0123456789abcdef", max_size=8),
+    n=st.none() | st.integers(0, 48),
     effects=st.dictionaries(
         st.text(max_size=5),
         st.builds(Locked, value=st.floats(-1e9, 1e9), low=limits, high=limits),
@@ -234,6 +236,7 @@ low = 0.1
         ('claim = "abc"', "claim = 3", 4, "claim is the digest"),
         ("value = 0.12\n", "", 7, "value is None, not a number"),
         ("low = 0.1", "low = nan", 9, "low is not finite"),
+        ('verdict = "supported"', 'verdict = "supported"\nn = 1.5', 6, "n is 1.5, not a number of"),
         ("low = 0.1", "low = true", 9, "low is True, not a number"),
         ('[quick."A1 layer=conv1".effects.r]\nvalue = 0.12\nlow = 0.1', "effects = 5", 7, "table"),
         ("schema = 1", "schema = 1\nstandard = 7", 2, "standard is 7, not a table"),
@@ -321,4 +324,5 @@ def test_of_a_real_decision() -> None:
     values = [0.1 + i / 1000 for i in range(11)] + [math.nan]
     replicates = [Replicate(index=i, effects={"r": value}) for i, value in enumerate(values)]
     found = decide(event("r", CRITERION), replicates)
-    assert Entry.of(found, "abc") == locked(U, r=Locked(value=0.105))
+    expected = Entry(verdict=U, claim="abc", n=12, effects={"r": Locked(value=0.105)})
+    assert Entry.of(found, "abc") == expected

@@ -1,1 +1,1 @@
-"""The claims of the article: one file per section, one test per claim."""
+"""The claims of the article: one or more files per section, one or more tests per claim."""

@@ -78,6 +78,13 @@ class TestChoice:
         small[0, 1, 1] = torch.inf
         assert not pays([small, large])
 
+    def test_not_in_a_dtype_that_sparse_products_lack(self) -> None:
+        network = MLP(inputs=2048, widths=(2048, 2048), activation="relu")
+        assert 2048**2 * torch.bfloat16.itemsize >= rows._LARGE
+        wide = mlp_encoder(network, generators=generators(1), dtype=torch.bfloat16, device=CPU)
+        output, pullback = wide.pull(normal(1, 2048, seed=1, dtype=torch.bfloat16))
+        assert pullback(output).isfinite().all()
+
     def test_not_on_other_devices(self) -> None:
         assert not pays([torch.ones(1, 1449, 1449, device="meta")])
 

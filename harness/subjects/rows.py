@@ -22,16 +22,20 @@ _PARTS = 8
 _LARGE = 2**23
 """Bytes of a matrix from which on reading half of it saves more than finding the rows costs."""
 
+_TAKEN = (torch.float32, torch.float64)
+"""Dtypes of which torch's sparse products on a CPU take some rows alone."""
+
 
 def pays(stacks: Sequence[Float[Tensor, "networks k l"]]) -> bool:
     """Whether reading some rows of each matrix alone pays, and gives what all would.
 
-    On a CPU, where a matrix is too large for the cache of a core. A row that is not finite spoils a
-    product even where it is taken 0 times.
+    On a CPU, where a matrix is too large for the cache of a core, in a dtype of which torch takes
+    such products. A row that is not finite spoils a product even where it is taken 0 times.
     """
     large = any(each[0].numel() * each.element_size() >= _LARGE for each in stacks)
     return large and all(
-        each.device.type == "cpu" and bool(each.isfinite().all()) for each in stacks
+        each.device.type == "cpu" and each.dtype in _TAKEN and bool(each.isfinite().all())
+        for each in stacks
     )
 
 

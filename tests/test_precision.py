@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +13,21 @@ from torch import nn
 from harness.cells import Inversion, block
 from harness.draw import Draw
 from harness.errors import DeviceError, UnknownNameError
+from harness.inversion import checkpoint as module
+from harness.inversion import starts
+from harness.inversion.checkpoint import Checkpoint
 from harness.measure import measure
-from harness.settings import MLP, Adam, Images
+from harness.settings import (
+    LBFGS,
+    MLP,
+    Adam,
+    Decoder,
+    Descent,
+    Images,
+    Jitter,
+    Network,
+    ResNet,
+)
 from harness.subjects.adapters import Cast, Reshaped
 from harness.subjects.encoder import ModuleEncoder
 from harness.subjects.precision import precision_of
@@ -161,7 +175,8 @@ def fail_in_capture(error: Exception) -> None:
 
 
 class TestMemory:
-    """Out of memory, as CUDA tells it: the block is measured in halves, and says so."""
+    """Out of memory, as CUDA tells it: the block is measured in halves, or the starts of its one
+    image are, and the result says so."""
 
     def fit(
         self,
@@ -170,18 +185,16 @@ class TestMemory:
         at_most: int,
         fail: Callable[[], None] = lambda: fail_with(torch.OutOfMemoryError("CUDA out of memory")),
     ) -> list[int]:
-        import harness.measuring.inversion
-
         sizes: list[int] = []
-        real = harness.measuring.inversion.invert
+        real = starts.run
 
-        def invert(encoder, original, **rest):  # type: ignore[no-untyped-def]
-            sizes.append(len(original))
-            if len(original) > at_most:
+        def run(method, *, start, **rest):  # type: ignore[no-untyped-def]
+            sizes.append(len(start))
+            if len(start) > at_most:
                 fail()
-            return real(encoder, original, **rest)
+            return real(method, start=start, **rest)
 
-        monkeypatch.setattr(harness.measuring.inversion, "invert", invert)
+        monkeypatch.setattr(starts, "run", run)
         return sizes
 
     def test_halves_until_it_fits(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,8 +241,57 @@ class TestMemory:
 
     def test_one_image_that_does_not_fit_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fit(monkeypatch, at_most=0)
-        with pytest.raises(DeviceError, match="does not hold the inversion of one image"):
-            measure([CELL], device="cpu")
+        for cell in (CELL, dataclasses.replace(CELL, restarts=3)):
+            with pytest.raises(DeviceError, match="the inversion of one image from one start"):
+                measure([cell], device="cpu")
+
+    @pytest.mark.parametrize(
+        ("network", "pixels", "decoder"),
+        [
+            (CELL.network, 4, Descent(loss="l2", priors=(Jitter(pixels=1),))),
+            (CELL.network, 4, LBFGS(tolerance=0.05)),
+            (ResNet(name="resnet18", cut="conv1"), 32, Descent(loss="l2", step=0.01)),
+        ],
+    )
+    def test_one_image_is_recovered_from_some_starts_after_others(
+        self, network: Network, pixels: int, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cell = dataclasses.replace(
+            CELL,
+            network=network,
+            images=dataclasses.replace(CELL.images, pixels=pixels, channels=1 + 2 * (pixels > 4)),
+            decoder=decoder,
+            iterations=8,
+            precision="float64",
+            restarts=5,
+        )
+        (whole,) = measure([cell], device="cpu")
+        sizes = self.fit(monkeypatch, at_most=2)
+        (split,) = measure([cell], device="cpu")
+        assert sizes == [5, 3, 2, 2, 1]
+        assert split.labels == {"memory": "2 starts at a time", **whole.labels}
+        assert (split.status, split.values.keys()) == (whole.status, whole.values.keys())
+        for name, value in whole.values.items():
+            assert split.values[name] == pytest.approx(value, rel=1e-7, nan_ok=True)
+        for name, image in whole.images.items():
+            assert split.images[name] == pytest.approx(image, rel=1e-7)
+        assert "apart_start" in whole.values
+
+    def test_parts_of_the_starts_go_on_from_what_is_theirs(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        cell = dataclasses.replace(CELL, precision="float64", restarts=4, iterations=8)
+        (whole,) = measure([cell], device="cpu")
+        monkeypatch.setattr(module, "SHARE", float("inf"))
+        checkpoint = Checkpoint(tmp_path / "run.safetensors", interval=0.0)
+        for at_most in (2, 1, 2):
+            with monkeypatch.context() as patch:
+                self.fit(patch, at_most=at_most)
+                (split,) = measure([cell], device="cpu", checkpoint=checkpoint)
+            for name, value in whole.values.items():
+                assert split.values[name] == pytest.approx(value, rel=1e-7, nan_ok=True)
+        checkpoint.remove()
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestRestarts:

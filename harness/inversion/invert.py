@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -12,29 +11,12 @@ from torch import Tensor
 
 from harness.distances import l2
 from harness.inversion.checkpoint import Checkpoint
-from harness.inversion.first_order import AdamMethod, DescentMethod
-from harness.inversion.gauss_newton import GaussNewtonMethod
-from harness.inversion.keeper import Keeper
-from harness.inversion.lbfgs import LBFGSMethod
-from harness.inversion.linear import LinearMethod
-from harness.inversion.loop import run
-from harness.inversion.method import Ending, Method
-from harness.inversion.network_prior import draw_picture
-from harness.inversion.problem import Picture, Pixels, Problem, make_problem
+from harness.inversion.method import Ending
 from harness.inversion.schedule import trace_points
+from harness.inversion.starts import reach
 from harness.inversion.status import Status, classify
-from harness.inversion.trace import QUANTITIES, Trace
-from harness.inversion.whitening import whitened
-from harness.settings import (
-    LBFGS,
-    Adam,
-    Decoder,
-    Descent,
-    GaussNewton,
-    LinearSolve,
-    NetworkPrior,
-    Whitening,
-)
+from harness.inversion.trace import QUANTITIES
+from harness.settings import Decoder
 from harness.subjects.encoder import Encoder
 
 
@@ -108,6 +90,7 @@ def invert(
     iterations: int,
     generators: Sequence[torch.Generator] = (),
     checkpoint: Checkpoint | None = None,
+    together: int | None = None,
 ) -> Recovery:
     """Recover a batch of images from their outputs; every sample is independent of the others.
 
@@ -118,8 +101,8 @@ def invert(
     original : tensor, shape (batch, ...)
         a.
     start : tensor, shape (batch * restarts, ...)
-        a0; the restarts of an image lie beside each other, run as samples of one batch, and the one
-        of the least objective is kept.
+        a0; the restarts of an image lie beside each other, and the one of the least objective is
+        kept.
     noised : tensor, shape (batch, ...)
         a', for the reference m_r.
     decoder : Decoder
@@ -130,6 +113,8 @@ def invert(
         One a start, for priors that draw.
     checkpoint : Checkpoint or None
         For runs that should survive a kill; removed by whoever keeps the result.
+    together : int or None
+        Restarts of each image that are run as samples of one batch; None for all.
 
     Raises
     ------
@@ -138,47 +123,36 @@ def invert(
     """
     batch, restarts = len(original), len(start) // len(original)
     target = encoder.encode(original)
-    originals = original.repeat_interleave(restarts, 0)
-    picture, points = _picture(decoder, start=start, generators=generators)
-    problem = make_problem(
-        encoder,
-        target=target.repeat_interleave(restarts, 0),
-        decoder=decoder,
-        images=start,
-        iterations=iterations,
-        picture=picture,
-        generators=generators,
-    )
     m_r = l2(encoder.encode(noised) - target)
-    reference = l2(target) if decoder.tolerance_of == "target" else m_r
-    method = _method(
-        decoder,
-        problem,
+    reached = reach(
+        encoder,
+        original,
+        target=target,
+        start=start,
+        enough=decoder.tolerance * (l2(target) if decoder.tolerance_of == "target" else m_r),
+        decoder=decoder,
         iterations=iterations,
-        like=start,
-        enough=decoder.tolerance * reference.repeat_interleave(restarts, 0),
+        generators=generators,
+        checkpoint=checkpoint,
+        together=together or restarts,
     )
-    trace = Trace(trace_points(iterations), original=originals)
-    end = method.look(
-        run(method, start=points, trace=trace, image=picture.image, checkpoint=checkpoint)
-    )
-    copies = picture.image(end.point)
-    m_g, m_i = l2(encoder.encode(copies) - problem.target), l2(copies - originals)
-    best = end.value.reshape(batch, restarts).nan_to_num(nan=torch.inf).argmin(1)
-    chosen = torch.arange(batch, device=best.device) * restarts + best
-    table = trace.table[..., chosen]
-    traces = {name: table[:, row] for row, name in enumerate(QUANTITIES)}
-    late = trace.points.index(iterations * 3 // 4)
+    best = reached.value.nan_to_num(nan=torch.inf).argmin(1)
+    chosen = torch.arange(batch, device=best.device), best
+    table = reached.traces[chosen]
+    traces = {name: table[..., row].T for row, name in enumerate(QUANTITIES)}
+    points = trace_points(iterations)
+    late = points.index(iterations * 3 // 4)
+    copy, m_g = reached.copy[chosen], reached.m_g[chosen]
     finite = (
         torch.isfinite(target).flatten(1).all(1)
-        & torch.isfinite(copies[chosen]).flatten(1).all(1)
-        & torch.isfinite(m_g[chosen])
+        & torch.isfinite(copy).flatten(1).all(1)
+        & torch.isfinite(m_g)
         & torch.isfinite(m_r)
     )
     return Recovery(
-        copy=copies[chosen],
-        m_g=m_g[chosen],
-        m_i=m_i[chosen],
+        copy=copy,
+        m_g=m_g,
+        m_i=reached.m_i[chosen],
         m_r=m_r,
         m_n=l2(noised - original),
         scale=l2(target),
@@ -186,69 +160,26 @@ def invert(
             first=traces["loss"][0],
             late=traces["loss"][late],
             last=traces["loss"][-1],
-            m_g=m_g[chosen],
+            m_g=m_g,
             m_r=m_r,
             finite=finite,
         ),
-        endings=tuple(map(Ending, end.ending[chosen].tolist())),
-        at=end.at[chosen].clamp_max(iterations),
-        points=trace.points,
+        endings=tuple(map(Ending, reached.ending[chosen].tolist())),
+        at=reached.at[chosen].clamp_max(iterations),
+        points=points,
         traces=traces,
         spread=Spread(
-            m_g=m_g.reshape(batch, -1),
-            m_i=m_i.reshape(batch, -1),
-            apart=_apart(copies, batch=batch),
-            apart_start=_apart(start, batch=batch),
+            m_g=reached.m_g,
+            m_i=reached.m_i,
+            apart=_apart(reached.copy),
+            apart_start=_apart(start.reshape(batch, restarts, *start.shape[1:])),
         ),
     )
 
 
-def _method(
-    decoder: Decoder,
-    problem: Problem,
-    *,
-    iterations: int,
-    like: Tensor,
-    enough: Float[Tensor, " all"],
-) -> Method[Any]:
-    """The decoder bound to its problem, with what it keeps and where it ends."""
-    bare = _bare_method(decoder, problem, iterations=iterations, like=like)
-    if decoder.keep == "last" and decoder.tolerance == 0:
-        # Nothing to compare: the article's descent then computes no loss between traced iterations.
-        return bare
-    return Keeper(bare, best=decoder.keep == "best", enough=enough)
-
-
-def _bare_method(
-    decoder: Decoder, problem: Problem, *, iterations: int, like: Tensor
-) -> Method[Any]:
-    match decoder:
-        case Descent():
-            return DescentMethod.of(decoder, problem, iterations=iterations, like=like)
-        case Adam():
-            return AdamMethod.of(decoder, problem, iterations=iterations, like=like)
-        case LBFGS():
-            return LBFGSMethod(decoder, problem)
-        case LinearSolve():
-            return LinearMethod.of(decoder, problem)
-        case GaussNewton():
-            return GaussNewtonMethod(decoder, problem)
-
-
-def _picture(
-    decoder: Decoder, *, start: Tensor, generators: Sequence[torch.Generator]
-) -> tuple[Picture, Tensor]:
-    """What the decoder moves, and from where."""
-    if (network := decoder.prior(NetworkPrior)) is not None:
-        return draw_picture(network, images=start, generators=generators)
-    if (whitening := decoder.prior(Whitening)) is not None:
-        return whitened(whitening, start=start)
-    return Pixels(), start
-
-
-def _apart(images: Tensor, *, batch: int) -> Float[Tensor, " batch"]:
+def _apart(images: Tensor) -> Float[Tensor, " batch"]:
     """The largest distance between two restarts of each image."""
-    restarts = images.reshape(batch, -1, images[0].numel())
+    restarts = images.flatten(2)
     # By differences: inner products lose those of copies that nearly agree.
     distances = torch.cdist(restarts, restarts, compute_mode="donot_use_mm_for_euclid_dist")
     return distances.flatten(1).amax(1)

@@ -26,32 +26,69 @@ _FULL = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATU
 
 
 def invert_block(
-    cells: Sequence[Inversion], *, device: torch.device, checkpoint: Checkpoint | None
+    cells: Sequence[Inversion],
+    *,
+    device: torch.device,
+    checkpoint: Checkpoint | None,
+    together: int | None = None,
 ) -> tuple[Measurement, ...]:
-    """Invert a block in one batch, or in halves of it where memory runs out."""
+    """Invert a block in one batch, or in halves of it where memory runs out.
+
+    Parameters
+    ----------
+    cells : sequence of Inversion
+        The block.
+    device : torch.device
+        Where.
+    checkpoint : Checkpoint or None
+        Of the block's run.
+    together : int or None
+        Starts of each image that are run beside each other; None for all.
+
+    Raises
+    ------
+    DeviceError
+        Where the memory does not hold one start of one image.
+    """
+    together = together or cells[0].restarts
     try:
         with precision_of(cells[0].precision, device=device) as precision:
-            return _invert(cells, precision=precision, device=device, checkpoint=checkpoint)
+            return _invert(
+                cells,
+                precision=precision,
+                device=device,
+                checkpoint=checkpoint,
+                together=together,
+            )
     except RuntimeError as error:
         if not lacks_memory(error):
             raise
-        if len(cells) == 1:
+        if len(cells) == together == 1:
             raise DeviceError(
                 device.type,
-                rule="its memory does not hold the inversion of one image",
+                rule="its memory does not hold the inversion of one image from one start",
                 remedy="Choose a smaller profile, or another --device",
             ) from error
     # Outside the handler, whose error still holds what was allocated.
     gc.collect()
     torch.cuda.empty_cache()
+    if len(cells) == 1:
+        half = (together + 1) // 2
+        (result,) = invert_block(cells, device=device, checkpoint=checkpoint, together=half)
+        return (_labelled(result, f"{half} starts at a time"),)
     half = (len(cells) + 1) // 2
     return tuple(
-        dataclasses.replace(result, labels={"memory": f"{len(part)} at a time", **result.labels})
+        _labelled(result, f"{len(part)} at a time")
         for number, part in enumerate((cells[:half], cells[half:]))
         for result in invert_block(
             part, device=device, checkpoint=checkpoint and checkpoint.part(number)
         )
     )
+
+
+def _labelled(result: Measurement, memory: str) -> Measurement:
+    """A result that tells what the memory held, unless it already tells of less."""
+    return dataclasses.replace(result, labels={"memory": memory, **result.labels})
 
 
 def lacks_memory(error: BaseException | None) -> bool:
@@ -74,6 +111,7 @@ def _invert(
     precision: Precision,
     device: torch.device,
     checkpoint: Checkpoint | None,
+    together: int,
 ) -> tuple[Measurement, ...]:
     cell = cells[0]
     replicates = [each.draw for each in cells]
@@ -114,6 +152,7 @@ def _invert(
             for number in range(cell.restarts)
         ],
         checkpoint=checkpoint,
+        together=together,
     )
     copies = recovery.copy.reshape(originals.shape).cpu().double()
     traces = {name: table.cpu().double() for name, table in recovery.traces.items()}

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -26,8 +27,12 @@ from harness.settings import (
     Images,
     Jitter,
     Network,
+    NetworkPrior,
+    Prior,
     ResNet,
+    Whitening,
 )
+from harness.subjects import draws
 from harness.subjects.adapters import Cast, Reshaped
 from harness.subjects.encoder import ModuleEncoder
 from harness.subjects.precision import precision_of
@@ -309,9 +314,32 @@ class TestRestarts:
         assert found.values["m_g"] <= alone.values["m_g"] * (1 + 1e-9)
 
     def test_one_start_is_that_of_a_run_without_restarts(self) -> None:
-        (found,) = measure([dataclasses.replace(CELL, restarts=3, iterations=0)], device="cpu")
-        (alone,) = measure([dataclasses.replace(CELL, iterations=0)], device="cpu")
-        assert (found.images["start"] == alone.images["start"]).all()
+        several = draws.starts(CELL.start, CELL.images, CELL.draw, restarts=3)
+        (alone,) = draws.starts(CELL.start, CELL.images, CELL.draw)
+        assert torch.equal(several[0], alone)
+
+    @pytest.mark.parametrize("prior", [None, NetworkPrior(channels=4, depth=1), Whitening()])
+    def test_the_start_that_is_told_is_what_the_copy_came_from(self, prior: Prior | None) -> None:
+        cell = dataclasses.replace(
+            CELL,
+            decoder=Adam(rate=0.05, priors=(prior,) if prior else ()),
+            precision="float64",
+            restarts=4,
+            iterations=15,
+        )
+        firsts = []
+        for replicate in range(4):
+            (found,) = measure(
+                [dataclasses.replace(cell, draw=Draw(replicate=replicate))], device="cpu"
+            )
+            start, target = found.images["start"], found.images["target"]
+            assert np.linalg.norm(start - target) == pytest.approx(found.values["m_i0"], rel=1e-9)
+            drawn = draws.starts(cell.start, cell.images, Draw(replicate=replicate), restarts=4)
+            firsts.append(np.allclose(start, drawn[0].numpy()))
+        assert not all(firsts)
+        (begun,) = measure([dataclasses.replace(cell, iterations=0)], device="cpu")
+        assert (begun.images["start"] == begun.images["copy"]).all()
+        assert begun.values["apart_start"] == begun.values["apart"]
 
 
 def test_a_vector_seen_as_an_image_is_the_same_vector() -> None:

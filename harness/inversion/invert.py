@@ -29,7 +29,8 @@ class Spread:
     m_g, m_i : tensor, shape (batch, restarts)
         Their distances.
     apart, apart_start : tensor, shape (batch,)
-        The largest distance between two of their copies, and between two of their starts.
+        The largest distance between two of their copies, and between two of the images that they
+        began from.
     """
 
     m_g: Float[Tensor, "batch restarts"]
@@ -46,6 +47,8 @@ class Recovery:
     ----------
     copy : tensor, shape (batch, ...)
         a_g: the image that the decoder keeps, of its best restart.
+    begun : tensor, shape (batch, ...)
+        The image that this restart began from.
     m_g, m_i, m_r : tensor, shape (batch,)
         |O(a_g) - O(a)|, |a_g - a| and |O(a') - O(a)|, L2.
     m_n : tensor, shape (batch,)
@@ -67,6 +70,7 @@ class Recovery:
     """
 
     copy: Tensor
+    begun: Tensor
     m_g: Float[Tensor, " batch"]
     m_i: Float[Tensor, " batch"]
     m_r: Float[Tensor, " batch"]
@@ -151,6 +155,7 @@ def invert(
     )
     return Recovery(
         copy=copy,
+        begun=reached.begun[chosen],
         m_g=m_g,
         m_i=reached.m_i[chosen],
         m_r=m_r,
@@ -172,7 +177,7 @@ def invert(
             m_g=reached.m_g,
             m_i=reached.m_i,
             apart=_apart(reached.copy),
-            apart_start=_apart(start.reshape(batch, restarts, *start.shape[1:])),
+            apart_start=_apart(reached.begun),
         ),
     )
 

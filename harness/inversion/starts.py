@@ -43,8 +43,8 @@ class Reached:
 
     Parameters
     ----------
-    copy : tensor, shape (batch, starts, ...)
-        The images that it keeps.
+    begun, copy : tensor, shape (batch, starts, ...)
+        The images that it begins from, and those that it keeps.
     value, m_g, m_i : tensor, shape (batch, starts)
         The objective there, |O(copy) - O(a)| and |copy - a|.
     ending, at : tensor of int, shape (batch, starts)
@@ -53,6 +53,7 @@ class Reached:
         The table of a `Trace`.
     """
 
+    begun: Tensor
     copy: Tensor
     value: Float[Tensor, "batch starts"]
     m_g: Float[Tensor, "batch starts"]
@@ -174,6 +175,8 @@ def _reach(
         return values.reshape(batch, starts, *values.shape[1:])
 
     return Reached(
+        # By a network prior another than the start, which it does not use.
+        begun=apart(picture.image(points)),
         copy=apart(copies),
         value=apart(end.value),
         m_g=apart(l2(encoder.encode(copies) - problem.target)),

@@ -154,7 +154,9 @@ def _invert(
         checkpoint=checkpoint,
         together=together,
     )
-    copies = recovery.copy.reshape(originals.shape).cpu().double()
+    begun, copies = (
+        images.reshape(originals.shape).cpu().double() for images in (recovery.begun, recovery.copy)
+    )
     traces = {name: table.cpu().double() for name, table in recovery.traces.items()}
     results = []
     for sample in range(len(cells)):
@@ -191,7 +193,7 @@ def _invert(
                 },
                 images={
                     "target": originals[sample].numpy(),
-                    "start": starts[sample * cell.restarts].numpy(),
+                    "start": begun[sample].numpy(),
                     "noised": (originals + noises)[sample].numpy(),
                     "copy": copies[sample].numpy(),
                 },

@@ -24,8 +24,10 @@ from harness.settings import (
     PRECISIONS,
     Decoder,
     Images,
+    LinearSolve,
     Network,
     Start,
+    check,
 )
 from harness.training_cells import TrainingCell
 
@@ -57,6 +59,13 @@ class Inversion:
         Starts of each replicate, run beside each other; the best end is kept.
     batch : int
         Replicates computed together, in aligned blocks; rounding depends on it.
+
+    Raises
+    ------
+    UnknownNameError
+        Where there is no such precision.
+    SettingError
+        Where the decoder has no way to compute in it.
     """
 
     draw: Draw
@@ -73,6 +82,12 @@ class Inversion:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UnknownNameError.nearest(self.precision, PRECISIONS, what="precision")
+        check(
+            self.precision != "bf16" or not isinstance(self.decoder, LinearSolve),
+            f"precision={self.precision}",
+            rule="an exact solution needs a pseudo-inverse, which no library takes in bfloat16",
+            remedy="Choose float64, or another decoder than LinearSolve",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -90,13 +90,13 @@ class Training:
     def __post_init__(self) -> None:
         _known(self.content, CONTENTS, what="content to train on")
         _known(self.schedule, SCHEDULES, what="schedule")
-        _check(
+        check(
             self.images >= self.batch > 1 and self.epochs > 0 and self.pixels > 0,
             self,
             rule="a training has an epoch of at least one batch of at least two images",
             remedy="Choose more images, or a smaller batch",
         )
-        _check(
+        check(
             1 < self.classes <= self.images and self.rate > 0,
             self,
             rule="there are two classes or more, an image or more for each, and a rate above 0",
@@ -129,13 +129,13 @@ class ResNet:
     training: Training | None = dataclasses.field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             0 < self.width <= 1,
             self.width,
             rule="a width is a share of torchvision's channels, above 0 and up to 1",
             remedy="Choose 1 for torchvision's own",
         )
-        _check(
+        check(
             self.weights is None or (self.training is None and self.width == 1),
             self,
             rule="weights from a file belong to torchvision's own width and are not trained here",
@@ -193,7 +193,7 @@ class Shaped:
     condition: float
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             self.outputs >= self.inputs and self.condition >= 1,
             self,
             rule="the map has a condition number: no fewer outputs than inputs, and 1 at least",
@@ -289,13 +289,13 @@ class Blur:
     last: float = 0.4
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             self.kernel > 0 and self.kernel % 2 == 1,
             self,
             rule="a kernel has a pixel in its middle",
             remedy="Choose an odd number of pixels",
         )
-        _check(
+        check(
             self.first > 0 and self.last > 0,
             self,
             rule="sigma is above 0",
@@ -311,7 +311,7 @@ class Box:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        _check(self.low < self.high, self, rule="low is below high", remedy="Swap them")
+        check(self.low < self.high, self, rule="low is below high", remedy="Swap them")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -330,7 +330,7 @@ class TotalVariation:
     smoothing: float = 1e-3
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             self.weight > 0 and self.smoothing > 0,
             self,
             rule="weight and smoothing are above 0",
@@ -345,7 +345,7 @@ class Jitter:
     pixels: int = 2
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             self.pixels > 0,
             self,
             rule="a shift is of one pixel or more",
@@ -372,7 +372,7 @@ class NetworkPrior:
     depth: int = 2
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             self.channels > 0 and self.depth >= 0,
             self,
             rule="a network has channels, and no less than no halvings",
@@ -396,7 +396,7 @@ class Whitening:
     exponent: float = 1.0
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             self.exponent > 0,
             self,
             rule="amplitudes fall with the frequency: the exponent is above 0",
@@ -449,20 +449,20 @@ class Decoding:
         _known(self.loss, LOSSES, what="loss")
         _known(self.keep, KEEPS, what="image to keep")
         _known(self.tolerance_of, TOLERANCES, what="reference of a tolerance")
-        _check(
+        check(
             0 <= self.tolerance < (1 if self.tolerance_of == "target" else math.inf),
             f"tolerance={self.tolerance}",
             rule="a tolerance is a share of the target's norm, from 0 to below 1, or any of m_r",
             remedy="Choose 0 for a run of all its iterations",
         )
         kinds = [type(prior) for prior in self.priors]
-        _check(
+        check(
             len(set(kinds)) == len(kinds),
             self.priors,
             rule="a decoder takes one prior of a kind",
             remedy="Leave out the second",
         )
-        _check(
+        check(
             len({NetworkPrior, Whitening} & set(kinds)) + bool({Blur, Box} & set(kinds)) <= 1,
             self.priors,
             rule="a blur and a box act on an image after each step; with a network prior the "
@@ -476,7 +476,7 @@ class Decoding:
 
     def _refuse(self, *kinds: type[Prior], reason: str) -> None:
         for prior in self.priors:
-            _check(
+            check(
                 not isinstance(prior, kinds),
                 prior,
                 rule=f"{type(self).__name__} cannot take it, since {reason}",
@@ -516,7 +516,7 @@ class Descent(Decoding):
         super().__post_init__()
         _known(self.schedule, SCHEDULES, what="schedule")
         _known(self.rule, RULES, what="rule of a step")
-        _check(
+        check(
             self.step * self.factor > 0 and self.minimum >= 0,
             self,
             rule="a step goes down the loss: step times factor is above 0, minimum not below",
@@ -534,7 +534,7 @@ class Adam(Decoding):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check(
+        check(
             self.rate > 0 and 0 <= self.beta1 < 1 and 0 <= self.beta2 < 1,
             self,
             rule="a rate is above 0, and a moment decays by a share from 0 to below 1",
@@ -562,7 +562,7 @@ class LBFGS(Decoding):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._refuse(Blur, Box, Jitter, reason="they change the image or the loss between steps")
-        _check(
+        check(
             self.history > 0 and 0 <= self.stationary < 1,
             self,
             rule="a history has a pair or more, and a share is from 0 to below 1",
@@ -602,13 +602,13 @@ class GaussNewton(Decoding):
             Whitening,
             reason="it minimises squares alone",
         )
-        _check(
+        check(
             self.loss != "l1",
             self.loss,
             rule="Gauss-Newton minimises squares",
             remedy="Choose l2 or relative-l2",
         )
-        _check(
+        check(
             self.inner > 0 and self.damping >= 0 and 0 <= self.stationary < 1,
             self,
             rule="a solver takes an iteration or more, a damping is not below 0, and a share is "
@@ -640,7 +640,7 @@ class LinearSolve(Decoding):
             Whitening,
             reason="it solves equations alone",
         )
-        _check(
+        check(
             self.rcond is None or 0 <= self.rcond < 1,
             self,
             rule="a share of the largest singular value is from 0 to below 1",
@@ -677,7 +677,20 @@ def _known(name: str, names: tuple[str, ...], *, what: str) -> None:
         raise UnknownNameError.nearest(name, names, what=what)
 
 
-def _check(holds: bool, value: object, *, rule: str, remedy: str) -> None:
-    """Refuse a value by an error, where a condition does not hold; one with nan never does."""
+def check(holds: bool, value: object, *, rule: str, remedy: str) -> None:
+    """Refuse a value by an error, where a condition does not hold; one with nan never does.
+
+    Parameters
+    ----------
+    holds : bool
+        The condition.
+    value, rule, remedy
+        As in `harness.errors.DepthClaimsError`.
+
+    Raises
+    ------
+    SettingError
+        Where it does not hold.
+    """
     if not holds:
         raise SettingError(value, rule=rule, remedy=remedy)

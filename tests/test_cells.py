@@ -318,6 +318,8 @@ class TestSensitivity:
         cells = [
             Inversion(**dict(zip(choices, chosen, strict=True)))
             for chosen in itertools.product(*choices.values())
+            # The one pair that is refused.
+            if not {LinearSolve(), "bf16"} <= set(chosen)
         ]
         assert len({name_of(cell) for cell in cells}) == len(cells) == len(set(cells))
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from harness.cells import Inversion, block
 from harness.draw import Draw
-from harness.errors import DeviceError, UnknownNameError
+from harness.errors import DeviceError, SettingError, UnknownNameError
 from harness.inversion import checkpoint as module
 from harness.inversion import starts
 from harness.inversion.checkpoint import Checkpoint
@@ -26,6 +26,7 @@ from harness.settings import (
     Descent,
     Images,
     Jitter,
+    LinearSolve,
     Network,
     NetworkPrior,
     Prior,
@@ -137,6 +138,16 @@ class TestFlags:
     def test_a_cell_takes_known_precisions_only(self) -> None:
         with pytest.raises(UnknownNameError, match="no such precision"):
             dataclasses.replace(CELL, precision="float16")
+
+    def test_an_exact_solution_in_bf16_is_refused_for_its_precision(self) -> None:
+        solved = dataclasses.replace(
+            CELL,
+            network=MLP(inputs=16, widths=(24, 20)),
+            decoder=LinearSolve(),
+            precision="float64",
+        )
+        with pytest.raises(SettingError, match=r"precision=bf16: .* no library .* bfloat16"):
+            dataclasses.replace(solved, precision="bf16")
 
 
 class TestMeasured:

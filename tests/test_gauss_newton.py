@@ -142,6 +142,17 @@ class TestEnds:
         assert found.statuses == (Status.PLATEAU,)
         assert bool((found.copy == 0).all())
 
+    @pytest.mark.parametrize("poison", [torch.nan, torch.inf])
+    def test_a_start_without_a_finite_gradient_is_told_from_one_without_any(
+        self, poison: float
+    ) -> None:
+        encoder = AffineEncoder(normal(2, 5, 5, seed=1), normal(2, 5, seed=2))
+        encoder.matrix[1, 2, 2] = poison
+        found = run(encoder, normal(2, 5, seed=3), normal(2, 5, seed=4), iterations=12)
+        assert found.endings[0] is not Ending.NON_FINITE
+        assert found.endings[1] is Ending.NON_FINITE
+        assert found.statuses[1] is Status.NON_FINITE
+
     def test_samples_do_not_depend_on_their_mates(self) -> None:
         original = normal(4, 2, seed=1).abs()
         start = original + normal(4, 2, seed=2)

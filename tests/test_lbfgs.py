@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from harness.inversion import loop
 from harness.inversion.invert import Recovery, invert
 from harness.inversion.lbfgs import LBFGSMethod
+from harness.inversion.method import Ending
 from harness.inversion.problem import Pixels, make_problem
 from harness.inversion.status import Status
 from harness.inversion.trace import Trace
@@ -197,6 +198,12 @@ class TestEnds:
         assert torch.equal(found.copy, original)
         assert found.statuses == (Status.MATCHED,)
 
+    def test_a_start_without_a_gradient_ends_there(self) -> None:
+        start = torch.ones(1, 1, dtype=torch.float64)
+        found = run(ModuleEncoder(Cubic()), 3 * start, start=start, iterations=4)
+        assert torch.equal(found.copy, start)
+        assert found.endings == (Ending.STATIONARY,)
+
     @settings(max_examples=20, deadline=None)
     @given(seed=st.integers(0, 2**40), history=st.integers(1, 6))
     def test_the_loss_never_rises(self, seed: int, history: int) -> None:
@@ -266,6 +273,7 @@ class TestBatchMates:
                 dataclasses.replace(encoder, matrix=matrix), original, start=start, iterations=60
             )
             assert found.statuses[1] is Status.NON_FINITE
+            assert found.endings[1] is Ending.NON_FINITE
             for sample in (0, 2):
                 assert found.statuses[sample] is healthy.statuses[sample]
                 torch.testing.assert_close(found.copy[sample], healthy.copy[sample])

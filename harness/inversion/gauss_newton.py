@@ -17,7 +17,7 @@ from torch import Tensor
 
 from harness.distances import l2, per_sample
 from harness.inversion.clock import Clock, HostClock
-from harness.inversion.method import LATEST, Ending, View
+from harness.inversion.method import LATEST, Ending, View, ending_at_start
 from harness.inversion.problem import Problem, Visit
 from harness.settings import GaussNewton
 from harness.subjects.encoder import Pullback
@@ -75,7 +75,7 @@ class GaussNewtonMethod:
             damping=self.decoder.damping * square,
             growth=torch.full_like(norm, 2),
             trials=torch.zeros_like(norm, dtype=torch.long),
-            ending=torch.where(norm > 0, Ending.LENGTH.value, Ending.STATIONARY.value),
+            ending=ending_at_start(norm),
         )
 
     def step(self, state: GaussNewtonState, clock: Clock) -> GaussNewtonState:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from harness.distances import l2, per_sample
 from harness.inversion.clock import Clock, HostClock
-from harness.inversion.method import LATEST, Ending, View
+from harness.inversion.method import LATEST, Ending, View, ending_at_start
 from harness.inversion.problem import Problem
 from harness.settings import LBFGS
 
@@ -174,7 +174,7 @@ class LBFGSMethod:
             size=_polyak(value, norm.square()),
             trials=torch.zeros_like(value, dtype=torch.long),
             pairs=Pairs.none(start.flatten(1), size=self.decoder.history),
-            ending=torch.where(norm > 0, Ending.LENGTH.value, Ending.STATIONARY.value),
+            ending=ending_at_start(norm),
         )
 
     def step(self, state: LBFGSState, clock: Clock) -> LBFGSState:

@@ -7,6 +7,7 @@ import enum
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -23,6 +24,7 @@ class Ending(enum.IntEnum):
     TOLERANCE = 1
     STATIONARY = 2
     STUCK = 3
+    NON_FINITE = 4
 
     @property
     def message(self) -> str:
@@ -35,7 +37,14 @@ _MESSAGES = {
     Ending.TOLERANCE: "The output came within the tolerance of the target.",
     Ending.STATIONARY: "The gradient vanished.",
     Ending.STUCK: "No step lowered the loss any more, within rounding.",
+    Ending.NON_FINITE: "The gradient at the start is infinite or not a number.",
 }
+
+
+def ending_at_start(norm: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+    """Endings of samples that know no way to go, by the norms of their gradients at the start."""
+    lost = torch.where(norm.isfinite(), Ending.LENGTH.value, Ending.NON_FINITE.value)
+    return torch.where(norm == 0, Ending.STATIONARY.value, lost)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

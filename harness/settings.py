@@ -609,10 +609,10 @@ class GaussNewton(Decoding):
             remedy="Choose l2 or relative-l2",
         )
         check(
-            self.inner > 0 and self.damping >= 0 and 0 <= self.stationary < 1,
+            self.inner > 0 and self.damping > 0 and 0 <= self.stationary < 1,
             self,
-            rule="a solver takes an iteration or more, a damping is not below 0, and a share is "
-            "from 0 to below 1",
+            rule="a solver takes an iteration or more, a damping grows from above 0, and a share "
+            "is from 0 to below 1",
             remedy="Choose numbers like those of the default",
         )
 

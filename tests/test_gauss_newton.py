@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -9,9 +11,11 @@ import scipy.sparse.linalg
 import torch
 from torch import Tensor, nn
 
-from harness.inversion.gauss_newton import _least_squares
+from harness.inversion.clock import HostClock
+from harness.inversion.gauss_newton import GaussNewtonMethod, _least_squares
 from harness.inversion.invert import Recovery, invert
 from harness.inversion.method import Ending
+from harness.inversion.problem import Pixels, make_problem
 from harness.inversion.status import Status
 from harness.settings import GaussNewton
 from harness.subjects.encoder import AffineEncoder, Encoder, ModuleEncoder
@@ -39,6 +43,28 @@ class Sines(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return torch.sin(inputs @ self.mix) + 0.5 * inputs.square() @ self.mix
+
+
+class Deceived(torch.autograd.Function):
+    """x, whose derivative is said to be -1."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(inputs: Tensor) -> Tensor:
+        return inputs.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor) -> Tensor:
+        return -cotangent
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        return -tangent
 
 
 class Square(nn.Module):
@@ -116,6 +142,42 @@ def test_the_inner_solver_is_a_damped_least_squares_solver() -> None:
         np.testing.assert_allclose(step[sample].numpy(), truth, rtol=1e-8, atol=1e-10)
         left = residual[sample].numpy() + matrix[sample].numpy() @ truth
         assert float(model[sample]) == pytest.approx(float(np.linalg.norm(left)), rel=1e-8)
+
+
+class TestDamping:
+    def dampings(self, encoder: Encoder, target: Tensor, *, steps: int) -> Tensor:
+        start = normal(*target.shape, seed=9).to(target)
+        decoder = GaussNewton(inner=1)
+        problem = make_problem(
+            encoder,
+            target=target,
+            decoder=decoder,
+            images=start,
+            iterations=steps,
+            picture=Pixels(),
+            generators=(),
+        )
+        method = GaussNewtonMethod(decoder, problem)
+        states = [method.begin(start)]
+        for iteration in range(steps):
+            states.append(method.step(states[-1], HostClock(iteration)))
+        return torch.stack([state.damping for state in states])
+
+    def test_it_stays_finite_however_often_a_step_is_rejected(self) -> None:
+        class Deceiving(nn.Module):
+            def forward(self, inputs: Tensor) -> Tensor:
+                return Deceived.apply(inputs)
+
+        dampings = self.dampings(ModuleEncoder(Deceiving()), torch.zeros(1, 3), steps=25)
+        assert float(dampings[-1]) > 1e30
+        assert bool(dampings.isfinite().all())
+
+    def test_it_can_grow_again_however_often_a_step_was_taken(self) -> None:
+        scale = torch.logspace(0, -2, 8)
+        encoder = AffineEncoder(torch.diag(scale)[None], torch.zeros(1, 8))
+        dampings = self.dampings(encoder, torch.zeros(1, 8), steps=120)
+        assert float(dampings.min()) < 1e-30
+        assert bool((dampings > 0).all())
 
 
 class TestEnds:

@@ -124,6 +124,7 @@ class TestNumbers:
             (LBFGS, {"stationary": 1.0}),
             (GaussNewton, {"inner": 0}),
             (GaussNewton, {"damping": -1.0}),
+            (GaussNewton, {"damping": 0.0}),
             (GaussNewton, {"stationary": math.nan}),
             (LinearSolve, {"rcond": -1e-3}),
             (LinearSolve, {"rcond": 1.0}),

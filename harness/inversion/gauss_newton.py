@@ -72,7 +72,7 @@ class GaussNewtonMethod:
         return GaussNewtonState(
             visit=visit,
             first=norm,
-            damping=self.decoder.damping * square,
+            damping=_representable(self.decoder.damping * square),
             growth=torch.full_like(norm, 2),
             trials=torch.zeros_like(norm, dtype=torch.long),
             ending=ending_at_start(norm),
@@ -109,7 +109,7 @@ class GaussNewtonMethod:
         return GaussNewtonState(
             visit=visit,
             first=state.first,
-            damping=state.damping * torch.where(accepted, trusted, state.growth),
+            damping=_representable(state.damping * torch.where(accepted, trusted, state.growth)),
             growth=torch.where(accepted, 2, 2 * state.growth),
             trials=trials,
             ending=torch.where(stationary, Ending.STATIONARY.value, ended),
@@ -153,6 +153,12 @@ def _least_squares(
         before, square = square, l2(slope).square()
         direction = slope + per_sample(square / _positive(before), like=step) * direction
     return step, l2(rest)
+
+
+def _representable(damping: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """A damping kept from 0, whence it would not grow again, and from infinity."""
+    limits = torch.finfo(damping.dtype)
+    return damping.clamp(limits.tiny, limits.max)
 
 
 def _positive(values: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import itertools
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import StoreError
@@ -63,6 +62,11 @@ WEIGHTS = "weights"
 ABANDONED = 3600.0
 """Seconds after which a file that is still not whole has lost its writer: writing takes less than
 one."""
+
+
+FORGOTTEN = 28 * 86400.0
+"""Seconds after which a run that has not written its checkpoint is not gone on with: it takes one
+every few hours at least."""
 
 
 class Store:
@@ -141,17 +145,24 @@ class Store:
             ) from error
 
     def sweep(self) -> None:
-        """Remove the parts of files that writers left when they were killed."""
-        kept = (self.running, self.weights, self.weights / "running")
-        parts = (folder.glob(".*.part") for folder in kept)
-        for part in (*self._records.glob("*/.*.part"), *itertools.chain(*parts)):
-            # Another run may sweep at the same time.
-            with contextlib.suppress(OSError):
-                if time.time() - part.stat().st_mtime > ABANDONED:
-                    part.unlink()
+        """Remove parts of files that killed writers left, and checkpoints that are weeks old."""
+        running = (self.running, self.weights / "running")
+        _remove(self._records.glob("*/.*.part"), older=ABANDONED)
+        for folder in (self.weights, *running):
+            _remove(folder.glob(".*.part"), older=ABANDONED)
+        for folder in running:
+            _remove(folder.glob("*.safetensors"), older=FORGOTTEN)
 
     def _path(self, identity: str) -> Path:
         return self._records / identity[:2] / f"{identity}.json"
+
+
+def _remove(paths: Iterable[Path], *, older: float) -> None:
+    for path in paths:
+        # Another run may sweep at the same time.
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > older:
+                path.unlink()
 
 
 def _encode(record: Record) -> bytes:

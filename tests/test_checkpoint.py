@@ -33,6 +33,7 @@ from inversion_cases import (
     recover_by,
     same_bits,
 )
+from safetensors import SafetensorError
 
 from harness.inversion import checkpoint as module
 from harness.inversion import loop
@@ -279,21 +280,75 @@ class TestDamage:
         found = recover(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path))
         assert same_bits(found, recover(DECODERS["article"], iterations=LENGTH))
 
-    def test_a_write_that_fails_leaves_the_one_before(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError(28, "No space left on device"),
+            SafetensorError("I/O error: No space left on device (os error 28)"),
+        ],
+    )
+    def test_a_write_that_fails_leaves_the_one_before_and_is_told_once(
+        self,
+        error: Exception,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         checkpoint = self.saved(tmp_path)
 
-        def full(descriptor: int) -> None:
-            raise OSError(28, "No space left on device")
+        def full(*_: object, **__: object) -> None:
+            raise error
 
-        monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space left"):
+        with monkeypatch.context() as patch:
+            patch.setattr(module.safetensors.torch, "save_file", full)
             checkpoint.save(STATE, iteration=42)
+            checkpoint.save(STATE, iteration=43)
         saved = checkpoint.load()
         assert saved is not None
         assert saved[1] == 41
         assert names(tmp_path) == ["run.safetensors"]
+        (told,) = caplog.messages
+        assert str(checkpoint.path) in told
+        assert "No space left" in told
+        # It may have passed.
+        checkpoint.save(STATE, iteration=44)
+        saved = checkpoint.load()
+        assert saved is not None
+        assert saved[1] == 44
+
+    def test_a_run_outlives_checkpoints_that_cannot_be_written(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "file").touch()
+        checkpoint = Checkpoint(tmp_path / "file" / "run.safetensors", interval=0.0)
+        found = recover(DECODERS["adam"], iterations=LENGTH, checkpoint=checkpoint)
+        assert same_bits(found, recover(DECODERS["adam"], iterations=LENGTH))
+        assert len(caplog.messages) == 1
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda found: {**found, "more": torch.ones(1)},
+            lambda found: {name: value for name, value in found.items() if name != "size"},
+            lambda found: {**found, "at": found["at"][:1]},
+            lambda found: {**found, "point": found["point"].float()},
+        ],
+        ids=["more", "fewer", "shape", "dtype"],
+    )
+    def test_a_run_with_one_of_another_layout_begins_anew(
+        self,
+        change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        decoder, path = DECODERS["adam, all priors"], tmp_path / "run.safetensors"
+        interrupt(decoder, path, monkeypatch, before=20)
+        saved = Checkpoint(path).load()
+        assert saved is not None
+        found, iteration = saved
+        Checkpoint(path).save(change({**found}), iteration=iteration)
+        again = recover(decoder, iterations=LENGTH, checkpoint=Checkpoint(path))
+        assert same_bits(again, recover(decoder, iterations=LENGTH))
 
     def test_parts_of_a_run_have_files_of_their_own_that_go_with_it(self, tmp_path: Path) -> None:
         whole, other = self.saved(tmp_path), Checkpoint(tmp_path / "rung.safetensors")

@@ -8,6 +8,7 @@ import json
 import math
 import multiprocessing
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -171,6 +172,20 @@ class TestAtomicity:
         assert len(list(store.folder.rglob(".old.part"))) == 0
         assert mine.exists()
         assert ID in store
+
+    def test_checkpoints_are_swept_up_once_they_are_weeks_old(self, store: Store) -> None:
+        now = time.time()
+        for folder in (store.running, store.weights / "running", store.weights):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, days in (("old", 40), ("recent", 7), ("old.0", 40)):
+                path = folder / f"{name}.safetensors"
+                path.touch()
+                os.utime(path, (now - days * 86400,) * 2)
+        Store(store.folder).sweep()
+        for folder in (store.running, store.weights / "running"):
+            assert [path.name for path in folder.iterdir()] == ["recent.safetensors"]
+        # Weights themselves are no checkpoints.
+        assert len(list(store.weights.glob("*.safetensors"))) == 3
 
     def test_many_writers_of_one_record_leave_one_whole(self, store: Store) -> None:
         context = multiprocessing.get_context("spawn")

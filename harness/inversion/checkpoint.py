@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 import zlib
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ _SLOWEST = 1e8
 
 _ITERATION, _SUM = "iteration", "sum"
 
+_log = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass
 class Checkpoint:
@@ -43,6 +46,7 @@ class Checkpoint:
     interval: float = INTERVAL
     _last: float = dataclasses.field(default_factory=time.monotonic)
     _cost: float | None = None
+    _told: bool = False
 
     def due(self, size: int) -> bool:
         """Whether it is time for the next one, of so many bytes."""
@@ -50,7 +54,10 @@ class Checkpoint:
         return time.monotonic() - self._last >= max(self.interval, cost / SHARE)
 
     def save(self, found: Mapping[str, Tensor], *, iteration: int) -> None:
-        """Replace the file by the tensors of a state at the start of an iteration."""
+        """Replace the file by the tensors of a state at the start of an iteration.
+
+        Where it cannot be written, the run goes on with the one before, and that is told once.
+        """
         # Steps that a GPU was given and has not taken yet are no cost of a save.
         for device in {value.device for value in found.values() if value.is_cuda}:
             torch.cuda.synchronize(device)
@@ -61,14 +68,28 @@ class Checkpoint:
             for name, value in found.items()
         }
         notes = {_ITERATION: str(iteration), _SUM: _sum(content, iteration=str(iteration))}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(self.path) as part:
-            safetensors.torch.save_file(content, part, metadata=notes)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.path) as part:
+                safetensors.torch.save_file(content, part, metadata=notes)
+        except (OSError, safetensors.SafetensorError) as error:
+            if not self._told:
+                # No warning, which a filter may turn into an error that ends the run.
+                _log.warning("%s: the checkpoint cannot be written (%s)", self.path, error)
+            self._told = True
         self._last = time.monotonic()
         self._cost = self._last - began
 
-    def load(self) -> tuple[dict[str, Tensor], int] | None:
-        """Tensors and iteration of the last save; None where there is none that is whole."""
+    def load(
+        self, *, like: Mapping[str, Tensor] | None = None
+    ) -> tuple[dict[str, Tensor], int] | None:
+        """Tensors and iteration of the last save; None where there is none that is whole.
+
+        Parameters
+        ----------
+        like : mapping of str to tensor, or None
+            What is saved: a file with other names, shapes or dtypes counts as none.
+        """
         try:
             with safetensors.safe_open(self.path, framework="pt") as file:
                 notes = file.metadata() or {}
@@ -78,7 +99,8 @@ class Checkpoint:
             return None
         iteration = notes.get(_ITERATION, "")
         whole = notes.get(_SUM) == _sum(found, iteration=iteration)
-        return (found, int(iteration)) if whole else None
+        fits = like is None or _layout(found) == _layout(like)
+        return (found, int(iteration)) if whole and fits else None
 
     def part(self, number: int) -> Checkpoint:
         """The checkpoint of a part of the run, which is run by itself."""
@@ -89,6 +111,10 @@ class Checkpoint:
         """Delete the file and those of the parts: the results are safe."""
         for path in self.path.parent.glob(f"{self.path.stem}.*"):
             path.unlink(missing_ok=True)
+
+
+def _layout(found: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (value.shape, value.dtype) for name, value in found.items()}
 
 
 def _sum(found: Mapping[str, Tensor], *, iteration: str) -> str:

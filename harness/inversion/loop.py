@@ -38,7 +38,8 @@ def run(
         Read at the start, and written from time to time.
     """
     state, first = method.begin(start), 0
-    saved = checkpoint.load() if checkpoint else None
+    # One that an earlier version wrote may lay out its state otherwise.
+    saved = checkpoint.load(like={**tensors(state), _TABLE: trace.table}) if checkpoint else None
     if saved is not None:
         found, first = saved
         trace.table.copy_(found.pop(_TABLE))

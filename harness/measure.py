@@ -89,7 +89,10 @@ def measure(
         )
     elif type(cells[0]) in _WITH_A_COPY:
         with_a_copy = _WITH_A_COPY[type(cells[0])]
-        results = tuple(with_a_copy(cell, device=place) for cell in cells)
+        results = tuple(
+            with_a_copy(cell, device=place, checkpoint=checkpoint and checkpoint.part(number))
+            for number, cell in enumerate(cells)
+        )
     else:
         one = _ONE_BY_ONE[type(cells[0])]
         results = tuple(map(one, cells))

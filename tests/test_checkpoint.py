@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
 import signal
@@ -35,12 +36,16 @@ from inversion_cases import (
 )
 from safetensors import SafetensorError
 
+from harness.draw import Draw
 from harness.inversion import checkpoint as module
 from harness.inversion import loop
 from harness.inversion.checkpoint import INTERVAL, SHARE, Checkpoint
 from harness.inversion.drivers import Eager, Graphed, InPlace
-from harness.settings import Decoder
+from harness.measure import measure
+from harness.probes import ErrorInNullSpace
+from harness.settings import Decoder, Descent, Images, ResNet, Training
 from harness.subjects.precision import precision_of
+from harness.training_cells import Reflection
 
 LENGTH = 30
 
@@ -61,6 +66,20 @@ def dying(kind: type[Eager[Any]], *, before: int) -> Callable[..., Eager[Any]]:
             if not self.left:
                 raise Killed
             self.left -= 1
+            super().step()
+
+    return Dying
+
+
+def dying_at_last(*, after: int) -> type[Eager[Any]]:
+    """A driver that dies after so many steps in all runs together."""
+    taken: list[int] = []
+
+    class Dying(Eager[Any]):
+        def step(self) -> None:
+            if len(taken) == after:
+                raise Killed
+            taken.append(1)
             super().step()
 
     return Dying
@@ -166,6 +185,48 @@ class TestInterrupted:
         monkeypatch.setattr(loop, "drive", dying(Eager, before=LENGTH + 1))
         again = recover(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path))
         assert same_bits(again, alone)
+
+
+class TestSeveralCopies:
+    """Cells that recover an image to look at it are blocks of several runs, one after the other."""
+
+    @pytest.mark.parametrize("kind", [ErrorInNullSpace, Reflection])
+    def test_each_copy_goes_on_from_its_own(
+        self, kind: type[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pictures = Training(
+            content="photographs", classes=2, images=16, pixels=16, epochs=1, batch=16
+        )
+        network = ResNet(
+            name="resnet18",
+            cut="layer4",
+            width=0.0625,
+            training=dataclasses.replace(pictures, folder=tmp_path / "weights"),
+        )
+        cells = [
+            kind(
+                draw=Draw(replicate=number),
+                network=network,
+                images=Images(pixels=16),
+                decoder=Descent(),
+                iterations=LENGTH,
+                batch=2,
+            )
+            for number in range(2)
+        ]
+        alone = measure(cells, device="cpu")
+        path = tmp_path / "running" / "run.safetensors"
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "drive", dying_at_last(after=LENGTH + 20))
+            with pytest.raises(Killed):
+                measure(cells, device="cpu", checkpoint=Checkpoint(path, interval=0.0))
+        assert names(path.parent) == ["run.0.safetensors", "run.1.safetensors"]
+        with monkeypatch.context() as patch:
+            # The steps that are left, and not one more.
+            patch.setattr(loop, "drive", dying_at_last(after=LENGTH - 20))
+            found = measure(cells, device="cpu", checkpoint=Checkpoint(path))
+        for one, other in zip(found, alone, strict=True):
+            assert (one.values, one.labels) == (other.values, other.labels)
 
 
 KILLED = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from harness.cells import Inversion
+from harness.inversion.checkpoint import Checkpoint
 from harness.measuring.inversion import invert_block
 from harness.measuring.measurement import Measurement, status_of
 from harness.probes import ErrorInNullSpace
@@ -12,7 +13,9 @@ from harness.spectrum import decompose, jacobian
 from harness.subjects import draws
 
 
-def error_in_null_space(cell: ErrorInNullSpace, *, device: torch.device) -> Measurement:
+def error_in_null_space(
+    cell: ErrorInNullSpace, *, device: torch.device, checkpoint: Checkpoint | None
+) -> Measurement:
     """Shares of the squared distance to the image, at the start and at the end."""
     (run,) = invert_block(
         [
@@ -26,7 +29,7 @@ def error_in_null_space(cell: ErrorInNullSpace, *, device: torch.device) -> Meas
             )
         ],
         device=device,
-        checkpoint=None,
+        checkpoint=checkpoint,
     )
     original, start, copy = (
         torch.from_numpy(run.images[name]).double() for name in ("target", "start", "copy")

@@ -12,6 +12,7 @@ from harness.cells import Inversion
 from harness.copies import nearest
 from harness.draw import Source
 from harness.errors import SettingError
+from harness.inversion.checkpoint import Checkpoint
 from harness.measuring.inversion import invert_block
 from harness.measuring.measurement import Measurement, status_of
 from harness.measuring.training import trained
@@ -23,7 +24,9 @@ from harness.training_cells import JUDGE, Reflection
 _LOOKED_AT = ("copy", "start", "noised")
 
 
-def reflection(cell: Reflection, *, device: torch.device) -> Measurement:
+def reflection(
+    cell: Reflection, *, device: torch.device, checkpoint: Checkpoint | None
+) -> Measurement:
     """Distances of the copy to its image and to the nearest training crop, as the judge sees them.
 
     Beside them the same of the start and of the noised image, and the share of the crops that are
@@ -50,7 +53,7 @@ def reflection(cell: Reflection, *, device: torch.device) -> Measurement:
             )
         ],
         device=device,
-        checkpoint=None,
+        checkpoint=checkpoint,
     )
     judge = build_resnet(cell.network, seed=weights_seed(JUDGE))
     shown = crops(

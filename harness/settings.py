@@ -551,7 +551,8 @@ class LBFGS(Decoding):
     Parameters
     ----------
     history : int
-        Pairs kept.
+        Evaluations looked back on. Each trial that is taken leaves a pair of step and change of the
+        gradient there, as far as it has positive curvature; one that is rejected takes a place too.
     stationary : float
         A sample ends where its gradient's norm falls to this share of the first.
     """
@@ -565,7 +566,7 @@ class LBFGS(Decoding):
         check(
             self.history > 0 and 0 <= self.stationary < 1,
             self,
-            rule="a history has a pair or more, and a share is from 0 to below 1",
+            rule="a history has an evaluation or more, and a share is from 0 to below 1",
             remedy="Choose numbers like those of the default",
         )
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from harness.inversion import loop
+from harness.inversion.clock import HostClock
 from harness.inversion.invert import Recovery, invert
-from harness.inversion.lbfgs import LBFGSMethod
+from harness.inversion.lbfgs import LBFGSMethod, Pairs
 from harness.inversion.method import Ending
 from harness.inversion.problem import Pixels, make_problem
 from harness.inversion.status import Status
@@ -219,6 +220,18 @@ class TestEnds:
         )
         assert bool((found.traces["loss"].diff(dim=0) <= 0).all())
         assert bool(found.traces["rho"].isnan().all())
+
+
+def test_a_history_looks_back_on_evaluations_taken_or_not() -> None:
+    pairs = Pairs.none(torch.zeros(2, 3).double(), size=3)
+    taken = [(True, True), (True, False), (True, False), (True, False)]
+    for iteration, where in enumerate(taken):
+        step = normal(2, 3, seed=iteration)
+        pairs = pairs.add(step, 2 * step, where=torch.tensor(where), clock=HostClock(iteration))
+    held = (pairs.inverse != 0).sum(0)
+    assert held.tolist() == [3, 0]
+    assert pairs.count.tolist() == [4, 1]
+    assert pairs.gamma.tolist() == [0.5, 0.5]
 
 
 class TestBatchMates:

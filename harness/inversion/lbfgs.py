@@ -31,7 +31,10 @@ _CURVATURE = 1e-10
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """Steps and changes of the gradient, rings with a row an iteration.
+    """Steps and changes of the gradient, rings with a row an evaluation.
+
+    A trial that a sample rejects takes a row as well, in the place of the oldest: the samples of a
+    batch share one clock, which a CUDA graph can read, and no row is moved.
 
     Parameters
     ----------
@@ -40,9 +43,10 @@ class Pairs:
     inverse : tensor, shape (history, batch)
         1 / (s y); 0 likewise, so that such a row drops out of the recursion.
     gamma : tensor, shape (batch,)
-        s y / y y of the last pair, 1 before there is one.
+        s y / y y of the last pair, 1 before there is one; it stays when that pair's row is
+        written over.
     count : tensor of int, shape (batch,)
-        Pairs since a sample last began along its steepest descent.
+        Pairs added since a sample last began along its steepest descent, still there or not.
     """
 
     steps: Float[Tensor, "history batch n"]
@@ -71,7 +75,10 @@ class Pairs:
         where: Bool[Tensor, " batch"],
         clock: Clock,
     ) -> Pairs:
-        """Add the pairs of some samples, as far as they have positive curvature, in place."""
+        """Add the pairs of some samples, as far as they have positive curvature, in place.
+
+        The row of this evaluation is written for all: to the others it holds no pair.
+        """
         product, square = (step * change).sum(1), change.square().sum(1)
         good = where & (product > _CURVATURE * square.sqrt() * l2(step))
         clock.write(self.steps, torch.where(good[:, None], step, 0))

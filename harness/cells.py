@@ -26,6 +26,7 @@ from harness.settings import (
     Images,
     LinearSolve,
     Network,
+    ResNet,
     Start,
     check,
 )
@@ -65,7 +66,8 @@ class Inversion:
     UnknownNameError
         Where there is no such precision.
     SettingError
-        Where the decoder has no way to compute in it.
+        Where a number is out of range, where the decoder has no way to compute in the precision, or
+        where networks are ones of which only one is measured at a time.
     """
 
     draw: Draw
@@ -82,6 +84,24 @@ class Inversion:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UnknownNameError.nearest(self.precision, PRECISIONS, what="precision")
+        check(
+            self.iterations >= 0 and self.noise >= 0,
+            f"iterations={self.iterations}, noise={self.noise}",
+            rule="a run takes no less than no steps, and a standard deviation is not below 0",
+            remedy="Choose 0 for none",
+        )
+        check(
+            self.restarts > 0 and self.batch > 0,
+            f"restarts={self.restarts}, batch={self.batch}",
+            rule="an image is recovered from one start or more, in a batch of one or more",
+            remedy="Choose 1 for a run by itself",
+        )
+        check(
+            self.batch == 1 or not isinstance(self.network, ResNet),
+            f"batch={self.batch}",
+            rule="each replicate has a ResNet of its own, and these are measured one at a time",
+            remedy="Choose batch=1",
+        )
         check(
             self.precision != "bf16" or not isinstance(self.decoder, LinearSolve),
             f"precision={self.precision}",

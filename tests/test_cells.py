@@ -8,6 +8,7 @@ import enum
 import hashlib
 import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -197,7 +198,7 @@ class TestStability:
 
     def test_numbers_that_are_not_finite_have_no_identity(self) -> None:
         with pytest.raises(ValueError, match="JSON"):
-            name_of(dataclasses.replace(CELLS[1], noise=float("nan")))
+            name_of(dataclasses.replace(CELLS[1], noise=float("inf")))
 
 
 def variations(value: Any) -> Iterator[Any]:
@@ -271,6 +272,31 @@ def changed(instance: Any) -> Iterator[Any]:
                 # Some exclude each other; what cannot be made needs no identity.
                 with contextlib.suppress(SettingError):
                     yield dataclasses.replace(instance, **{field.name: other})
+
+
+class TestChecks:
+    @pytest.mark.parametrize(
+        ("changes", "rule"),
+        [
+            ({"iterations": -1}, "no less than no steps"),
+            ({"noise": -0.1}, "standard deviation"),
+            ({"noise": math.nan}, "standard deviation"),
+            ({"restarts": 0}, "one start or more"),
+            ({"batch": 0}, "one or more"),
+            ({"batch": 12}, "one at a time"),
+            ({"network": STACK, "decoder": LinearSolve(), "precision": "bf16"}, "pseudo-inverse"),
+        ],
+    )
+    def test_an_inversion_that_cannot_be_measured_is_refused(
+        self, changes: dict[str, Any], rule: str
+    ) -> None:
+        with pytest.raises(SettingError, match=rule) as caught:
+            dataclasses.replace(CELLS[0], **changes)
+        assert caught.value.remedy
+
+    def test_the_least_that_can_be_measured_is_not(self) -> None:
+        least = dataclasses.replace(CELLS[0], iterations=0, noise=0.0)
+        assert dataclasses.replace(least, network=STACK, batch=12).batch == 12
 
 
 class TestSensitivity:

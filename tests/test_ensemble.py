@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import doctest
 
 import pytest
 import torch
 from networks import Mixer
 from torch import Tensor, nn
 
+from harness.subjects import ensemble
 from harness.subjects.encoder import ModuleEncoder
 from harness.subjects.ensemble import ensemble_encoder
 
@@ -73,3 +75,11 @@ def test_flags_of_attention_are_given_back() -> None:
     before = torch.backends.mha.get_fastpath_enabled()
     ensemble_encoder(drawn(Mixer, number=2)).linearize(normal(2, 24, seed=1))
     assert torch.backends.mha.get_fastpath_enabled() == before
+
+
+def test_the_example_of_own_networks_is_as_it_says() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        told = doctest.testmod(ensemble)
+    assert told.attempted > 5
+    assert told.failed == 0

@@ -1,4 +1,9 @@
-"""Networks of one architecture with weights of their own, taken together."""
+"""Networks of one architecture with weights of their own, taken together.
+
+For modules of your own, which no cell names: one with fresh weights for each image is what a
+replicate of a claim has, and `harness.inversion.invert.invert` recovers the images of all of them
+in one batch. Of one module `harness.subjects.network.NetworkEncoder` makes an encoder.
+"""
 
 from __future__ import annotations
 
@@ -53,5 +58,25 @@ def ensemble_encoder(modules: Sequence[nn.Module]) -> Encoder:
     ----------
     modules : sequence of nn.Module
         In eval mode, on one device and in one dtype; they stay as they are.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from harness.inversion.invert import invert
+    >>> from harness.settings import LBFGS
+    >>> from harness.subjects.ensemble import ensemble_encoder
+    >>> networks = [nn.Sequential(nn.Linear(8, 16), nn.Tanh()).eval() for _ in range(3)]
+    >>> images, starts = torch.rand(3, 8), torch.rand(3, 8)
+    >>> found = invert(
+    ...     ensemble_encoder(networks),
+    ...     images,
+    ...     start=starts,
+    ...     noised=images + 0.04 * torch.randn(3, 8),
+    ...     decoder=LBFGS(),
+    ...     iterations=100,
+    ... )
+    >>> [status.value for status in found.statuses]
+    ['matched', 'matched', 'matched']
     """
     return ModuleEncoder(Ensemble(modules))

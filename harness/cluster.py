@@ -1,30 +1,24 @@
 """Dask's workers, used once it is sure that they measure what this machine would.
 
-Records come back through the store, so that all machines share its folder. Identities are given out
-here: they hold for what is measured elsewhere only where versions, code and device are the same.
+Records come back through the store, so that all machines share its folder. What a worker is asked,
+and how it answers, is in `harness.admission`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
-import hashlib
 import logging
 import pickle
-import platform
 import secrets
-import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
-from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from harness.device import resolve_device
-from harness.errors import DepthClaimsError, ExecutorError
-from harness.plan import context
+from harness.admission import Answer, Turn, can_import, probe, signature, unfit
+from harness.errors import ExecutorError
 from harness.store import Store
 
 if TYPE_CHECKING:
@@ -42,9 +36,6 @@ ALONE = 60.0
 
 COUNTED = 1.0
 """Seconds for which the number of workers counts as known."""
-
-_turn = threading.Lock()
-"""Held in a worker while it measures."""
 
 
 class DaskWorkers(Executor):
@@ -130,7 +121,7 @@ class DaskWorkers(Executor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """A future of the call."""
-        turn = _Turn(functools.partial(fn, *args, **kwargs), self._expected)
+        turn = Turn(functools.partial(fn, *args, **kwargs), self._expected)
         # Unpickled by the task itself: a worker without this package then answers with an error.
         # Dask would unpickle as it receives, and such a worker ends without a word.
         future: Future[T] = self._executor.submit(pickle.loads, pickle.dumps(turn))
@@ -154,9 +145,9 @@ class DaskWorkers(Executor):
             raise self._no_worker() from error
         try:
             # The scheduler unpacks calls before it passes them on.
-            self._client.run_on_scheduler(_can_import)
+            self._client.run_on_scheduler(can_import)
         except Exception as error:
-            raise _unfit("the scheduler", _first_line(error)) from error
+            raise unfit("the scheduler", _first_line(error)) from error
         token = secrets.token_hex(8)
         # Named like what a killed writer leaves, so that a later run sweeps it up where need be.
         ours = store.running / f".{token}.part"
@@ -169,9 +160,9 @@ class DaskWorkers(Executor):
             device = self._expected["device"]
             for address, answer in answers.items():
                 if isinstance(answer, Exception):
-                    raise _unfit(address, _first_line(answer)) from answer
+                    raise unfit(address, _first_line(answer)) from answer
                 if answer.objection is not None:
-                    raise _unfit(address, answer.objection)
+                    raise unfit(address, answer.objection)
                 if not (answer.theirs is not None and answer.theirs.exists()):
                     raise ExecutorError(
                         f"--store {store.folder}",
@@ -231,119 +222,6 @@ def _connected(address: str) -> Client:
         return Closing(  # type: ignore[no-untyped-call]
             address, timeout=CONNECT, set_as_default=False, name="depth-claims"
         )
-
-
-def signature(*, device: str) -> dict[str, str]:
-    """What has to be the same wherever cells of one run are measured.
-
-    The device and the versions that are part of a cell's identity, and this package's code.
-    """
-    settings = dict(context(device=device))
-    versions = settings.pop("versions")
-    return {
-        **{name: str(value) for name, value in settings.items()},
-        **(versions if isinstance(versions, dict) else {}),
-        "python": ".".join(platform.python_version_tuple()[:2]),
-        "code": _code(),
-    }
-
-
-@functools.cache
-def _code() -> str:
-    """Digest of this package as it was when this process first looked."""
-    digest = hashlib.sha256()
-    folder = Path(__file__).parent
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """What a worker finds when it is asked.
-
-    Parameters
-    ----------
-    host : str
-        Name of its machine.
-    device : str
-        What "auto" is there.
-    objection : str, optional
-        Why it cannot measure for this run.
-    theirs : Path, optional
-        A file that it wrote beside ours; None where it found none of ours.
-    """
-
-    host: str
-    device: str
-    objection: str | None
-    theirs: Path | None
-
-
-def probe(expected: Mapping[str, str], *, ours: Path) -> Answer:
-    """Answer, in a worker, whether it fits; ours is a file in the store with its own name in it."""
-    theirs = None
-    with contextlib.suppress(OSError):
-        if ours.read_text() == ours.stem[1:]:
-            theirs = ours.with_stem(f"{ours.stem}-{secrets.token_hex(4)}")
-            theirs.touch()
-    return Answer(
-        host=platform.node(),
-        device=resolve_device("auto"),
-        objection=objection(expected),
-        theirs=theirs,
-    )
-
-
-def objection(expected: Mapping[str, str]) -> str | None:
-    """Why the process that this runs in would not measure what is expected; None where it would."""
-    device = expected["device"]
-    try:
-        resolve_device(device)
-    except DepthClaimsError as error:
-        return error.rule
-    found = signature(device=device)
-    differing = [
-        f"{name} {found.get(name, 'missing')} in place of {value}"
-        for name, value in expected.items()
-        if found.get(name) != value
-    ]
-    return f"it has {', '.join(differing)}" if differing else None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Turn:
-    """A call that is made where it is unpickled."""
-
-    call: Callable[[], object]
-    expected: Mapping[str, str]
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _take_turn, (self.call, self.expected)
-
-
-def _take_turn(call: Callable[[], T], expected: Mapping[str, str]) -> T:
-    """Run a call in a worker, one at a time; workers that joined later are asked here."""
-    told = objection(expected)
-    if told is not None:
-        from distributed import get_worker
-
-        raise _unfit(get_worker().address, told)
-    with _turn:
-        return call()
-
-
-def _can_import() -> None:
-    """Whoever can call this has this package."""
-
-
-def _unfit(address: str, rule: str) -> ExecutorError:
-    return ExecutorError(
-        f"the worker of Dask at {address}" if "://" in address else f"{address} of Dask",
-        rule=rule,
-        remedy="Start it in the project's folder, with the environment that is used here",
-    )
 
 
 def _first_line(error: Exception) -> str:

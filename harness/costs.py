@@ -12,7 +12,7 @@ from typing import Any
 
 from harness import probes, training_cells
 from harness.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank
-from harness.settings import CUTS, LBFGS, MLP, GaussNewton, ResNet, Shaped, Training
+from harness.settings import CUTS, LBFGS, MLP, Decoder, GaussNewton, ResNet, Shaped, Training
 
 _STEP_OVERHEAD = 4e-4
 _RESNET_STEP = {
@@ -68,15 +68,10 @@ def estimate(mates: Sequence[Cell], *, device: str = "cpu") -> float:
     gpu = device == "cuda"
     match cell:
         case Inversion(network=network, decoder=decoder):
-            evaluations = 1.0
-            if isinstance(decoder, LBFGS):
-                evaluations = 1.4
-            if isinstance(decoder, GaussNewton):
-                evaluations = 2.0 + 1.2 * decoder.inner
+            gradients = cell.iterations * _over_a_gradient(decoder)
             if gpu:
-                run = cell.iterations * _gpu_step(cell, mates=len(mates)) * evaluations
-                return run + _built(network)
-            return cell.iterations * _step(cell, mates=len(mates)) * evaluations
+                return gradients * _gpu_step(cell, mates=len(mates)) + _built(network)
+            return gradients * _step(cell, mates=len(mates))
         case training_cells.Train(network=network) if gpu:
             assert network.training is not None  # the cell's own rule
             return _gpu_training(network.training)
@@ -99,6 +94,17 @@ def estimate(mates: Sequence[Cell], *, device: str = "cpu") -> float:
         case LocalRank(network=network):
             return 3e-4 * network.widths[-1] + 5e-9 * network.inputs**3
     return _ONE_BY_ONE[type(cell)](cell) * len(mates)
+
+
+def _over_a_gradient(decoder: Decoder) -> float:
+    """What an iteration of a decoder costs, over what a gradient costs."""
+    match decoder:
+        case LBFGS():
+            # One gradient, and its history read there and back.
+            return 1.4
+        case GaussNewton(inner=inner):
+            return 2.0 + 1.2 * inner
+    return 1.0
 
 
 def _step(cell: Inversion, *, mates: int) -> float:

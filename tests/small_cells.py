@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import cluster
+from harness import admission
 from harness.cells import Cell, Inversion, LocalRank, identity
 from harness.draw import Draw
 from harness.plan import Bucket, context
@@ -102,22 +102,22 @@ def span(seconds: float) -> tuple[int, float, float]:
     return os.getpid(), began, time.monotonic()
 
 
-def probe_elsewhere(expected: Mapping[str, str], *, ours: Path) -> cluster.Answer:
+def probe_elsewhere(expected: Mapping[str, str], *, ours: Path) -> admission.Answer:
     """As a worker that does not see the store."""
-    return cluster.probe(expected, ours=ours.parent / "elsewhere" / ours.name)
+    return admission.probe(expected, ours=ours.parent / "elsewhere" / ours.name)
 
 
-def probe_of_a_copy(expected: Mapping[str, str], *, ours: Path) -> cluster.Answer:
+def probe_of_a_copy(expected: Mapping[str, str], *, ours: Path) -> admission.Answer:
     """As a worker that has a copy of the store."""
-    answer = cluster.probe(expected, ours=ours)
+    answer = admission.probe(expected, ours=ours)
     assert answer.theirs is not None
     answer.theirs.unlink()
     return answer
 
 
-def probe_with_a_gpu(expected: Mapping[str, str], *, ours: Path) -> cluster.Answer:
+def probe_with_a_gpu(expected: Mapping[str, str], *, ours: Path) -> admission.Answer:
     """As a worker that has a GPU."""
-    return dataclasses.replace(cluster.probe(expected, ours=ours), device="cuda")
+    return dataclasses.replace(admission.probe(expected, ours=ours), device="cuda")
 
 
 def content(record: Record) -> str:

@@ -32,8 +32,8 @@ from small_cells import (
     span,
 )
 
+from harness import admission, scheduler
 from harness import cluster as dask
-from harness import scheduler
 from harness.cells import Cell
 from harness.cluster import DaskWorkers
 from harness.errors import ExecutorError, WorkerError
@@ -409,7 +409,7 @@ class TestUnfit:
             (probe_elsewhere, {}, r"--store .*does not share this folder.*all machines share"),
             (probe_of_a_copy, {}, r"--store .*does not share this folder"),
             (probe_with_a_gpu, {"auto": True}, r"--device auto: it is cpu here, and cuda for"),
-            (dask.probe, {"device": "cuda"}, r"worker of Dask at tcp.*finds no GPU"),
+            (admission.probe, {"device": "cuda"}, r"worker of Dask at tcp.*finds no GPU"),
         ],
     )
     def test_workers_elsewhere(
@@ -466,9 +466,9 @@ class TestUnfit:
         started.clear()
 
     def test_other_versions_are_named(self) -> None:
-        ours = dask.signature(device="cpu")
-        assert dask.objection(ours) is None
-        told = dask.objection({**ours, "torch": "1.0", "python": "2.7"})
+        ours = admission.signature(device="cpu")
+        assert admission.objection(ours) is None
+        told = admission.objection({**ours, "torch": "1.0", "python": "2.7"})
         assert told is not None
         assert re.fullmatch(
             r"it has torch \S+ in place of 1\.0, python 3\.\d+ in place of 2\.7", told

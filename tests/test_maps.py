@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.subjects import packed
+from harness.subjects.forms import fastest
 from harness.subjects.maps import (
     LAST,
     Map,
@@ -24,7 +25,6 @@ from harness.subjects.maps import (
     laid_out,
 )
 from harness.subjects.packed import Blocks, Packed, PackedConvolution, best_block
-from harness.subjects.program import fastest
 from harness.subjects.winograd import Filter, Winograd, best_tile
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-5}

@@ -17,7 +17,7 @@ from harness.subjects.encoder import Encoder, ModuleEncoder
 from harness.subjects.maps import LAST
 from harness.subjects.network import NetworkEncoder
 from harness.subjects.packed import has_onednn
-from harness.subjects.program import UnreadableError, read
+from harness.subjects.reading import UnreadableError, read
 from harness.subjects.simplify import fold_batchnorm
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-4}

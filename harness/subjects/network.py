@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.subjects.encoder import Encoder, ModuleEncoder, Pullback, Pushforward
-from harness.subjects.program import Program, Reading, UnreadableError, read
+from harness.subjects.program import Program
+from harness.subjects.reading import Reading, UnreadableError, read
 
 
 class NetworkEncoder:

@@ -1,0 +1,216 @@
+"""What a module does, read of its graph once as a short list of layers.
+
+No shapes are needed: every layer of the graph becomes a node, an in-place operation renames the
+value that it overwrites, and sums and rectifiers join the layer that they follow.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import operator
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+
+class UnreadableError(Exception):
+    """A module that is no list of the operations known here; says why."""
+
+
+class Add(nn.Module):
+    """The layer that a sum of two values is."""
+
+    def __init__(self, *, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A layer applied to values, which are numbered; 0 is the input of the whole.
+
+    Parameters
+    ----------
+    layer : nn.Module
+        What is done.
+    inputs : tuple of int
+        Values that it takes; a second one is added to what an affine layer makes of the first.
+    output : int
+        The value that it makes.
+    rectified : bool
+        Whether max(0, .) follows.
+    """
+
+    layer: nn.Module
+    inputs: tuple[int, ...]
+    output: int
+    rectified: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether a sum or a rectifier can join."""
+        return isinstance(self.layer, (nn.Conv2d, nn.Linear)) and not self.rectified
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """The nodes of a module in the order in which they run, and the value that it returns."""
+
+    nodes: tuple[Node, ...]
+    output: int
+
+
+def read(module: nn.Module) -> Reading:
+    """What a module in eval mode does.
+
+    Raises
+    ------
+    UnreadableError
+        Where it does anything that no operation stands for.
+    """
+    if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
+        raise UnreadableError("it has hooks")
+    whole = nn.Sequential(module)  # a layer by itself would be read as the functions it calls
+    try:
+        graph = _traced(whole)
+    except Exception as error:  # the module's own code can fail on a symbol in any way
+        raise UnreadableError(f"its graph cannot be traced: {error}") from error
+    values: dict[object, int] = {}
+    nodes: list[Node] = []
+    for step in graph.nodes:
+        if step.op == "placeholder":
+            if values:
+                raise UnreadableError("it takes more than one input")
+            values[step] = 0
+        elif step.op == "output":
+            (result,) = step.args
+        else:
+            _note(step, _layer(step, whole), values, nodes)
+    if result not in values:
+        raise UnreadableError("it does not return one tensor")
+    return _joined(nodes, values[result])
+
+
+def _traced(module: nn.Module) -> fx.Graph:
+    """The graph of a module, through which nothing of it is kept alive.
+
+    A tracer refers to itself and to the module, whose weights would stay on a device until Python
+    happens to collect its garbage.
+    """
+    tracer = fx.Tracer()
+    try:
+        return tracer.trace(module)
+    finally:
+        vars(tracer).clear()
+
+
+def _dropout(p: float = 0.5, *, training: bool = True, inplace: bool = False) -> nn.Module:
+    return nn.Dropout(p, inplace=inplace).train(training)
+
+
+_FUNCTIONS: dict[object, Callable[..., nn.Module]] = {
+    F.relu: nn.ReLU,
+    torch.relu: nn.ReLU,
+    "relu": nn.ReLU,
+    torch.relu_: lambda: nn.ReLU(inplace=True),
+    "relu_": lambda: nn.ReLU(inplace=True),
+    operator.add: Add,
+    torch.add: Add,
+    "add": Add,
+    operator.iadd: lambda: Add(inplace=True),
+    "add_": lambda: Add(inplace=True),
+    torch.flatten: lambda start_dim=0, end_dim=-1: nn.Flatten(start_dim, end_dim),
+    "flatten": lambda start_dim=0, end_dim=-1: nn.Flatten(start_dim, end_dim),
+    F.max_pool2d: nn.MaxPool2d,
+    F.avg_pool2d: nn.AvgPool2d,
+    F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
+    F.dropout: _dropout,
+}
+"""The layers that functions and methods stand for, by the arguments after the tensors."""
+
+
+def _layer(step: fx.Node, module: nn.Module) -> nn.Module:
+    """The layer that a step of a graph is, for inputs that are all tensors."""
+    extra = [value for value in step.args if not isinstance(value, fx.Node)]
+    try:
+        if step.op == "call_module":
+            layer = module.get_submodule(str(step.target))
+            known = not extra and not step.kwargs
+        else:
+            layer = _FUNCTIONS[step.target](*extra, **step.kwargs)
+            known = True
+    except (KeyError, TypeError) as error:
+        raise UnreadableError(f"nothing stands for {step.format_node()}") from error
+    if not (known and _is_known(layer)):
+        raise UnreadableError(f"nothing stands for {step.format_node()}: {layer}")
+    return layer
+
+
+def _is_known(layer: nn.Module) -> bool:
+    """Whether an operation does what a layer does."""
+    kind = type(layer)  # a class derived from torch's may do something else
+    if kind is nn.Conv2d:
+        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    if kind is nn.BatchNorm2d:
+        return not layer.training and layer.running_mean is not None
+    if kind is nn.MaxPool2d:
+        return not layer.return_indices
+    if kind is nn.AdaptiveAvgPool2d:
+        return layer.output_size in (1, (1, 1))
+    if kind is nn.Flatten:
+        return bool(layer.start_dim == 1 and layer.end_dim == -1)
+    if kind is nn.Dropout:
+        return not layer.training
+    return kind in (nn.Linear, nn.ReLU, nn.AvgPool2d, nn.Identity, Add)
+
+
+def _note(step: fx.Node, layer: nn.Module, values: dict[object, int], nodes: list[Node]) -> None:
+    """Add what a step does to the nodes and the values so far."""
+    inputs = tuple(values[each] for each in step.args if isinstance(each, fx.Node))
+    if len(inputs) != 1 + isinstance(layer, Add):
+        raise UnreadableError(f"nothing stands for {step.format_node()}")
+    if isinstance(layer, (nn.Identity, nn.Dropout)):
+        values[step] = inputs[0]
+        return
+    output = len(nodes) + 1
+    if getattr(layer, "inplace", False):
+        overwritten = inputs[0]
+        for node in nodes:
+            if isinstance(node.layer, nn.Flatten) and overwritten in (*node.inputs, node.output):
+                raise UnreadableError(f"{step.format_node()} overwrites what has two shapes")
+        # Whoever reads the overwritten value from here on reads the new one.
+        values.update({name: output for name, value in values.items() if value == overwritten})
+    nodes.append(Node(layer, inputs, output))
+    values[step] = output
+
+
+def _joined(nodes: Sequence[Node], result: int) -> Reading:
+    """Nodes with sums and rectifiers joined to the layers that they follow, and none idle."""
+    uses = collections.Counter(value for node in nodes for value in node.inputs)
+    uses[result] += 1
+    joined: dict[int, Node] = {}
+
+    def take(value: int, *, most: int = 2) -> Node | None:
+        """Take away the node that made a value, where something can join it."""
+        node = joined.get(value)
+        free = node and node.open and uses[value] == 1 and len(node.inputs) <= most
+        return joined.pop(value) if free else None
+
+    for node in nodes:
+        new = node
+        if isinstance(node.layer, nn.ReLU) and (maker := take(node.inputs[0])):
+            new = dataclasses.replace(maker, output=node.output, rectified=True)
+        elif isinstance(node.layer, Add):
+            for first, second in (node.inputs, node.inputs[::-1]):
+                if maker := take(first, most=1):
+                    new = Node(maker.layer, (*maker.inputs, second), node.output)
+                    break
+        joined[new.output] = new
+    needed = {result}
+    for node in reversed(joined.values()):
+        if node.output in needed:
+            needed.update(node.inputs)
+    return Reading(tuple(node for node in joined.values() if node.output in needed), result)

@@ -24,9 +24,10 @@ from harness.errors import UnknownNameError
 from harness.inversion.invert import Recovery, invert
 from harness.inversion.loss import make_loss
 from harness.inversion.schedule import adam_rates, descent_steps, trace_points
-from harness.settings import CUTS, LOSSES, RULES, Adam, Blur, Decoder, Descent, ResNet
+from harness.settings import CUTS, LOSSES, MLP, RULES, Adam, Blur, Decoder, Descent, ResNet
 from harness.subjects import vision  # noqa: F401  (makes the next import possible everywhere)
 from harness.subjects.encoder import AffineEncoder, Encoder
+from harness.subjects.mlp import draw_layers, mlp_encoder
 from harness.subjects.resnet import build_resnet, encoder_of
 
 # isort: split
@@ -440,6 +441,46 @@ class TestKnownAnswers:
         shares = (1 - eta * values**2) ** iterations * (right @ (start - original)[0].numpy())
         error = float(np.abs(right @ (found.copy - original)[0].numpy() - shares).max())
         assert error <= 1e-10 * float((start - original).norm())
+
+    @settings(max_examples=20, deadline=None)
+    @given(
+        widths=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+        iterations=st.integers(1, 60),
+        share=st.floats(0.05, 1.0),
+        seed=st.integers(0, 2**40),
+    )
+    def test_on_a_linear_stack_it_is_the_recursion_of_its_gram_matrix(
+        self, widths: list[int], iterations: int, share: float, seed: int
+    ) -> None:
+        network, samples = MLP(inputs=7, widths=tuple(widths)), 2
+
+        def drawn() -> list[torch.Generator]:
+            return [torch.Generator().manual_seed(seed + sample) for sample in range(samples)]
+
+        encoder = mlp_encoder(network, generators=drawn(), dtype=torch.float64, device=CPU)
+        original, start = normal(samples, 7, seed=seed), normal(samples, 7, seed=seed + 1)
+        layers = [layer.weight.numpy() for layer in draw_layers(network, generators=drawn())]
+        grams = []
+        for sample in range(samples):
+            matrix = np.linalg.multi_dot(
+                [*(layer[sample] for layer in reversed(layers)), np.eye(7)]
+            )
+            grams.append(matrix.T @ matrix)
+        eta = share / max(float(np.linalg.norm(gram, 2)) for gram in grams)
+        found = run(
+            encoder,
+            original,
+            start=start,
+            decoder=dataclasses.replace(PLAIN, step=eta),
+            iterations=iterations,
+        )
+        # a <- a - eta A^T (A x - A a), biases cancel: the error goes by 1 - eta A^T A a step.
+        for sample, gram in enumerate(grams):
+            error = (start - original)[sample].numpy()
+            for _ in range(iterations):
+                error = error - eta * (gram @ error)
+            truth = original[sample].numpy() + error
+            np.testing.assert_allclose(found.copy[sample].numpy(), truth, rtol=0, atol=1e-12)
 
     def test_an_orthogonal_network_is_inverted_in_one_step(self) -> None:
         rotation = torch.linalg.qr(normal(3, 12, 12, seed=1)).Q

@@ -30,8 +30,12 @@ checked := harness.distances,harness.inversion,harness.measuring,harness.spectru
 checked := $(checked),harness.subjects.draws,harness.subjects.encoder,harness.subjects.mlp
 checked := $(checked),harness.subjects.resnet,harness.subjects.simplify,beartype.beartype
 
+# A process a core, each with one thread: two threads in one process take longer where cores are
+# shared. What a file sets up once, as a cluster, one process alone sets up.
+test: export OMP_NUM_THREADS := 1
 test: environment  ## run the project's own tests
-	@$(bin)/python -m pytest tests/ --jaxtyping-packages=$(checked) $(ARGS)
+	@$(bin)/python -m pytest tests/ -n auto --maxprocesses 4 --dist loadfile \
+	  --jaxtyping-packages=$(checked) $(ARGS)
 
 calibrate: environment  ## simulate the whole decision procedure; table and calibration.json
 	@$(bin)/python -m harness.calibration $(ARGS)

@@ -64,7 +64,7 @@ class Cluster:
             "scheduler",
             *("--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"),
             # Should these tests be killed, it ends, and its workers with it.
-            *("--no-dashboard", "--scheduler-file", str(file), "--idle-timeout", "120s"),
+            *("--no-dashboard", "--scheduler-file", str(file), "--idle-timeout", "900s"),
         )
         wait_until(file.exists)
         self.client = distributed.Client(scheduler_file=str(file), set_as_default=False, timeout=30)

@@ -184,7 +184,8 @@ def test_from_nothing_to_work_and_straight_to_work_the_second_time(tmp_path: Pat
     shutil.rmtree(next(root.glob(".venv/lib/python*/site-packages/pip")))
     again = make(root, "test", arguments, "ARGS=-k 'a or b'")
     assert (again.returncode, again.stderr) == (0, "")
-    assert again.stdout.startswith("['tests/', '--jaxtyping-packages=harness.distances,")
+    assert again.stdout.startswith("['tests/', '-n', 'auto', ")
+    assert ", '--jaxtyping-packages=harness.distances," in again.stdout
     assert again.stdout.endswith("'-k', 'a or b']\n")
 
     failing = make(root, "verify", arguments, "ARGS=-x")

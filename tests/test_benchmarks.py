@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import math
 import subprocess
 import sys
@@ -960,6 +961,8 @@ def test_a_run_writes_its_json_and_its_table(tmp_path: Path) -> None:
         [sys.executable, "-m", "pytest", "benchmarks", "-q", "-k", "resnet18-layer1-64px-batch8",
          "--device", "cpu", "-p", "no:cacheprovider", "--benchmark-json", str(written)],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=180,
+        # Beside other tests of pytest-xdist nothing would be timed.
+        env={name: value for name, value in os.environ.items() if "XDIST" not in name},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     run = json.loads(written.read_text())

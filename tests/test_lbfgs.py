@@ -93,7 +93,7 @@ class TestOptima:
             assert float(found.traces["loss"][-1, sample]) <= theirs.fun / 2 + 1e-14
         assert set(found.statuses) == {Status.MATCHED}
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=8, deadline=None)
     @given(m=st.integers(1, 12), n=st.integers(1, 8), seed=st.integers(0, 2**40))
     def test_targets_out_of_reach_are_met_as_nearly_as_least_squares_can(
         self, m: int, n: int, seed: int

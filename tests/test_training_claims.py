@@ -208,12 +208,13 @@ class TestEffects:
 
     def test_gains_are_after_minus_before(self) -> None:
         seen: Mapping[str, Record] = {
-            "untrained": record(ssim=0.1, psnr=12.0, sharpness=1.0, r=0.5),
-            "trained": record(ssim=0.4, psnr=15.0, sharpness=2.0, r=0.25),
+            "untrained": record(ssim=0.1, psnr=12.0, sharpness=1.0, r=0.5, m_g=1.0, m_r=2.0),
+            "trained": record(ssim=0.4, psnr=15.0, sharpness=2.0, r=0.25, m_g=3.0, m_r=2.0),
         }
         found = sharpening(seen)
         assert found["gain"] == pytest.approx(0.3)
         assert (found["PSNR in dB, untrained"], found["PSNR in dB, trained"]) == (12.0, 15.0)
+        assert (found["m_g / m_r, untrained"], found["m_g / m_r, trained"]) == (0.5, 1.5)
         assert relative(record(m_g=1.0, scale=4.0)) == 0.25
 
     def test_what_copies_are_restricted_to_is_a_share_of_their_starts(self) -> None:
@@ -224,7 +225,7 @@ class TestEffects:
 
     def test_a_reflection_is_told_from_what_the_start_has_already(self) -> None:
         stated: list[Assay] = []
-        g6(a_lab(stated), "layer3")
+        g6(a_lab(stated), "layer3", "article")
         (assay,) = stated
         assert {"photographs training", "judge's photographs training", "copy"} == set(
             assay.cells(Draw(replicate=3))
@@ -233,6 +234,7 @@ class TestEffects:
         unmoved = dict.fromkeys(("copy_to_training", "start_to_training"), 1.0)
         unmoved |= dict.fromkeys(("copy_to_image", "start_to_image"), 2.0)
         unmoved |= {"noised_to_image": 0.5, "noised_to_training": 1.0, "nearer": 0.1}
+        unmoved |= {"m_g": 1.0, "m_r": 2.0}
         moved = {**unmoved, "copy_to_image": 3.0}
         effects = [assay.effects({"copy": record(**each)}) for each in (unmoved, moved)]
         assert [each["reflection"] for each in effects] == pytest.approx([0.0, math.log(1.5)])

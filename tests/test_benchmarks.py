@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable

@@ -10,6 +10,7 @@ import pytest
 
 from claims.decoders import ARTICLE_MLP
 from claims.effects import exponential_fit, log_ratio, power_fit
+from claims.exact import search
 from harness.cells import BATCH, ExactInverse, Inversion, LocalRank
 from harness.claim import Claim, Criterion, Scale, conjunction, equivalence, event, exact
 from harness.draw import Draw
@@ -33,14 +34,25 @@ C6 = Claim(
     " with a layer of size $b < a$",
     method="Freshly drawn fully connected networks of two layers (torch's initialisation, float64, "
     "so that precision plays no part), narrower than the photograph has elements. The witness is "
-    "a direction of the null space of the composed network at the photograph; no decoder takes "
-    "part. The loss is that of L-BFGS and of the article's descent for fully connected networks, "
-    "the floor that of L-BFGS on linear networks; no blur.",
+    "a direction of the null space of the composed network at the photograph; no decoder "
+    "takes part. Small stacks are searched for one without a second input. The loss is that "
+    "of L-BFGS and of the article's descent for fully connected networks, the floor that of "
+    "L-BFGS on linear networks; no blur.",
     estimands={
         "witness": exact(
             "A second input at distance 1 has the same output: the outputs differ by at most 100 "
             "machine epsilons of their natural scale.",
             Criterion(effect="residual", label="difference of outputs in epsilons", below=100.0),
+        ),
+        "stack": exact(
+            "Every stack of small matrices with a layer narrower than the input, the first one "
+            "where activations stand between, has a second input at distance 1 with the same "
+            "output up to 100 machine epsilons.",
+            Criterion(
+                effect="residual",
+                label="difference of outputs of two inputs, in machine epsilons",
+                below=100.0,
+            ),
         ),
         "loss": event(
             "More than a tenth of the initial distance to the image is left.",
@@ -193,6 +205,10 @@ def test_c6_a_second_input_has_the_same_output(lab: Lab, ratio: float) -> None:
             "rank / n": seen["witness"].values["rank_share"],
         },
     )
+
+
+def test_c6_every_narrow_stack_has_a_second_input(lab: Lab) -> None:
+    search(lab, C6, "narrow stack", estimand="stack")
 
 
 @pytest.mark.parametrize("decoder", ["l-bfgs", "article"])

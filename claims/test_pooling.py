@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from claims.effects import log_ratio, ratio
+from claims.exact import search
 from claims.test_autoencoding import copy_at, gallery
 from claims.test_cause import ladder
 from claims.test_noninvertible_maps import NONE, ROUNDING
@@ -36,7 +37,8 @@ E6 = Claim(
     "fewer than the elements of the image, although the pooled outputs are more: at 299 pixels, "
     "too, counting outputs (360,000 pooled ones for 268,203 elements) predicts no loss. The "
     "witness is a second image, in [0, 1] as the photograph is, along the null space as far as the "
-    "same positions stay the largest (found by a linear programme).",
+    "same positions stay the largest (found by a linear programme). Small convolutions of one "
+    "channel are searched for one without a second image.",
     estimands={
         "loss": event(
             "The stem leaves at least a fifth of the initial distance more than conv1.",
@@ -58,6 +60,15 @@ E6 = Claim(
             Criterion(
                 effect="residual",
                 label="difference of pooled outputs of two inputs, in machine epsilons",
+                below=ROUNDING,
+            ),
+        ),
+        "every": exact(
+            "Every convolution of one channel that is rectified and pooled has a second image with "
+            "the same output up to 100 machine epsilons.",
+            Criterion(
+                effect="residual",
+                label="difference of outputs of two images, in machine epsilons",
                 below=ROUNDING,
             ),
         ),
@@ -168,6 +179,10 @@ def test_e6_a_second_input_has_the_same_pooled_output(lab: Lab) -> None:
         },
         most=12,
     )
+
+
+def test_e6_every_pooled_convolution_has_a_second_image(lab: Lab) -> None:
+    search(lab, E6, "pooled convolution", estimand="every")
 
 
 GREY_LEVEL = 1 / 255

@@ -25,6 +25,7 @@ from harness.exact.maps import Composition, LinearMap, Shift
 from harness.exact.networks import Block, Classifier, Counted
 from harness.exact.operations import Operation, Residual
 from harness.exact.statements import statement, statements
+from harness.exact.witnesses import NarrowStack, PooledConvolution
 from harness.measure import measure
 from harness.probes import Search
 from harness.subjects.blocks import build_block
@@ -43,7 +44,7 @@ FALSE = {
 
 
 def below(name: str) -> float:
-    rounded = ("swap", "null vector", "two inputs", "shift", "rectified")
+    rounded = ("swap", "null vector", "two inputs", "shift", "rectified", "narrow", "pooled")
     return 100.0 if name.startswith(rounded) else 0.5
 
 
@@ -180,6 +181,37 @@ def test_the_two_inputs_of_a_rectified_convolution_differ(
     image[0] = 1
     before = np.convolve(image, kernel[::-1], mode="full")[1 : length + 1]
     np.testing.assert_allclose(layer.linear() @ image, before)
+
+
+@given(seed=st.integers(0, 99), side=st.integers(2, 6), bias=st.integers(-9, 9))
+def test_a_pooled_convolution_is_torchs_and_its_other_image_another(
+    seed: int, side: int, bias: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    kernel, pixels = rng.integers(-5, 6, (3, 3)), rng.integers(0, 256, (side, side))
+    layer = PooledConvolution(
+        tuple(map(tuple, kernel.tolist())), bias, tuple(map(tuple, pixels.tolist()))
+    )
+    image = torch.from_numpy(pixels).double()[None, None]
+    convolved = F.conv2d(image, torch.from_numpy(kernel).double()[None, None], padding=1) + bias
+    truth = F.max_pool2d(convolved.clamp(min=0), 3, stride=2, padding=1)
+    np.testing.assert_allclose(layer.output(pixels.astype(float)), truth.numpy().ravel())
+    assert np.abs(layer.other() - pixels).max() > 1e-3
+
+
+@given(stack=statement("narrow stack").examples)
+def test_the_two_inputs_of_a_narrow_stack_are_one_apart(stack: NarrowStack) -> None:
+    assert np.linalg.norm(stack.other() - stack.input) == pytest.approx(1)
+    assert stack.output(np.array(stack.input, dtype=float)).shape == (len(stack.maps[-1]),)
+
+
+def test_a_narrow_layer_after_a_wide_rectified_one_may_tell_the_origin() -> None:
+    wide = ((1, 0), (-1, 0), (0, 1), (0, -1))
+    stack = NarrowStack("relu", (wide, ((1, 1, 1, 1),)), (0, 0))
+    angles = np.linspace(0, 2 * np.pi, 50)
+    outputs = [stack.output(np.array([np.cos(angle), np.sin(angle)])) for angle in angles]
+    assert np.min(outputs) >= 1 - 1e-12
+    assert stack.output(np.zeros(2)) == 0
 
 
 class TestNetworks:

@@ -14,7 +14,8 @@ from harness.exact.statement import EPS, Statement, in_epsilons, rows_text
 Rows = tuple[tuple[int, ...], ...]
 
 
-def _matrices(rows: int, columns: int, *, low: int, high: int) -> st.SearchStrategy[Rows]:
+def matrices(rows: int, columns: int, *, low: int, high: int) -> st.SearchStrategy[Rows]:
+    """Matrices of whole numbers between two limits."""
     row = st.lists(st.integers(low, high), min_size=columns, max_size=columns).map(tuple)
     return st.lists(row, min_size=rows, max_size=rows).map(tuple)
 
@@ -36,7 +37,7 @@ class LinearMap:
 def _wide(draw: st.DrawFn) -> LinearMap:
     outputs = draw(st.integers(1, 6))
     inputs = draw(st.integers(outputs + 1, 8))
-    return LinearMap(draw(_matrices(outputs, inputs, low=-9, high=9)))
+    return LinearMap(draw(matrices(outputs, inputs, low=-9, high=9)))
 
 
 def _null_residual(map_: LinearMap) -> float:
@@ -94,7 +95,7 @@ def _shrinking(draw: st.DrawFn) -> Composition:
     widths = sorted(draw(st.sets(st.integers(1, 5), min_size=3, max_size=4)), reverse=True)
     maps = []
     for inputs, outputs in itertools.pairwise(widths):
-        rest = draw(_matrices(outputs, inputs - outputs, low=0, high=prime - 1))
+        rest = draw(matrices(outputs, inputs - outputs, low=0, high=prime - 1))
         order = draw(st.permutations(range(inputs)))
         # Onto; every kernel of a map that is onto is that of one like this.
         rows = np.hstack([np.eye(outputs, dtype=int), np.array(rest)])[:, order]
@@ -109,7 +110,7 @@ def _square(draw: st.DrawFn) -> Composition:
     maps = []
     for _ in range(draw(st.integers(2, 3))):
         rows = draw(
-            _matrices(width - 1, width, low=0, high=prime - 1).filter(
+            matrices(width - 1, width, low=0, high=prime - 1).filter(
                 lambda rows: any(map(any, rows))
             )
         )

@@ -12,6 +12,26 @@ from harness.exact.statement import Floats, Statement, in_epsilons, rows_text
 OPERATIONS = ("max-pool", "average-pool", "projection")
 
 
+def max_pooled(image: Floats) -> Floats:
+    """The largest of 3 x 3 at stride 2, padded by one, of a square image, in one row."""
+    return np.array([image[window].max() for window in _windows(len(image))])
+
+
+def untaken(image: Floats) -> tuple[int, int]:
+    """Where no window of max-pooling takes its value from: there are fewer windows than pixels."""
+    free = np.ones_like(image, dtype=bool)
+    for window in _windows(len(image)):
+        row, column = np.unravel_index(image[window].argmax(), image[window].shape)
+        free[window[0].start + row, window[1].start + column] = False
+    row, column = np.argwhere(free)[0]
+    return int(row), int(column)
+
+
+def _windows(side: int) -> list[tuple[slice, slice]]:
+    spans = [slice(max(0, at - 1), min(side, at + 2)) for at in range(0, side, 2)]
+    return [(down, across) for down in spans for across in spans]
+
+
 @dataclasses.dataclass(frozen=True)
 class Operation:
     """An operation of ResNets on a square image of one channel.
@@ -33,7 +53,7 @@ class Operation:
         """What the operation yields."""
         match self.name:
             case "max-pool":
-                return np.array([image[window].max() for window in self._windows()])
+                return max_pooled(image)
             case "average-pool":
                 half = len(image) // 2
                 blocks = image[: 2 * half, : 2 * half].reshape(half, 2, half, 2)
@@ -46,22 +66,12 @@ class Operation:
         image = np.array(self.pixels, dtype=float)
         match self.name:
             case "max-pool":
-                free = np.ones_like(image, dtype=bool)
-                for window in self._windows():
-                    row, column = np.unravel_index(image[window].argmax(), image[window].shape)
-                    free[window[0].start + row, window[1].start + column] = False
-                # Fewer windows than pixels: not every pixel is the one that a window takes.
-                image[tuple(np.argwhere(free)[0])] -= 1
+                image[untaken(image)] -= 1
             case "average-pool":
                 image[0, 0], image[0, 1] = image[0, 0] + 1, image[0, 1] - 1
             case _:
                 image[1, 1] += 1
         return image
-
-    def _windows(self) -> list[tuple[slice, slice]]:
-        side = len(self.pixels)
-        spans = [slice(max(0, at - 1), min(side, at + 2)) for at in range(0, side, 2)]
-        return [(down, across) for down in spans for across in spans]
 
     def __str__(self) -> str:
         changed = tuple(tuple(map(int, row)) for row in self.other().tolist())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from harness.errors import UnknownNameError
-from harness.exact import convolutions, maps, networks, operations
+from harness.exact import convolutions, maps, networks, operations, witnesses
 from harness.exact.statement import AnyStatement
 from harness.settings import BLOCKS
 
@@ -20,6 +20,8 @@ def statements() -> dict[str, AnyStatement]:
         "scan at stride 1": convolutions.scan_is_invertible(),
         "scan at larger strides": convolutions.strided_scan_is_not(),
         "null vector": maps.null_vector(),
+        "narrow stack": witnesses.narrow_stack_has_two_inputs(),
+        "pooled convolution": witnesses.pooled_convolution_has_two_inputs(),
         **{
             f"two inputs of {name}": operations.operation_has_two_inputs(name)
             for name in operations.OPERATIONS

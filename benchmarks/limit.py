@@ -91,8 +91,8 @@ class Ceilings:
         )
 
 
-def facts(case: Case, pace: Pace, limit: Limit, *, device: torch.device) -> dict[str, object]:
-    """What goes into the JSON of the benchmarks about the pace of the engine."""
+def case_facts(case: Case, *, device: torch.device) -> dict[str, object]:
+    """What goes into the JSON of the benchmarks about what is measured, whatever of it is."""
     return {
         "network": case.name,
         "layer": case.layer,
@@ -102,6 +102,13 @@ def facts(case: Case, pace: Pace, limit: Limit, *, device: torch.device) -> dict
         "dtype": case.precision,
         "device": device.type,
         "threads": torch.get_num_threads(),
+    }
+
+
+def facts(case: Case, pace: Pace, limit: Limit, *, device: torch.device) -> dict[str, object]:
+    """What goes into the JSON of the benchmarks about the pace of the engine."""
+    return {
+        **case_facts(case, device=device),
         "decoder": decoder_name(case.decoder),
         "steps": pace.steps,
         "image_steps_per_second": pace.image_steps_per_second,

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks.cases import Case, resnet
+from benchmarks.limit import case_facts
 from benchmarks.tables import SPECTRUM, Facts
 from benchmarks.tasks import Task, draw_tasks
 from harness.ceiling import synchronize
@@ -31,19 +32,7 @@ def test_spectrum(
     with precision_of(case.precision, device=device) as precision:
         (task,) = draw_tasks(case, precision=precision, device=device)
         found = benchmark.pedantic(_measure, args=(task,), rounds=1)
-    state(
-        {
-            "network": case.name,
-            "layer": case.layer,
-            "size": case.images.pixels,
-            "batch": case.batch,
-            "weights": "own" if case.fresh else "shared",
-            "dtype": case.precision,
-            "device": device.type,
-            "threads": torch.get_num_threads(),
-            **found,
-        }
-    )
+    state({**case_facts(case, device=device), **found})
 
 
 def _measure(task: Task) -> dict[str, object]:

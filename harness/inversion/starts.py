@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,35 +100,28 @@ def reach(
     together : int
         Starts of each image that are run as samples of one batch.
     """
-
-    def run_some(
-        start: Tensor, generators: Sequence[torch.Generator], checkpoint: Checkpoint | None
-    ) -> Reached:
-        return _reach(
-            encoder,
-            original,
-            target=target,
-            start=start,
-            enough=enough,
-            decoder=decoder,
-            iterations=iterations,
-            generators=generators,
-            checkpoint=checkpoint,
-        )
-
+    run_some = functools.partial(
+        _reach,
+        encoder,
+        original,
+        target=target,
+        enough=enough,
+        decoder=decoder,
+        iterations=iterations,
+    )
     batch, starts = len(original), len(start) // len(original)
     if together >= starts:
-        return run_some(start, generators, checkpoint)
+        return run_some(start=start, generators=generators, checkpoint=checkpoint)
     parts = []
     for first in range(0, starts, together):
         taken = range(first, min(first + together, starts))
         places = [image * starts + each for image in range(batch) for each in taken]
         parts.append(
             run_some(
-                start[places],
-                [generators[place] for place in places] if generators else (),
+                start=start[places],
+                generators=[generators[place] for place in places] if generators else (),
                 # Named after its size as well, lest it goes on from one of another division.
-                checkpoint and checkpoint.part(together).part(first),
+                checkpoint=checkpoint and checkpoint.part(together).part(first),
             )
         )
     return Reached.joined(parts)

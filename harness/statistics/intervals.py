@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,7 +46,7 @@ def median_rank(n: int, tail: float) -> int | None:
     int or None
         None where even the extremes miss it too often: there is no finite interval.
     """
-    rank = int(np.searchsorted(stats.binom.cdf(np.arange(n + 1), n, 0.5), tail, side="right"))
+    rank = int(np.searchsorted(special.bdtr(np.arange(n + 1), n, 0.5), tail, side="right"))
     return rank or None
 
 
@@ -117,6 +117,9 @@ def share_interval(events: int, n: int, *, level: float) -> tuple[float, float]:
     """Clopper-Pearson limits of a share, at least `level` between them."""
     if not n:
         return 0.0, 1.0
+    # Imported here: it takes most of a second, and reports have the limits already.
+    from scipy import stats
+
     limits = stats.binomtest(events, n).proportion_ci(confidence_level=level, method="exact")
     return float(limits.low), float(limits.high)
 

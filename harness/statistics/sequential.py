@@ -30,7 +30,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from harness.claim import ALPHA, LOOKS
 from harness.errors import ClaimError
@@ -121,7 +121,7 @@ def tail_table(n: int, p0: float) -> Floats:
         Row s has ``min(1, 2 P(S >= s))`` and ``min(1, 2 P(S <= s))``, S being Binomial(n, p0).
     """
     events = np.arange(n + 1)
-    many, few = stats.binom.sf(events - 1, n, p0), stats.binom.cdf(events, n, p0)
+    many, few = special.bdtrc(events - 1, n, p0), special.bdtr(events, n, p0)
     table: Floats = np.minimum(1.0, 2 * np.stack([many, few], axis=1))
     table.setflags(write=False)
     return table
@@ -255,6 +255,9 @@ def crossings(p: float, stops: Sequence[tuple[int, int | None, int | None]]) -> 
     stops : sequence of (int, int or None, int or None)
         As `boundaries` gives them.
     """
+    # Imported here: it takes most of a second, and verdicts need no more than the tails.
+    from scipy import stats
+
     undecided, before, supported, refuted = np.ones(1), 0, 0.0, 0.0
     law = []
     for n, supports, refutes in stops:
@@ -329,9 +332,9 @@ def replicates_to_decide(
         n = np.arange(start, min(start + 1000, at_most + 1))
         # Rounded against the direction asked for; the small term keeps 0.6 * 10 a 6.
         if share > p0:
-            tail = stats.binom.sf(np.floor(share * n + 1e-9) - 1, n, p0)
+            tail = special.bdtrc(np.floor(share * n + 1e-9) - 1, n, p0)
         else:
-            tail = stats.binom.cdf(np.ceil(share * n - 1e-9), n, p0)
+            tail = special.bdtr(np.ceil(share * n - 1e-9), n, p0)
         enough = np.flatnonzero(2 * tail <= alpha)
         if enough.size:
             return int(n[enough[0]])

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import orjson
+
 from harness.errors import StoreError
 from harness.files import write_atomically
 
@@ -154,7 +156,7 @@ class Store:
             _remove(folder.glob("*.safetensors"), older=FORGOTTEN)
 
     def _path(self, identity: str) -> Path:
-        return self._records / identity[:2] / f"{identity}.json"
+        return self._records / f"{identity[:2]}/{identity}.json"
 
 
 def _remove(paths: Iterable[Path], *, older: float) -> None:
@@ -185,7 +187,7 @@ def _encode(record: Record) -> bytes:
 
 def _decode(content: bytes, *, path: Path, identity: str) -> Record:
     try:
-        envelope = json.loads(content)
+        envelope = orjson.loads(content)
         schema = envelope["schema"]
     except (ValueError, TypeError, KeyError) as error:
         raise _damaged(path) from error
@@ -201,11 +203,8 @@ def _decode(content: bytes, *, path: Path, identity: str) -> Record:
         text = content[len(_BEFORE) : content.rindex(_AFTER)]
         if hashlib.sha256(text).hexdigest() != envelope["sha256"]:
             raise _damaged(path)
-        body["values"] = {key: _from_json(value) for key, value in body["values"].items()}
-        body["traces"] = {
-            key: tuple(_from_json(value) for value in values)
-            for key, values in body["traces"].items()
-        }
+        body["values"] = {key: float(value) for key, value in body["values"].items()}
+        body["traces"] = {key: tuple(map(float, own)) for key, own in body["traces"].items()}
         record = Record(**body)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(path) from error
@@ -222,11 +221,8 @@ def _damaged(path: Path) -> StoreError:
     )
 
 
-# JSON has no non-finite numbers; they are kept as strings, so that a record is strict JSON.
+# JSON has no non-finite numbers; they are kept as strings, which `float` reads, so that a record is
+# strict JSON.
 def _to_json(value: float) -> float | str:
     number = float(value)
     return number if number - number == 0 else repr(number)
-
-
-def _from_json(value: float | str) -> float:
-    return float(value)

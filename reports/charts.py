@@ -207,6 +207,12 @@ def series_encodings() -> tuple[alt.Color, alt.Shape]:
     )
 
 
+def layered(*layers: alt.Chart) -> alt.LayerChart:
+    """Layers in the width and the look of the page."""
+    # All at once: each `properties` or `configure` would copy the whole.
+    return alt.LayerChart(layer=list(layers), width="container", config=CONFIG)
+
+
 def _traces(*, reference: bool) -> alt.LayerChart:
     iteration = alt.X(
         "iteration:Q",
@@ -246,22 +252,17 @@ def _traces(*, reference: bool) -> alt.LayerChart:
             ],
         )
     )
-    chart: alt.LayerChart = (
-        alt.layer(
-            *([levels] if reference else []),
-            runs.mark_line(strokeWidth=1.75, clip=True).encode(x=iteration, y=value, color=colour),
-            runs.transform_filter("datum.mark === 1")
-            .mark_point(filled=True, size=36, opacity=1)
-            .encode(x=iteration, y=value, color=colour, shape=shape),
-            # Wide and invisible: a target that a pointer can hit.
-            runs.mark_point(filled=True, size=220, opacity=0).encode(
-                x=iteration, y=value, tooltip=tooltip
-            ),
-        )
-        .properties(width="container")
-        .configure(**CONFIG)
+    return layered(
+        *([levels] if reference else []),
+        runs.mark_line(strokeWidth=1.75, clip=True).encode(x=iteration, y=value, color=colour),
+        runs.transform_filter("datum.mark === 1")
+        .mark_point(filled=True, size=36, opacity=1)
+        .encode(x=iteration, y=value, color=colour, shape=shape),
+        # Wide and invisible: a target that a pointer can hit.
+        runs.mark_point(filled=True, size=220, opacity=0).encode(
+            x=iteration, y=value, tooltip=tooltip
+        ),
     )
-    return chart
 
 
 def _replicates(*, logarithmic: bool) -> alt.LayerChart:
@@ -285,41 +286,34 @@ def _replicates(*, logarithmic: bool) -> alt.LayerChart:
     values = base.transform_filter("isValid(datum.value)").transform_calculate(
         claimed="datum.event ? 'as claimed' : 'not as claimed'"
     )
-    chart: alt.LayerChart = (
-        alt.layer(
-            base.transform_filter("isValid(datum.margin)")
-            .mark_rule(color="var(--ink)", strokeDash=[4, 3], strokeWidth=1.25)
-            .encode(x=alt.X("margin:Q", **across)),
-            values.mark_point(filled=True, size=42, opacity=0.55, color="var(--series-1)").encode(
-                x=alt.X("value:Q", **across),
-                y=condition,
-                shape=alt.Shape(
-                    "claimed:N",
-                    title=None,
-                    scale=alt.Scale(
-                        domain=["as claimed", "not as claimed"], range=["circle", "cross"]
-                    ),
-                    legend=alt.Legend(orient="top", symbolFillColor="var(--series-1)"),
-                ),
-                tooltip=[
-                    alt.Tooltip("condition:N"),
-                    alt.Tooltip("replicate:Q"),
-                    alt.Tooltip("value:Q", format=".3~g"),
-                    alt.Tooltip("claimed:N", title="this one is"),
-                ],
+    return layered(
+        base.transform_filter("isValid(datum.margin)")
+        .mark_rule(color="var(--ink)", strokeDash=[4, 3], strokeWidth=1.25)
+        .encode(x=alt.X("margin:Q", **across)),
+        values.mark_point(filled=True, size=42, opacity=0.55, color="var(--series-1)").encode(
+            x=alt.X("value:Q", **across),
+            y=condition,
+            shape=alt.Shape(
+                "claimed:N",
+                title=None,
+                scale=alt.Scale(domain=["as claimed", "not as claimed"], range=["circle", "cross"]),
+                legend=alt.Legend(orient="top", symbolFillColor="var(--series-1)"),
             ),
-            base.transform_filter("isValid(datum.median)")
-            .mark_tick(thickness=2.5, size=20, color="var(--ink)", opacity=1)
-            .encode(
-                x=alt.X("median:Q", **across),
-                y=condition,
-                tooltip=[alt.Tooltip("condition:N"), alt.Tooltip("text:N", title="median")],
-            ),
-        )
-        .properties(width="container")
-        .configure(**CONFIG)
+            tooltip=[
+                alt.Tooltip("condition:N"),
+                alt.Tooltip("replicate:Q"),
+                alt.Tooltip("value:Q", format=".3~g"),
+                alt.Tooltip("claimed:N", title="this one is"),
+            ],
+        ),
+        base.transform_filter("isValid(datum.median)")
+        .mark_tick(thickness=2.5, size=20, color="var(--ink)", opacity=1)
+        .encode(
+            x=alt.X("median:Q", **across),
+            y=condition,
+            tooltip=[alt.Tooltip("condition:N"), alt.Tooltip("text:N", title="median")],
+        ),
     )
-    return chart
 
 
 CONFIG: dict[str, Any] = {

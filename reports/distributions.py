@@ -11,7 +11,16 @@ import altair as alt
 from harness.results import ConditionResult
 from harness.store import Record
 from reports.article import Distribution, Line, Some
-from reports.charts import CONFIG, POINTS, Chart, Table, drawable, marked, rounded, series_encodings
+from reports.charts import (
+    POINTS,
+    Chart,
+    Table,
+    drawable,
+    layered,
+    marked,
+    rounded,
+    series_encodings,
+)
 from reports.profiles import Readable, chosen
 from reports.words import number
 
@@ -121,34 +130,29 @@ def _distribution() -> alt.LayerChart:
     points = base.transform_filter("isValid(datum.share)")
     rules = base.transform_filter("isValid(datum.level)")
     value, level = alt.X("value:Q", **across), alt.X("level:Q", **across)
-    chart: alt.LayerChart = (
-        alt.layer(
-            rules.mark_rule(strokeWidth=1.75).encode(
-                x=level,
-                color=colour,
-                tooltip=[alt.Tooltip("run:N"), alt.Tooltip("level:Q", format=".3~g")],
-            ),
-            rules.mark_point(filled=True, size=48, opacity=1).encode(
-                x=level, y=alt.value(0), color=colour, shape=shape
-            ),
-            points.mark_line(strokeWidth=1.75, interpolate="step-after").encode(
-                x=value, y=share, color=colour
-            ),
-            points.transform_filter("datum.mark === 1")
-            .mark_point(filled=True, size=36, opacity=1)
-            .encode(x=value, y=share, color=colour, shape=shape),
-            # Wide and invisible: a target that a pointer can hit.
-            points.mark_point(filled=True, size=220, opacity=0).encode(
-                x=value,
-                y=share,
-                tooltip=[
-                    alt.Tooltip("run:N"),
-                    alt.Tooltip("value:Q", title="up to", format=".3~g"),
-                    alt.Tooltip("share:Q", title="share of the points", format=".0%"),
-                ],
-            ),
-        )
-        .properties(width="container")
-        .configure(**CONFIG)
+    return layered(
+        rules.mark_rule(strokeWidth=1.75).encode(
+            x=level,
+            color=colour,
+            tooltip=[alt.Tooltip("run:N"), alt.Tooltip("level:Q", format=".3~g")],
+        ),
+        rules.mark_point(filled=True, size=48, opacity=1).encode(
+            x=level, y=alt.value(0), color=colour, shape=shape
+        ),
+        points.mark_line(strokeWidth=1.75, interpolate="step-after").encode(
+            x=value, y=share, color=colour
+        ),
+        points.transform_filter("datum.mark === 1")
+        .mark_point(filled=True, size=36, opacity=1)
+        .encode(x=value, y=share, color=colour, shape=shape),
+        # Wide and invisible: a target that a pointer can hit.
+        points.mark_point(filled=True, size=220, opacity=0).encode(
+            x=value,
+            y=share,
+            tooltip=[
+                alt.Tooltip("run:N"),
+                alt.Tooltip("value:Q", title="up to", format=".3~g"),
+                alt.Tooltip("share:Q", title="share of the points", format=".0%"),
+            ],
+        ),
     )
-    return chart

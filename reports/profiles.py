@@ -15,7 +15,7 @@ from harness.claim import Scale
 from harness.results import ConditionResult
 from harness.store import Record
 from reports.article import STAR, Line, Profile, Some
-from reports.charts import CONFIG, Chart, Table, rounded, series_encodings
+from reports.charts import Chart, Table, layered, rounded, series_encodings
 from reports.words import number, setting
 
 
@@ -284,26 +284,21 @@ def _profiles(scale: Scale, *, rule: bool) -> alt.LayerChart:
         .mark_rule(color="var(--ink)", strokeDash=[4, 3], strokeWidth=1.25)
         .encode(y=alt.Y("level:Q", **up))
     )
-    chart: alt.LayerChart = (
-        alt.layer(
-            # Without data of its own, a layer has no extent and warns.
-            *([across] if rule else []),
-            *(
-                points.transform_filter(there)
-                .mark_rule(strokeWidth=1.25, opacity=0.6)
-                .encode(x=along, y=alt.Y(f"{end}:Q", **up), y2=other, color=colour)
-                for there, end, other in middle
-            ),
-            points.mark_line(strokeWidth=1.75).encode(x=along, y=value, color=colour),
-            points.mark_point(filled=True, size=48, opacity=1).encode(
-                x=along, y=value, color=colour, shape=shape
-            ),
-            # Wide and invisible: a target that a pointer can hit.
-            points.mark_point(filled=True, size=260, opacity=0).encode(
-                x=along, y=value, tooltip=tooltip
-            ),
-        )
-        .properties(width="container")
-        .configure(**CONFIG)
+    return layered(
+        # Without data of its own, a layer has no extent and warns.
+        *([across] if rule else []),
+        *(
+            points.transform_filter(there)
+            .mark_rule(strokeWidth=1.25, opacity=0.6)
+            .encode(x=along, y=alt.Y(f"{end}:Q", **up), y2=other, color=colour)
+            for there, end, other in middle
+        ),
+        points.mark_line(strokeWidth=1.75).encode(x=along, y=value, color=colour),
+        points.mark_point(filled=True, size=48, opacity=1).encode(
+            x=along, y=value, color=colour, shape=shape
+        ),
+        # Wide and invisible: a target that a pointer can hit.
+        points.mark_point(filled=True, size=260, opacity=0).encode(
+            x=along, y=value, tooltip=tooltip
+        ),
     )
-    return chart

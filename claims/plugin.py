@@ -86,7 +86,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_print_plan(session: pytest.Session) -> bool | None:
     """With --plan, print the plan in place of running the tests."""
     claims = session.config.stash[_SESSION]
-    if not claims.options.plan or session.testsfailed or session.config.option.collectonly:
+    if not claims.options.plan or session.config.option.collectonly:
         return None
     reporter = session.config.pluginmanager.getplugin("terminalreporter")
     try:
@@ -100,7 +100,14 @@ def pytest_print_plan(session: pytest.Session) -> bool | None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """An error that a person can mend ends the run as a wrong option does, in one message."""
+    """An error that a person can mend ends the run as a wrong option does, in one message.
+
+    A file that cannot be collected ends it as in any run of pytest, before anything is measured.
+    """
+    if session.testsfailed and not session.config.option.continue_on_collection_errors:
+        raise session.Interrupted(
+            "a file above is broken, so nothing ran: mend it, or move it away"
+        )
     try:
         return (yield)
     except pytest.exit.Exception as error:

@@ -397,12 +397,26 @@ def test_tests_without_claims_are_left_alone(suite: Suite) -> None:
     assert not suite.report.exists()
 
 
-def test_an_error_in_collection_is_pytests(suite: Suite) -> None:
-    suite.write(test_a="import absent_module", test_z=of("supported"))
+@pytest.mark.parametrize("broken", ["import absent_module", "def test_a(lab)", "absent"])
+def test_a_broken_file_ends_the_run_before_anything_is_measured(suite: Suite, broken: str) -> None:
+    suite.write(test_a=broken, test_z=of("supported"))
     for words in ((), ("--plan",)):
         result = suite.run(*words)
         assert result.ret == pytest.ExitCode.INTERRUPTED
+        result.stdout.fnmatch_lines(["ERROR test_a.py*", "*nothing ran: mend it, or move it away*"])
         assert not suite.report.exists()
+
+
+def test_claims_beside_a_broken_file_run_where_that_is_asked_for(suite: Suite) -> None:
+    go_on = "--continue-on-collection-errors"
+    suite.write(test_a="import absent_module", test_z=of("supported"))
+    result = suite.run(go_on, "--plan")
+    result.stdout.fnmatch_lines(["Z1: *"])
+    assert not suite.report.exists()
+    result = suite.run(go_on)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["ERROR test_a.py*"])
+    assert suite.verdicts() == {"Z1": "supported"}
 
 
 # The report and the console

@@ -2,9 +2,10 @@
 
 The packages are the project's dependencies and those of its extra `test` and of the extras that
 `EXTRAS` in the environment names, in the versions that `constraints.txt` pins. The project itself
-is not installed: it runs from its own folder. A stamp, written last, says what the environment was
-made from; while it still holds there is nothing to do. Whatever a person can mend is told in one
-line. `PIP_ARGS` in the environment is passed on to pip.
+runs from its own folder, where the environment's Python finds it, wherever it is started; nothing
+is built for that. A stamp, written last, says what the environment was made from; while it still
+holds there is nothing to do. Whatever a person can mend is told in one line. `PIP_ARGS` in the
+environment is passed on to pip.
 """
 
 import sys
@@ -27,6 +28,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sysconfig
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -62,6 +64,9 @@ class Environment:
         self.folder = root / ".venv"
         self.python = self.folder / "bin" / "python"
         self.stamp = self.folder / "depth-claims.json"
+        packages = sysconfig.get_path("purelib", "venv", {"base": str(self.folder)})
+        # Every folder that such a file names is one in which the environment's Python looks.
+        self.finder = Path(packages, "depth-claims.pth")
         # Lies in the environment from before its first change until after its stamp.
         self.unfinished = self.folder / "depth-claims.unfinished"
         # Not within the environment, because it has to outlast one that comes to nothing.
@@ -95,6 +100,7 @@ class Environment:
         before, now = self.stamped(), self.made_from()
         return (
             self.python.exists()
+            and self.finder.exists()
             and not self.unfinished.exists()
             and before is not None
             and self.extras <= _extras(before)
@@ -209,6 +215,8 @@ class Environment:
             elif "Installing collected packages" not in self._logged():
                 self.unfinished.unlink()
             raise
+        # From there, so that it still holds where the whole project was moved.
+        self.finder.write_text(os.path.relpath(self.root, self.finder.parent) + "\n")
         self.stamp.write_text(json.dumps(self.made_from(), indent=1) + "\n")
         self.unfinished.unlink()
         print(f"Done in {time.monotonic() - started:.0f} s.", flush=True)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -193,6 +194,16 @@ def test_from_nothing_to_work_and_straight_to_work_the_second_time(tmp_path: Pat
     assert failing.stdout == "['claims/', '-x']\n"
     assert "Error 1" in failing.stderr
 
+    # A script of one's own finds the project, wherever it is and also where both have moved.
+    root = root.rename(tmp_path / "moved")
+    (root / "harness.py").touch()
+    script = tmp_path / "elsewhere" / "script.py"
+    script.parent.mkdir()
+    script.write_text("import harness; print(harness.__file__)")
+    command = [root / ".venv" / "bin" / "python", script]
+    ran = subprocess.run(command, cwd=script.parent, capture_output=True, text=True, check=True)
+    assert ran.stdout == f"{root / 'harness.py'}\n"
+
 
 @pytest.fixture
 def script() -> Iterator[ModuleType]:
@@ -202,6 +213,13 @@ def script() -> Iterator[ModuleType]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def lay_out_environment(folder: Path) -> None:
+    """What there is of an environment before anything is installed."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").touch()
+    Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)})).mkdir(parents=True)
 
 
 class Commands:
@@ -223,9 +241,7 @@ class Commands:
                 log.write("ERROR: it went wrong\n")  # type: ignore[attr-defined]
                 log.flush()  # type: ignore[attr-defined]
             return subprocess.CompletedProcess(command, status)
-        python = Path(command[-1]) / "bin" / "python"
-        python.parent.mkdir()
-        python.touch()
+        lay_out_environment(Path(command[-1]))
         return subprocess.CompletedProcess(command, 0)
 
 
@@ -295,6 +311,17 @@ def test_another_python_or_other_arguments_make_it_anew(
     assert environment.is_current()
 
 
+def test_an_environment_that_cannot_find_the_project_is_completed(
+    script: ModuleType, commands: Commands, tmp_path: Path
+) -> None:
+    environment = script.Environment(lay_out(tmp_path / "project"), "")
+    environment.make()
+    environment.finder.unlink()
+    environment.make()
+    assert commands.ran == ["venv", "pip", "pip"]
+    assert environment.finder.exists()
+
+
 def test_a_failed_update_leaves_an_untouched_environment_and_is_repeated(
     script: ModuleType, commands: Commands, tmp_path: Path
 ) -> None:
@@ -354,8 +381,7 @@ def test_an_environment_made_by_hand_is_completed_but_never_removed(
     script: ModuleType, commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment = script.Environment(lay_out(tmp_path / "project"), "")
-    environment.python.parent.mkdir(parents=True)
-    environment.python.touch()
+    lay_out_environment(environment.folder)
     with monkeypatch.context() as patch:
         patch.setattr(script.sys, "version", "3.99.0 (main)")  # made with another Python
         commands_before = list(commands.ran)

@@ -5,36 +5,12 @@ It stands beside the verdicts and changes none: a verdict never depends on which
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from harness.claim import Kind
 from harness.results import ConditionResult
-from harness.statistics.multiplicity import expected_wrong, holm
+from harness.statistics.multiplicity import Family, expected_wrong, holm
 from harness.verdict import Stop, Verdict
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Family:
-    """What many claims together may get wrong.
-
-    Parameters
-    ----------
-    complete : bool
-        Whether every confirmatory condition was measured; else there are no adjusted P.
-    p : mapping of str to float
-        By claim, P in the direction that its conditions speak for: of supported and refuted the
-        lesser, each the largest over the conditions.
-    holm : mapping of str to float
-        The same, adjusted by Holm's procedure over all claims; empty where the run is not complete.
-    expected_wrong : float
-        The expected number of wrong definite verdicts is at most this.
-    """
-
-    complete: bool
-    p: Mapping[str, float]
-    holm: Mapping[str, float]
-    expected_wrong: float
 
 
 def family(conditions: Iterable[ConditionResult]) -> Family:

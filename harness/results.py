@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from harness.claim import Claim, Estimand
 from harness.statistics.clusters import Beyond
 from harness.statistics.components import Components
+from harness.statistics.multiplicity import Family
 from harness.statistics.multiverse import Multiverse
 from harness.verdict import Decision
 
@@ -105,6 +106,8 @@ class Run:
         are absent. Effects are those of the estimand's first criterion.
     components : mapping of str to Components
         By family of claims, the sources of an effect's spread.
+    family : Family or None
+        What the claims together may get wrong, where the run's document tells it.
     """
 
     profile: str
@@ -120,3 +123,4 @@ class Run:
     custom: Mapping[str, str] = dataclasses.field(default_factory=dict)
     multiverses: Mapping[str, Mapping[str, Multiverse]] = dataclasses.field(default_factory=dict)
     components: Mapping[str, Components] = dataclasses.field(default_factory=dict)
+    family: Family | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from altair.utils.schemapi import debug_mode
+
 from reports import charts, distributions, profiles, words
 from reports.citation import citation
 from reports.page.cells import Library
@@ -87,8 +89,11 @@ def _specifications(used: Collection[str]) -> dict[str, object]:
         **distributions.specifications(),
         **profiles.specifications(),
     }
-    # Validation takes most of a second; the tests do it.
-    return {name: make().to_dict(validate=False) for name, make in known.items() if name in used}
+    # Validation takes most of a second, of the parts as of the whole; the tests do it.
+    with debug_mode(False):
+        return {
+            name: make().to_dict(validate=False) for name, make in known.items() if name in used
+        }
 
 
 def _all(groups: Iterable[Sequence[str]]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from harness.errors import StoreError
 from harness.results import ConditionResult, Run, Table
 from harness.statistics.clusters import Beyond
 from harness.statistics.components import Component, Components
+from harness.statistics.multiplicity import Family
 from harness.statistics.multiverse import Choice, Factor, Multiverse
 from harness.verdict import Decision, Effect, Look, Part, Refutation, Stop, Verdict
 from reports.document import SCHEMA
@@ -81,6 +82,7 @@ def run_of(content: Json) -> Run:
             for claim, own in told["multiverses"].items()
         },
         components={name: _components(item) for name, item in told["components"].items()},
+        family=_family(told["family"]),
     )
 
 
@@ -215,6 +217,11 @@ def _components(told: Json) -> Components:
             Component(**{**part, "source": tuple(part["source"])}) for part in told["parts"]
         ),
     )
+
+
+def _family(told: Json) -> Family:
+    p, holm = ({name: _number(p) for name, p in told[key].items()} for key in ("p", "holm"))
+    return Family(**{**told, "p": p, "holm": holm})
 
 
 def _number(value: float | None) -> float:

@@ -7,8 +7,9 @@ import math
 
 from harness import verdict as verdicts
 from harness.claim import HEADLINES, Claim
-from harness.families import Family, family
+from harness.families import family
 from harness.results import ConditionResult, Run
+from harness.statistics.multiplicity import Family
 from harness.verdict import Effect, Part, Verdict
 from reports.words import bounds_text, parameters_text
 
@@ -90,7 +91,7 @@ def summarise(run: Run) -> Summary:
         run=run,
         claims=claims,
         headlines=tuple(_summarise_headline(key, claims) for key in HEADLINES),
-        family=family(run.conditions),
+        family=run.family or family(run.conditions),
     )
 
 

@@ -52,7 +52,7 @@ from reports.frames import conditions
 from reports.intervals import axis, toward
 from reports.markdown import MARKDOWN_LIMIT, to_markdown
 from reports.page.template import slug, terms
-from reports.reading import read_run
+from reports.reading import read_run, run_of
 from reports.runtime import runtime
 from reports.summary import deciding_part, summarise
 from reports.write import write_report
@@ -662,6 +662,16 @@ def test_reports_import_nothing_that_takes_long(slow: str) -> None:
     code = f"import sys, reports.write, reports.console; sys.exit({slow!r} in sys.modules)"
     root = Path(__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_the_family_of_a_run_that_is_read_back_is_the_one_it_was_written_with(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = summarise(run)
+    assert written.family.p
+    content = document(written)
+    monkeypatch.delattr("reports.summary.family")  # nothing is judged afresh
+    assert summarise(run_of(content)).family == written.family
 
 
 def test_csv_of_no_claims_has_a_header() -> None:

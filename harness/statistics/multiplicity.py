@@ -11,8 +11,32 @@ Statistics 6, 65-70.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Family:
+    """What many claims together may get wrong.
+
+    Parameters
+    ----------
+    complete : bool
+        Whether every confirmatory condition was measured; else there are no adjusted P.
+    p : mapping of str to float
+        By claim, P in the direction that its conditions speak for: of supported and refuted the
+        lesser, each the largest over the conditions.
+    holm : mapping of str to float
+        The same, adjusted by Holm's procedure over all claims; empty where the run is not complete.
+    expected_wrong : float
+        The expected number of wrong definite verdicts is at most this.
+    """
+
+    complete: bool
+    p: Mapping[str, float]
+    holm: Mapping[str, float]
+    expected_wrong: float
 
 
 def holm(p: Sequence[float]) -> tuple[float, ...]:
@@ -21,7 +45,8 @@ def holm(p: Sequence[float]) -> tuple[float, ...]:
     Give each claim's P in the direction decided, ``min(p_supported, p_refuted)``: the sequential P
     is two-sided already, so that the lesser needs no further factor. Exact claims stay out.
     """
-    # Imported here: it brings pandas along, and verdicts alone need neither.
+    # Imported here: it brings pandas and scipy.stats along, which take a second, and a report that
+    # is made again has the adjusted P already.
     from statsmodels.stats.multitest import multipletests
 
     if not p:

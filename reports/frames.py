@@ -12,7 +12,9 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
+import orjson
 import pyarrow as pa
+import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from harness.results import ConditionResult
@@ -101,12 +103,17 @@ class Frame:
 
     def parquet(self) -> bytes:
         """The table as a Parquet file."""
-        arrays = [
-            pa.array([row.get(name) for row in self.rows], type=kind)
-            for name, kind in self.columns.items()
-        ]
+        columns = pa.schema(list(self.columns.items()))
+        # By way of JSON: arrays made of Python's values would import pandas.
+        lines = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in self.rows)
+        options = pa_json.ParseOptions(explicit_schema=columns, unexpected_field_behavior="error")
+        table = (
+            pa_json.read_json(pa.BufferReader(lines), parse_options=options)
+            if self.rows
+            else columns.empty_table()
+        )
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.table(arrays, names=list(self.columns)), sink)
+        pq.write_table(table, sink)
         content: bytes = sink.getvalue().to_pybytes()
         return content
 

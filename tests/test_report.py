@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import jsonschema
+import pyarrow.parquet as pq
 import pytest
 from report_fixtures import (
     condition,
@@ -51,7 +53,7 @@ from reports.document import document, dumps, schema
 from reports.frames import conditions
 from reports.intervals import axis, toward
 from reports.markdown import MARKDOWN_LIMIT, to_markdown
-from reports.page.template import slug, terms
+from reports.page.template import environment, slug, terms
 from reports.reading import read_run, run_of
 from reports.runtime import runtime
 from reports.summary import deciding_part, summarise
@@ -640,6 +642,26 @@ def test_the_script_of_charts_is_bundled_once(
     assert runtime.__wrapped__() == made
 
 
+def test_templates_are_compiled_once_where_that_can_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str | None] = []
+    compiled = jinja2.Environment.compile
+
+    def compile_(self: jinja2.Environment, source: str, name: str | None, file: str | None) -> Any:
+        calls.append(name)
+        return compiled(self, source, name, file)
+
+    monkeypatch.setattr("jinja2.Environment.compile", compile_)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for _ in range(2):
+        assert environment.__wrapped__().get_template("icons.html").filename
+        assert calls == ["icons.html"]
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")  # no folder
+    assert environment.__wrapped__().get_template("icons.html").filename
+    assert len(calls) == 2
+
+
 def test_a_report_that_is_replaced_is_replaced_whole(
     run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -676,6 +698,11 @@ def test_the_family_of_a_run_that_is_read_back_is_the_one_it_was_written_with(
 
 def test_csv_of_no_claims_has_a_header() -> None:
     assert conditions(summarise(make_run([]))).csv().startswith("claim,headline,")
+
+
+def test_parquet_of_no_claims_has_columns() -> None:
+    empty = pq.read_table(io.BytesIO(conditions(summarise(make_run([]))).parquet()))
+    assert (empty.num_rows, empty.column_names[0]) == (0, "claim")
 
 
 def _strict(text: str) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
+import os
 import re
 
 import jinja2
 
+from harness.files import cache_file
 from reports import words
 
 _TERM = re.compile(r"\b([amO])_([a-z0])\b")
@@ -20,6 +23,7 @@ def environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("reports"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        bytecode_cache=_compiled(),
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -33,6 +37,16 @@ def environment() -> jinja2.Environment:
         without_tex=words.without_tex,
     )
     return made
+
+
+def _compiled() -> jinja2.BytecodeCache | None:
+    """What earlier runs compiled, which takes half a second; None where it cannot be kept."""
+    folder = cache_file("templates")
+    with contextlib.suppress(OSError, RuntimeError):
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return jinja2.FileSystemBytecodeCache(str(folder))
+    return None
 
 
 def terms(text: str) -> list[tuple[str, str, str]]:

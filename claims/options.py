@@ -32,8 +32,12 @@ class Options:
         As in `harness.executors.FORMS`.
     precision : str
         One of `PRECISIONS`.
-    store, report : Path
-        Folders of the records and of the report.
+    store : Path
+        Folder of the records.
+    report : Path or None
+        Folder of the report, where one was named.
+    start : Path
+        Where pytest was started.
     custom : Custom
         The user's own subjects, read and checked.
     imagenet : WeightsFile or None
@@ -49,7 +53,8 @@ class Options:
     executor: str
     precision: str
     store: Path
-    report: Path
+    report: Path | None
+    start: Path
     custom: Custom
     plan: bool
     update_verdicts: bool
@@ -70,9 +75,8 @@ class Options:
         add("--store", default=".store", metavar="DIR", help="folder of the records (.store)")
         add(
             "--report",
-            default="reports/latest",
             metavar="DIR",
-            help="folder of the report (reports/latest)",
+            help="folder of the report (reports/latest; of a partial run reports/partial)",
         )
         add("--network", metavar="NAME", help="a torchvision ResNet in place of the article's")
         add("--weights", metavar="FILE", help="weights of --network: a state dict")
@@ -113,8 +117,9 @@ class Options:
             ),
             executor=_executor(given.text("executor")),
             precision=_precision(given.text("precision"), device=given.text("device")),
-            store=given.path("store"),
-            report=given.path("report"),
+            store=_store(given.path("store")),
+            report=given.optional("report", given.path),
+            start=config.invocation_params.dir,
             custom=Custom(),
             plan=given.flag("plan"),
             update_verdicts=given.flag("update_verdicts"),
@@ -136,9 +141,7 @@ class Options:
         return dataclasses.replace(
             options,
             custom=custom,
-            imagenet=imagenet_weights(
-                given.optional("imagenet", given.text), start=config.invocation_params.dir
-            ),
+            imagenet=imagenet_weights(given.optional("imagenet", given.text), start=options.start),
         )
 
 
@@ -188,6 +191,16 @@ def _precision(name: str, *, device: str) -> str:
             remedy="Choose float32",
         )
     return name
+
+
+def _store(folder: Path) -> Path:
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(
+            f"--store {folder}",
+            rule="the store has to be a folder, and this is a file",
+            remedy="Name a folder; it is made where it is missing",
+        )
+    return folder
 
 
 def _network(network: str | None, *, weights: Path | None) -> str | None:

@@ -37,12 +37,12 @@ from harness.lock import (
 from harness.pace import pace
 from harness.plan import buckets
 from harness.provenance import provenance
-from harness.results import ConditionResult, Run
+from harness.results import ENDED_BEFORE, NOT_SELECTED, ConditionResult, Run
 from harness.scheduler import Scheduler
 from harness.store import WEIGHTS, Store
 from reports.kept import keep
 from reports.words import duration
-from reports.write import write_report
+from reports.write import LATEST, PARTIAL, write_report
 
 LOCK = Path("claims", "verdicts.toml")
 """The locked verdicts, below the root folder of a run."""
@@ -256,11 +256,11 @@ class ClaimSession:
             self._scheduler.close()
         if self._bench is None:
             return
-        self.run = self._found()
+        self.run = run = self._found()
         store = Store(self.options.store)
         # Kept first: from it the report can be made again, should its folder be the trouble.
-        keep(self.run, store)
-        self.report = write_report(self.run, store, self.options.report)
+        keep(run, store)
+        self.report = write_report(run, store, self._report(whole=run.whole))
         if self.options.update_verdicts and complete:
             self._update_lock()
 
@@ -268,9 +268,11 @@ class ClaimSession:
         """The bench, made when a test first needs it, with all first looks queued."""
         if self._bench is None:
             store = Store(self.options.store)
-            _check_writable(self.options.report)
             # Read once now, so that a broken file of claims is told before anything is measured.
-            all_claims(self._root, planned=())
+            known = {claim.id for claim in all_claims(self._root, planned=())}
+            stated = {assay.claim.id for assay in self.assays}
+            everything = stated >= known and len(self._selected) == len(self.assays)
+            _check_writable(self._report(whole=everything))
             self._scheduler = Scheduler(
                 store,
                 executor=self.options.executor,
@@ -282,6 +284,10 @@ class ClaimSession:
             self._bench = Bench(store=store, scheduler=self._scheduler, device=self.device)
             self._bench.prepare(self.assays[number] for number in self._selected)
         return self._bench
+
+    def _report(self, *, whole: bool) -> Path:
+        """Folder of the report: that of a partial run leaves the last whole one as it is."""
+        return self.options.report or self.options.start / (LATEST if whole else PARTIAL)
 
     @functools.cached_property
     def _provenance(self) -> dict[str, object]:
@@ -325,9 +331,9 @@ class ClaimSession:
         if number in self._errors:
             reason = f"an error ended its test ({self._errors[number]})"
         elif number in self._selected:
-            reason = "the run ended before"
+            reason = ENDED_BEFORE
         else:
-            reason = "not selected"
+            reason = NOT_SELECTED
         return not_run(self.assays[number], reason=reason, command=self._command(number))
 
     @property

@@ -69,7 +69,7 @@ class Bench:
         """Measure an assay look by look until it is decided."""
         estimand = assay.claim.estimands[assay.estimand]
         if estimand.kind is Kind.UNTESTABLE:
-            return _unmeasured(assay, Verdict.NOT_TESTABLE, reason=estimand.text, command=command)
+            return not_run(assay, reason=estimand.text, command=command)
         if assay.absent is not None:
             return not_run(assay, reason=assay.absent, command=command)
         decision = Decision(verdict=Verdict.NOT_RUN, reason="no replicate was measured", n=0)
@@ -162,11 +162,9 @@ class Bench:
 
 
 def not_run(assay: Assay, *, reason: str, command: str) -> ConditionResult:
-    """The result of an assay that this run left out."""
-    return _unmeasured(assay, Verdict.NOT_RUN, reason=reason, command=command)
-
-
-def _unmeasured(assay: Assay, verdict: Verdict, *, reason: str, command: str) -> ConditionResult:
+    """The result of an assay without a measurement; what is not testable stays so."""
+    untestable = assay.claim.estimands[assay.estimand].kind is Kind.UNTESTABLE
+    verdict = Verdict.NOT_TESTABLE if untestable else Verdict.NOT_RUN
     return ConditionResult(
         claim=assay.claim,
         estimand=assay.estimand,

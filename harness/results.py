@@ -10,7 +10,13 @@ from harness.statistics.clusters import Beyond
 from harness.statistics.components import Components
 from harness.statistics.multiplicity import Family
 from harness.statistics.multiverse import Multiverse
-from harness.verdict import Decision
+from harness.verdict import Decision, Verdict
+
+NOT_SELECTED = "not selected"
+"""The reason of a condition that a run was not asked for."""
+
+ENDED_BEFORE = "the run ended before"
+"""The reason of a condition that was asked for and had no turn."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +82,16 @@ class ConditionResult:
         """The estimand itself."""
         return self.claim.estimands[self.estimand]
 
+    @property
+    def selected(self) -> bool:
+        """Whether the run was asked for it."""
+        return self.decision.reason != NOT_SELECTED
+
+    @property
+    def measured(self) -> bool:
+        """Whether there was anything to judge."""
+        return self.decision.verdict not in (Verdict.NOT_RUN, Verdict.NOT_TESTABLE)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
@@ -124,3 +140,11 @@ class Run:
     multiverses: Mapping[str, Mapping[str, Multiverse]] = dataclasses.field(default_factory=dict)
     components: Mapping[str, Components] = dataclasses.field(default_factory=dict)
     family: Family | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every condition of every claim was asked for and had its turn."""
+        stated = {item.claim.id for item in self.conditions}
+        return stated.issuperset(claim.id for claim in self.claims) and all(
+            item.decision.reason not in (NOT_SELECTED, ENDED_BEFORE) for item in self.conditions
+        )

@@ -15,11 +15,11 @@ from pathlib import Path
 from harness.errors import DepthClaimsError, OptionError
 from harness.store import Store
 from reports import compare, console, history
-from reports.kept import documents, latest
+from reports.kept import RUNS, documents, latest
 from reports.reading import read_run
-from reports.write import write_all, write_report
+from reports.summary import run_text
+from reports.write import LATEST, PARTIAL, write_all, write_report
 
-_LATEST = Path("reports", "latest")
 _CHANGED = 1
 _WRONG = 2
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status.
 
     0 where nothing is wrong, 1 where `compare` finds a verdict changed, 2 where what was asked for
-    cannot be had.
+    cannot be had, two runs without a common condition included.
     """
     chosen = _parser().parse_args(arguments)
     try:
@@ -53,12 +53,22 @@ def _build(chosen: argparse.Namespace) -> int:
                 remedy=f"Name one of {', '.join(path.stem for path in documents(store))}",
             )
         run = read_run(named[0])
-    print(f"report: {write_report(run, Store(store), chosen.report)}")
+    folder = chosen.report or (LATEST if run.whole else PARTIAL)
+    print(f"run: {run_text(run)}")
+    print(f"report: {write_report(run, Store(store), folder)}")
     return 0
 
 
 def _compare(chosen: argparse.Namespace) -> int:
-    found = compare.compare(latest(chosen.a), latest(chosen.b))
+    a, b = latest(chosen.a), latest(chosen.b)
+    found = compare.compare(a, b)
+    if not found.pairs:
+        raise OptionError(
+            f"{chosen.a} ({run_text(a)}) and {chosen.b} ({run_text(b)})",
+            rule="no condition was measured by both, so nothing can be compared",
+            remedy="Measure the same claims in both, or name another run's document in the "
+            f"folder {RUNS} of a store",
+        )
     page = compare.render(found, names=(str(chosen.a), str(chosen.b)))
     write_all(chosen.report, {compare.PAGE: page, compare.TABLE: compare.to_csv(found)})
     print(console.comparison(found))
@@ -80,18 +90,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, text: str) -> argparse.ArgumentParser:
+    def command(name: str, text: str, *, folder: Path | None = LATEST) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text)
         made.add_argument(
             "--report",
             type=Path,
-            default=_LATEST,
+            default=folder,
             metavar="DIR",
-            help=f"folder that is written to ({_LATEST})",
+            help=f"folder that is written to ({folder or f'{LATEST}; of a partial run {PARTIAL}'})",
         )
         return made
 
-    build = command("build", "Make the report of a store's last run again.")
+    build = command("build", "Make the report of a store's last whole run again.", folder=None)
     build.add_argument("--store", type=Path, default=Path(".store"), metavar="DIR")
     build.add_argument("--run", metavar="NAME", help="another run of the store, by its name")
     build.set_defaults(work=_build)

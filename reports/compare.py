@@ -12,7 +12,7 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.claim import Claim, Scale
+from harness.claim import Scale
 from harness.results import ConditionResult, Run
 from harness.statistics.intervals import median_interval
 from harness.verdict import Effect, Verdict, decide_claim
@@ -20,7 +20,13 @@ from reports import words
 from reports.document import plain
 from reports.page.provenance import facts
 from reports.page.template import environment
-from reports.summary import condition_name, deciding_part, effect_of
+from reports.summary import (
+    condition_name,
+    deciding_part,
+    effect_of,
+    extent_text,
+    setting_text,
+)
 
 PAGE, TABLE = "comparison.html", "comparison.csv"
 
@@ -35,7 +41,7 @@ Key = tuple[str, str, tuple[tuple[str, object], ...]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
-    """A claim in both runs, judged in each on the conditions that both measured."""
+    """A claim of which both runs measured something, judged in each on what both did."""
 
     claim: str
     statement: str
@@ -45,13 +51,13 @@ class Change:
 
     @property
     def changed(self) -> bool:
-        """Whether both were measured, and their verdicts differ."""
-        return _changed(self.before, self.after)
+        """Whether their verdicts differ."""
+        return self.before is not self.after
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A condition in both runs.
+    """A condition that both runs measured.
 
     Parameters
     ----------
@@ -82,8 +88,8 @@ class Pair:
 
     @property
     def changed(self) -> bool:
-        """Whether both were measured, and their verdicts differ."""
-        return _changed(self.before, self.after)
+        """Whether their verdicts differ."""
+        return self.before is not self.after
 
     @property
     def difference_text(self) -> str:
@@ -104,11 +110,11 @@ class Comparison:
     before, after : Run
         The runs.
     claims : tuple of Change
-        Claims of both.
+        Claims of which both measured something.
     pairs : tuple of Pair
-        Conditions of both, those that changed first.
+        Conditions that both measured, those that changed first.
     missing, added : tuple of str
-        Conditions of the first run alone, and of the second.
+        Conditions that the first run alone measured, and the second.
     settings : tuple of (str, str, str)
         What the runs' provenance says otherwise: name, first, second.
     """
@@ -130,17 +136,19 @@ class Comparison:
 
 
 def compare(before: Run, after: Run) -> Comparison:
-    """Compare two runs, the second against the first."""
-    matched, missing, added = _matched(before.conditions, after.conditions)
+    """Compare two runs, the second against the first, on what both measured."""
+    matched, missing, added = _matched(
+        *([item for item in run.conditions if item.measured] for run in (before, after))
+    )
     paired = _seeds(before) is not None and _seeds(before) == _seeds(after)
     pairs = [_pair(one, other, paired=paired) for one, other in matched]
-    old = {claim.id: claim for claim in before.claims}
+    by_claim: dict[str, list[tuple[ConditionResult, ConditionResult]]] = {}
+    for one, other in matched:
+        by_claim.setdefault(other.claim.id, []).append((one, other))
     return Comparison(
         before=before,
         after=after,
-        claims=tuple(
-            _change(old[claim.id], claim, matched) for claim in after.claims if claim.id in old
-        ),
+        claims=tuple(_change(by_claim[claim.id]) for claim in after.claims if claim.id in by_claim),
         pairs=tuple(sorted(pairs, key=lambda pair: (not pair.changed, not pair.confirmatory))),
         missing=tuple(map(_full_name, missing)),
         added=tuple(map(_full_name, added)),
@@ -148,12 +156,30 @@ def compare(before: Run, after: Run) -> Comparison:
     )
 
 
+def compared_text(found: Comparison) -> str:
+    """How much was compared, "12 compared, 227 not measured by B"."""
+    alone = [
+        f"{len(names)} not measured by {run}"
+        for names, run in ((found.added, "A"), (found.missing, "B"))
+        if names
+    ]
+    return ", ".join([f"{len(found.pairs)} compared", *alone])
+
+
 def render(found: Comparison, *, names: tuple[str, str]) -> str:
     """The page of a comparison; `names` are what the two runs were asked for by."""
     return (
         environment()
         .get_template("compare.html")
-        .render(found=found, names=names, effect_text=words.effect_text, level=LEVEL)
+        .render(
+            found=found,
+            names=names,
+            compared=compared_text(found),
+            setting_text=setting_text,
+            extent_text=extent_text,
+            effect_text=words.effect_text,
+            level=LEVEL,
+        )
     )
 
 
@@ -189,27 +215,19 @@ def to_csv(found: Comparison) -> str:
     return buffer.getvalue()
 
 
-def _changed(before: Verdict, after: Verdict) -> bool:
-    return before is not after and Verdict.NOT_RUN not in (before, after)
-
-
-def _change(
-    before: Claim, after: Claim, matched: Iterable[tuple[ConditionResult, ConditionResult]]
-) -> Change:
-    # A condition that one run left out would make its claim inconclusive there.
-    own = [
+def _change(matched: Sequence[tuple[ConditionResult, ConditionResult]]) -> Change:
+    """A claim, by its conditions that both runs measured."""
+    before, after = (item.claim for item in matched[0])
+    deciding = [
         (one.decision, other.decision)
         for one, other in matched
-        if one.claim.id == after.id
-        and one.confirmatory
-        and other.confirmatory
-        and Verdict.NOT_RUN not in (one.decision.verdict, other.decision.verdict)
+        if one.confirmatory and other.confirmatory
     ]
     return Change(
         claim=after.id,
         statement=after.statement,
-        before=decide_claim(one for one, _ in own)[0],
-        after=decide_claim(other for _, other in own)[0],
+        before=decide_claim(one for one, _ in deciding)[0],
+        after=decide_claim(other for _, other in deciding)[0],
         restated=before.digest != after.digest,
     )
 

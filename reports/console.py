@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from harness.claim import Kind
 from harness.results import ConditionResult, Run
 from harness.verdict import Verdict
-from reports.compare import Comparison
-from reports.history import History
+from reports.compare import Comparison, compared_text
+from reports.history import History, verdicts_text
 from reports.summary import (
     ClaimSummary,
     HeadlineSummary,
+    Summary,
     claimed_text,
     condition_name,
     deciding_part,
     effect_of,
+    left_out_text,
+    run_text,
     summarise,
 )
 from reports.words import (
@@ -59,9 +62,8 @@ def final_table(run: Run, *, width: int, color: bool) -> str:
     color : bool
         Whether verdicts are coloured by ANSI sequences; the words are there in either case.
     """
-    summary = summarise(run)
-    claims = summary.claims
-    layout = _Layout(width=max(width, _LEAST_WIDTH), color=color, claims=claims)
+    summary = summarise(run).selected()
+    layout = _Layout(width=max(width, _LEAST_WIDTH), color=color, summary=summary)
     groups: list[tuple[HeadlineSummary | None, Sequence[ClaimSummary]]] = [
         (headline, [*headline.claims, *headline.beside]) for headline in summary.headlines
     ]
@@ -74,25 +76,29 @@ def final_table(run: Run, *, width: int, color: bool) -> str:
             for claim in group:
                 beside = headline is not None and claim.claim.headline != headline.key
                 lines += layout.claim(claim, beside=beside, conditions=most)
-        lines += ["", *layout.footer(run, claims)]
+        lines += ["", *layout.footer(run)]
         if len(lines) <= LINES:
             break
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
 def final_line(run: Run, *, color: bool) -> str:
-    """How many claims have which verdict, in one line; parameters as those of `final_table`."""
-    claims = summarise(run).claims
-    return _Layout(width=_LEAST_WIDTH, color=color, claims=claims).counted(claims)
+    """How many claims have which verdict, and how many were not selected, a line each.
+
+    Parameters as those of `final_table`.
+    """
+    summary = summarise(run).selected()
+    return "\n".join(_Layout(width=_LEAST_WIDTH, color=color, summary=summary).counted())
 
 
 class _Layout:
     """Column widths for one table, and the lines made with them."""
 
-    def __init__(self, *, width: int, color: bool, claims: Sequence[ClaimSummary]) -> None:
+    def __init__(self, *, width: int, color: bool, summary: Summary) -> None:
         self._width = width
         self._color = color
-        rows = [_effect(condition) for item in claims for condition in item.confirmatory]
+        self._summary = summary
+        rows = [_effect(condition) for item in summary.claims for condition in item.confirmatory]
         self._effect = min(32, max([17, *map(len, rows)]))
         columns = (_VERDICT, self._effect, _N)
         self._text = max(10, width - _INDENT - sum(columns) - 2 * len(columns))
@@ -160,15 +166,18 @@ class _Layout:
             lines.append(" " * _INDENT + self._dim(_shorten(f"· {'; '.join(notes)}", room)))
         return lines
 
-    def counted(self, claims: Sequence[ClaimSummary]) -> str:
+    def counted(self) -> list[str]:
+        claims = self._summary.claims
         found = counts(item.verdict for item in claims)
         words = ", ".join(
             self._paint(f"{count} {verdict.value}", verdict) for verdict, count in found.items()
         )
         noun = "claim" if len(claims) == 1 else "claims"
-        return f"{len(claims)} {noun}{': ' if words else ''}{words}"
+        left_out = left_out_text(self._summary)
+        counted = f"{len(claims)} {noun}{': ' if words else ''}{words}"
+        return [counted, self._dim(left_out)] if left_out else [counted]
 
-    def footer(self, run: Run, claims: Sequence[ClaimSummary]) -> list[str]:
+    def footer(self, run: Run) -> list[str]:
         cells = (
             f"{run.measured} cells measured, {run.reused} reused, {duration(run.seconds)} · "
             f"claims {run.claims_digest[:12]}"
@@ -178,7 +187,7 @@ class _Layout:
             "condition; beside: reported, not deciding; ×: ratio"
         )
         return [
-            self.counted(claims),
+            *self.counted(),
             self._dim(self._fit(cells)),
             *(self._dim(line) for line in textwrap.wrap(how, self._width)),
         ]
@@ -258,9 +267,11 @@ def _shorten(text: str, room: int) -> str:
 
 
 def comparison(found: Comparison) -> str:
-    """What changed between two runs, as lines."""
-    lines = [
+    """Which two runs are compared, what changed between them, and on how much, as lines."""
+    lines = [f"A: {run_text(found.before)}", f"B: {run_text(found.after)}"]
+    lines += [
         f"{item.claim}: {item.before.value} -> {item.after.value}"
+        + (" (claim changed)" if item.restated else "")
         for item in found.claims
         if item.changed
     ]
@@ -272,18 +283,19 @@ def comparison(found: Comparison) -> str:
                 f"{pair.claim} {pair.name}{beside}: {pair.before.value} -> {pair.after.value}, "
                 f"{effects}, paired difference {pair.difference_text}"
             )
-    alone = f"{len(found.missing)} conditions in A alone, {len(found.added)} in B alone"
     head = "verdicts changed" if found.changed else "no verdict changed"
-    return "\n".join([*lines, f"{head}; {len(found.pairs)} conditions in both, {alone}"])
+    return "\n".join([*lines, f"{head}; conditions: {compared_text(found)}"])
 
 
 def history(found: History) -> str:
     """The runs of a history and the conditions whose verdict was not always the same."""
     lines = [
-        f"run {number}: {run.ended}, {run.profile} on {run.device}, "
-        f"{counts_text(item.verdict for item in summarise(run).claims)}"
+        f"run {number}: {run_text(run)}, {verdicts_text(run)}"
         for number, run in enumerate(found.runs, start=1)
     ]
+    restated = dict.fromkeys(line.claim for line in found.lines if line.stated)
+    if restated:
+        lines.append(f"not joined where the claim changed: {', '.join(restated)}")
     lines += [
         f"{line.claim} {line.name}: {' -> '.join(verdict.value for verdict in line.verdicts)}, "
         f"{line.first} -> {line.last}"

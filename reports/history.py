@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Sequence
 
 from harness.results import ConditionResult, Run
 from harness.verdict import Effect, Verdict
 from reports import words
-from reports.document import document
+from reports.document import plain
 from reports.page.template import environment
-from reports.summary import condition_name, deciding_part, effect_of, summarise
+from reports.summary import (
+    condition_name,
+    deciding_part,
+    effect_of,
+    extent_text,
+    setting_text,
+    summarise,
+)
 
 PAGE = "history.html"
 
@@ -36,11 +44,13 @@ class Line:
     """A condition over the runs that measured it under one profile, on one kind of device.
 
     Subjects of the user's own make it another line; `name` tells of all this where runs differ in
-    it.
+    it. So does another statement of its claim: `stated` is the first run that has it, where there
+    are several.
     """
 
     claim: str
     name: str
+    stated: int | None
     confirmatory: bool
     verdicts: tuple[Verdict, ...]
     first: str
@@ -64,19 +74,20 @@ class History:
 
 
 def history(runs: Sequence[Run]) -> History:
-    """Effects over runs; a run that says what the one before it says is left out."""
+    """Effects over runs; a run that says nothing but what the one before it says is left out."""
     ordered = sorted(runs, key=lambda run: run.ended)
     told: list[Run] = []
     for run in ordered:
-        if not told or _said(run) != _said(told[-1]):
+        if not told or not _said(run) <= _said(told[-1]):
             told.append(run)
-    alike = len({_setting(run) for run in told}) <= 1
-    measured: dict[tuple[str, str, str], dict[int, ConditionResult]] = {}
+    alike = len({setting_text(run) for run in told}) <= 1
+    measured: dict[tuple[str, str, str], dict[str, dict[int, ConditionResult]]] = {}
     for number, run in enumerate(told):
         for item in run.conditions:
-            if item.decision.verdict is not Verdict.NOT_RUN:
-                key = item.claim.id, condition_name(item), _setting(run)
-                measured.setdefault(key, {})[number] = item
+            if item.measured:
+                key = item.claim.id, condition_name(item), setting_text(run)
+                stated = measured.setdefault(key, {}).setdefault(item.claim.digest, {})
+                stated[number] = item
     return History(
         runs=tuple(told),
         left_out=len(ordered) - len(told),
@@ -85,9 +96,11 @@ def history(runs: Sequence[Run]) -> History:
                 claim,
                 name if alike else " · ".join(filter(None, (name, setting))),
                 found,
+                stated=min(found) + 1 if len(statements) > 1 else None,
                 of=len(told),
             )
-            for (claim, name, setting), found in measured.items()
+            for (claim, name, setting), statements in measured.items()
+            for found in statements.values()
         ),
     )
 
@@ -99,28 +112,28 @@ def render(found: History) -> str:
         .get_template("history.html")
         .render(
             found=found,
-            counts=[
-                words.counts_text(item.verdict for item in summarise(run).claims)
-                for run in found.runs
-            ],
+            counts=list(map(verdicts_text, found.runs)),
+            extent_text=extent_text,
             most=_TOLD,
         )
     )
 
 
-def _setting(run: Run) -> str:
-    """Under what a run measured: its numbers are no course with those of another setting."""
-    own = (f"{name} {value}" for name, value in sorted(run.custom.items()))
-    return ", ".join((f"{run.profile} on {run.device}", *own))
+def verdicts_text(run: Run) -> str:
+    """How many of the claims that a run was asked for have which verdict."""
+    return words.counts_text(item.verdict for item in summarise(run).selected().claims)
 
 
-def _said(run: Run) -> object:
-    """What a run found, without when and how it came to be."""
-    content = document(summarise(run))
-    return content["claims"], run.profile, run.device, run.custom, run.claims_digest
+def _said(run: Run) -> set[str]:
+    """What a run measured, under what, without when and how it came to be."""
+    return {
+        json.dumps([setting_text(run), plain(item)]) for item in run.conditions if item.measured
+    }
 
 
-def _line(claim: str, name: str, found: dict[int, ConditionResult], *, of: int) -> Line:
+def _line(
+    claim: str, name: str, found: dict[int, ConditionResult], *, stated: int | None, of: int
+) -> Line:
     effects = {
         number: effect
         for number, item in found.items()
@@ -140,6 +153,7 @@ def _line(claim: str, name: str, found: dict[int, ConditionResult], *, of: int) 
     return Line(
         claim=claim,
         name=name,
+        stated=stated,
         confirmatory=last.confirmatory,
         verdicts=tuple(item.decision.verdict for item in found.values()),
         first=words.effect_text(effects[min(effects)]) if effects else "-",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import itertools
 from pathlib import Path
 
 from harness.errors import OptionError, StoreError
@@ -79,8 +80,14 @@ def documents(place: Path) -> list[Path]:
 
 
 def latest(place: Path) -> Run:
-    """The run of a place that ended last; errors as those of `documents` and `read_run`."""
-    return read_run(documents(place)[-1])
+    """The whole run of a place that ended last, the last partial one where none is whole.
+
+    Errors as those of `documents` and `read_run`.
+    """
+    newest, *others = reversed(documents(place))
+    last = read_run(newest)
+    earlier = (read_run(path) for path in others)
+    return next((run for run in itertools.chain([last], earlier) if run.whole), last)
 
 
 def _moment(ended: str) -> str:

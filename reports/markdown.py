@@ -11,6 +11,7 @@ from reports.summary import (
     condition_name,
     deciding_part,
     effect_of,
+    left_out_text,
 )
 from reports.words import (
     VERDICT_MARKS,
@@ -33,30 +34,39 @@ def to_markdown(summary: Summary) -> str:
         f"{run.measured} cells measured and {run.reused} reused in {duration(run.seconds)}, "
         f"claims {_cell(run.claims_digest[:12])}."
     )
+    noun = "claim" if len(summary.claims) == 1 else "claims"
+    found = counts_text(item.verdict for item in summary.claims)
+    counted = f"{len(summary.claims)} {noun}: {found}"
+    own = ", ".join(f"{_cell(name)} **{_cell(value)}**" for name, value in run.custom.items())
     head = [
         "# depth-claims",
         "",
-        f"{len(summary.claims)} claims: {counts_text(item.verdict for item in summary.claims)}.",
+        "; ".join(filter(None, (counted, left_out_text(summary)))) + ".",
         "",
+        *([f"With your own {own}: such a run only reports.", ""] if own else []),
         settings,
         "",
-        "| Headline | Verdict | What was found | Claims |",
-        "|---|---|---|---|",
-        *(
-            _line(
-                item.statement,
-                f"{VERDICT_MARKS[item.verdict]} {item.verdict.value}",
-                _finding(item.spoken),
-                ", ".join(claim.claim.id for claim in item.claims) or "none in this run",
-            )
-            for item in summary.headlines
-        ),
-        "",
+        *_headlines(summary),
         "| Claim | Statement | Verdict | Effect [interval] | Claimed | n |",
         "|---|---|---|---|---|--:|",
     ]
     rows = [_markdown_row(item) for item in summary.claims]
     return "\n".join([*head, *_within(rows, MARKDOWN_LIMIT - len("\n".join(head).encode()))]) + "\n"
+
+
+def _headlines(summary: Summary) -> list[str]:
+    """The table of headlines, with the blank line behind it; nothing where there are none."""
+    rows = [
+        _line(
+            item.statement,
+            f"{VERDICT_MARKS[item.verdict]} {item.verdict.value}",
+            _finding(item.spoken),
+            ", ".join(claim.claim.id for claim in item.claims) or "none in this run",
+        )
+        for item in summary.headlines
+    ]
+    head = ["| Headline | Verdict | What was found | Claims |", "|---|---|---|---|"]
+    return [*head, *rows, ""] if rows else []
 
 
 def _finding(item: ClaimSummary | None) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 
 from harness import verdict as verdicts
-from harness.claim import HEADLINES, Claim
+from harness.claim import HEADLINES, Claim, Kind
 from harness.families import family
 from harness.results import ConditionResult, Run
 from harness.statistics.multiplicity import Family
@@ -32,6 +33,11 @@ class ClaimSummary:
     def beside(self) -> tuple[ConditionResult, ...]:
         """The conditions that are reported beside it."""
         return tuple(item for item in self.conditions if not item.confirmatory)
+
+    @property
+    def selected(self) -> bool:
+        """Whether the run was asked for any of it."""
+        return any(item.selected for item in self.conditions)
 
     @property
     def shown(self) -> ConditionResult | None:
@@ -64,12 +70,16 @@ class HeadlineSummary:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A run, its claims in their order, the headlines in theirs, and the claims as one family."""
+    """A run, its claims in their order, the headlines in theirs, and the claims as one family.
+
+    `left_out` are claims that the run was not asked for, where they are kept apart.
+    """
 
     run: Run
     claims: tuple[ClaimSummary, ...]
     headlines: tuple[HeadlineSummary, ...]
     family: Family
+    left_out: tuple[ClaimSummary, ...] = ()
 
     @property
     def others(self) -> tuple[ClaimSummary, ...]:
@@ -78,6 +88,27 @@ class Summary:
             item
             for item in self.claims
             if item.claim.headline is None and item.claim.beside_headline is None
+        )
+
+    def selected(self) -> Summary:
+        """What to show to a reader: claims that the run was asked for, the others kept apart.
+
+        Headlines keep the verdict that all their claims give them; those without a claim that was
+        asked for are left out.
+        """
+        if all(item.selected for item in self.claims):
+            return self
+        headlines = (
+            dataclasses.replace(
+                headline, claims=_selected(headline.claims), beside=_selected(headline.beside)
+            )
+            for headline in self.headlines
+        )
+        return dataclasses.replace(
+            self,
+            claims=_selected(self.claims),
+            headlines=tuple(item for item in headlines if item.claims or item.beside),
+            left_out=tuple(item for item in self.claims if not item.selected),
         )
 
 
@@ -93,6 +124,31 @@ def summarise(run: Run) -> Summary:
         headlines=tuple(_summarise_headline(key, claims) for key in HEADLINES),
         family=run.family or family(run.conditions),
     )
+
+
+def setting_text(run: Run) -> str:
+    """Under what a run measured, "quick on cpu", with the user's own subjects."""
+    own = (f"{name} {value}" for name, value in sorted(run.custom.items()))
+    return ", ".join((f"{run.profile} on {run.device}", *own))
+
+
+def extent_text(run: Run) -> str:
+    """How much of the claims a run was asked for and measured, "whole" or "partial, ..."."""
+    if run.whole:
+        return "whole"
+    measured = {item.claim.id for item in run.conditions if item.measured}
+    return f"partial, {len(measured)} of {len(run.claims)} claims measured"
+
+
+def run_text(run: Run) -> str:
+    """Which run it is: when it ended, under what it measured, and how much."""
+    return f"{run.ended}, {setting_text(run)}, {extent_text(run)}"
+
+
+def left_out_text(summary: Summary) -> str:
+    """How many claims a run was not asked for, "59 others not selected"; empty where none."""
+    count = len(summary.left_out)
+    return f"{count} other{'' if count == 1 else 's'} not selected" if count else ""
 
 
 def condition_name(condition: ConditionResult) -> str:
@@ -130,10 +186,18 @@ def effect_of(part: Part | None) -> Effect | None:
 
 
 def _summarise_claim(claim: Claim, conditions: tuple[ConditionResult, ...]) -> ClaimSummary:
-    verdict, reason = verdicts.decide_claim(
-        [item.decision for item in conditions if item.confirmatory]
-    )
+    if all(estimand.kind is Kind.UNTESTABLE for estimand in claim.estimands.values()):
+        # Whatever was selected.
+        verdict, reason = Verdict.NOT_TESTABLE, "no measurement could contradict it"
+    else:
+        verdict, reason = verdicts.decide_claim(
+            [item.decision for item in conditions if item.confirmatory]
+        )
     return ClaimSummary(claim=claim, verdict=verdict, reason=reason, conditions=conditions)
+
+
+def _selected(claims: Iterable[ClaimSummary]) -> tuple[ClaimSummary, ...]:
+    return tuple(item for item in claims if item.selected)
 
 
 def _summarise_headline(key: str, claims: tuple[ClaimSummary, ...]) -> HeadlineSummary:

@@ -19,6 +19,9 @@ from reports.summary import summarise
 PAGE = "claims.html"
 """The file to open."""
 
+LATEST, PARTIAL = Path("reports", "latest"), Path("reports", "partial")
+"""Where reports go unless told otherwise: that of a partial run leaves the last whole one alone."""
+
 
 def write_report(run: Run, store: Store, folder: Path) -> Path:
     """Write a report in all its forms, each file in one step.
@@ -47,6 +50,7 @@ def write_report(run: Run, store: Store, folder: Path) -> Path:
         Where the folder cannot be made or written.
     """
     summary = summarise(run)
+    selected = summary.selected()
     library = Library(store)
     conditions, replicates = frames.conditions(summary), frames.replicates(summary, library)
     write_all(
@@ -57,10 +61,10 @@ def write_report(run: Run, store: Store, folder: Path) -> Path:
             "claims.parquet": conditions.parquet(),
             "replicates.csv": replicates.csv(),
             "replicates.parquet": replicates.parquet(),
-            "summary.md": to_markdown(summary),
-            "badge.svg": badge(summary),
-            "citation.txt": citation(summary),
-            PAGE: html.render(summary, library),
+            "summary.md": to_markdown(selected),
+            "badge.svg": badge(selected),
+            "citation.txt": citation(selected),
+            PAGE: html.render(selected, library),
         },
     )
     return folder / PAGE

@@ -12,7 +12,7 @@ import resource
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from harness.claim import (
 )
 from harness.draw import Draw, Source, seeding
 from harness.errors import OptionError, StoreError
-from harness.results import ConditionResult, Run
+from harness.results import ENDED_BEFORE, NOT_SELECTED, ConditionResult, Run
 from harness.statistics.multiverse import Choice, multiverse
 from harness.store import Store
 from harness.verdict import Decision, Verdict
@@ -45,10 +45,12 @@ from reports.article import answers
 from reports.badge import badge
 from reports.citation import citation
 from reports.compare import compare
+from reports.console import comparison, final_line, final_table
 from reports.course import course
 from reports.document import document, dumps, schema
 from reports.history import history
 from reports.kept import documents, keep, latest
+from reports.markdown import to_markdown
 from reports.page.evidence import evidence
 from reports.page.panels import multiverse_view
 from reports.page.provenance import facts, seeds_text
@@ -147,6 +149,75 @@ def test_a_place_without_documents_is_one_message(tmp_path: Path) -> None:
         documents(tmp_path)
 
 
+# --- parts of a run ---------------------------------------------------------------------------
+
+UNTESTABLE = Estimand(kind=Kind.UNTESTABLE, criteria=(), text="It is about taste.")
+
+
+def part(*asked: ConditionResult, others: Sequence[Claim] = (), **changes: Any) -> Run:
+    """A run that was asked for some conditions; no test of the other claims was collected."""
+    claims = {item.claim.id: item.claim for item in asked} | {item.id: item for item in others}
+    return make_run(asked, claims=tuple(claims.values()), **changes)
+
+
+def left_out(item: ConditionResult, reason: str = NOT_SELECTED) -> ConditionResult:
+    decision = Decision(verdict=Verdict.NOT_RUN, reason=reason, n=0)
+    return dataclasses.replace(item, decision=decision)
+
+
+def test_a_run_is_whole_where_every_condition_had_its_turn() -> None:
+    one, other = simple([0.9] * 12), simple([0.9] * 12, name="Z2")
+    absent = left_out(other, "the weights are not on this machine")
+    assert make_run([one, absent]).whole
+    assert not make_run([one, left_out(other)]).whole
+    assert not make_run([one, left_out(other, ENDED_BEFORE)]).whole
+    assert not part(one, others=[other.claim]).whole
+    again = run_of(told(make_run([one, left_out(other)])))
+    assert not again.whole
+
+
+def test_a_partial_run_shows_what_was_selected_and_counts_the_rest(tmp_path: Path) -> None:
+    main = make_claim("A1", "It is.", event("x", PLAIN), headline="autoencoding")
+    aside = make_claim("B8", "It was.", event("x", PLAIN), headline="disconnect")
+    taste = make_claim("F8", "It is fine.", UNTESTABLE)
+    run = part(
+        condition(main, {}, normal("x", 1, 0.1)),
+        left_out(condition(aside, {}, normal("x", 1, 0.1))),
+        others=[taste],
+    )
+    assert {item["id"]: item["verdict"] for item in told(run)["claims"]} == {
+        "A1": "supported",
+        "B8": "not run",
+        "F8": "not testable",
+    }
+    table = final_table(run, width=80, color=False)
+    assert "1 claim: 1 supported\n2 others not selected\n" in table
+    assert "B8" not in table
+    assert "m_g falls below m_r" not in table
+    assert final_line(run, color=False) == "1 claim: 1 supported\n2 others not selected"
+    page = write_report(run, make_store(tmp_path), tmp_path / "out").read_text("utf-8")
+    assert '2 others were <a href="#left-out">not selected</a>' in page
+    assert page.count('id="B8"') == 1
+    assert 'data-claim="B8"' not in page
+    assert "F8 (not testable)" in page
+    written = (tmp_path / "out" / "summary.md").read_text("utf-8")
+    assert "1 claim: 1 supported; 2 others not selected.\n" in written
+    assert "B8" not in written
+    assert "not run" not in (tmp_path / "out" / "badge.svg").read_text("utf-8")
+    assert [row["claim"] for row in _rows(tmp_path / "out" / "claims.csv")] == ["A1", "B8"]
+
+
+def test_a_summary_tells_of_ones_own_subjects() -> None:
+    run = make_run([simple([0.9] * 12)], custom={"images": "/a_b (12)", "network": "resnet34"})
+    text = to_markdown(summarise(run))
+    assert "With your own images **/a\\_b (12)**, network **resnet34**: such a run only" in text
+    assert "your own" not in to_markdown(summarise(make_run([simple([0.9] * 12)])))
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
+
+
 # --- build ------------------------------------------------------------------------------------
 
 
@@ -186,6 +257,29 @@ def test_build_takes_a_run_by_its_name(tmp_path: Path, capsys: pytest.CaptureFix
     assert "Z1" not in (tmp_path / "out" / "claims.csv").read_text()
     assert main([*command, "--run", "1999"]) == 2
     assert "0 runs of the store" in capsys.readouterr().err
+
+
+def test_a_partial_run_hides_no_whole_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = make_store(tmp_path)
+    one, other = simple([0.9] * 12), simple([0.9] * 12, name="Z2")
+    few = keep(part(one, others=[other.claim], ended="2026-01-01T09:00:00+00:00"), kept)
+    monkeypatch.chdir(tmp_path)
+    assert main(["build", "--store", str(kept.folder)]) == 0
+    assert "run: 2026-01-01T09:00:00+00:00, quick on cpu, partial, 1 of 2 claims measured\n" in (
+        capsys.readouterr().out
+    )
+    assert Path("reports", "partial", "claims.html").exists()
+    assert not Path("reports", "latest").exists()
+    whole = make_run([one, other], ended="2026-01-02T09:00:00+00:00")
+    keep(whole, kept)
+    keep(part(one, others=[other.claim], ended="2026-01-03T09:00:00+00:00"), kept)
+    assert latest(kept.folder).ended == whole.ended
+    assert main(["build", "--store", str(kept.folder)]) == 0
+    assert "quick on cpu, whole\nreport: reports/latest" in capsys.readouterr().out
+    assert main(["build", "--store", str(kept.folder), "--run", few.stem]) == 0
+    assert "report: reports/partial" in capsys.readouterr().out
 
 
 def test_build_makes_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,14 +336,51 @@ def test_compare_a_run_with_itself_is_clean(run: Run, tmp_path: Path) -> None:
     assert {(item.low, item.value, item.high) for item in differences} == {(0.0, 0.0, 0.0)}
 
 
-def left_out(item: ConditionResult) -> ConditionResult:
-    decision = Decision(verdict=Verdict.NOT_RUN, reason="deselected", n=0)
-    return dataclasses.replace(item, decision=decision)
-
-
 def test_what_was_not_measured_is_no_change() -> None:
-    item = simple([0.9] * 12)
-    assert not compare(make_run([item]), make_run([left_out(item)])).changed
+    item, other = simple([0.9] * 12), simple([0.9] * 12, name="Z2")
+    found = compare(make_run([item, other]), make_run([left_out(item), other]))
+    assert not found.changed
+    assert [change.claim for change in found.claims] == ["Z2"]
+    assert found.missing == ("Z1",)
+
+
+def test_compare_tells_which_runs_and_how_much_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two, three = (simple([0.9] * 12, name=f"Z{number}") for number in (1, 2, 3))
+    a = saved(make_run([one, two, left_out(three)]), tmp_path / "a.json")
+    b = saved(part(one, others=[two.claim], custom={"images": "mine"}), tmp_path / "b.json")
+    assert main(["compare", a, b, "--report", str(tmp_path / "out")]) == 0
+    ended = "2025-11-23T06:40:12+00:00"
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        f"A: {ended}, quick on cpu, partial, 2 of 3 claims measured",
+        f"B: {ended}, quick on cpu, images mine, partial, 1 of 2 claims measured",
+        "no verdict changed; conditions: 1 compared, 1 not measured by B",
+    ]
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert "1 compared, 1 not measured by B" in page
+    assert "images mine" in page
+
+
+def test_two_runs_without_a_common_condition_are_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = simple([0.9] * 12), simple([0.9] * 12, name="Z2")
+    a = saved(part(one, others=[other.claim]), tmp_path / "a.json")
+    b = saved(part(other, left_out(one)), tmp_path / "b.json")
+    assert main(["compare", a, b, "--report", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert f"ERROR: {a} (2025-11-23T06:40:12+00:00, quick on cpu, partial" in said
+    assert "no condition was measured by both" in said
+    assert "Measure the same claims in both" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_claim_is_told_where_its_verdict_changed() -> None:
+    after = simple([0.1] * 12)
+    after = dataclasses.replace(after, claim=dataclasses.replace(after.claim, method="Otherwise."))
+    found = compare(make_run([simple([0.9] * 12)]), make_run([after]))
+    assert "Z1: supported -> refuted (claim changed)\n" in comparison(found)
 
 
 def test_a_run_of_a_part_is_compared_on_what_both_measured() -> None:
@@ -337,6 +468,47 @@ def test_history_draws_no_line_through_other_settings() -> None:
     for line in found.lines:
         assert line.verdicts == (Verdict.REFUTED, Verdict.SUPPORTED)
     assert [line.name for line in history([runs[0], runs[4]]).lines] == ["conv1"]
+
+
+def test_history_draws_no_line_through_a_changed_claim(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = make_store(tmp_path)
+    for day, (value, margin) in enumerate([(0.1, 0.25), (0.9, 0.5), (0.9, 0.25)], start=1):
+        judged = event("x exceeds it.", dataclasses.replace(PLAIN, above=margin))
+        item = condition(make_claim("Z1", "It is so.", judged), {}, normal("x", value, 0.01))
+        keep(make_run([item, simple([0.9] * 12, name="Z2")], ended=f"2026-01-0{day}"), kept)
+    found = history([read_run(path) for path in documents(kept.folder)])
+    told_of = [(line.claim, line.stated, len(line.marks)) for line in found.lines]
+    assert told_of == [("Z1", 1, 2), ("Z1", 2, 1), ("Z2", None, 3)]
+    assert main(["history", str(kept.folder), "--report", str(tmp_path / "out")]) == 0
+    assert "not joined where the claim changed: Z1\n" in capsys.readouterr().out
+    page = (tmp_path / "out" / "history.html").read_text()
+    assert page.count("claim as stated in run 2") == 1
+
+
+def test_history_marks_partial_runs_and_leaves_out_those_that_say_nothing_new(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = make_store(tmp_path)
+    one, other = simple([0.9] * 12), simple([0.9] * 12, name="Z2")
+    turned = simple([0.1] * 12)
+    runs = [
+        make_run([one, other]),
+        part(one, others=[other.claim]),  # says what the first says
+        make_run([one, other]),
+        part(turned, left_out(other)),
+    ]
+    for day, run in enumerate(runs, start=1):
+        keep(dataclasses.replace(run, ended=f"2026-01-0{day}"), kept)
+    found = history([read_run(path) for path in documents(kept.folder)])
+    assert [run.ended[-2:] for run in found.runs] == ["01", "04"]
+    assert main(["history", str(kept.folder), "--report", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "run 1: 2026-01-01, quick on cpu, whole, 2 supported",
+        "run 2: 2026-01-04, quick on cpu, partial, 1 of 2 claims measured, 1 refuted",
+    ]
+    assert "partial, 1 of 2 claims" in (tmp_path / "out" / "history.html").read_text()
 
 
 # --- other forms ------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from harness.settings import (
 )
 from harness.training_cells import TrainingCell
 
-ENGINE = 4
+ENGINE = 5
 """Version of everything between a cell and its measurement; raised where outcomes change."""
 
 BATCH = 12

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.subjects import packed
+from harness.subjects.columns import Columns
 from harness.subjects.forms import fastest
 from harness.subjects.maps import (
     LAST,
@@ -129,6 +130,13 @@ class TestForms:
     @given(of=simple(torch.float64))
     def test_windows(self, of: PlainConvolution) -> None:
         check(Unfolded.of(of), of)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @settings(max_examples=60, deadline=None)
+    @given(data=st.data())
+    def test_columns(self, dtype: torch.dtype, data: st.DataObject) -> None:
+        of = data.draw(simple(dtype, batch=1))
+        check(Columns(of), of)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @settings(max_examples=40, deadline=None)
@@ -251,9 +259,11 @@ class TestChoice:
             ("Winograd", {"size": (2, 2), "channels": (64, 64)}),
             ("Winograd", {"size": (4, 4), "channels": (64, 64)}),
             ("Winograd", {"size": (8, 8), "channels": (128, 128)}),
-            ("Winograd", {"size": (2, 2), "channels": (64, 64), "batch": 1}),
+            ("Winograd", {"size": (2, 2), "channels": (256, 256), "batch": 1}),
+            ("Columns", {"size": (2, 2), "channels": (64, 64), "batch": 1}),
             ("Sampled", {"kernel": (1, 1), "padding": (0, 0), "stride": (2, 2)}),
-            ("PackedConvolution, Packed", {"batch": 1, "size": (4, 4), "channels": (64, 64)}),
+            ("Columns", {"batch": 1, "size": (8, 8), "channels": (16, 32), "stride": (2, 2)}),
+            ("PackedConvolution, Packed", {"batch": 1, "size": (8, 8), "channels": (64, 64)}),
             ("Product", {"batch": 1, "size": (1, 1)}),
             ("PlainConvolution", {"padding": (3, 3)}),
             ("PlainConvolution", {"groups": 3, "channels": (3, 6)}),

@@ -2,7 +2,9 @@
 
 Nocedal and Wright, Numerical Optimization (2006): two-loop recursion (algorithm 7.4) scaled by
 (7.20), backtracking by quadratic interpolation (3.58) under the Armijo condition (3.4), pairs
-without positive curvature (6.7) skipped.
+without positive curvature (6.7) skipped. The loops of the recursion are triangular solves (Byrd,
+Nocedal and Schnabel 1994, Representations of quasi-Newton matrices and their use in limited memory
+methods, theorem 2.2).
 
 A step is one evaluation, a trial on the line of each sample. Some samples accept theirs and turn,
 others go back on their lines: no sample waits for another, and nothing is decided on the host.
@@ -31,7 +33,7 @@ _CURVATURE = 1e-10
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """Steps and changes of the gradient, rings with a row an evaluation.
+    """Steps and changes of the gradient, rings with a row an evaluation, and their products.
 
     A trial that a sample rejects takes a row as well, in the place of the oldest: the samples of a
     batch share one clock, which a CUDA graph can read, and no row is moved.
@@ -40,8 +42,10 @@ class Pairs:
     ----------
     steps, changes : tensor, shape (history, batch, n)
         s and y; 0 in a row that holds no pair of a sample.
-    inverse : tensor, shape (history, batch)
-        1 / (s y); 0 likewise, so that such a row drops out of the recursion.
+    crossed, squares : tensor, shape (history, batch, history)
+        s_i y_j and y_i y_j.
+    held : tensor, shape (history, batch)
+        1 for a row that holds a pair of a sample, and 0.
     gamma : tensor, shape (batch,)
         s y / y y of the last pair, 1 before there is one; it stays when that pair's row is
         written over.
@@ -51,7 +55,9 @@ class Pairs:
 
     steps: Float[Tensor, "history batch n"]
     changes: Float[Tensor, "history batch n"]
-    inverse: Float[Tensor, "history batch"]
+    crossed: Float[Tensor, "history batch history"]
+    squares: Float[Tensor, "history batch history"]
+    held: Float[Tensor, "history batch"]
     gamma: Float[Tensor, " batch"]
     count: Int[Tensor, " batch"]
 
@@ -62,7 +68,9 @@ class Pairs:
         return cls(
             steps=like.new_zeros(size, batch, n),
             changes=like.new_zeros(size, batch, n),
-            inverse=like.new_zeros(size, batch),
+            crossed=like.new_zeros(size, batch, size),
+            squares=like.new_zeros(size, batch, size),
+            held=like.new_zeros(size, batch),
             gamma=like.new_ones(batch),
             count=torch.zeros(batch, dtype=torch.long, device=like.device),
         )
@@ -81,9 +89,16 @@ class Pairs:
         """
         product, square = (step * change).sum(1), change.square().sum(1)
         good = where & (product > _CURVATURE * square.sqrt() * l2(step))
-        clock.write(self.steps, torch.where(good[:, None], step, 0))
-        clock.write(self.changes, torch.where(good[:, None], change, 0))
-        clock.write(self.inverse, torch.where(good, 1 / product, 0))
+        step, change = (torch.where(good[:, None], new, 0) for new in (step, change))
+        clock.write(self.steps, step)
+        clock.write(self.changes, change)
+        clock.write(self.held, good.to(step))
+        for products, row, column in (
+            (self.crossed, _dots(self.changes, step), _dots(self.steps, change)),
+            (self.squares, *2 * (_dots(self.changes, change),)),
+        ):
+            clock.write(products, row)
+            clock.write(products.transpose(0, 2), column)
         return dataclasses.replace(
             self,
             gamma=torch.where(good, product / square, self.gamma),
@@ -92,7 +107,7 @@ class Pairs:
 
     def forget(self, *, where: Bool[Tensor, " batch"]) -> Pairs:
         """Drop all pairs of some samples, in place."""
-        self.inverse.masked_fill_(where, 0)
+        self.held.masked_fill_(where, 0)
         return dataclasses.replace(
             self,
             gamma=torch.where(where, 1, self.gamma),
@@ -102,20 +117,36 @@ class Pairs:
     def direction(
         self, gradient: Float[Tensor, "batch n"], *, clock: Clock
     ) -> Float[Tensor, "batch n"]:
-        """-H g by the two-loop recursion; -g for a sample without pairs."""
-        rows = [
-            [clock.read(ring, back=back) for ring in (self.steps, self.changes, self.inverse)]
-            for back in range(len(self.steps))
-        ]
-        rest, shares = gradient, []
-        for step, change, inverse in rows:
-            shares.append(inverse * (step * rest).sum(1))
-            rest = torch.addcmul(rest, shares[-1][:, None], change, value=-1)
-        result = self.gamma[:, None] * rest
-        for (step, change, inverse), share in zip(reversed(rows), reversed(shares), strict=True):
-            back = share - inverse * (change * result).sum(1)
-            result = torch.addcmul(result, back[:, None], step)
-        return -result
+        """-H g; -g for a sample without pairs.
+
+        With S and Y of the pairs as rows, newest first, L the lower triangle of S Y^T and D its
+        diagonal, the loops of the recursion solve L a = S g and
+        L^T b = D a - gamma (Y g - Y Y^T a), and H g = gamma (g - Y^T a) + S^T b.
+        """
+        size = len(self.steps)
+        # From ages to rows, and back again.
+        turn = (clock.now - torch.arange(size, device=gradient.device)) % size
+        held, gamma = self.held[turn].t(), self.gamma[:, None]
+        both = held[:, :, None] * held[:, None]
+        lower = (self._by_age(self.crossed, turn) * both).tril()
+        curvature = lower.diagonal(dim1=1, dim2=2)
+        # A row without a pair asks nothing and answers 0.
+        lower = lower + torch.diag_embed(1 - held)
+        along_steps, along_changes = (
+            held * _dots(rows, gradient)[:, turn] for rows in (self.steps, self.changes)
+        )
+        first = _solve(lower, along_steps, upper=False)
+        squares = self._by_age(self.squares, turn) * both
+        met = along_changes - torch.bmm(squares, first[:, :, None])[:, :, 0]
+        second = _solve(lower.mT, curvature * first - gamma * met, upper=True)
+        rest = gradient - _combined(self.changes, first[:, turn])
+        return -(gamma * rest + _combined(self.steps, second[:, turn]))
+
+    @staticmethod
+    def _by_age(
+        products: Float[Tensor, "history batch history"], turn: Int[Tensor, " history"]
+    ) -> Float[Tensor, "batch history history"]:
+        return products[turn][:, :, turn].transpose(0, 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -262,3 +293,27 @@ def _shorter(state: LBFGSState, value: Float[Tensor, " batch"]) -> Float[Tensor,
     low, high = _SHRINK
     # A trial that is not finite says nothing about where to go, but to go back.
     return state.size * torch.nan_to_num(ratio, nan=high).clamp(low, high)
+
+
+def _dots(
+    rows: Float[Tensor, "history batch n"], vector: Float[Tensor, "batch n"]
+) -> Float[Tensor, "batch history"]:
+    """The product of each row with a sample's vector."""
+    return torch.bmm(rows.transpose(0, 1), vector[:, :, None])[:, :, 0]
+
+
+def _combined(
+    rows: Float[Tensor, "history batch n"], weights: Float[Tensor, "batch history"]
+) -> Float[Tensor, "batch n"]:
+    """The weighted sum of a sample's rows."""
+    return torch.bmm(weights[:, None], rows.transpose(0, 1))[:, 0]
+
+
+def _solve(
+    triangle: Float[Tensor, "batch history history"],
+    right: Float[Tensor, "batch history"],
+    *,
+    upper: bool,
+) -> Float[Tensor, "batch history"]:
+    solution: Tensor = torch.linalg.solve_triangular(triangle, right[:, :, None], upper=upper)
+    return solution[:, :, 0]

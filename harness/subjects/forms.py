@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from harness.subjects.columns import Columns, little
 from harness.subjects.maps import Map, PlainConvolution, Product, Sampled, Unfolded
 from harness.subjects.packed import PackedConvolution, packs
 from harness.subjects.winograd import Winograd, best_tile
@@ -30,6 +31,8 @@ def fastest(plain: PlainConvolution) -> Map:
         # Where there are many rows, it counts that bias and summand take no pass of their own.
         few = batch * math.prod(onto) < _FEW_ROWS
         return Product.pointwise(plain) if few or not packs(plain) else PackedConvolution.of(plain)
+    if little(plain) and not plain.small:
+        return Columns(plain)
     if where == "cpu" and (tile := best_tile(plain)):
         return Winograd.of(plain, tile)
     if plain.small:

@@ -4,8 +4,8 @@ Images are laid out channels last, so that a batch of them is also a matrix whos
 A convolution has several forms, which differ in speed, in rounding, and in how far a value that is
 not finite spreads within its image: torch's own (`PlainConvolution`), products of matrices
 (`Product`, `Unfolded`), one of fewer pixels (`Sampled`), products at points
-(`harness.subjects.winograd`), and oneDNN's with weights that are laid out once
-(`harness.subjects.packed`).
+(`harness.subjects.winograd`), torch's loops for single images (`harness.subjects.columns`), and
+oneDNN's with weights that are laid out once (`harness.subjects.packed`).
 """
 
 from __future__ import annotations

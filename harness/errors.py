@@ -44,10 +44,11 @@ class UnknownNameError(DepthClaimsError):
 
     @classmethod
     def nearest(cls, name: str, valid: Iterable[str], *, what: str) -> UnknownNameError:
-        """The error for `name`, naming the valid names nearest to it (all where none is near)."""
+        """The error for `name`, naming the valid names, those that are nearest to it first."""
         names = list(valid)
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names
-        return cls(repr(name), rule=f"no such {what}", remedy=f"Choose {' or '.join(near)}")
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        ordered = dict.fromkeys([*near, *names])
+        return cls(repr(name), rule=f"no such {what}", remedy=f"Choose {' or '.join(ordered)}")
 
 
 class DeviceError(DepthClaimsError):
@@ -56,6 +57,10 @@ class DeviceError(DepthClaimsError):
 
 class ImageError(DepthClaimsError):
     """An image, or a folder of images, that cannot be used."""
+
+
+class ModuleError(DepthClaimsError):
+    """A module that cannot be an encoder as it is."""
 
 
 class WeightsError(DepthClaimsError):

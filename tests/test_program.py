@@ -13,6 +13,7 @@ from inversion_cases import one_thread  # noqa: F401  (a fixture for all)
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harness.errors import ModuleError
 from harness.subjects.encoder import Encoder, ModuleEncoder
 from harness.subjects.maps import LAST
 from harness.subjects.network import NetworkEncoder
@@ -461,6 +462,11 @@ class Pairs(nn.Module):
         return x, x
 
 
+class Broken(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        raise ArithmeticError("Two\nlines.")
+
+
 class Noisy(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.dropout(x, training=True)
@@ -491,6 +497,15 @@ UNREADABLE: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+AWKWARD: dict[str, Callable[[], nn.Module]] = {
+    "block": lambda: nn.Sequential(
+        nn.Flatten(), nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True))
+    ),
+    "broken": Broken,
+}
+"""Those of whose reasons there is much to tell."""
+
+
 class TestUnreadable:
     @pytest.mark.parametrize("name", UNREADABLE)
     def test_modules_are_left_to_autograd(self, name: str) -> None:
@@ -516,8 +531,24 @@ class TestUnreadable:
         with pytest.raises(UnreadableError):
             read(module)
 
-    def test_the_reason_is_named(self) -> None:
-        assert "GELU" in NetworkEncoder(nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU())).path
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [
+            ("another activation", "there is no operation for the layer 1, GELU("),
+            ("derived", "there is no operation for a use of 0.weight outside of its layer"),
+            ("reflected", "there is no operation for Conv2d(3, 4, kernel_size=(3, 3), "),
+            ("block", "there is no operation for the layer 1.0, TransformerEncoderLayer"),
+            ("number", "there is no operation for add(input_1, 1)"),
+            ("factor", "there is no operation for add(input_1, input_1, alpha=2)"),
+            ("two shapes", "add_(add, add) overwrites what has two shapes"),
+            ("broken", "its graph cannot be traced: Two"),
+        ],
+    )
+    def test_the_reason_is_told_in_a_line(self, name: str, reason: str) -> None:
+        found = NetworkEncoder((UNREADABLE | AWKWARD)[name]().eval()).path
+        assert found.startswith(f"autograd: {reason}")
+        assert not set("\n%") & set(found)
+        assert len(found) < 200
 
 
 class TestReading:
@@ -547,6 +578,45 @@ class TestReading:
         module = drawn(Both())
         agree(NetworkEncoder(module), module, normal(2, 3, 4, 4, seed=1), tolerance=1e-13)
         assert [node.rectified for node in read(module).nodes] == [False, False, False]
+
+
+class Returning(nn.Module):
+    """Whatever a function makes of the input."""
+
+    def __init__(self, made: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.made = made
+
+    def forward(self, x: Tensor) -> object:
+        return self.made(x)
+
+
+class TestRefused:
+    def test_a_module_in_train_mode(self) -> None:
+        module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.Dropout()))
+        with pytest.raises(ModuleError, match=r"^Sequential: in train mode .* Call \.eval\(\) "):
+            NetworkEncoder(module)
+        module.eval().get_submodule("1.0").train()
+        with pytest.raises(ModuleError, match=r"^Sequential, 1\.0: in train mode "):
+            NetworkEncoder(module)
+        NetworkEncoder(module.eval())
+
+    @pytest.mark.parametrize(
+        ("made", "told"),
+        [
+            (lambda x: {"out": x}, "a dict, "),
+            (lambda x: (x, x), "a tuple, "),
+            (lambda x: x.mean(), r"a Tensor of shape \(\), "),
+        ],
+        ids=["dict", "tuple", "number"],
+    )
+    def test_what_returns_no_tensor_of_samples(
+        self, made: Callable[[Tensor], object], told: str
+    ) -> None:
+        found = NetworkEncoder(Returning(made).eval())
+        for use in (found.encode, found.pull, found.linearize):
+            with pytest.raises(ModuleError, match=f"^Returning: of 2 samples it returns {told}"):
+                use(torch.zeros(2, 3))
 
 
 @pytest.mark.slow

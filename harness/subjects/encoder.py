@@ -17,6 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from harness.errors import ModuleError
+
 Pullback = Callable[[Tensor], Tensor]
 """Maps a cotangent of the output to the gradient with respect to the input, u to J^T u."""
 
@@ -46,16 +48,20 @@ class Encoder(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class ModuleEncoder:
-    """A module in eval mode, differentiated by autograd with respect to its input alone."""
+    """A module in eval mode, differentiated by autograd with respect to its input alone.
+
+    Raises
+    ------
+    ModuleError
+        At a use of it, where the module returns anything but one tensor with a row a sample.
+    """
 
     module: nn.Module
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Outputs of a batch of inputs."""
         with torch.no_grad():
-            # A module may overwrite its input, here and below.
-            output: Tensor = self.module(inputs.clone())
-            return output
+            return self._output(inputs)
 
     def pull(self, inputs: Tensor) -> tuple[Tensor, Pullback]:
         """Outputs of a batch of inputs, and the pullback there."""
@@ -80,8 +86,19 @@ class ModuleEncoder:
         """The inputs and the outputs, with what autograd notes in between."""
         leaf = inputs.detach().requires_grad_()
         with torch.enable_grad():
-            output: Tensor = self.module(leaf.clone())
-        return leaf, output
+            return leaf, self._output(leaf)
+
+    def _output(self, inputs: Tensor) -> Tensor:
+        output: object = self.module(inputs.clone())  # it may overwrite its input
+        if isinstance(output, Tensor) and output.shape[:1] == inputs.shape[:1]:
+            return output
+        shape = f" of shape {tuple(output.shape)}" if isinstance(output, Tensor) else ""
+        raise ModuleError(
+            type(self.module).__name__,
+            rule=f"of {len(inputs)} samples it returns a {type(output).__name__}{shape}, and what "
+            "is inverted is one tensor with a row a sample",
+            remedy="Wrap it in a module that returns this tensor alone",
+        )
 
 
 @contextlib.contextmanager

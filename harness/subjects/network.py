@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from harness.errors import ModuleError
 from harness.subjects.encoder import Encoder, ModuleEncoder, Pullback, Pushforward
 from harness.subjects.program import Program
 from harness.subjects.reading import Reading, UnreadableError, read
@@ -13,13 +14,31 @@ from harness.subjects.reading import Reading, UnreadableError, read
 class NetworkEncoder:
     """A module in eval mode as an encoder, by the fastest way that it allows.
 
+    torchvision's networks are best imported as `from harness.subjects.vision import models`: this
+    also works where torchvision lacks its compiled operators and `import torchvision` fails.
+
     Parameters
     ----------
     module : nn.Module
-        Its parameters are those at the first call with inputs of a shape; leave them as they are.
+        It maps a batch to one tensor with a row a sample, each of which depends on its own sample
+        alone; a module that mixes samples cannot be told, and its results mean nothing. Its
+        parameters are those at the first call with inputs of a shape; leave them as they are.
+
+    Raises
+    ------
+    ModuleError
+        Where it, or any part of it, is in train mode; at a use of it, where it returns anything
+        but one tensor with a row a sample.
     """
 
     def __init__(self, module: nn.Module) -> None:
+        for name, part in module.named_modules():
+            if part.training:
+                raise ModuleError(
+                    f"{type(module).__name__}{name and f', {name}'}",
+                    rule="in train mode a layer may be random, or mix the samples of a batch",
+                    remedy="Call .eval() on the network first",
+                )
         self.module = module
         self._reason = ""
         self._reading: Reading | None = None

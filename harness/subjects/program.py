@@ -160,7 +160,7 @@ def _operation(node: Node, inputs: Sequence[Tensor]) -> Op:
         case nn.Flatten():
             return Flatten()
         case _:
-            raise UnreadableError(f"nothing stands for {layer}")
+            raise UnreadableError(f"there is no operation for {layer}")
 
 
 def _affine(form: Map, node: Node, inputs: Sequence[Tensor]) -> Affine:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import operator
+import reprlib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -77,7 +78,8 @@ def read(module: nn.Module) -> Reading:
     try:
         graph = _traced(whole)
     except Exception as error:  # the module's own code can fail on a symbol in any way
-        raise UnreadableError(f"its graph cannot be traced: {error}") from error
+        said = str(error).partition("\n")[0]
+        raise UnreadableError(f"its graph cannot be traced: {said}") from error
     values: dict[object, int] = {}
     nodes: list[Node] = []
     for step in graph.nodes:
@@ -88,7 +90,7 @@ def read(module: nn.Module) -> Reading:
         elif step.op == "output":
             (result,) = step.args
         else:
-            _note(step, _layer(step, whole), values, nodes)
+            _note(step, whole, values, nodes)
     if result not in values:
         raise UnreadableError("it does not return one tensor")
     return _joined(nodes, values[result])
@@ -143,10 +145,25 @@ def _layer(step: fx.Node, module: nn.Module) -> nn.Module:
             layer = _FUNCTIONS[step.target](*extra, **step.kwargs)
             known = True
     except (KeyError, TypeError) as error:
-        raise UnreadableError(f"nothing stands for {step.format_node()}") from error
+        raise UnreadableError(f"there is no operation for {_named(step, module)}") from error
     if not (known and _is_known(layer)):
-        raise UnreadableError(f"nothing stands for {step.format_node()}: {layer}")
+        raise UnreadableError(f"there is no operation for {_named(step, module)}")
     return layer
+
+
+def _named(step: fx.Node, module: nn.Module) -> str:
+    """A step of a graph in a line for people: a layer with its place, or a call."""
+    # The first part of a place is that of the module in the sequence that was made of it.
+    place = str(step.target).partition(".")[2]
+    match step.op:
+        case "call_module":
+            layer = str(module.get_submodule(str(step.target))).partition("(\n")[0]
+            return f"the layer {place}, {layer}" if place else layer
+        case "get_attr":
+            return f"a use of {place} outside of its layer"
+    name = step.target if isinstance(step.target, str) else step.target.__name__
+    arguments = [*map(reprlib.repr, step.args), *(f"{k}={v!r}" for k, v in step.kwargs.items())]
+    return f"{name}({', '.join(arguments)})"
 
 
 def _is_known(layer: nn.Module) -> bool:
@@ -167,11 +184,12 @@ def _is_known(layer: nn.Module) -> bool:
     return kind in (nn.Linear, nn.ReLU, nn.AvgPool2d, nn.Identity, Add)
 
 
-def _note(step: fx.Node, layer: nn.Module, values: dict[object, int], nodes: list[Node]) -> None:
+def _note(step: fx.Node, module: nn.Module, values: dict[object, int], nodes: list[Node]) -> None:
     """Add what a step does to the nodes and the values so far."""
+    layer = _layer(step, module)
     inputs = tuple(values[each] for each in step.args if isinstance(each, fx.Node))
     if len(inputs) != 1 + isinstance(layer, Add):
-        raise UnreadableError(f"nothing stands for {step.format_node()}")
+        raise UnreadableError(f"there is no operation for {_named(step, module)}")
     if isinstance(layer, (nn.Identity, nn.Dropout)):
         values[step] = inputs[0]
         return
@@ -180,7 +198,7 @@ def _note(step: fx.Node, layer: nn.Module, values: dict[object, int], nodes: lis
         overwritten = inputs[0]
         for node in nodes:
             if isinstance(node.layer, nn.Flatten) and overwritten in (*node.inputs, node.output):
-                raise UnreadableError(f"{step.format_node()} overwrites what has two shapes")
+                raise UnreadableError(f"{_named(step, module)} overwrites what has two shapes")
         # Whoever reads the overwritten value from here on reads the new one.
         values.update({name: output for name, value in values.items() if value == overwritten})
     nodes.append(Node(layer, inputs, output))

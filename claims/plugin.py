@@ -103,6 +103,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     """An error that a person can mend ends the run as a wrong option does, in one message.
 
     A file that cannot be collected ends it as in any run of pytest, before anything is measured.
+    ^C is answered at once: ending the workers and writing the report take a moment.
     """
     if session.testsfailed and not session.config.option.continue_on_collection_errors:
         raise session.Interrupted(
@@ -110,6 +111,13 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
         )
     try:
         return (yield)
+    except KeyboardInterrupt:
+        claims = session.config.stash[_SESSION]
+        reporter = session.config.pluginmanager.getplugin("terminalreporter")
+        if claims.began and reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(_kept(claims), yellow=True)
+        raise
     except pytest.exit.Exception as error:
         if isinstance(error.__cause__, DepthClaimsError):
             raise pytest.UsageError(str(error.__cause__)) from error
@@ -154,7 +162,7 @@ def pytest_report_teststatus(
 
 
 def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> None:
     """The final table, what the lock has to say, and where the report is."""
     session = config.stash[_SESSION]
@@ -167,13 +175,17 @@ def pytest_terminal_summary(
             width = shutil.get_terminal_size().columns
             terminalreporter.section("claims")
             write(final_table(session.run, width=width, color=color))
+    elif exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.ids:
+        write(f"Nothing was selected. The claims here: {' '.join(session.ids)}")
     for warning in session.warnings:
         write(f"warning: {warning}", yellow=True)
     if session.lock_changes is not None:
         write(f"{LOCK}:")
         write(session.lock_changes or "nothing has changed")
-    if session.report is not None:
-        write(f"report: {session.report}")
+    if session.where is not None:
+        write(session.where)
+    if exitstatus == pytest.ExitCode.INTERRUPTED and session.run is not None:
+        write(_kept(session), yellow=True)
     if _FAILURE in config.stash:
         write(f"ERROR: {config.stash[_FAILURE]}", red=True)
 
@@ -246,6 +258,14 @@ def _end(outcome: Outcome, *, confirmatory: bool) -> None:
             pytest.xfail(outcome.message)
         case Status.FAIL:
             pytest.fail(outcome.message, pytrace=False)
+
+
+def _kept(session: ClaimSession) -> str:
+    """What whoever interrupts a run wants to know."""
+    return (
+        f"interrupted: the cells measured so far are kept in {session.options.store}; "
+        "the same command goes on from there"
+    )
 
 
 def _suite_root(config: pytest.Config) -> Path:

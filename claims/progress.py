@@ -43,9 +43,17 @@ class ConsoleProgress:
         self._config = config
         self._bar: _Bar | None = None
         self._last = 0.0
+        self._total = 0
+        self._further = ("", 0)
 
     def __call__(self, *, label: str, done: int, total: int, seconds_left: float) -> None:
-        """Show cells done of cells known, and the time left for those."""
+        """Show cells done of cells known, and the time left for those.
+
+        Where a test that is open after a round asks for more, it is told why the time grows.
+        """
+        if 0 < self._total < total:
+            self._further = (label, total - self._total)
+        self._total = total
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is None or done == total:
             return
@@ -56,12 +64,14 @@ class ConsoleProgress:
         if now - self._last < (_REDRAW if terminal else _INTERVAL):
             return
         self._last = now
-        left = _time_left(seconds_left)
+        whose, more = self._further
+        further = f" ({more} more for a further round)" if whose == label else ""
+        left = f"about {_time_left(seconds_left)} left{further}"
         with self._uncaptured():
             if terminal:
                 self._draw(label=label, done=done, total=total, left=left)
             else:
-                _tell(reporter, f"{label}: {done}/{total} cells, about {left} left ")
+                _tell(reporter, f"{label}: {done}/{total} cells, {left} ")
 
     def rest(self) -> None:
         """Take the bar away, so that pytest goes on with its own line."""
@@ -85,7 +95,7 @@ class ConsoleProgress:
         self._bar.total = total
         self._bar.n = done
         self._bar.set_description_str(label, refresh=False)
-        self._bar.set_postfix_str(f"about {left} left", refresh=False)
+        self._bar.set_postfix_str(left, refresh=False)
         self._bar.refresh()
 
     @contextlib.contextmanager

@@ -35,6 +35,12 @@ def all_claims(root: Path, *, planned: Iterable[Claim]) -> tuple[Claim, ...]:
             if module.name.startswith("test_"):
                 stated = _names_of(f"claims.{module.name}").values()
                 found |= {value.id: value for value in stated if isinstance(value, Claim)}
+    return in_order(found.values())
+
+
+def in_order(stated: Iterable[Claim]) -> tuple[Claim, ...]:
+    """Claims by id, each once: letters first, then numbers as numbers."""
+    found = {claim.id: claim for claim in stated}
     return tuple(found[key] for key in sorted(found, key=_by_letter_and_number))
 
 

@@ -15,11 +15,12 @@ import pytest
 
 from claims.options import Options
 from claims.progress import ConsoleProgress
-from claims.registry import all_claims
+from claims.registry import all_claims, in_order
 from harness.assay import Assay
 from harness.bench import Bench, not_run
 from harness.cells import Cell
 from harness.claim import Claim, Kind, freeze
+from harness.costs import MACHINES
 from harness.device import resolve_device
 from harness.draw import seeding
 from harness.errors import ClaimError, OptionError
@@ -76,7 +77,6 @@ class ClaimSession:
         self.options = options
         self.assays: list[Assay] = []
         self.whole = False
-        self.warnings: list[str] = []
         self.run: Run | None = None
         self.report: Path | None = None
         self.lock_changes: str | None = None
@@ -86,6 +86,8 @@ class ClaimSession:
         self._selected: Sequence[int] = ()
         self._results: dict[int, ConditionResult] = {}
         self._errors: dict[int, str] = {}
+        self._warnings: list[str] = []
+        self._dropped: list[str] = []
         self._scheduler: Scheduler | None = None
         self._bench: Bench | None = None
         self._began = time.monotonic()
@@ -114,6 +116,48 @@ class ClaimSession:
             Where their file cannot be read.
         """
         return read_lock(self._root / LOCK)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The claims whose tests were collected, selected or not."""
+        return tuple(claim.id for claim in in_order(assay.claim for assay in self.assays))
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """Keys of the conditions that decide a claim, each with the claim's digest."""
+        return {_key(assay): assay.claim.digest for assay in self.assays if assay.confirmatory}
+
+    @property
+    def began(self) -> bool:
+        """Whether a test has asked for measurements."""
+        return self._bench is not None
+
+    @property
+    def where(self) -> str | None:
+        """Where the report is, in words."""
+        if self.report is None:
+            return None
+        beside = self.report.parent != self._report(whole=True)
+        return f"report: {self.report}" + (
+            f" (of a partial run; {LATEST} stays as it is)" if beside else ""
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the lock has to say; what concerns many conditions is one warning."""
+        found = list(self._warnings)
+        if self._dropped:
+            found.append(
+                "claims have changed since they were locked, so that these locks are dropped: "
+                f"{', '.join(self._dropped)}; lock the new verdicts with --update-verdicts"
+            )
+        gone = self._gone()
+        if gone:
+            found.append(
+                f"no claim has these locked conditions: {', '.join(gone)}; --update-verdicts "
+                "drops them"
+            )
+        return found
 
     # --- collecting -------------------------------------------------------------------------
 
@@ -217,7 +261,7 @@ class ClaimSession:
                 for look in (0, -1)
             )
             lines.append(f"{label}: {first}" + (f", at most {last}" if last != first else ""))
-        return "\n".join(lines)
+        return "\n".join([*lines[:-1], f"times are for {MACHINES[self.device]}", lines[-1]])
 
     # --- running ----------------------------------------------------------------------------
 
@@ -241,7 +285,9 @@ class ClaimSession:
             rounding=assay.claim.estimands[assay.estimand].kind is Kind.EXACT,
         )
         if outcome.warning is not None:
-            self.warnings.append(f"{_label(assay)}: {outcome.warning}")
+            self._warnings.append(f"{_label(assay)}: {outcome.warning}")
+        if outcome.dropped is not None:
+            self._dropped.append(f"{_label(assay)} ({outcome.dropped})")
         return result, outcome
 
     def finish(self, *, complete: bool) -> None:
@@ -342,6 +388,14 @@ class ClaimSession:
         stated = {assay.claim.id for assay in self.assays}
         return self.whole and stated >= {claim.id for claim in self._claims}
 
+    def _gone(self) -> list[str]:
+        """Locked conditions that no claim has, where a run knows them all and its lock counts."""
+        known = self.run is not None and self.run.whole and self._every_condition
+        if not known or self.custom.described() or self.lock_changes is not None:
+            return []
+        locked = self.lock.profiles.get(self.options.profile.name, {})
+        return sorted(locked.keys() - self.conditions.keys())
+
     def _update_lock(self) -> None:
         entries = {
             _key(self.assays[number]): Entry.of(result.decision, result.claim.digest)
@@ -352,7 +406,7 @@ class ClaimSession:
             self.options.profile.name,
             entries,
             claims=[claim.digest for claim in self._claims],
-            conditions=map(_key, self.assays) if self._every_condition else None,
+            conditions=self.conditions if self._every_condition else None,
         )
         write_lock(updated, self._root / LOCK)
         self.lock_changes = diff(self.lock, updated)

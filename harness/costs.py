@@ -14,6 +14,12 @@ from harness import probes, training_cells
 from harness.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank
 from harness.settings import CUTS, LBFGS, MLP, Decoder, GaussNewton, ResNet, Shaped, Training
 
+MACHINES = {
+    "cpu": "one core of a processor of about 2020, right within a factor of two",
+    "cuda": "one process with a GPU like an H200, reckoned and not measured",
+}
+"""What the times are for, by device."""
+
 _STEP_OVERHEAD = 4e-4
 _RESNET_STEP = {
     "resnet18": dict(zip(CUTS, (0.0008, 0.001, 0.0015, 0.0025, 0.0035, 0.005), strict=True)),

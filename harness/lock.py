@@ -366,11 +366,14 @@ class Outcome:
         Verdict and reason, and the locked verdict where it matters.
     warning : str or None
         For the summary of warnings.
+    dropped : Verdict or None
+        What was locked for the claim as it was before it changed.
     """
 
     status: Status
     message: str
     warning: str | None = None
+    dropped: Verdict | None = None
 
 
 _DEFINITE = (Verdict.SUPPORTED, Verdict.REFUTED, Verdict.MIXED)
@@ -406,13 +409,10 @@ def compare(
     if report_only:
         passed = verdict is Verdict.SUPPORTED
         return Outcome(status=Status.PASS if passed else Status.SKIP, message=told)
-    warning = None
     if entry is not None and entry.claim != claim_digest:
-        warning = (
-            f"the claim has changed since {entry.verdict} was locked, so that lock is dropped; "
-            "lock the new verdict with --update-verdicts"
-        )
-        entry = None
+        unlocked = compare(None, decision, claim_digest, rounding=rounding)
+        return dataclasses.replace(unlocked, dropped=entry.verdict)
+    warning = None
     locked = entry.verdict if entry is not None and entry.verdict in _DEFINITE else None
     if entry is not None and locked is verdict and not rounding:
         warning = _moved(entry, decision)

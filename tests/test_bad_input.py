@@ -56,6 +56,12 @@ def refused(suite: Suite, *words: str, parts: tuple[str, ...]) -> None:
         (("--weights", "w.pt"), ("--weights", "none is named", "--network NAME")),
         (("--images", ""), ('--images ""', "empty", "Give a path")),
         (("--store", ""), ('--store ""', "empty", "Give a path")),
+        (("--store", "test_z.py"), ("--store", "test_z.py", "this is a file", "Name a folder")),
+        (
+            ("--precision", "float16"),
+            ("'float16'", "no such precision", "Choose float64", "or tf32"),
+        ),
+        (("--network", "myresnet"), ("'myresnet'", "Choose", "resnet34", "wide_resnet101_2")),
         (
             ("--update-verdicts", "--network", "resnet18"),
             ("--update-verdicts", "the article's own", "Leave out --network"),

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +19,7 @@ from claims.effects import exponential_fit, log_ratio, power_fit, ratio, rise
 from claims.registry import all_claims
 from harness.claim import HEADLINES, LN_11, LOOKS, Kind, freeze
 from harness.errors import ClaimError
+from harness.lock import read_lock
 from harness.plan import PROFILES, Profile
 from harness.settings import Descent
 from harness.store import Record
@@ -31,6 +37,7 @@ CLAIMS = {
 """The article's claims, by section."""
 
 ROOT = Path(__file__).resolve().parents[1]
+LOCK = read_lock(ROOT / "claims" / "verdicts.toml")
 
 
 def record(**values: float) -> Record:
@@ -84,6 +91,39 @@ def test_what_no_measurement_could_contradict_is_listed_with_a_reason() -> None:
     }
     assert [key for key, found in kinds.items() if Kind.UNTESTABLE in found] == ["F8", "H3"]
     assert kinds["F8"] == kinds["H3"] == [Kind.UNTESTABLE]
+
+
+CONDITIONS = """
+import json
+
+def pytest_collection_finish(session):
+    from claims.plugin import _SESSION
+    print("conditions", json.dumps(session.config.stash[_SESSION].conditions))
+"""
+
+
+@pytest.mark.parametrize("profile", LOCK.profiles)
+def test_every_locked_condition_is_one_of_a_claim_as_it_is_now(
+    profile: str, tmp_path: Path
+) -> None:
+    (tmp_path / "tell_conditions.py").write_text(CONDITIONS)
+    words = ("claims/", "--collect-only", "-qq", "-s", "--profile", profile)
+    collected = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "tell_conditions", "-p", "no:cacheprovider", *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    (told,) = re.findall(r"^conditions (.*)$", collected.stdout, flags=re.MULTILINE)
+    stated = json.loads(told)
+    locked = {key: entry.claim for key, entry in LOCK.profiles[profile].items()}
+    gone = sorted(locked.keys() - stated.keys())
+    changed = sorted(key for key in locked.keys() & stated.keys() if locked[key] != stated[key])
+    assert not gone, "no claim has them"
+    assert not changed, "their claims have changed; lock them anew with --update-verdicts"
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,10 @@ def test_ctrl_c(suite: Suite) -> None:
     assert {verdict for _, verdict, _ in suite.conditions()} <= {"not run", "supported"}
     assert ("Z1", "not run", "the run ended before") in suite.conditions()
     assert "report: " in output
+    kept = f"interrupted: the cells measured so far are kept in {suite.store}; the same command"
+    first, _, rest = output.partition("= claims =")
+    assert kept in first
+    assert kept in rest
     assert re.search(r"\d+ cells measured", output)
     assert_goes_on(suite)
 

@@ -21,7 +21,9 @@ import pytest
 from plugin_suite import ALONE, ROOT, Suite, claim, environment, of, one_message, text
 
 from claims import plugin, progress
-from harness.lock import read_lock
+from harness.lock import Entry, Lock, read_lock, write_lock
+from harness.verdict import Verdict
+from reports.kept import latest
 
 pytest_plugins = ("pytester",)
 
@@ -100,12 +102,52 @@ def test_what_is_not_selected_is_not_run(suite: Suite) -> None:
         ("Z2", "not run"),
     ]
     assert suite.conditions()[1][2] == "not selected"
+    result.stdout.fnmatch_lines(["1 claim: 1 supported", "1 other not selected"])
+    result.stdout.no_fnmatch_line("Z2*")
 
 
-def test_nothing_selected_writes_nothing(suite: Suite) -> None:
-    result = suite.write(test_z=of("supported")).run("-k", "absent")
+def test_nothing_selected_writes_nothing_and_names_the_claims(suite: Suite) -> None:
+    result = suite.write(test_z=of("supported", "refuted")).run("-k", "absent")
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
     assert not suite.report.exists()
+    result.stdout.fnmatch_lines(["Nothing was selected. The claims here: Z1 Z2"])
+
+
+def test_a_partial_run_leaves_the_report_of_a_whole_one_as_it_is(suite: Suite) -> None:
+    suite.store = suite.folder / "fresh"
+    suite.write(test_z=of("supported", "inconclusive"))
+
+    def run(*words: str) -> pytest.RunResult:
+        given = [word for word in suite.arguments(*words) if not word.startswith("--report")]
+        return suite.pytester.runpytest_inprocess(*given)
+
+    whole, partial = (suite.folder / "reports" / name for name in ("latest", "partial"))
+    result = run("-k", "supported")
+    result.stdout.fnmatch_lines([f"report: {partial}*.html (of a partial run; reports/latest *"])
+    assert not whole.exists()
+    result = run()
+    assert result.outlines[-2] == f"report: {whole / 'claims.html'}"
+    before = (whole / "claims.json").read_bytes()
+    run("-k", "supported")
+    assert (whole / "claims.json").read_bytes() == before
+    assert latest(suite.store).whole
+
+
+def test_what_is_not_testable_stays_so_whatever_is_selected(suite: Suite) -> None:
+    body = """
+    from harness.claim import Claim, untestable
+
+    def test_taste(lab):
+        lab.record(Claim(
+            id="Z2", statement="S.", section="S", method="M.", estimands={"x": untestable("T.")}
+        ))
+
+    def test_it(lab):
+        judge(lab, claim("Z1"), "supported")
+    """
+    suite.write(test_z=body).run("-k", "test_it")
+    assert suite.verdicts() == {"Z1": "supported", "Z2": "not testable"}
+    assert suite.conditions()[1] == ("Z2", "not testable", "not selected")
 
 
 def test_x_ends_at_the_first_refutation(suite: Suite) -> None:
@@ -242,7 +284,25 @@ def test_the_lock_of_a_changed_claim_is_dropped(suite: Suite) -> None:
     result = suite.write(test_z=of("refuted")).run()
     result.assert_outcomes(failed=1)
     result.stdout.no_fnmatch_line("*supported is locked*")
-    result.stdout.fnmatch_lines(["warning: Z1: the claim has changed since *--update-verdicts"])
+    result.stdout.fnmatch_lines(
+        ["warning: claims have changed since * Z1 (supported); *--update-verdicts"]
+    )
+
+
+def test_what_the_lock_says_of_many_conditions_is_one_warning(suite: Suite) -> None:
+    changed = claim("Z1", margin=0.5).digest
+    supported = Entry(verdict=Verdict.SUPPORTED, claim=changed)
+    keys = ["Z1 size=1", "Z1 size=2", "Z1 size=3", "Z9"]
+    suite.locked.parent.mkdir()
+    write_lock(Lock(profiles={"quick": dict.fromkeys(keys, supported)}), suite.locked)
+    suite.write(test_z=SIZES.format(sizes=[1, 2]))
+    said = [line for line in suite.run().outlines if line.startswith("warning:")]
+    assert len(said) == 2
+    assert "Z1 1 (supported), Z1 2 (supported); lock the new" in said[0]
+    assert "no claim has these locked conditions: Z1 size=3, Z9; --update-verdicts" in said[1]
+    # What a run did not collect, or was not asked for, it does not miss.
+    said = [line for line in suite.run("-k", "1").outlines if line.startswith("warning:")]
+    assert len(said) == 1
 
 
 def test_an_effect_that_left_its_interval_is_a_warning(suite: Suite) -> None:
@@ -366,7 +426,12 @@ def test_a_plan_measures_and_writes_nothing(suite: Suite) -> None:
     result = suite.run("--plan")
     assert result.ret == 0
     result.stdout.fnmatch_lines(
-        ["Z1: 12 cells, about *, at most 48 cells, about *", "Z2: 12 cells*", "in all*: 12 cells*"]
+        [
+            "Z1: 12 cells, about *, at most 48 cells, about *",
+            "Z2: 12 cells*",
+            "times are for one core of a processor of about 2020*",
+            "in all*: 12 cells*",
+        ]
     )
     assert not suite.store.exists()
     assert not suite.report.exists()
@@ -619,6 +684,18 @@ def test_elsewhere_a_line_says_how_far_it_is(suite: Suite, told_at_once: None) -
     result.stdout.re_match_lines([r"Z1: \d+/12 cells, about \d+ s left .*"])
     # The verdict stands on a line that names its test.
     result.stdout.re_match_lines([r"test_z.py::test_supported_1 SUPPORTED .*"])
+
+
+def test_time_that_a_further_round_adds_is_explained(suite: Suite, told_at_once: None) -> None:
+    suite.store = suite.folder / "fresh"
+    result = suite.write(test_z=of("supported", "inconclusive")).run("-v")
+    result.stdout.re_match_lines(
+        [
+            r"Z1: \d+/12 cells, about \d+ s left ?",
+            r"Z2: \d+/24 cells, about \d+ s left \(12 more for a further round\) .*",
+            r"Z2: \d+/48 cells, about \d+ s left \(24 more for a further round\) .*",
+        ]
+    )
 
 
 @pytest.mark.parametrize(

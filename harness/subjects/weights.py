@@ -31,11 +31,7 @@ def weights_file(path: Path) -> WeightsFile:
     try:
         digest = sha256_of(path)
     except OSError as error:
-        raise WeightsError(
-            path,
-            rule=f"the weights file cannot be read ({error.strerror})",
-            remedy="Give a file with a state dict, saved by torch.save or safetensors",
-        ) from error
+        raise _unreadable(path, error) from error
     return WeightsFile(sha256=digest, path=path)
 
 
@@ -90,6 +86,8 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             # torch wonders at files of other makes before it refuses them.
             warnings.simplefilter("ignore")
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise _unreadable(path, error) from error
     except pickle.UnpicklingError as error:
         raise WeightsError(
             path,
@@ -101,7 +99,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         # Damage makes unpicklers fail in every way there is: UnicodeDecodeError, IndexError, ...
         raise WeightsError(
             path,
-            rule=f"the weights file is corrupt or not one ({_first_line(error)})",
+            rule="the weights file is corrupt, or another kind of file",
             remedy="Save it again with torch.save(network.state_dict(), FILE) or safetensors",
         ) from error
     if not isinstance(state, Mapping) or not all(
@@ -115,6 +113,14 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
+def _unreadable(path: Path, error: OSError) -> WeightsError:
+    return WeightsError(
+        path,
+        rule=f"the weights file cannot be read ({error.strerror or error})",
+        remedy="Give a file with a state dict, saved by torch.save or safetensors",
+    )
+
+
 def _differences(missing: list[str], surplus: list[str], misfit: list[str]) -> str:
     kinds = (("missing", missing), ("not in the network", surplus), ("of another shape", misfit))
     return "; ".join(f"{len(keys)} {kind}, first {keys[0]}" for kind, keys in kinds if keys)
@@ -122,10 +128,3 @@ def _differences(missing: list[str], surplus: list[str], misfit: list[str]) -> s
 
 def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "1"
-
-
-def _first_line(error: Exception) -> str:
-    told = str(error).strip()
-    # The text of a KeyError is the key alone.
-    named = type(error).__name__
-    return f"{named}: {told.splitlines()[0][:120]}" if told else named

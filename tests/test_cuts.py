@@ -134,7 +134,7 @@ def test_cuts_inside_a_block(place: str) -> None:
     hooked(leaf)
     expected = seen[0]  # the block's rectifier runs a second time after the sum
     (gradient,) = torch.autograd.grad(expected, leaf, cotangent_of(expected))
-    found = NetworkEncoder(nn.Sequential(*stem, *inside).eval())
+    found = NetworkEncoder(nn.Sequential(*stem, *inside))
     output, pullback = found.pull(inputs)
     assert found.path == "program"
     assert float(errors(output, expected.detach()).max()) < 1e-12

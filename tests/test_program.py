@@ -593,13 +593,18 @@ class Returning(nn.Module):
 
 class TestRefused:
     def test_a_module_in_train_mode(self) -> None:
-        module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.Dropout()))
-        with pytest.raises(ModuleError, match=r"^Sequential: in train mode .* Call \.eval\(\) "):
-            NetworkEncoder(module)
-        module.eval().get_submodule("1.0").train()
+        module = nn.Sequential(Residual(), nn.Sequential(nn.Dropout()), nn.Flatten())
+        with pytest.raises(ModuleError, match=r"^Residual: in train mode .* Call \.eval\(\) "):
+            NetworkEncoder(Residual())
+        module[0].eval()
         with pytest.raises(ModuleError, match=r"^Sequential, 1\.0: in train mode "):
             NetworkEncoder(module)
-        NetworkEncoder(module.eval())
+
+    def test_a_cut_of_a_module_in_eval_mode_is_none_in_train_mode(self) -> None:
+        module = nn.Sequential(Residual(), nn.Sequential(nn.ReLU()), nn.Dropout()).eval()
+        for cut in (module[:2], nn.Sequential(*module, nn.Identity(), nn.Flatten())):
+            assert cut.training
+            assert NetworkEncoder(cut).path == "program"
 
     @pytest.mark.parametrize(
         ("made", "told"),

@@ -10,6 +10,9 @@ from harness.subjects.encoder import Encoder, ModuleEncoder, Pullback, Pushforwa
 from harness.subjects.program import Program
 from harness.subjects.reading import Reading, UnreadableError, read
 
+MODELESS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity, nn.Flatten)
+"""What a cut makes anew, in train mode, of a network in eval mode; they know no difference."""
+
 
 class NetworkEncoder:
     """A module in eval mode as an encoder, by the fastest way that it allows.
@@ -27,13 +30,13 @@ class NetworkEncoder:
     Raises
     ------
     ModuleError
-        Where it, or any part of it, is in train mode; at a use of it, where it returns anything
+        Where any part of it is in train mode; at a use of it, where it returns anything
         but one tensor with a row a sample.
     """
 
     def __init__(self, module: nn.Module) -> None:
         for name, part in module.named_modules():
-            if part.training:
+            if part.training and type(part) not in MODELESS:
                 raise ModuleError(
                     f"{type(module).__name__}{name and f', {name}'}",
                     rule="in train mode a layer may be random, or mix the samples of a batch",

@@ -17,7 +17,7 @@ def fold_batchnorm(module: nn.Module) -> None:
         fold_batchnorm(child)
         if isinstance(before[1], nn.Conv2d) and isinstance(child, nn.BatchNorm2d):
             setattr(module, before[0], fuse_conv_bn_eval(before[1], child))
-            setattr(module, name, nn.Identity().eval())
+            setattr(module, name, nn.Identity())
         before = name, child
 
 

@@ -9,8 +9,11 @@ import hashlib
 import math
 from collections.abc import Mapping
 
+from harness.results import ConditionResult
 from harness.store import Record
-from reports.words import number
+from harness.verdict import Verdict
+from reports.summary import deciding_part, effect_of
+from reports.words import effect_text, number
 
 GIVEN: Mapping[str, str] = {
     "target": "target",
@@ -26,12 +29,30 @@ EXAMPLE = "example"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Pictured:
+    """A record to look at, with the condition that it is of and one that its verdict rests on."""
+
+    record: Record
+    condition: ConditionResult
+    judged: Record | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judged:
+    """How the condition of a picture was judged, and on what; `verdict` is None beside a claim."""
+
+    verdict: Verdict | None
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Picture:
     """An image of an album with what is written below it."""
 
     key: str
     caption: str
     notes: tuple[str, ...] = ()
+    judged: Judged | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,13 +97,14 @@ class Album:
         return key
 
 
-def galleries(records: Mapping[str, Record], album: Album) -> tuple[Gallery, ...]:
+def galleries(pictured: Mapping[str, Pictured], album: Album) -> tuple[Gallery, ...]:
     """Galleries of records by caption, those of one replicate and start together."""
-    grouped: dict[tuple[str, ...], dict[str, Record]] = {}
-    for caption, record in records.items():
-        if not {COPY, EXAMPLE}.isdisjoint(record.thumbnails):
-            given = tuple(record.thumbnails.get(name, "") for name in GIVEN)
-            grouped.setdefault(given, {})[caption] = record
+    grouped: dict[tuple[str, ...], dict[str, Pictured]] = {}
+    for caption, item in pictured.items():
+        thumbnails = item.record.thumbnails
+        if not {COPY, EXAMPLE}.isdisjoint(thumbnails):
+            given = tuple(thumbnails.get(name, "") for name in GIVEN)
+            grouped.setdefault(given, {})[caption] = item
     found = (_gallery(group, album) for group in grouped.values())
     return tuple(gallery for gallery in found if gallery.copies)
 
@@ -106,21 +128,23 @@ def output_ratio(record: Record) -> float | None:
     return m_g / m_r if math.isfinite(m_g) and math.isfinite(m_r) and m_r > 0 else None
 
 
-def _gallery(records: Mapping[str, Record], album: Album) -> Gallery:
-    first = next(iter(records.values()))
+def _gallery(pictured: Mapping[str, Pictured], album: Album) -> Gallery:
+    first = next(iter(pictured.values())).record
     given = []
     for name, caption in GIVEN.items():
         key = album.add(first.thumbnails[name]) if name in first.thumbnails else None
         if key is not None:
             size = _size(first) if name == "target" else ""
-            given.append(Picture(key=key, caption=caption + size))
+            given.append(Picture(key=key, caption=f"{caption}, {size}" if size else caption))
     copies, recovered = [], False
-    for caption, record in records.items():
+    for caption, item in pictured.items():
+        record = item.record
         example = record.thumbnails.get(EXAMPLE)
         key = album.add(record.thumbnails[COPY] if example is None else example)
         if key is not None:
             shown = caption if example is None else f"{caption}: an image"
-            copies.append(Picture(key=key, caption=shown, notes=_notes(record)))
+            judged = _judged(item) if example is None else None
+            copies.append(Picture(key=key, caption=shown, notes=_notes(record), judged=judged))
             recovered = recovered or example is None
     return Gallery(
         title=" · ".join(str(label) for label in first.labels.values()),
@@ -134,13 +158,28 @@ def _size(record: Record) -> str:
     """The side of a record's image in words, where its cell tells it."""
     images = record.cell.get("images")
     pixels = images.get("pixels") if isinstance(images, Mapping) else None
-    return f", {pixels} pixels" if pixels else ""
+    return f"{pixels} pixels" if pixels else ""
+
+
+def _judged(pictured: Pictured) -> Judged:
+    """How the condition of a picture was judged: a verdict only where it decides its claim."""
+    condition = pictured.condition
+    effect = effect_of(deciding_part(condition))
+    size = "" if pictured.judged is None else _size(pictured.judged)
+    who = f"{'' if condition.confirmatory else 'beside '}{condition.claim.id}"
+    found = "" if effect is None else f"{effect.label} {effect_text(effect).split(' [')[0]}, "
+    return Judged(
+        verdict=condition.decision.verdict if condition.confirmatory else None,
+        text=f"{who}{f' at {size}' if size else ''}: {found}n = {condition.decision.n}",
+    )
 
 
 def _notes(record: Record) -> tuple[str, ...]:
     """How near the copy came, in the input and in the output, and how its run ended."""
     near, output = input_ratio(record), output_ratio(record)
+    size = _size(record)
     told = (
+        f"this draw, {size}" if size else "",
         "" if near is None else f"m_i / m_i(0) {number(near)}",
         "" if output is None else f"m_g / m_r {number(output)}",
         "" if record.status == "measured" else record.status,

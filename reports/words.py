@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -119,6 +120,9 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # What follows the second may not compare once more: then it is the quotient that is compared.
 _COMPARED = re.compile(r"([^\s/]+) / ([^\s/,]+)((?:,? (?!.*\bover\b)[^/]*)?)")
 _PLACE = re.compile(r" at (\S+)")
+_EPSILONS = re.compile(r",? in (machine )?epsilons$")
+_ROUNDING = 100.0
+"""Machine epsilons up to which a difference is rounding, as the claims have it."""
 _LARGEST_EXPONENT = math.log(1e300)
 
 
@@ -215,34 +219,45 @@ def effect_text(effect: Effect | None) -> str:
     return f"{quantity(effect.value, effect.scale)}{times} {interval(effect)}"
 
 
-def fold(effect: Effect) -> str:
-    """A ratio far below one in words, "14.2 times lower"; empty for any other effect."""
-    if not _is_ratio(effect.label, effect.scale) or effect.value > -math.log(2):
-        return ""
-    return f"{number(_exp(-effect.value))} times lower"
+def otherwise(effect: Effect) -> str:
+    """A number that is hard to read, said in another way; empty for any other effect.
+
+    A ratio far below one is a fraction, "1/14.2". What is counted in machine epsilons is rounding,
+    or a number that has nothing to do with it.
+    """
+    if _EPSILONS.search(effect.label) and effect.value:
+        if abs(effect.value) <= _ROUNDING:
+            return "rounding alone"
+        return f"{number(effect.value * sys.float_info.epsilon)} of its scale, beyond rounding"
+    far_below = _is_ratio(effect.label, effect.scale) and effect.value <= -math.log(2)
+    return _fraction(effect.value) if far_below else ""
 
 
 def finding(effect: Effect) -> str:
-    """An effect as a sentence without its full stop: "Conv5: m_g is 14.2 times below m_r [11, 18]".
+    """An effect as a sentence without its full stop: "Conv5: m_g is 1/14.2 of m_r [1/18, 1/11]".
 
-    A ratio of two things that differ clearly is told as so many times above or below, its interval
-    likewise; any other effect is told as its label and value.
+    A ratio of two things is told as so many times the other, one clearly below it as a fraction;
+    any other effect is told as its label and value.
     """
+    if _EPSILONS.search(effect.label):
+        return f"{_EPSILONS.sub('', effect.label)} is {otherwise(effect) or number(effect.value)}"
     compared = _COMPARED.fullmatch(effect.label) if effect.scale is Scale.LOG else None
     if compared is None:
         return f"{effect.label} is {effect_text(effect)}"
     one, other, rest = compared.groups()
     at = _PLACE.fullmatch(rest)
     where, rest = (f"{at[1]}: ", "") if at else ("", rest)
-    ends = (effect.low, effect.value, effect.high)
-    for sign, word in ((1, "above"), (-1, "below")):
-        low, value, high = (None if end is None else sign * end for end in ends[::sign])
-        if value is not None and value >= math.log(2) and low is not None and low > 0:
-            top = "∞" if high is None else number(_exp(high))
-            times = f"{number(_exp(value))} times {word} {other} [{number(_exp(low))}, {top}]"
-            return f"{where}{one} is {times}{rest}"
-    near = f"{quantity(effect.value, effect.scale)} times {other} {interval(effect)}"
-    return f"{where}{one} is {near}{rest}"
+    if effect.value <= -math.log(2) and effect.high is not None and effect.high < 0:
+        low = "0" if effect.low is None else _fraction(effect.low)
+        times = f"{_fraction(effect.value)} of {other} [{low}, {_fraction(effect.high)}]"
+    else:
+        times = f"{quantity(effect.value, effect.scale)} times {other} {interval(effect)}"
+    return f"{where}{one} is {times}{rest}"
+
+
+def _fraction(value: float) -> str:
+    """A log ratio below 0 as a fraction."""
+    return f"1/{number(_exp(-value))}"
 
 
 def margin_text(criterion: Criterion) -> str:

@@ -359,9 +359,9 @@ def test_log_ratios_are_shown_as_ratios() -> None:
         scale=Scale.LOG,
     )
     assert words.effect_text(effect) == "0.0704× [0.0552, 0.0909]"
-    assert words.fold(effect) == "14.2 times lower"
-    assert words.fold(dataclasses.replace(effect, value=math.log(0.6))) == ""
-    assert words.fold(dataclasses.replace(effect, label="error")) == ""
+    assert words.otherwise(effect) == "1/14.2"
+    assert words.otherwise(dataclasses.replace(effect, value=math.log(0.6))) == ""
+    assert words.otherwise(dataclasses.replace(effect, label="error")) == ""
     near = dataclasses.replace(effect, value=math.log(1.0027), low=math.log(1.0004))
     assert words.effect_text(near).startswith("1.0027× [1.0004")
     margin = Criterion(effect="x", label="m_g / m_r", above=math.log(1.1), scale=Scale.LOG)
@@ -528,6 +528,89 @@ def test_the_page_has_every_claim_with_its_figures(folder: Path, run: Run) -> No
     for text in ("<th>Commit", "<dt>Commit</dt>"):
         assert (text in page) == text.startswith("<dt>")
     assert "with uncommitted changes" in page
+
+
+@pytest.mark.parametrize(
+    ("value", "otherwise", "finding"),
+    [
+        (4.5036e15, "1.00 of its scale, beyond rounding", "1.00 of its scale, beyond rounding"),
+        (0.891, "rounding alone", "rounding alone"),
+        (0.0, "", "0"),
+    ],
+)
+def test_machine_epsilons_are_told_as_what_they_come_to(
+    value: float, otherwise: str, finding: str
+) -> None:
+    effect = Effect(
+        name="x",
+        label="change of the output, in machine epsilons",
+        value=value,
+        low=value,
+        high=value,
+        level=0.99,
+        scale=Scale.LINEAR,
+    )
+    assert words.otherwise(effect) == otherwise
+    assert words.finding(effect) == f"change of the output is {finding}"
+
+
+def test_the_weakest_condition_is_named_in_table_and_plot(tmp_path: Path) -> None:
+    claim = make_claim("Z", "z", {"null space": event("z", PLAIN), "rest": event("z", PLAIN)})
+    run = make_run(
+        [
+            condition(claim, {}, normal("x", 1, 0.1), estimand="null space"),
+            condition(claim, {}, normal("x", -1, 0.1), estimand="rest"),
+        ]
+    )
+    page = write_report(run, make_store(tmp_path), tmp_path / "out").read_text("utf-8")
+    assert "weakest of 2: rest<" in page
+    assert page.count('<span class="soft where">rest</span>') == 1
+    bars = re.findall(r"<title>([^<]*): [^<]*</title>\n<line", page)
+    assert bars[:2] == ["null space", "weakest · rest"]
+    assert "Supported: null space; refuted: rest." in page
+
+
+def test_a_counterexample_stands_beside_the_effect(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    found = "kernel [0, 1] on pixels [0, 1] yields 1, on [1, 0] 0"
+    made = dataclasses.replace(record("z", ratio=0.5), labels={"counterexample": found})
+    store.write(made)
+    claim = make_claim("Z", "z", exact("z", PLAIN))
+    item = condition(claim, {}, normal("x", -1, 0.1), records={"search": (made.id,) * 24})
+    page = write_report(make_run([item]), store, tmp_path / "out").read_text("utf-8")
+    assert f'<div class="stack soft">Counterexample: {found}</div>' in page
+
+
+def test_a_picture_tells_what_the_verdict_on_its_condition_rests_on(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    judged = dataclasses.replace(record("judged", ratio=0.5), cell={"images": {"pixels": 32}})
+    shown = record("shown", ratio=0.9)
+    beside = record("beside", ratio=0.8, seed=2)
+    for made in (judged, shown, beside):
+        store.write(made)
+    claim = make_claim("Z", "z", event("z", PLAIN))
+    ids = {"copy": (judged.id,)}
+    decides = condition(claim, {"decoder": "article"}, normal("x", -1, 0.1), records=ids)
+    other = condition(
+        claim, {"decoder": "adam"}, normal("x", 1, 0.1), records=ids, confirmatory=False
+    )
+    run = make_run(
+        [
+            dataclasses.replace(decides, gallery={"copy": shown.id}),
+            dataclasses.replace(other, gallery={"copy": beside.id}),
+        ]
+    )
+    page = write_report(run, store, tmp_path / "out").read_text("utf-8")
+    captions = [
+        " ".join(re.sub(r"<.*?>", "", text).split())
+        for text in re.findall(r"<figcaption>(a.*?)</figcaption>", page, re.DOTALL)
+    ]
+    assert len(captions) == 2
+    assert captions[0].startswith("articlethis draw, 64 pixels")
+    assert re.search(r"refuted Z at 32 pixels: x -\d\.\d+, n = 12$", captions[0].replace("−", "-"))
+    assert re.search(r"plateau|not converged", captions[1])
+    assert re.search(r"beside Z at 32 pixels: x \d\.\d+, n = 12$", captions[1])
+    assert "supported" not in captions[1]
 
 
 def test_a_part_that_holds_is_not_marked_by_the_one_that_fails(tmp_path: Path) -> None:

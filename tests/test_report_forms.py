@@ -560,18 +560,18 @@ def test_a_citation_names_commit_claims_and_date(run: Run) -> None:
     ("label", "ends", "text"),
     [
         ("m_g / m_r at Conv5", (-2.895, -2.653, -2.398),
-         "Conv5: m_g is 14.2 times below m_r [11.0, 18.1]"),
-        ("m_g / m_r", (0.70, 0.80, 0.90), "m_g is 2.23 times above m_r [2.01, 2.46]"),
+         "Conv5: m_g is 1/14.2 of m_r [1/18.1, 1/11.0]"),
+        ("m_g / m_r", (0.70, 0.80, 0.90), "m_g is 2.23 times m_r [2.01, 2.46]"),
         ("m_g / m_r", (-0.2, 0.1, 0.3), "m_g is 1.11 times m_r [0.819, 1.35]"),
         ("m_i(T) / m_i(0) (at most 1 where m_g did not halve)", (-0.2, -0.15, -0.1),
          "m_i(T) is 0.861 times m_i(0) [0.819, 0.905] (at most 1 where m_g did not halve)"),
         ("m_g / |O(a)|, untrained over trained", (0.9, 1.01, 1.1),
          "m_g / |O(a)|, untrained over trained is 2.75× [2.46, 3.00]"),
         ("m_g / m_r, trained on noise", (0.70, 0.80, 0.90),
-         "m_g is 2.23 times above m_r [2.01, 2.46], trained on noise"),
+         "m_g is 2.23 times m_r [2.01, 2.46], trained on noise"),
         ("the smaller of m_r / m_g and m_i(T) / m_i(0)", (-0.2, 0.15, 0.2),
          "the smaller of m_r / m_g and m_i(T) / m_i(0) is 1.16× [0.819, 1.22]"),
-        ("m_g / m_r", (None, -0.8, -0.7), "m_g is 2.23 times below m_r [2.01, ∞]"),
+        ("m_g / m_r", (None, -0.8, -0.7), "m_g is 1/2.23 of m_r [0, 1/2.01]"),
     ],
 )  # fmt: skip
 def test_an_effect_is_a_sentence(label: str, ends: tuple[float, ...], text: str) -> None:

@@ -9,6 +9,7 @@ from harness.errors import StoreError
 from harness.results import ConditionResult, Run
 from harness.store import Record, Store
 from reports import words
+from reports.pictures import Pictured
 
 
 class Library:
@@ -105,16 +106,18 @@ def distinct(cells: Iterable[Cells]) -> list[Cells]:
     return found
 
 
-def captions(cells: Sequence[Cells]) -> dict[str, Record]:
-    """Records by what tells them apart: the condition, and the role where it has several."""
-    named: dict[str, Record] = {}
+def captions(cells: Sequence[Cells]) -> dict[str, Pictured]:
+    """What to look at by what tells it apart: the condition, and the role where it has several."""
+    named: dict[str, Pictured] = {}
     for item in cells:
         name = words.parameters_text(item.condition.parameters)
+        judged = next(iter(item.records.values()), None)
         pictures = item.gallery or item.records
         for role, record in pictures.items():
             several = len(pictures) > 1
             caption = " · ".join(text for text in (name, role if several else "") if text)
-            named.setdefault(caption or role, record)
+            pictured = Pictured(record=record, condition=item.condition, judged=judged)
+            named.setdefault(caption or role, pictured)
     return named
 
 

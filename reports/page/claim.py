@@ -23,6 +23,7 @@ from reports.page.conditions import (
 )
 from reports.page.panels import MultiverseView, multiverse_view
 from reports.pictures import Album, Gallery, galleries
+from reports.sides import sides_text
 from reports.summary import ClaimSummary, Summary
 
 PICTURES_LIMIT = 3 * 2**20
@@ -59,6 +60,8 @@ class ClaimView:
     p: str
     p_holm: str
     shown: ConditionView | None
+    sides: str
+    counterexamples: tuple[str, ...]
     bars: tuple[Bar, ...]
     more_bars: int
     estimands: tuple[EstimandView, ...]
@@ -108,7 +111,12 @@ class Claims:
             for item in ordered
         }
         drawn = intervals.toward(
-            shown for condition in summary.confirmatory for shown in parts_shown(condition)
+            shown
+            for condition in summary.confirmatory
+            for shown in parts_shown(
+                condition,
+                weakest=condition is summary.shown and len(summary.confirmatory) > 1,
+            )
         )
         pictured = distinct(cells.values())
         claim, family = summary.claim, self._summary.family
@@ -120,6 +128,8 @@ class Claims:
             p=words.probability(family.p[claim.id]) if claim.id in family.p else "",
             p_holm=words.probability(family.holm[claim.id]) if claim.id in family.holm else "",
             shown=None if summary.shown is None else views[id(summary.shown)],
+            sides=sides_text(summary.confirmatory),
+            counterexamples=self._counterexamples(summary.confirmatory),
             bars=drawn[:_BARS],
             more_bars=max(0, len(drawn) - _BARS),
             estimands=tuple(
@@ -136,6 +146,19 @@ class Claims:
             problems=tuple(dict.fromkeys(self._library.problems)),
             command=_command(summary.conditions),
         )
+
+    def _counterexamples(self, conditions: Iterable[ConditionResult]) -> tuple[str, ...]:
+        """What refuted exact conditions, in words."""
+        found = (
+            record.labels["counterexample"]
+            for condition in conditions
+            if (number := condition.decision.counterexample) is not None
+            for ids in condition.records.values()
+            if number < len(ids)
+            and (record := self._library.read(ids[number])) is not None
+            and "counterexample" in record.labels
+        )
+        return tuple(dict.fromkeys(found))
 
     def _estimand(
         self,

@@ -20,7 +20,7 @@ class EffectView:
 
     label: str
     text: str
-    fold: str
+    otherwise: str
     finding: str
     claimed: str
     axis: Axis | None
@@ -86,7 +86,7 @@ def condition_view(
     }
     weakest = deciding_part(condition)
     return ConditionView(
-        name=words.parameters_text(condition.parameters),
+        name=condition_name(condition),
         verdict=decision.verdict,
         reason=decision.reason,
         n=decision.n,
@@ -100,15 +100,21 @@ def condition_view(
     )
 
 
-def parts_shown(condition: ConditionResult) -> list[tuple[Part, Verdict, str]]:
-    """The parts of a condition that have an effect: one per effect, with verdict and name."""
+def parts_shown(
+    condition: ConditionResult, *, weakest: bool = False
+) -> list[tuple[Part, Verdict, str]]:
+    """The parts of a condition that have an effect: one per effect, with verdict and name.
+
+    The name of the condition that stands for its claim says so.
+    """
     found = []
+    called = ("weakest" if weakest else "", condition_name(condition))
     groups = by_effect(condition.judged_by.criteria)
     for group in groups.values():
         part = _weakest(condition.decision.parts, group)
         if part is not None and effect_of(part):
             label = group[0].label if len(groups) > 1 else ""
-            name = " · ".join(text for text in (condition_name(condition), label) if text)
+            name = " · ".join(text for text in (*called, label) if text)
             found.append((part, _mark(part, condition), name))
     return found
 
@@ -147,7 +153,7 @@ def _effect(
     return EffectView(
         label=part.criterion.label,
         text=words.effect_text(effect),
-        fold="" if effect is None else words.fold(effect),
+        otherwise="" if effect is None else words.otherwise(effect),
         finding="" if effect is None else words.finding(effect),
         claimed=words.bounds_text(group),
         axis=on,

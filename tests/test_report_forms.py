@@ -18,6 +18,7 @@ from typing import Any
 
 import jsonschema
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from report_fixtures import condition, full_run, make_claim, make_run, make_store, normal
@@ -48,6 +49,7 @@ from reports.compare import compare
 from reports.console import comparison, final_line, final_table
 from reports.course import course
 from reports.document import document, dumps, schema
+from reports.frames import Frame
 from reports.history import history
 from reports.kept import documents, keep, latest
 from reports.markdown import to_markdown
@@ -512,6 +514,20 @@ def test_history_marks_partial_runs_and_leaves_out_those_that_say_nothing_new(
 
 
 # --- other forms ------------------------------------------------------------------------------
+
+
+def test_parquet_keeps_what_is_not_finite_and_what_is_missing() -> None:
+    rows = [
+        {"value": math.inf, "text": 'a "b",\nc', "truth": True},
+        {"value": -math.inf, "text": "nan", "truth": False},
+        {"value": 0.1 + 0.2},
+        {"text": "NULL"},
+    ]
+    columns = {"value": pa.float64(), "text": pa.string(), "truth": pa.bool_()}
+    content = Frame(columns=columns, rows=[*rows, {"value": math.nan}]).parquet()
+    *found, last = pq.read_table(pa.BufferReader(content)).to_pylist()
+    assert found == [{name: row.get(name) for name in columns} for row in rows]
+    assert math.isnan(last["value"])
 
 
 def test_parquet_and_csv_say_the_same(folder: Path, run: Run) -> None:

@@ -32,12 +32,8 @@ class Options:
         As in `harness.executors.FORMS`.
     precision : str
         One of `PRECISIONS`.
-    store : Path
-        Folder of the records.
-    report : Path or None
-        Folder of the report, where one was named.
-    start : Path
-        Where pytest was started.
+    store, report : Path
+        Folders of the records and of the report.
     custom : Custom
         The user's own subjects, read and checked.
     imagenet : WeightsFile or None
@@ -53,8 +49,7 @@ class Options:
     executor: str
     precision: str
     store: Path
-    report: Path | None
-    start: Path
+    report: Path
     custom: Custom
     plan: bool
     update_verdicts: bool
@@ -76,7 +71,8 @@ class Options:
         add(
             "--report",
             metavar="DIR",
-            help="folder of the report (reports/latest; of a partial run reports/partial)",
+            default="reports/latest",
+            help="folder of the report (reports/latest)",
         )
         add("--network", metavar="NAME", help="a torchvision ResNet in place of the article's")
         add("--weights", metavar="FILE", help="weights of --network: a state dict")
@@ -118,8 +114,7 @@ class Options:
             executor=_executor(given.text("executor")),
             precision=_precision(given.text("precision"), device=given.text("device")),
             store=_store(given.path("store")),
-            report=given.optional("report", given.path),
-            start=config.invocation_params.dir,
+            report=given.path("report"),
             custom=Custom(),
             plan=given.flag("plan"),
             update_verdicts=given.flag("update_verdicts"),
@@ -141,7 +136,9 @@ class Options:
         return dataclasses.replace(
             options,
             custom=custom,
-            imagenet=imagenet_weights(given.optional("imagenet", given.text), start=options.start),
+            imagenet=imagenet_weights(
+                given.optional("imagenet", given.text), start=config.invocation_params.dir
+            ),
         )
 
 

@@ -43,7 +43,7 @@ from harness.scheduler import Scheduler
 from harness.store import WEIGHTS, Store
 from reports.kept import keep
 from reports.words import duration
-from reports.write import LATEST, PARTIAL, write_report
+from reports.write import write_report
 
 LOCK = Path("claims", "verdicts.toml")
 """The locked verdicts, below the root folder of a run."""
@@ -135,12 +135,10 @@ class ClaimSession:
     @property
     def where(self) -> str | None:
         """Where the report is, in words."""
-        if self.report is None:
+        if self.report is None or self.run is None:
             return None
-        beside = self.report.parent != self._report(whole=True)
-        return f"report: {self.report}" + (
-            f" (of a partial run; {LATEST} stays as it is)" if beside else ""
-        )
+        partial = " (of a partial run; python -m reports build makes that of the last whole one)"
+        return f"report: {self.report}{'' if self.run.whole else partial}"
 
     @property
     def warnings(self) -> list[str]:
@@ -306,7 +304,7 @@ class ClaimSession:
         store = Store(self.options.store)
         # Kept first: from it the report can be made again, should its folder be the trouble.
         keep(run, store)
-        self.report = write_report(run, store, self._report(whole=run.whole))
+        self.report = write_report(run, store, self.options.report)
         if self.options.update_verdicts and complete:
             self._update_lock()
 
@@ -315,10 +313,8 @@ class ClaimSession:
         if self._bench is None:
             store = Store(self.options.store)
             # Read once now, so that a broken file of claims is told before anything is measured.
-            known = {claim.id for claim in all_claims(self._root, planned=())}
-            stated = {assay.claim.id for assay in self.assays}
-            everything = stated >= known and len(self._selected) == len(self.assays)
-            _check_writable(self._report(whole=everything))
+            _check_writable(self.options.report)
+            all_claims(self._root, planned=())
             self._scheduler = Scheduler(
                 store,
                 executor=self.options.executor,
@@ -330,10 +326,6 @@ class ClaimSession:
             self._bench = Bench(store=store, scheduler=self._scheduler, device=self.device)
             self._bench.prepare(self.assays[number] for number in self._selected)
         return self._bench
-
-    def _report(self, *, whole: bool) -> Path:
-        """Folder of the report: that of a partial run leaves the last whole one as it is."""
-        return self.options.report or self.options.start / (LATEST if whole else PARTIAL)
 
     @functools.cached_property
     def _provenance(self) -> dict[str, object]:

@@ -18,8 +18,9 @@ from reports import compare, console, history
 from reports.kept import RUNS, documents, latest
 from reports.reading import read_run
 from reports.summary import run_text
-from reports.write import LATEST, PARTIAL, write_all, write_report
+from reports.write import write_all, write_report
 
+_LATEST = Path("reports", "latest")
 _CHANGED = 1
 _WRONG = 2
 
@@ -53,9 +54,8 @@ def _build(chosen: argparse.Namespace) -> int:
                 remedy=f"Name one of {', '.join(path.stem for path in documents(store))}",
             )
         run = read_run(named[0])
-    folder = chosen.report or (LATEST if run.whole else PARTIAL)
     print(f"run: {run_text(run)}")
-    print(f"report: {write_report(run, Store(store), folder)}")
+    print(f"report: {write_report(run, Store(store), chosen.report)}")
     return 0
 
 
@@ -90,18 +90,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, text: str, *, folder: Path | None = LATEST) -> argparse.ArgumentParser:
+    def command(name: str, text: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text)
         made.add_argument(
             "--report",
             type=Path,
-            default=folder,
+            default=_LATEST,
             metavar="DIR",
-            help=f"folder that is written to ({folder or f'{LATEST}; of a partial run {PARTIAL}'})",
+            help=f"folder that is written to ({_LATEST})",
         )
         return made
 
-    build = command("build", "Make the report of a store's last whole run again.", folder=None)
+    build = command("build", "Make the report of a store's last whole run again.")
     build.add_argument("--store", type=Path, default=Path(".store"), metavar="DIR")
     build.add_argument("--run", metavar="NAME", help="another run of the store, by its name")
     build.set_defaults(work=_build)

@@ -19,9 +19,6 @@ from reports.summary import summarise
 PAGE = "claims.html"
 """The file to open."""
 
-LATEST, PARTIAL = Path("reports", "latest"), Path("reports", "partial")
-"""Where reports go unless told otherwise: that of a partial run leaves the last whole one alone."""
-
 
 def write_report(run: Run, store: Store, folder: Path) -> Path:
     """Write a report in all its forms, each file in one step.

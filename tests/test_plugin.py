@@ -113,23 +113,15 @@ def test_nothing_selected_writes_nothing_and_names_the_claims(suite: Suite) -> N
     result.stdout.fnmatch_lines(["Nothing was selected. The claims here: Z1 Z2"])
 
 
-def test_a_partial_run_leaves_the_report_of_a_whole_one_as_it_is(suite: Suite) -> None:
+def test_a_partial_run_is_told_from_the_last_whole_one(suite: Suite) -> None:
     suite.store = suite.folder / "fresh"
     suite.write(test_z=of("supported", "inconclusive"))
-
-    def run(*words: str) -> pytest.RunResult:
-        given = [word for word in suite.arguments(*words) if not word.startswith("--report")]
-        return suite.pytester.runpytest_inprocess(*given)
-
-    whole, partial = (suite.folder / "reports" / name for name in ("latest", "partial"))
-    result = run("-k", "supported")
-    result.stdout.fnmatch_lines([f"report: {partial}*.html (of a partial run; reports/latest *"])
-    assert not whole.exists()
-    result = run()
-    assert result.outlines[-2] == f"report: {whole / 'claims.html'}"
-    before = (whole / "claims.json").read_bytes()
-    run("-k", "supported")
-    assert (whole / "claims.json").read_bytes() == before
+    result = suite.run()
+    assert result.outlines[-2] == f"report: {suite.report / 'claims.html'}"
+    result = suite.run("-k", "supported")
+    result.stdout.fnmatch_lines(
+        ["report: *claims.html (of a partial run; python -m reports build makes that of *"]
+    )
     assert latest(suite.store).whole
 
 

@@ -13,8 +13,8 @@ from harness.statistics.multiplicity import Family, expected_wrong, holm
 from harness.verdict import Stop, Verdict
 
 
-def family(conditions: Iterable[ConditionResult]) -> Family:
-    """The family of the claims that confirmatory conditions judge.
+def family(conditions: Iterable[ConditionResult], *, whole: bool) -> Family:
+    """The family of the claims that confirmatory conditions judge, in a whole run or in a part.
 
     What is decided without an error rate stands outside: exact estimands, existential ones with a
     witness, and what cannot be tested.
@@ -33,9 +33,8 @@ def family(conditions: Iterable[ConditionResult]) -> Family:
         )
         for name, own in by_claim.items()
     }
-    complete = bool(confirmatory) and all(
-        condition.decision.verdict is not Verdict.NOT_RUN for condition in confirmatory
-    )
+    measured = all(condition.decision.verdict is not Verdict.NOT_RUN for condition in confirmatory)
+    complete = whole and measured and bool(confirmatory)
     adjusted = dict(zip(p, holm(list(p.values())), strict=True)) if complete else {}
     return Family(
         complete=complete,

@@ -122,7 +122,7 @@ def summarise(run: Run) -> Summary:
         run=run,
         claims=claims,
         headlines=tuple(_summarise_headline(key, claims) for key in HEADLINES),
-        family=run.family or family(run.conditions),
+        family=run.family or family(run.conditions, whole=run.whole),
     )
 
 

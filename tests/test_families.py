@@ -47,17 +47,19 @@ def test_a_claims_p_is_that_of_its_weakest_condition() -> None:
             condition("A2", [-1.0] * 12),
             condition("A3", HALF),
             condition("A2", [1.0] * 12, confirmatory=False),
-        ]
+        ],
+        whole=True,
     )
     assert found.p == pytest.approx({"A1": UNANIMOUS, "A2": UNANIMOUS, "A3": 1.0})
-    split = family([condition("A1", [1.0] * 12), condition("A1", [-1.0] * 12)])
+    split = family([condition("A1", [1.0] * 12), condition("A1", [-1.0] * 12)], whole=True)
     assert split.p == {"A1": 1.0}  # mixed: neither direction is shown of all conditions
 
 
 def test_holm_over_the_claims_of_a_complete_run() -> None:
     ran = [condition(f"A{i}", [1.0] * 12) for i in range(3)] + [condition("A9", HALF)]
-    found = family(ran)
+    found = family(ran, whole=True)
     assert found.complete
+    assert not family(ran, whole=False).holm  # of a file alone, say
     expected = {f"A{i}": 4 * UNANIMOUS for i in range(3)} | {"A9": 1.0}
     assert found.holm == pytest.approx(expected)
     assert found.expected_wrong == pytest.approx(0.04)
@@ -65,11 +67,13 @@ def test_holm_over_the_claims_of_a_complete_run() -> None:
 
 def test_a_partial_run_has_no_adjusted_p() -> None:
     left_out = Decision(verdict=Verdict.NOT_RUN, reason="not selected", n=0, final=False)
-    found = family([condition("A1", [1.0] * 12), condition("A2", [], decision=left_out)])
+    found = family(
+        [condition("A1", [1.0] * 12), condition("A2", [], decision=left_out)], whole=True
+    )
     assert (found.complete, found.holm) == (False, {})
     assert set(found.p) == {"A1"}
     assert found.expected_wrong == pytest.approx(0.01)
-    nothing = family([])
+    nothing = family([], whole=True)
     assert (nothing.complete, nothing.p, nothing.expected_wrong) == (False, {}, 0.0)
 
 
@@ -82,7 +86,8 @@ def test_what_has_no_error_rate_stands_outside() -> None:
             condition("B6", [-1.0, 1.0], estimand=ONCE),
             condition("B7", [-1.0] * 24, estimand=ONCE),
             condition("H3", [], estimand=untestable("a wish"), decision=wish),
-        ]
+        ],
+        whole=True,
     )
     assert found.p == pytest.approx({"B7": 2 * 0.75**24 / 0.3})
     assert found.complete

@@ -28,6 +28,12 @@ _RESNET_STEP = {
 }
 """Seconds of a gradient at 32 pixels, by cut."""
 
+_SEEN = 0.08
+"""Seconds of drawing an image and of comparing its copy with it."""
+
+_LAID_OUT = {"resnet18": 0.06, "resnet50": 0.3, "resnet152": 0.7}
+"""Seconds until the weights of a network lie as its steps read them, at torchvision's own width."""
+
 _DECOMPOSED = 1e-10
 """Seconds of a decomposition over the cube of the elements."""
 
@@ -77,7 +83,7 @@ def estimate(mates: Sequence[Cell], *, device: str = "cpu") -> float:
             gradients = cell.iterations * _over_a_gradient(decoder)
             if gpu:
                 return gradients * _gpu_step(cell, mates=len(mates)) + _built(network)
-            return gradients * _step(cell, mates=len(mates))
+            return gradients * _step(cell, mates=len(mates)) + _prepared(network)
         case training_cells.Train(network=network) if gpu:
             assert network.training is not None  # the cell's own rule
             return _gpu_training(network.training)
@@ -128,6 +134,13 @@ def _step(cell: Inversion, *, mates: int) -> float:
             return 5e-5 + _STEP_OVERHEAD * (not network.linear) + 4 * flops * mates / 4e9
         case Shaped(inputs=inputs, outputs=outputs):
             return 5e-5 + 4 * inputs * outputs * mates / 4e9
+
+
+def _prepared(network: ResNet | MLP | Shaped) -> float:
+    """Seconds beside the steps."""
+    if not isinstance(network, ResNet):
+        return 0.0
+    return _SEEN + _LAID_OUT.get(network.name, _LAID_OUT["resnet50"]) * network.width
 
 
 def _gpu_step(cell: Inversion, *, mates: int) -> float:

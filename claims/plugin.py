@@ -111,6 +111,8 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
         )
     try:
         return (yield)
+    except session.Interrupted:
+        raise  # pytest's own, as by --stepwise
     except KeyboardInterrupt:
         claims = session.config.stash[_SESSION]
         reporter = session.config.pluginmanager.getplugin("terminalreporter")

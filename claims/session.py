@@ -41,7 +41,7 @@ from harness.provenance import provenance
 from harness.results import ENDED_BEFORE, NOT_SELECTED, ConditionResult, Run
 from harness.scheduler import Scheduler
 from harness.store import WEIGHTS, Store
-from reports.kept import keep
+from reports.kept import keep, latest
 from reports.words import duration
 from reports.write import write_report
 
@@ -137,13 +137,19 @@ class ClaimSession:
         """Where the report is, in words."""
         if self.report is None or self.run is None:
             return None
-        partial = " (of a partial run; python -m reports build makes that of the last whole one)"
-        return f"report: {self.report}{'' if self.run.whole else partial}"
+        told = f"report: {self.report}"
+        if self.run.whole or not latest(self.options.store).whole:
+            return told
+        words = ["python", "-m", "reports", "build", "--store", str(self.options.store)]
+        again = shlex.join([*words, "--report", str(self.options.report)])
+        return f"{told} (of a partial run)\nthat of the last whole run again: {again}"
 
     @property
     def warnings(self) -> list[str]:
         """What the lock has to say; what concerns many conditions is one warning."""
         found = list(self._warnings)
+        if self.lock_changes is not None:
+            return found
         if self._dropped:
             found.append(
                 "claims have changed since they were locked, so that these locks are dropped: "
@@ -312,8 +318,8 @@ class ClaimSession:
         """The bench, made when a test first needs it, with all first looks queued."""
         if self._bench is None:
             store = Store(self.options.store)
-            # Read once now, so that a broken file of claims is told before anything is measured.
             _check_writable(self.options.report)
+            # Read once now, so that a broken file of claims is told before anything is measured.
             all_claims(self._root, planned=())
             self._scheduler = Scheduler(
                 store,
@@ -359,6 +365,7 @@ class ClaimSession:
             seconds=seconds,
             ended=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
             custom=self.custom.described(),
+            every_condition=self._every_condition,
             multiverses=self._bench.multiverses if self._bench else {},
             components=self._bench.components if self._bench else {},
         )
@@ -382,8 +389,7 @@ class ClaimSession:
 
     def _gone(self) -> list[str]:
         """Locked conditions that no claim has, where a run knows them all and its lock counts."""
-        known = self.run is not None and self.run.whole and self._every_condition
-        if not known or self.custom.described() or self.lock_changes is not None:
+        if self.run is None or not self.run.whole or self.custom.described():
             return []
         locked = self.lock.profiles.get(self.options.profile.name, {})
         return sorted(locked.keys() - self.conditions.keys())

@@ -112,7 +112,7 @@ def _over_a_gradient(decoder: Decoder) -> float:
     """What an iteration of a decoder costs, over what a gradient costs."""
     match decoder:
         case LBFGS():
-            # One gradient, and its history read there and back.
+            # One gradient, and the products of its history.
             return 1.4
         case GaussNewton(inner=inner):
             return 2.0 + 1.2 * inner

@@ -122,6 +122,8 @@ class Run:
         are absent. Effects are those of the estimand's first criterion.
     components : mapping of str to Components
         By family of claims, the sources of an effect's spread.
+    every_condition : bool
+        Whether `conditions` are all that the claims have.
     family : Family or None
         What the claims together may get wrong, where the run's document tells it.
     """
@@ -139,12 +141,14 @@ class Run:
     custom: Mapping[str, str] = dataclasses.field(default_factory=dict)
     multiverses: Mapping[str, Mapping[str, Multiverse]] = dataclasses.field(default_factory=dict)
     components: Mapping[str, Components] = dataclasses.field(default_factory=dict)
+    every_condition: bool = True
     family: Family | None = None
 
     @property
     def whole(self) -> bool:
         """Whether every condition of every claim was asked for and had its turn."""
         stated = {item.claim.id for item in self.conditions}
-        return stated.issuperset(claim.id for claim in self.claims) and all(
+        known = self.every_condition and stated.issuperset(claim.id for claim in self.claims)
+        return known and all(
             item.decision.reason not in (NOT_SELECTED, ENDED_BEFORE) for item in self.conditions
         )

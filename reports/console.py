@@ -88,7 +88,9 @@ def final_line(run: Run, *, color: bool) -> str:
     Parameters as those of `final_table`.
     """
     summary = summarise(run).selected()
-    return "\n".join(_Layout(width=_LEAST_WIDTH, color=color, summary=summary).counted())
+    layout = _Layout(width=_LEAST_WIDTH, color=color, summary=summary)
+    left_out = left_out_text(summary)
+    return "\n".join([layout.counted(), *([left_out] if left_out else [])])
 
 
 class _Layout:
@@ -166,16 +168,14 @@ class _Layout:
             lines.append(" " * _INDENT + self._dim(_shorten(f"· {'; '.join(notes)}", room)))
         return lines
 
-    def counted(self) -> list[str]:
+    def counted(self) -> str:
         claims = self._summary.claims
         found = counts(item.verdict for item in claims)
         words = ", ".join(
             self._paint(f"{count} {verdict.value}", verdict) for verdict, count in found.items()
         )
         noun = "claim" if len(claims) == 1 else "claims"
-        left_out = left_out_text(self._summary)
-        counted = f"{len(claims)} {noun}{': ' if words else ''}{words}"
-        return [counted, self._dim(left_out)] if left_out else [counted]
+        return f"{len(claims)} {noun}{': ' if words else ''}{words}"
 
     def footer(self, run: Run) -> list[str]:
         cells = (
@@ -186,8 +186,11 @@ class _Layout:
             "effect: median over n replicates with its interval; a claim shows its weakest "
             "condition; beside: reported, not deciding; ×: ratio"
         )
+        left_out = " ".join(item.claim.id for item in self._summary.left_out)
+        others = f"{left_out_text(self._summary)}: {left_out}" if left_out else ""
         return [
-            *self.counted(),
+            self.counted(),
+            *(self._dim(line) for line in textwrap.wrap(others, self._width)),
             self._dim(self._fit(cells)),
             *(self._dim(line) for line in textwrap.wrap(how, self._width)),
         ]

@@ -84,6 +84,7 @@ def _run(run: Run, summary: Summary) -> dict[str, object]:
         "measured": run.measured,
         "reused": run.reused,
         "custom": plain(run.custom),
+        "every_condition": run.every_condition,
         "counts": {verdict.value: count for verdict, count in found.items()},
         "provenance": plain(run.provenance),
         "claims": {claim.id: _stated(claim) for claim in run.claims},

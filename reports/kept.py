@@ -5,9 +5,11 @@ With them a report is made again from the store alone, and runs are compared ove
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from harness.errors import OptionError, StoreError
@@ -82,12 +84,18 @@ def documents(place: Path) -> list[Path]:
 def latest(place: Path) -> Run:
     """The whole run of a place that ended last, the last partial one where none is whole.
 
-    Errors as those of `documents` and `read_run`.
+    Errors as those of `documents`, and of `read_run` for the run that ended last; earlier ones that
+    cannot be read are passed over.
     """
     newest, *others = reversed(documents(place))
     last = read_run(newest)
-    earlier = (read_run(path) for path in others)
-    return next((run for run in itertools.chain([last], earlier) if run.whole), last)
+    return next((run for run in itertools.chain([last], _readable(others)) if run.whole), last)
+
+
+def _readable(paths: Iterable[Path]) -> Iterator[Run]:
+    for path in paths:
+        with contextlib.suppress(StoreError):
+            yield read_run(path)
 
 
 def _moment(ended: str) -> str:

@@ -13,7 +13,7 @@ from harness.results import ConditionResult
 from harness.store import Record
 from harness.verdict import Verdict
 from reports.summary import deciding_part, effect_of
-from reports.words import effect_text, number
+from reports.words import number, value_text
 
 GIVEN: Mapping[str, str] = {
     "target": "target",
@@ -167,7 +167,7 @@ def _judged(pictured: Pictured) -> Judged:
     effect = effect_of(deciding_part(condition))
     size = "" if pictured.judged is None else _size(pictured.judged)
     who = f"{'' if condition.confirmatory else 'beside '}{condition.claim.id}"
-    found = "" if effect is None else f"{effect.label} {effect_text(effect).split(' [')[0]}, "
+    found = "" if effect is None else f"{effect.label} {value_text(effect)}, "
     return Judged(
         verdict=condition.decision.verdict if condition.confirmatory else None,
         text=f"{who}{f' at {size}' if size else ''}: {found}n = {condition.decision.n}",

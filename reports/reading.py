@@ -77,6 +77,7 @@ def run_of(content: Json) -> Run:
         seconds=_number(told["seconds"]),
         ended=told["ended"],
         custom=told["custom"],
+        every_condition=told.get("every_condition", True),  # older documents have none
         multiverses={
             claim: {estimand: _multiverse(item) for estimand, item in own.items()}
             for claim, own in told["multiverses"].items()

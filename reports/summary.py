@@ -122,8 +122,16 @@ def summarise(run: Run) -> Summary:
         run=run,
         claims=claims,
         headlines=tuple(_summarise_headline(key, claims) for key in HEADLINES),
-        family=run.family or family(run.conditions, whole=run.whole),
+        family=_family(run),
     )
+
+
+def _family(run: Run) -> Family:
+    """The family of a run, as its document tells it or found afresh."""
+    if run.family is None:
+        return family(run.conditions, whole=run.whole)
+    # Older documents tell of a part as if it were a whole run.
+    return run.family if run.whole else dataclasses.replace(run.family, complete=False, holm={})
 
 
 def setting_text(run: Run) -> str:

@@ -122,7 +122,7 @@ _COMPARED = re.compile(r"([^\s/]+) / ([^\s/,]+)((?:,? (?!.*\bover\b)[^/]*)?)")
 _PLACE = re.compile(r" at (\S+)")
 _EPSILONS = re.compile(r",? in (machine )?epsilons$")
 _ROUNDING = 100.0
-"""Machine epsilons up to which a difference is rounding, as the claims have it."""
+"""Machine epsilons up to which a difference is rounding, as in the claims on exact inversion."""
 _LARGEST_EXPONENT = math.log(1e300)
 
 
@@ -215,8 +215,13 @@ def effect_text(effect: Effect | None) -> str:
     """An effect with its interval, "0.12 [0.09, 0.15]"; a dash where there is none."""
     if effect is None:
         return "-"
+    return f"{value_text(effect)} {interval(effect)}"
+
+
+def value_text(effect: Effect) -> str:
+    """An effect without its interval, "0.12" or, of a ratio, "0.12×"."""
     times = "×" if _is_ratio(effect.label, effect.scale) else ""
-    return f"{quantity(effect.value, effect.scale)}{times} {interval(effect)}"
+    return f"{quantity(effect.value, effect.scale)}{times}"
 
 
 def otherwise(effect: Effect) -> str:

@@ -62,8 +62,9 @@ class TestClocks:
             for clock, ring in zip(clocks, rings, strict=True):
                 assert int(clock.now) == iteration
                 clock.write(ring, torch.tensor(written[iteration]))
+                assert clock.read(ring).tolist() == written[iteration]
                 for back in range(size):
-                    assert clock.read(ring, back=back).tolist() == written[iteration - back]
+                    assert ring[(iteration - back) % size].tolist() == written[iteration - back]
             clocks = [clock.next() for clock in clocks]
 
 

@@ -228,7 +228,7 @@ def test_a_history_looks_back_on_evaluations_taken_or_not() -> None:
     for iteration, where in enumerate(taken):
         step = normal(2, 3, seed=iteration)
         pairs = pairs.add(step, 2 * step, where=torch.tensor(where), clock=HostClock(iteration))
-    held = pairs.held.sum(0)
+    held = (pairs.curvature > 0).sum(0)
     assert held.tolist() == [3, 0]
     assert pairs.count.tolist() == [4, 1]
     assert pairs.gamma.tolist() == [0.5, 0.5]
@@ -267,6 +267,32 @@ def test_a_direction_is_that_of_scipy(seed: int, history: int, data: st.DataObje
             inverse = scipy.optimize.LbfgsInvHessProduct(steps / gamma**0.5, changes * gamma**0.5)
             expected = -gamma * inverse.matvec(gradient[sample].numpy())
         np.testing.assert_allclose(found[sample].numpy(), expected, rtol=1e-9, atol=1e-11)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**40))
+def test_in_float32_pairs_of_hardly_any_curvature_do_no_harm(seed: int) -> None:
+    # The first sample's change is at a right angle to its step, but for rounding.
+    pairs = Pairs.none(torch.zeros(2, 3072), size=3)
+    for iteration in range(3):
+        step, change = (normal(2, 3072, seed=seed + 10 * iteration + k).float() for k in (0, 1))
+        along = (change * step).sum(1) / step.square().sum(1)
+        change -= torch.stack([along[0], along[1] - 1])[:, None] * step
+        pairs = pairs.add(step, change, where=torch.ones(2) > 0, clock=HostClock(iteration))
+    gradient = normal(2, 3072, seed=seed + 5).float()
+    found = pairs.direction(gradient, clock=HostClock(2))
+    assert bool(found.isfinite().all())
+    assert bool(((found * gradient).sum(1) < 0).all())
+
+
+def test_a_mate_that_is_not_finite_leaves_a_direction_alone() -> None:
+    pairs = Pairs.none(torch.zeros(2, 4).double(), size=2)
+    step = normal(2, 4, seed=1)
+    pairs = pairs.add(step, 2 * step, where=torch.tensor([True, True]), clock=HostClock(0))
+    alone = pairs.direction(normal(2, 4, seed=2), clock=HostClock(0))[0]
+    for rows in (pairs.steps, pairs.changes, pairs.crossed, pairs.squares):
+        rows[:, 1] = torch.nan
+    assert torch.equal(pairs.direction(normal(2, 4, seed=2), clock=HostClock(0))[0], alone)
 
 
 class TestBatchMates:

@@ -102,7 +102,7 @@ def test_what_is_not_selected_is_not_run(suite: Suite) -> None:
         ("Z2", "not run"),
     ]
     assert suite.conditions()[1][2] == "not selected"
-    result.stdout.fnmatch_lines(["1 claim: 1 supported", "1 other not selected"])
+    result.stdout.fnmatch_lines(["1 claim: 1 supported", "1 other not selected: Z2"])
     result.stdout.no_fnmatch_line("Z2*")
 
 
@@ -120,7 +120,10 @@ def test_a_partial_run_is_told_from_the_last_whole_one(suite: Suite) -> None:
     assert result.outlines[-2] == f"report: {suite.report / 'claims.html'}"
     result = suite.run("-k", "supported")
     result.stdout.fnmatch_lines(
-        ["report: *claims.html (of a partial run; python -m reports build makes that of *"]
+        [
+            "report: *claims.html (of a partial run)",
+            f"that of the last whole run again: python -m reports build --store {suite.store} *",
+        ]
     )
     assert latest(suite.store).whole
 

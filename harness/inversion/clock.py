@@ -31,8 +31,8 @@ class Clock(Protocol):
         """The clock one iteration on: the same one where it can be set."""
         ...
 
-    def read(self, table: Tensor, *, back: int = 0) -> Tensor:
-        """The row of the iteration that lies `back` before this one."""
+    def read(self, table: Tensor) -> Tensor:
+        """The row of this iteration."""
         ...
 
     def write(self, table: Tensor, row: Tensor) -> None:
@@ -54,9 +54,9 @@ class HostClock:
         """Another one: this one cannot be set."""
         return self.next()
 
-    def read(self, table: Tensor, *, back: int = 0) -> Tensor:
-        """A view of the row of the iteration that lies `back` before this one."""
-        return table[(self.now - back) % len(table)]
+    def read(self, table: Tensor) -> Tensor:
+        """A view of the row of this iteration."""
+        return table[self.now % len(table)]
 
     def write(self, table: Tensor, row: Tensor) -> None:
         """Set the row of this iteration."""
@@ -78,9 +78,9 @@ class DeviceClock:
         self.now.add_(1)
         return self
 
-    def read(self, table: Tensor, *, back: int = 0) -> Tensor:
-        """A copy of the row of the iteration that lies `back` before this one."""
-        return table.index_select(0, (self.now - back) % len(table))[0]
+    def read(self, table: Tensor) -> Tensor:
+        """A copy of the row of this iteration."""
+        return table.index_select(0, self.now % len(table))[0]
 
     def write(self, table: Tensor, row: Tensor) -> None:
         """Set the row of this iteration."""

@@ -41,11 +41,11 @@ class Pairs:
     Parameters
     ----------
     steps, changes : tensor, shape (history, batch, n)
-        s and y; 0 in a row that holds no pair of a sample.
+        s and y.
+    curvature : tensor, shape (history, batch)
+        s y, which is positive; 0 where a row holds no pair of a sample, whatever else is there.
     crossed, squares : tensor, shape (history, batch, history)
         s_i y_j and y_i y_j.
-    held : tensor, shape (history, batch)
-        1 for a row that holds a pair of a sample, and 0.
     gamma : tensor, shape (batch,)
         s y / y y of the last pair, 1 before there is one; it stays when that pair's row is
         written over.
@@ -55,9 +55,9 @@ class Pairs:
 
     steps: Float[Tensor, "history batch n"]
     changes: Float[Tensor, "history batch n"]
+    curvature: Float[Tensor, "history batch"]
     crossed: Float[Tensor, "history batch history"]
     squares: Float[Tensor, "history batch history"]
-    held: Float[Tensor, "history batch"]
     gamma: Float[Tensor, " batch"]
     count: Int[Tensor, " batch"]
 
@@ -68,9 +68,9 @@ class Pairs:
         return cls(
             steps=like.new_zeros(size, batch, n),
             changes=like.new_zeros(size, batch, n),
+            curvature=like.new_zeros(size, batch),
             crossed=like.new_zeros(size, batch, size),
             squares=like.new_zeros(size, batch, size),
-            held=like.new_zeros(size, batch),
             gamma=like.new_ones(batch),
             count=torch.zeros(batch, dtype=torch.long, device=like.device),
         )
@@ -88,14 +88,17 @@ class Pairs:
         The row of this evaluation is written for all: to the others it holds no pair.
         """
         product, square = (step * change).sum(1), change.square().sum(1)
-        good = where & (product > _CURVATURE * square.sqrt() * l2(step))
+        # What rounding alone may have made is no curvature.
+        least = max(_CURVATURE, torch.finfo(step.dtype).eps)
+        good = where & (product > least * square.sqrt() * l2(step))
         step, change = (torch.where(good[:, None], new, 0) for new in (step, change))
         clock.write(self.steps, step)
         clock.write(self.changes, change)
-        clock.write(self.held, good.to(step))
+        clock.write(self.curvature, torch.where(good, product, 0))
+        along = _dots(self.changes, change)
         for products, row, column in (
             (self.crossed, _dots(self.changes, step), _dots(self.steps, change)),
-            (self.squares, *2 * (_dots(self.changes, change),)),
+            (self.squares, along, along),
         ):
             clock.write(products, row)
             clock.write(products.transpose(0, 2), column)
@@ -107,7 +110,7 @@ class Pairs:
 
     def forget(self, *, where: Bool[Tensor, " batch"]) -> Pairs:
         """Drop all pairs of some samples, in place."""
-        self.held.masked_fill_(where, 0)
+        self.curvature.masked_fill_(where, 0)
         return dataclasses.replace(
             self,
             gamma=torch.where(where, 1, self.gamma),
@@ -126,27 +129,24 @@ class Pairs:
         size = len(self.steps)
         # From ages to rows, and back again.
         turn = (clock.now - torch.arange(size, device=gradient.device)) % size
-        held, gamma = self.held[turn].t(), self.gamma[:, None]
-        both = held[:, :, None] * held[:, None]
-        lower = (self._by_age(self.crossed, turn) * both).tril()
-        curvature = lower.diagonal(dim1=1, dim2=2)
-        # A row without a pair asks nothing and answers 0.
-        lower = lower + torch.diag_embed(1 - held)
-        along_steps, along_changes = (
-            held * _dots(rows, gradient)[:, turn] for rows in (self.steps, self.changes)
+        curvature, gamma = self.curvature[turn].t(), self.gamma[:, None]
+        held = curvature > 0
+        both = held[:, :, None] & held[:, None]
+        crossed, squares = (
+            torch.where(both, products[turn][:, :, turn].transpose(0, 1), 0)
+            for products in (self.crossed, self.squares)
         )
+        along_steps, along_changes = (
+            torch.where(held, _dots(rows, gradient)[:, turn], 0)
+            for rows in (self.steps, self.changes)
+        )
+        # A row without a pair asks nothing and answers 0.
+        lower = crossed.tril(-1) + torch.diag_embed(torch.where(held, curvature, 1))
         first = _solve(lower, along_steps, upper=False)
-        squares = self._by_age(self.squares, turn) * both
         met = along_changes - torch.bmm(squares, first[:, :, None])[:, :, 0]
         second = _solve(lower.mT, curvature * first - gamma * met, upper=True)
         rest = gradient - _combined(self.changes, first[:, turn])
         return -(gamma * rest + _combined(self.steps, second[:, turn]))
-
-    @staticmethod
-    def _by_age(
-        products: Float[Tensor, "history batch history"], turn: Int[Tensor, " history"]
-    ) -> Float[Tensor, "batch history history"]:
-        return products[turn][:, :, turn].transpose(0, 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,8 @@ class Family:
     Parameters
     ----------
     complete : bool
-        Whether every confirmatory condition was measured; else there are no adjusted P.
+        Whether the run is whole and measured every confirmatory condition; else there are no
+        adjusted P.
     p : mapping of str to float
         By claim, P in the direction that its conditions speak for: of supported and refuted the
         lesser, each the largest over the conditions.

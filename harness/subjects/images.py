@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,9 @@ def _draw_from(folder: Path | None, *, pixels: int, rng: np.random.Generator) ->
         raise ImageError("folder", rule="no folder of images is given", remedy="Give --images DIR")
     paths = list_images(folder)
     path = paths[rng.integers(len(paths))]
-    return Drawn(values=random_crop(load_image(path), pixels=pixels, rng=rng), label=path.name)
+    # Names of files may be no text at all, and labels are.
+    label = os.fsencode(path.name).decode("utf-8", "replace")
+    return Drawn(values=random_crop(load_image(path), pixels=pixels, rng=rng), label=label)
 
 
 @functools.cache

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
-import os
+import hashlib
 import re
+from pathlib import Path
 
 import jinja2
+from jinja2.bccache import Bucket
 
 from harness.files import cache_file
 from reports import words
@@ -39,13 +41,22 @@ def environment() -> jinja2.Environment:
     return made
 
 
+class _Compiled(jinja2.FileSystemBytecodeCache):
+    """What earlier runs compiled, which takes half a second, as far as it can be kept."""
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep a compiled template; where the disk is full, say, do without."""
+        with contextlib.suppress(OSError):
+            super().dump_bytecode(bucket)
+
+
 def _compiled() -> jinja2.BytecodeCache | None:
-    """What earlier runs compiled, which takes half a second; None where it cannot be kept."""
-    folder = cache_file("templates")
+    """The cache for this environment; None where there can be no folder."""
+    # Jinja's own key knows the templates and not how they are compiled.
+    folder = cache_file("templates") / hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
     with contextlib.suppress(OSError, RuntimeError):
         folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return jinja2.FileSystemBytecodeCache(str(folder))
+        return _Compiled(str(folder))
     return None
 
 

@@ -195,7 +195,7 @@ def _store(folder: Path) -> Path:
         raise OptionError(
             f"--store {folder}",
             rule="the store has to be a folder, and this is a file",
-            remedy="Name a folder; it is made where it is missing",
+            remedy="Name a folder with --store DIR; it is made where it is missing",
         )
     return folder
 

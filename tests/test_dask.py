@@ -453,6 +453,9 @@ class TestUnfit:
         started.clear()
 
     def test_no_code(self, started: Cluster, tmp_path: Path) -> None:
+        # Another package of the name, since this environment's Python finds the project anyway.
+        (tmp_path / "harness").mkdir()
+        (tmp_path / "harness" / "__init__.py").touch()
         started.has(1)
         found = scheduler_of(tmp_path / "late", executor=started.executor)
         try:
@@ -460,11 +463,11 @@ class TestUnfit:
             started.clear()
             started.join(root=tmp_path)
             # It joined when the others had been asked.
-            with pytest.raises(ExecutorError, match=r"cannot import what it needs .*'harness'"):
+            with pytest.raises(ExecutorError, match=r"cannot import what it needs .*'harness\."):
                 found.need([rank(0)], label="a")
         finally:
             found.close()
-        self.refused(tmp_path / "store", started.address, match="No module named 'harness'")
+        self.refused(tmp_path / "store", started.address, match=r"No module named 'harness\.")
         started.clear()
 
     def test_other_versions_are_named(self) -> None:

@@ -51,6 +51,9 @@ LOCK = Path("claims", "verdicts.toml")
 Parameters = Mapping[str, str | int | float]
 """What a test is parametrized with."""
 
+_MEASURED = "nothing"
+"""What a plan says where the store has every cell."""
+
 
 class ClaimSession:
     """The state of a run: what is planned, what was found.
@@ -137,12 +140,12 @@ class ClaimSession:
         """Where the report is, in words."""
         if self.report is None or self.run is None:
             return None
-        told = f"report: {self.report}"
+        told = f"report: {self.report}{'' if self.run.whole else ' (of a partial run)'}"
         if self.run.whole or not latest(self.options.store).whole:
             return told
         words = ["python", "-m", "reports", "build", "--store", str(self.options.store)]
         again = shlex.join([*words, "--report", str(self.options.report)])
-        return f"{told} (of a partial run)\nthat of the last whole run again: {again}"
+        return f"{told}\nthat of the last whole run again: {again}"
 
     @property
     def warnings(self) -> list[str]:
@@ -264,6 +267,8 @@ class ClaimSession:
                 )
                 for look in (0, -1)
             )
+            if first == _MEASURED and last != first:
+                first = "nothing for the first look"
             lines.append(f"{label}: {first}" + (f", at most {last}" if last != first else ""))
         return "\n".join([*lines[:-1], f"times are for {MACHINES[self.device]}", lines[-1]])
 
@@ -467,4 +472,4 @@ def _missing(cells: Iterable[Cell], stored: Callable[[str], bool], *, device: st
         count += sum(map(len, lacking))
         seconds += bucket.seconds * len(lacking) / len(bucket.ids)
     where = "one process with a GPU" if device == "cuda" else "one core"
-    return f"{count} cells, about {duration(seconds)} of {where}" if count else "nothing"
+    return f"{count} cells, about {duration(seconds)} of {where}" if count else _MEASURED

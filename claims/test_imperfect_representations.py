@@ -42,7 +42,8 @@ B8 = Claim(
     "conv5 of resnet50",
     method="Untrained ResNet-50 in eval mode, cut at Conv5 (layer4); the article's descent without "
     "blur, on photographs of 32 pixels in the quick profile, at the largest step of a frozen grid "
-    "at which m_g halved on twelve pilot replicates there (that of `article` is provisional). "
+    "at which m_g halved on twelve pilot replicates there (the step of the profile article is "
+    "provisional). "
     "Beside it: the article's nominal step, the same with blur, "
     "Adam and L-BFGS, and ResNet-18.",
     estimands={

@@ -296,9 +296,11 @@ def history(found: History) -> str:
         f"run {number}: {run_text(run)}, {verdicts_text(run)}"
         for number, run in enumerate(found.runs, start=1)
     ]
+    if found.left_out:
+        lines.append(f"left out, as they say no more than the run before: {found.left_out}")
     restated = dict.fromkeys(line.claim for line in found.lines if line.stated)
     if restated:
-        lines.append(f"not joined where the claim changed: {', '.join(restated)}")
+        lines.append(f"stated anew, and not compared across that: {', '.join(restated)}")
     lines += [
         f"{line.claim} {line.name}: {' -> '.join(verdict.value for verdict in line.verdicts)}, "
         f"{line.first} -> {line.last}"

@@ -135,8 +135,11 @@ def _family(run: Run) -> Family:
 
 
 def setting_text(run: Run) -> str:
-    """Under what a run measured, "quick on cpu", with the user's own subjects."""
-    own = (f"{name} {value}" for name, value in sorted(run.custom.items()))
+    """Under what a run measured, "quick on cpu", with another precision and the user's subjects."""
+    own = [f"{name} {value}" for name, value in sorted(run.custom.items())]
+    precision = run.provenance.get("precision")
+    if isinstance(precision, str) and not precision.startswith("IEEE float32"):
+        own.insert(0, precision)
     return ", ".join((f"{run.profile} on {run.device}", *own))
 
 

@@ -164,7 +164,7 @@ def make_run(conditions: Sequence[ConditionResult], **changes: object) -> Run:
             "commit": "3f1c2ab94d0e5b7788aa0011223344556677aabb",
             "dirty": True,
             "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
-            "precision": {"float32_matmul": "highest", "tf32": False},
+            "precision": "IEEE float32 (no TF32)",
             "seeds": seeding(),
             "ceiling": [
                 {

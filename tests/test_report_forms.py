@@ -57,7 +57,7 @@ from reports.page.evidence import evidence
 from reports.page.panels import multiverse_view
 from reports.page.provenance import facts, seeds_text
 from reports.reading import read_run, run_of
-from reports.summary import summarise
+from reports.summary import setting_text, summarise
 from reports.words import finding
 from reports.write import write_report
 
@@ -481,9 +481,16 @@ def test_history_draws_no_line_through_a_changed_claim(
     told_of = [(line.claim, line.stated, len(line.marks)) for line in found.lines]
     assert told_of == [("Z1", 1, 2), ("Z1", 2, 1), ("Z2", None, 3)]
     assert main(["history", str(kept.folder), "--report", str(tmp_path / "out")]) == 0
-    assert "not joined where the claim changed: Z1\n" in capsys.readouterr().out
+    assert "stated anew, and not compared across that: Z1\n" in capsys.readouterr().out
     page = (tmp_path / "out" / "history.html").read_text()
     assert page.count("claim as stated in run 2") == 1
+
+
+def test_another_precision_is_another_setting() -> None:
+    run = make_run([simple([0.9] * 12)])
+    assert setting_text(run) == "quick on cpu"
+    double = {**run.provenance, "precision": "IEEE float64"}
+    assert setting_text(dataclasses.replace(run, provenance=double)) == "quick on cpu, IEEE float64"
 
 
 def test_history_marks_partial_runs_and_leaves_out_those_that_say_nothing_new(
@@ -721,7 +728,7 @@ def test_panels_are_shown_or_said_to_be_missing(folder: Path, tmp_path: Path) ->
     assert "Image dominates" in page
     assert "2 of 3 as claimed" in page  # cat .15, rocket .3, chelsea .1 against below .25
     bare = write_report(make_run([simple([0.9] * 12)]), make_store(tmp_path), tmp_path / "out")
-    assert bare.read_text("utf-8").count("not measured in this profile") == 3
+    assert bare.read_text("utf-8").count("not measured in this profile") == 2
 
 
 def test_the_article_answers_for_every_claim_that_has_a_headline() -> None:

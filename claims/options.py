@@ -70,8 +70,8 @@ class Options:
         add("--store", default=".store", metavar="DIR", help="folder of the records (.store)")
         add(
             "--report",
-            metavar="DIR",
             default="reports/latest",
+            metavar="DIR",
             help="folder of the report (reports/latest)",
         )
         add("--network", metavar="NAME", help="a torchvision ResNet in place of the article's")

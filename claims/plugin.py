@@ -184,8 +184,9 @@ def pytest_terminal_summary(
     if session.lock_changes is not None:
         write(f"{LOCK}:")
         write(session.lock_changes or "nothing has changed")
-    if session.where is not None:
-        write(session.where)
+    where = session.where
+    if where is not None:
+        write(where)
     if exitstatus == pytest.ExitCode.INTERRUPTED and session.run is not None:
         write(_kept(session), yellow=True)
     if _FAILURE in config.stash:

@@ -41,14 +41,9 @@ class Columns:
     def pull(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
         plain = self.plain
-        rest = [
-            (length + 2 * padding - taps) % stride
-            for length, padding, taps, stride in zip(
-                plain.inside, plain.padding, plain.kernel, plain.stride, strict=True
-            )
-        ]
+        where = plain.stride, plain.padding, plain.rest, plain.dilation
         image = torch.ops.aten.slow_conv_transpose2d(
-            cotangent, plain.weight, plain.kernel, None, plain.stride, plain.padding, rest, (1, 1)
+            cotangent, plain.weight, plain.kernel, None, *where
         )
         return summed(image, onto)
 

@@ -11,6 +11,7 @@ oneDNN's with weights that are laid out once (`harness.subjects.packed`).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from typing import Protocol
@@ -99,6 +100,18 @@ class PlainConvolution:
                 (length + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
                 for length, padding, dilation, taps, stride in zip(
                     self.inside, self.padding, self.dilation, self.kernel, self.stride, strict=True
+                )
+            )
+        )
+
+    @functools.cached_property
+    def rest(self) -> Pair:
+        """Rows and columns at the end of the inputs that no tap meets."""
+        return pair(
+            tuple(
+                (length + 2 * padding - taps) % stride
+                for length, padding, taps, stride in zip(
+                    self.inside, self.padding, self.kernel, self.stride, strict=True
                 )
             )
         )

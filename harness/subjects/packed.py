@@ -176,16 +176,10 @@ class Transposed:
     @classmethod
     def of(cls, plain: PlainConvolution, shape: torch.Size) -> Transposed:
         """Lay out the kernel of a convolution for cotangents of a shape."""
-        rows, columns = (
-            (length + 2 * padding - taps) % stride
-            for length, padding, taps, stride in zip(
-                plain.inside, plain.padding, plain.kernel, plain.stride, strict=True
-            )
-        )
         packed = torch.ops.mkldnn._reorder_convolution_transpose_weight(
-            plain.weight, plain.padding, (rows, columns), plain.stride, (1, 1), 1, list(shape)
+            plain.weight, plain.padding, plain.rest, plain.stride, (1, 1), 1, list(shape)
         )
-        return cls(packed, plain.stride, plain.padding, (rows, columns))
+        return cls(packed, plain.stride, plain.padding, plain.rest)
 
     def __call__(self, u: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""

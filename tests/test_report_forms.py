@@ -486,6 +486,15 @@ def test_history_draws_no_line_through_a_changed_claim(
     assert page.count("claim as stated in run 2") == 1
 
 
+def test_a_run_that_did_not_know_every_condition_is_partial_when_read_back() -> None:
+    whole = make_run([simple([0.9] * 12)])
+    for run in (whole, dataclasses.replace(whole, every_condition=False)):
+        assert run_of(document(summarise(run))).whole is run.every_condition
+    older = document(summarise(whole))
+    del older["run"]["every_condition"]  # type: ignore[attr-defined]
+    assert run_of(older).whole
+
+
 def test_another_precision_is_another_setting() -> None:
     run = make_run([simple([0.9] * 12)])
     assert setting_text(run) == "quick on cpu"

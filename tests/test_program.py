@@ -611,9 +611,10 @@ class TestRefused:
         [
             (lambda x: {"out": x}, "a dict, "),
             (lambda x: (x, x), "a tuple, "),
-            (lambda x: x.mean(), r"a Tensor of shape \(\), "),
+            (lambda x: x.mean(), r"a Tensor of shape \(\) and dtype torch.float32, "),
+            (lambda x: torch.fft.fft(x), r"a Tensor of shape \(2, 3\) and dtype torch.complex64, "),
         ],
-        ids=["dict", "tuple", "number"],
+        ids=["dict", "tuple", "number", "complex"],
     )
     def test_what_returns_no_tensor_of_samples(
         self, made: Callable[[Tensor], object], told: str
@@ -622,6 +623,18 @@ class TestRefused:
         for use in (found.encode, found.pull, found.linearize):
             with pytest.raises(ModuleError, match=f"^Returning: of 2 samples it returns {told}"):
                 use(torch.zeros(2, 3))
+
+    @pytest.mark.parametrize("module", [nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 2), nn.GELU())])
+    def test_images_of_another_dtype(self, module: nn.Module) -> None:
+        found = NetworkEncoder(module.double().eval())
+        for use in (found.encode, found.pull, found.linearize):
+            with pytest.raises(ModuleError, match=r"are float64 on cpu, .* are float32 on cpu"):
+                use(torch.zeros(2, 3))
+
+    def test_a_module_that_casts_what_it_is_given(self) -> None:
+        mixed = nn.Sequential(nn.Linear(3, 2), Returning(Tensor.double), nn.Linear(2, 2).double())
+        found = NetworkEncoder(mixed.eval())
+        assert found.encode(torch.zeros(2, 3)).dtype == torch.float64
 
 
 @pytest.mark.slow

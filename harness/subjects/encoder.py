@@ -53,7 +53,8 @@ class ModuleEncoder:
     Raises
     ------
     ModuleError
-        At a use of it, where the module returns anything but one tensor with a row a sample.
+        At a use of it, where the module returns anything but one tensor of real numbers with a row
+        a sample.
     """
 
     module: nn.Module
@@ -90,14 +91,16 @@ class ModuleEncoder:
 
     def _output(self, inputs: Tensor) -> Tensor:
         output: object = self.module(inputs.clone())  # it may overwrite its input
-        if isinstance(output, Tensor) and output.shape[:1] == inputs.shape[:1]:
-            return output
-        shape = f" of shape {tuple(output.shape)}" if isinstance(output, Tensor) else ""
+        made = f"a {type(output).__name__}"
+        if isinstance(output, Tensor):
+            if output.shape[:1] == inputs.shape[:1] and output.is_floating_point():
+                return output
+            made += f" of shape {tuple(output.shape)} and dtype {output.dtype}"
         raise ModuleError(
             type(self.module).__name__,
-            rule=f"of {len(inputs)} samples it returns a {type(output).__name__}{shape}, and what "
-            "is inverted is one tensor with a row a sample",
-            remedy="Wrap it in a module that returns this tensor alone",
+            rule=f"of {len(inputs)} samples it returns {made}, and what is inverted is one tensor "
+            "of real numbers with a row a sample",
+            remedy="Wrap it in a module that returns such a tensor alone",
         )
 
 

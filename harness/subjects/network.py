@@ -30,8 +30,9 @@ class NetworkEncoder:
     Raises
     ------
     ModuleError
-        Where any part of it is in train mode; at a use of it, where it returns anything
-        but one tensor with a row a sample.
+        Where any part of it is in train mode; at a use of it, where its parameters are of another
+        dtype or on another device than the images, or where it returns anything but one tensor of
+        real numbers with a row a sample.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -77,9 +78,25 @@ class NetworkEncoder:
         return self._prepared[place]
 
     def _prepare(self, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Encoder:
+        self._check(dtype, device)
         if self._reading is not None:
             try:
                 return Program(self._reading, torch.zeros(shape, dtype=dtype, device=device))
             except UnreadableError as error:
                 self._reading, self._reason = None, str(error)
         return ModuleEncoder(self.module)
+
+    def _check(self, dtype: torch.dtype, device: torch.device) -> None:
+        """Refuse images that none of the parameters fits."""
+        weights = [weight for weight in self.module.parameters() if weight.is_floating_point()]
+        if weights and all((each.dtype, each.device) != (dtype, device) for each in weights):
+            raise ModuleError(
+                type(self.module).__name__,
+                rule=f"its parameters are {_place(weights[0].dtype, weights[0].device)}, and the "
+                f"images are {_place(dtype, device)}",
+                remedy="Move one to the other by .to(...)",
+            )
+
+
+def _place(dtype: torch.dtype, device: torch.device) -> str:
+    return f"{str(dtype).removeprefix('torch.')} on {device}"

@@ -1,0 +1,129 @@
+"""A device without a GPU: tensors that compute on the CPU, and say that they are elsewhere.
+
+What a GPU refuses is refused: tensors of both places in one operation, numbers drawn there by a
+generator from here, memory read as if it were the host's, and, where asked, any wait of the host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+ELSEWHERE = torch.device("lazy:0")
+"""A kind of device that every build of torch knows by name, and none has operators for."""
+
+_MOVES = (
+    torch.ops.aten.copy_.default,
+    torch.ops.aten._to_copy.default,
+    # Indices from here are copied there.
+    torch.ops.aten.index.Tensor,
+)
+"""Operations that take tensors of both places, for which the host waits."""
+
+
+class There(Tensor):
+    """A tensor on the device; what it holds lies on the CPU."""
+
+    held: Tensor
+
+    @staticmethod
+    def __new__(cls, held: Tensor) -> There:
+        there: There = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls,
+            held.shape,
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            device=ELSEWHERE,
+        )
+        there.held = held
+        return there
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        return f"There({self.held})"
+
+    def tolist(self) -> Any:
+        """The numbers; torch reads no memory of subclasses."""
+        return self.cpu().tolist()
+
+    @classmethod
+    def __torch_dispatch__(
+        cls, operator: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        return _run(operator, args, kwargs or {})
+
+
+class Device(TorchDispatchMode):
+    """Has a device elsewhere, on which tensors can be made.
+
+    Attributes
+    ----------
+    waiting : bool
+        Whether the host may wait for it: for values, and for copies to and fro.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = True
+
+    @contextlib.contextmanager
+    def unwaiting(self) -> Iterator[None]:
+        """Fail where the host would wait for it."""
+        self.waiting = False
+        try:
+            yield
+        finally:
+            self.waiting = True
+
+    def __enter__(self) -> Device:
+        # Else torch.tensor would make its tensor on the device by itself, and tell nobody.
+        self._before = torch._C._only_lift_cpu_tensors()  # type: ignore[attr-defined]
+        torch._C._set_only_lift_cpu_tensors(True)  # type: ignore[attr-defined]
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        torch._C._set_only_lift_cpu_tensors(self._before)  # type: ignore[attr-defined]
+
+    def __torch_dispatch__(
+        self, operator: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        result = _run(operator, args, kwargs or {})
+        read = operator is torch.ops.aten._local_scalar_dense.default
+        moved = operator in _MOVES and len(_places(args, result)) > 1
+        assert self.waiting or not (read or moved), f"{operator} waits"
+        return result
+
+
+def _run(operator: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Run an operation on what tensors hold."""
+    places = _places(args, kwargs)
+    assert len(places) < 2 or operator in _MOVES, f"{operator} of tensors in two places"
+    asked = kwargs.get("device")
+    there = ELSEWHERE in places if asked is None else torch.device(asked) == ELSEWHERE
+    drawn = kwargs.get("generator")
+    assert drawn is None or not there, f"{operator} draws there by a generator from here"
+    held_args, held_kwargs = tree_map_only(There, lambda tensor: tensor.held, (args, kwargs))
+    if asked is not None:
+        held_kwargs["device"] = torch.device("cpu")
+    result = operator(*held_args, **held_kwargs)
+    if operator is torch.ops.aten.copy_.default:
+        return args[0]
+    if there:
+        result = tree_map_only(Tensor, There, result)
+    return return_and_correct_aliasing(operator, tuple(args), kwargs, result)
+
+
+def _places(*values: object) -> set[torch.device]:
+    """Where the tensors among nested values are; numbers from here are welcome there."""
+    found: set[torch.device] = set()
+    numbers: set[torch.device] = set()
+    for tensor in (value for value in tree_leaves(values) if isinstance(value, Tensor)):
+        (found if tensor.dim() else numbers).add(tensor.device)
+    return found | (numbers - {torch.device("cpu")} if found else numbers)

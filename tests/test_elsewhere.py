@@ -1,0 +1,108 @@
+"""What runs on a device keeps to it, and gives what the CPU gives; no GPU is needed to tell."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from elsewhere import ELSEWHERE, Device
+from inversion_cases import (
+    CELLS,
+    CPU,
+    EVERY,
+    invert_ensemble,
+    named,
+    normal,
+    one_thread,  # noqa: F401  (a fixture for all)
+    recover,
+)
+from networks import lively_resnet
+
+from harness.cells import Inversion
+from harness.inversion import loop
+from harness.inversion.drivers import InPlace
+from harness.measure import measure
+from harness.settings import Decoder, ResNet, Training
+from harness.spectrum import decompose, jacobian
+from harness.subjects.resnet import encoder_of, initial_resnet
+from harness.training.fit import fit
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    """A device whose steps are those that a GPU captures, and never wait."""
+    with Device() as device:
+
+        class Unwaiting(InPlace[Any]):
+            def note(self) -> None:
+                with device.unwaiting():
+                    super().note()
+
+            def step(self) -> None:
+                with device.unwaiting():
+                    super().step()
+
+        monkeypatch.setattr(loop, "drive", Unwaiting)
+        yield device
+
+
+@pytest.mark.usefixtures("device")
+class TestRecoveries:
+    @EVERY
+    def test_of_every_decoder(self, decoder: Decoder) -> None:
+        found = recover(decoder, iterations=3, device=ELSEWHERE)
+        assert found.copy.device == found.m_g.device == ELSEWHERE
+        expected = recover(decoder, iterations=3)
+        torch.testing.assert_close(found.copy.cpu(), expected.copy, rtol=1e-7, atol=1e-9)
+
+    @pytest.mark.parametrize("cell", CELLS, ids=named)
+    def test_of_every_kind_of_network(self, cell: Inversion) -> None:
+        measure([cell], device=str(ELSEWHERE))
+        # Other forms round otherwise, and rounding grows along a run.
+        one = dataclasses.replace(cell, precision="float64", iterations=1)
+        (found,), (expected,) = (measure([one], device=str(place)) for place in (ELSEWHERE, CPU))
+        assert found.status == expected.status
+        assert found.values == pytest.approx(expected.values, rel=1e-7, abs=1e-9, nan_ok=True)
+
+    def test_of_an_ensemble(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = invert_ensemble(loop.drive, monkeypatch, device=ELSEWHERE)
+        expected = invert_ensemble(loop.drive, monkeypatch)
+        torch.testing.assert_close(found.copy.cpu(), expected.copy, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.usefixtures("device")
+class TestOtherWork:
+    def test_a_training(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # torch has Adam's fused kernels for devices of a list.
+        monkeypatch.setattr(
+            importlib.import_module("torch.optim.optimizer"),
+            "_get_fused_kernels_supported_devices",
+            lambda: ["cpu", ELSEWHERE.type],
+        )
+        training = Training(
+            content="photographs", classes=3, images=24, pixels=16, epochs=2, batch=8, rate=1e-3
+        )
+        network = ResNet(name="resnet18", cut="layer4", width=1 / 16, training=training)
+        found, expected = (
+            fit(initial_resnet(network, seed=3), training, seed=3, device=place)
+            for place in (ELSEWHERE, CPU)
+        )
+        assert found.losses == pytest.approx(expected.losses, rel=1e-5)
+        assert (found.accuracy, found.held_out) == (expected.accuracy, expected.held_out)
+
+    def test_a_decomposition(self) -> None:
+        network, image = lively_resnet("resnet18"), normal(1, 3, 8, 8, seed=1)
+
+        def values(place: torch.device) -> list[float]:
+            encoder = encoder_of(network, cut="layer1", dtype=torch.float64, device=place)
+            (found,) = decompose(jacobian(encoder, image.to(place)))
+            found.null_share(image.to(place))
+            assert found.values.device == place
+            assert found.decided
+            return [found.rank, found.condition]
+
+        assert values(ELSEWHERE) == pytest.approx(values(CPU), rel=1e-6)

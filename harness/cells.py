@@ -32,7 +32,7 @@ from harness.settings import (
 )
 from harness.training_cells import TrainingCell
 
-ENGINE = 5
+ENGINE = 6
 """Version of everything between a cell and its measurement; raised where outcomes change."""
 
 BATCH = 12

@@ -9,10 +9,20 @@ from torch import Tensor
 
 def l2(difference: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
     """L2 norm of each sample (m_g of outputs, m_i of inputs; the article's equation for m)."""
-    norms: Tensor = torch.linalg.vector_norm(difference.flatten(1), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(difference, dim=_all_but_samples(difference))
     return norms
+
+
+def total(values: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
+    """Sum over each sample."""
+    return values.sum(_all_but_samples(values))
 
 
 def per_sample(values: Shaped[Tensor, " batch"], *, like: Tensor) -> Shaped[Tensor, "batch ..."]:
     """One number a sample, shaped so that it broadcasts against a batch."""
     return values.reshape(-1, *[1] * (like.dim() - 1))
+
+
+def _all_but_samples(values: Tensor) -> tuple[int, ...]:
+    """All axes but the first; flattening would copy images whose channels come last."""
+    return tuple(range(1, values.dim()))

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from harness.allocator import keep_freed_memory
 from harness.ceiling import worker_gflops
 from harness.cells import canonical
 from harness.inversion.checkpoint import Checkpoint
@@ -46,6 +47,7 @@ def measure_bucket(
     provenance : mapping
         Goes into each record, with this machine, the threads, and what these could do.
     """
+    keep_freed_memory()
     with torch_threads(threads):
         here = {
             **provenance,

@@ -18,6 +18,7 @@ from harness.inversion.status import Status, classify
 from harness.inversion.trace import QUANTITIES
 from harness.settings import Decoder
 from harness.subjects.encoder import Encoder
+from harness.subjects.maps import laid_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +126,8 @@ def invert(
     SettingError
         Where the decoder does not fit the network, or draws and has nothing to draw from.
     """
+    # In one layout, that of the network's own images: to convert or to mix them takes longer.
+    original, start, noised = map(laid_out, (original, start, noised))
     batch, restarts = len(original), len(start) // len(original)
     target = encoder.encode(original)
     m_r = l2(encoder.encode(noised) - target)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.distances import per_sample
+from harness.distances import per_sample, total
 from harness.errors import UnknownNameError
 from harness.settings import LOSSES
 
@@ -32,7 +32,7 @@ class L1:
 
     def value(self, residual: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
         """The loss of each sample."""
-        return residual.flatten(1).abs().sum(1)
+        return total(residual.abs())
 
     def cotangent(self, residual: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """sign(residual)."""
@@ -44,7 +44,7 @@ class L2:
 
     def value(self, residual: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
         """The loss of each sample."""
-        return residual.flatten(1).square().sum(1) / 2
+        return total(residual.square()) / 2
 
     def cotangent(self, residual: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """The residual."""
@@ -65,7 +65,7 @@ class RelativeL2:
 
     def value(self, residual: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
         """The loss of each sample."""
-        return residual.flatten(1).square().sum(1) / (2 * self.square)
+        return total(residual.square()) / (2 * self.square)
 
     def cotangent(self, residual: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """The residual over the target's squared norm."""
@@ -86,7 +86,7 @@ def make_loss(name: str, *, target: Float[Tensor, "batch ..."]) -> Loss:
         case "l2":
             return L2()
         case "relative-l2":
-            square = target.flatten(1).square().sum(1)
+            square = total(target.square())
             return RelativeL2(square.clamp_min(torch.finfo(target.dtype).tiny))
         case _:
             raise UnknownNameError.nearest(name, LOSSES, what="loss")

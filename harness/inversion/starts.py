@@ -141,11 +141,11 @@ def _reach(
 ) -> Reached:
     """Run a decoder from all starts of each image beside each other."""
     batch, starts = len(original), len(start) // len(original)
-    originals = original.repeat_interleave(starts, 0)
+    originals = _repeated(original, starts)
     picture, points = _picture(decoder, start=start, generators=generators)
     problem = make_problem(
         encoder,
-        target=target.repeat_interleave(starts, 0),
+        target=_repeated(target, starts),
         decoder=decoder,
         images=start,
         iterations=iterations,
@@ -178,6 +178,14 @@ def _reach(
         ending=apart(end.ending),
         at=apart(end.at),
         traces=apart(trace.table.movedim(2, 0)),
+    )
+
+
+def _repeated(values: Tensor, times: int) -> Tensor:
+    """Each sample so many times, beside each other, laid out as it was."""
+    last = values.dim() == 4 and values.is_contiguous(memory_format=torch.channels_last)
+    return values.repeat_interleave(times, 0).contiguous(
+        memory_format=torch.channels_last if last else torch.contiguous_format
     )
 
 

@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from harness.subjects.maps import LAST, Pair, PlainConvolution, pair, summed
+from harness.subjects.maps import LAST, Pair, PlainConvolution, laid_out, pair, summed
 
 _OPERATORS = (
     "_convolution_pointwise",
@@ -242,13 +242,11 @@ class Blocks:
 
     def __call__(self, u: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
-        blocks = self.direct(u)[:, :, self.first[0] :, self.first[1] :]
-        b = self.block
+        (top, left), b = self.first, self.block
         rows, columns = (-(-length // b) for length in self.size)
-        image = u.new_empty(len(u), blocks.shape[1] // b**2, rows * b, columns * b)
-        for number, (r, q) in enumerate(itertools.product(range(b), range(b))):
-            image[:, :, r::b, q::b] = blocks[:, number :: b**2, :rows, :columns]
-        return summed(image[:, :, : self.size[0], : self.size[1]], onto)
+        blocks = self.direct(u)[:, :, top : top + rows, left : left + columns]
+        image = torch.nn.functional.pixel_shuffle(blocks, b)
+        return summed(laid_out(image[:, :, : self.size[0], : self.size[1]]), onto)
 
 
 def _reach(plain: PlainConvolution, block: int, axis: int) -> Pair:

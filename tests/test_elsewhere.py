@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import torch
@@ -33,21 +32,11 @@ from harness.training.fit import fit
 
 
 @pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
-    """A device whose steps are those that a GPU captures, and never wait."""
-    with Device() as device:
-
-        class Unwaiting(InPlace[Any]):
-            def note(self) -> None:
-                with device.unwaiting():
-                    super().note()
-
-            def step(self) -> None:
-                with device.unwaiting():
-                    super().step()
-
-        monkeypatch.setattr(loop, "drive", Unwaiting)
-        yield device
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A device, on which steps are taken as a GPU captures them."""
+    monkeypatch.setattr(loop, "drive", InPlace)
+    with Device():
+        yield
 
 
 @pytest.mark.usefixtures("device")

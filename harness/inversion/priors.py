@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from harness.distances import total
 from harness.settings import Blur, TotalVariation
 
 
@@ -53,7 +54,7 @@ def total_variation(
     right = torch.zeros_like(images)
     right[..., :-1] = images.diff(dim=-1)
     length = (down.square() + right.square() + prior.smoothing**2).sqrt()
-    value = (length - prior.smoothing).flatten(1).sum(1)
+    value = total(length - prior.smoothing)
     down, right = down / length, right / length
     gradient = -down - right
     gradient[..., 1:, :] += down[..., :-1, :]

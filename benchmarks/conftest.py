@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from benchmarks.tables import Facts, as_text, tables
-from harness.allocator import keep_freed_memory
 from harness.device import resolve_device
 
 _FOUND = pytest.StashKey[list[Facts]]()
@@ -56,8 +55,7 @@ def pytest_benchmark_update_machine_info(
 
 @pytest.fixture(scope="session")
 def device(pytestconfig: pytest.Config) -> Iterator[torch.device]:
-    """The device that --device names, every core at work, memory kept as workers keep it."""
-    keep_freed_memory()
+    """The device that --device names, with every core at work."""
     threads = torch.get_num_threads()
     torch.set_num_threads(_cores())
     yield torch.device(resolve_device(pytestconfig.getoption("device")))

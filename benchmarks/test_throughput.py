@@ -18,6 +18,7 @@ from benchmarks.pace import Pace, rounds
 from benchmarks.profile import shares
 from benchmarks.tables import THROUGHPUT, Facts
 from benchmarks.tasks import draw_tasks
+from harness.allocator import keep_freed_memory
 from harness.subjects.precision import precision_of
 
 pytest.importorskip("pytest_benchmark", reason="the benchmarks need pytest-benchmark")
@@ -26,6 +27,12 @@ pytestmark = pytest.mark.benchmark(group=THROUGHPUT)
 
 LONGEST = 2.0
 """Seconds of a benchmark's rounds, unless the least number takes longer."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kept() -> None:
+    """Memory as the engine's workers keep it, for good: peers have had their turn without."""
+    keep_freed_memory()
 
 
 def _measure(benchmark: Any, case: Case, device: torch.device) -> dict[str, object]:

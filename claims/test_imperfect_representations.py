@@ -43,9 +43,8 @@ B8 = Claim(
     method="Untrained ResNet-50 in eval mode, cut at Conv5 (layer4); the article's descent without "
     "blur, on photographs of 32 pixels in the quick profile, at the largest step of a frozen grid "
     "at which m_g halved on twelve pilot replicates there (the step of the profile article is "
-    "provisional). "
-    "Beside it: the article's nominal step, the same with blur, "
-    "Adam and L-BFGS, and ResNet-18.",
+    "provisional). Beside it: the article's nominal step, the same with blur, Adam and L-BFGS, and "
+    "ResNet-18.",
     estimands={
         "rise": event(
             "m_i(T) exceeds m_i(0) by 0.1 % while m_g falls to half or less.",

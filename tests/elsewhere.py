@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from graphs import tensors_in
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 ELSEWHERE = torch.device("lazy:0")
 """A kind of device that every build of torch knows by name, and none has operators for."""
@@ -100,6 +101,6 @@ def _places(*values: object) -> set[torch.device]:
     """Where the tensors among nested values are; numbers from here are welcome there."""
     found: set[torch.device] = set()
     numbers: set[torch.device] = set()
-    for tensor in (value for value in tree_leaves(values) if isinstance(value, Tensor)):
+    for tensor in tensors_in(*values):
         (found if tensor.dim() else numbers).add(tensor.device)
     return found | (numbers - {torch.device("cpu")} if found else numbers)

@@ -36,6 +36,7 @@ from harness.settings import (
     Whitening,
 )
 from harness.subjects.encoder import Encoder
+from harness.subjects.maps import LAST, laid_out
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -183,10 +184,8 @@ def _reach(
 
 def _repeated(values: Tensor, times: int) -> Tensor:
     """Each sample so many times, beside each other, laid out as it was."""
-    last = values.dim() == 4 and values.is_contiguous(memory_format=torch.channels_last)
-    return values.repeat_interleave(times, 0).contiguous(
-        memory_format=torch.channels_last if last else torch.contiguous_format
-    )
+    repeated = values.repeat_interleave(times, 0)
+    return laid_out(repeated) if values.is_contiguous(memory_format=LAST) else repeated
 
 
 def _method(

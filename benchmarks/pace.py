@@ -37,6 +37,15 @@ class Pace:
         Where.
     seconds : float or None
         Least time of a round, as far as a few steps foretell it; None takes `SECONDS`.
+
+    Attributes
+    ----------
+    images : int
+        As given.
+    steps : int
+        Of a round.
+    whole_seconds : float
+        That the last round took, with all that goes before and after its steps.
     """
 
     def __init__(
@@ -51,6 +60,7 @@ class Pace:
         self._loops, self._device = tuple(loops), device
         self._on_gpu = device.type == "cuda"
         self._fastest: dict[tuple[int, int], float] = {}
+        self.whole_seconds = 0.0
         self._run(1)  # warms the caches
         self.steps = 2
         self._seconds = [self._run(2)[1]]
@@ -84,7 +94,9 @@ class Pace:
 
     def _run(self, steps: int) -> tuple[Tensor, float]:
         """The images reached, and the time of a step on all of them."""
+        began = time.perf_counter()
         parts = [self._time(number, steps) for number in range(len(self._loops))]
+        self.whole_seconds = time.perf_counter() - began
         return torch.cat([images for images, _ in parts]), sum(seconds for _, seconds in parts)
 
     def _time(self, number: int, steps: int) -> tuple[Tensor, float]:
@@ -111,7 +123,7 @@ class Pace:
 
 def rounds(*paces: Pace, longest: float) -> int:
     """Rounds of some loops together that fit into a time, within `LEAST` and `MOST`."""
-    return min(max(int(longest / sum(pace.round_seconds for pace in paces)), LEAST), MOST)
+    return min(max(int(longest / sum(pace.whole_seconds for pace in paces)), LEAST), MOST)
 
 
 def fastest(paces: Sequence[Pace]) -> Pace:

@@ -39,8 +39,9 @@ def arithmetic_gflops(
 ) -> float:
     """The best rate of arithmetic, in GFLOP/s.
 
-    Of the product of two square matrices and of convolutions with kernels of 1x1 and of 3x3 that
-    take about as many operations: which is the fastest depends on the machine and its libraries.
+    Of the product of two square matrices and, on a CPU, of convolutions with kernels of 1x1 and of
+    3x3 that take about as many operations: which is the fastest depends on the machine and its
+    libraries. On a GPU that is the product, and convolutions may take gigabytes for transforms.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ def arithmetic_gflops(
         return max(
             work.flops / best_seconds(work.run, device=device, repeats=repeats) / 1e9
             # One after the other, so that the tensors of one are free when the next are made.
-            for work in (kind(size, draw) for kind in _KINDS)
+            for work in (kind(size, draw) for kind in _KINDS[device.type])
         )
 
 
@@ -80,7 +81,7 @@ def _spatial(size: int, draw: Callable[..., Tensor]) -> _Work:
     return _convolution(size // 4, kernel=3, images=size // 144, draw=draw)
 
 
-_KINDS = (_product, _pointwise, _spatial)
+_KINDS = {"cpu": (_product, _pointwise, _spatial), "cuda": (_product,)}
 
 
 def _convolution(channels: int, *, kernel: int, images: int, draw: Callable[..., Tensor]) -> _Work:

@@ -12,14 +12,17 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import ParamSpec, Protocol, TypeVar
 
-from harness import tuning
+from harness import mps, tuning
 from harness.cluster import DaskWorkers
 from harness.errors import ExecutorError, UnknownNameError
 from harness.store import Store
@@ -27,6 +30,9 @@ from harness.tuning import Layout, Machine
 
 FORMS = ("processes", "processes:NxT", "serial", "dask:ADDRESS")
 """Names of executors."""
+
+_PATIENCE = 10.0
+"""Seconds for a process to end by itself."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -94,6 +100,8 @@ class ProcessPool(Executor):
     ----------
     layout : Layout
         How many, and the threads of each.
+    gpu : bool
+        Whether they share a GPU.
     """
 
     # Python's own pool gives up all calls of all its processes when one of them dies. Here each
@@ -102,9 +110,12 @@ class ProcessPool(Executor):
     lost: tuple[type[Exception], ...] = (BrokenProcessPool,)
     tries = 2
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, gpu: bool = False) -> None:
         self._layout = layout
-        self._processes = [_Process() for _ in range(layout.processes)]
+        # Before the first of them starts, since it is then that they find it.
+        self._service = mps.start() if gpu and layout.processes > 1 else None
+        self._gpu = gpu
+        self._processes = [_Process(gpu=gpu) for _ in range(layout.processes)]
 
     @property
     def slots(self) -> int:
@@ -118,8 +129,8 @@ class ProcessPool(Executor):
 
     @property
     def described(self) -> str:
-        """The layout."""
-        return str(self._layout)
+        """The layout, and how a GPU is shared."""
+        return f"{self._layout}{', which share the GPU by MPS' * (self._service is not None)}"
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """A future of the call; it goes to the process that has the fewest."""
@@ -128,7 +139,8 @@ class ProcessPool(Executor):
             return process.submit(fn, *args, **kwargs)
         except BrokenProcessPool:
             process.end()
-            another = self._processes[self._processes.index(process)] = _Process()
+            another = _Process(gpu=self._gpu)
+            self._processes[self._processes.index(process)] = another
             return another.submit(fn, *args, **kwargs)
 
     def tune(self, layouts: Sequence[Layout]) -> dict[Layout, float]:
@@ -159,13 +171,26 @@ class ProcessPool(Executor):
     def end(self) -> None:
         """End the processes at once, whatever they are doing."""
         _end(self._processes)
+        if self._service is not None:
+            self._service.end()
 
 
 class _Process(ProcessPoolExecutor):
-    """A pool of one process that Ctrl-C does not reach; it is the parent's, which ends it."""
+    """A pool of one process that Ctrl-C does not reach; it is the parent's, which ends it.
 
-    def __init__(self) -> None:
-        super().__init__(1, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare)
+    Parameters
+    ----------
+    gpu : bool
+        Whether it may have a GPU at work when it is ended.
+    """
+
+    def __init__(self, *, gpu: bool = False) -> None:
+        super().__init__(
+            1,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_prepare,
+            initargs=(gpu,),
+        )
         self._own: set[BaseProcess] = set()
         self._calls: list[Future[object]] = []
 
@@ -191,6 +216,13 @@ class _Process(ProcessPoolExecutor):
         for process in self._own:
             process.terminate()
 
+    def kill_after(self, deadline: float) -> None:
+        """End the process by force, unless it has ended by some time of the monotonic clock."""
+        for process in self._own:
+            # By its sentinel: whoever asks the process itself would race with the pool's thread.
+            if not wait([process.sentinel], timeout=max(0.0, deadline - time.monotonic())):
+                process.kill()
+
     def end(self) -> None:
         """End the process at once."""
         _end([self])
@@ -199,7 +231,9 @@ class _Process(ProcessPoolExecutor):
 def _end(processes: Sequence[_Process]) -> None:
     for process in processes:
         process.terminate()
+    deadline = time.monotonic() + _PATIENCE
     for process in processes:
+        process.kill_after(deadline)
         # The pool's own thread waits for its process. Waiting for it here as well, or not for the
         # thread, would race with it.
         process.shutdown(wait=True, cancel_futures=True)
@@ -308,10 +342,11 @@ def open_workers(name: str, *, device: str, auto: bool, store: Store) -> Workers
             return SerialExecutor()
         case "dask":
             return DaskWorkers(found.address, device=device, auto=auto, store=store)
+    gpu = device == "cuda"
     if found.layout is not None:
-        return ProcessPool(found.layout)
-    if device == "cuda":
-        return ProcessPool(Machine.here().beside_a_gpu)
+        return ProcessPool(found.layout, gpu=gpu)
+    if gpu:
+        return ProcessPool(Machine.here().beside_a_gpu, gpu=True)
     return _tuned()
 
 
@@ -337,9 +372,11 @@ def _tuned() -> ProcessPool:
     return pool
 
 
-def _prepare() -> None:
+def _prepare(gpu: bool) -> None:
     # Where nothing can be blocked.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if gpu:
+        signal.signal(signal.SIGTERM, _leave)
     parent = multiprocessing.parent_process()
     if parent is not None:
         # A parent that was killed leaves no message; without this its workers would stay for ever.
@@ -347,7 +384,18 @@ def _prepare() -> None:
 
 
 def _end_with(sentinel: int) -> None:
-    from multiprocessing.connection import wait
-
     wait([sentinel])
+    _leave()
+
+
+def _leave(*_: object) -> None:
+    """End this process as soon as its GPU has done what it was given.
+
+    Where processes share a GPU by MPS, one that ends in the midst of its work may stop all others.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        # It fails while a graph is captured: then there is no work.
+        with contextlib.suppress(RuntimeError):
+            torch.cuda.synchronize()
     os._exit(1)

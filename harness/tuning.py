@@ -26,10 +26,13 @@ from harness.settings import MLP, ResNet
 MEMORY = 800_000_000
 """Bytes that a process needs: torch, a network and the steps of a decoder."""
 
-ON_A_GPU = 8
+ON_A_GPU = 16
 """Processes that share a GPU at most: a constant, which is not tried on the machine that measures.
 The steps of one image leave much of it idle, and most of the rest is work for the CPU: networks are
 built there, and ranks found. Each process takes some half a gigabyte of its memory for itself."""
+
+MEMORY_ON_A_GPU = 3_000_000_000
+"""Bytes that a process beside a GPU needs, most of them for CUDA's libraries."""
 
 SECONDS = 0.25
 """For which a layout is tried, each time."""
@@ -100,8 +103,8 @@ class Machine:
 
     @property
     def beside_a_gpu(self) -> Layout:
-        """The most processes that share a GPU and have two cores each; nothing is tried."""
-        most = max(1, min(ON_A_GPU, self.cores // 2))
+        """The most processes that share a GPU and have a core each; nothing is tried."""
+        most = max(1, min(ON_A_GPU, self.memory // MEMORY_ON_A_GPU))
         return next(layout for layout in self.layouts if layout.processes <= most)
 
 

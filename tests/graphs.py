@@ -120,7 +120,7 @@ class Graph:
 
 
 @contextlib.contextmanager
-def _graph(graph: Graph) -> Iterator[None]:
+def _graph(graph: Graph, *, stream: object) -> Iterator[None]:
     """In place of `torch.cuda.graph`."""
     with graph.calls:
         yield

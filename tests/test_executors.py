@@ -167,7 +167,7 @@ class TestTuning:
     @pytest.mark.parametrize(
         ("name", "device", "slots", "threads"),
         [
-            ("processes", "cuda", 1, 2),
+            ("processes", "cuda", 2, 1),
             ("processes:3", "cpu", 3, 1),
             ("processes:3x2", "cpu", 3, 2),
             ("processes:2", "cuda", 2, 1),

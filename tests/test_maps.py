@@ -13,19 +13,24 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.subjects import packed
+from harness.subjects import forms, packed
+from harness.subjects.blocked import Blocks, best_block
 from harness.subjects.columns import Columns
-from harness.subjects.forms import fastest
+from harness.subjects.forms import fastest, on_gpu
+from harness.subjects.gathered import Gathered, GatheredBack
 from harness.subjects.maps import (
     LAST,
     Map,
     PlainConvolution,
     Product,
     Sampled,
+    Turned,
+    TwoWay,
     Unfolded,
     laid_out,
 )
-from harness.subjects.packed import Blocks, Packed, PackedConvolution, best_block
+from harness.subjects.packed import Packed, PackedConvolution
+from harness.subjects.precision import precision_of
 from harness.subjects.winograd import Filter, Winograd, best_tile
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-5}
@@ -59,9 +64,11 @@ def plain(
     return PlainConvolution.of(layer, torch.Size((batch, channels[0], *size)))
 
 
-def error(found: Tensor, truth: Tensor) -> float:
-    assert found.shape == truth.shape
-    return float((found - truth).norm() / truth.norm().clamp_min(1e-300))
+def error(found: Tensor, *terms: Tensor) -> float:
+    """Of a sum over the sizes of its terms, which may cancel each other."""
+    assert all(found.shape == term.shape for term in terms)
+    size = sum(float(term.norm()) for term in terms)
+    return float((found - sum(terms)).norm()) / max(size, 1e-300)
 
 
 def check(form: Map, of: PlainConvolution) -> None:
@@ -83,12 +90,12 @@ def check(form: Map, of: PlainConvolution) -> None:
     kept = [each.clone() for each in (x, tangent, added, cotangent)]
 
     assert error(form.forward(x), truth) < tolerance
-    assert error(form.forward(x, added=added), truth + added) < tolerance
+    assert error(form.forward(x, added=added), truth, added) < tolerance
     assert error(form.push(tangent), pushed) < tolerance
-    assert error(form.push(tangent, added=added), pushed + added) < tolerance
+    assert error(form.push(tangent, added=added), pushed, added) < tolerance
     assert error(form.pull(cotangent), pulled) < tolerance
     onto = normal(*of.shape, dtype=dtype, seed=14)
-    assert error(form.pull(cotangent, onto=laid_out(onto.clone())), pulled + onto) < tolerance
+    assert error(form.pull(cotangent, onto=laid_out(onto.clone())), pulled, onto) < tolerance
     for now, before in zip((x, tangent, added, cotangent), kept, strict=True):
         assert torch.equal(now, before)
     for image in (form.forward(x), form.push(tangent), form.pull(cotangent)):
@@ -189,11 +196,21 @@ class TestForms:
     )
     def test_blocks(self, of: PlainConvolution, times: int) -> None:
         cotangents = torch.Size((of.shape[0], 8, *of.outside))
-        back = Blocks.of(of, times * of.stride[0], cotangents)
+        back = Blocks.of(of, times * of.stride[0], cotangents, laid_out_by=Packed.of)
         check(
             PackedConvolution(Packed.of(of.weight, of.stride, of.padding, of.shape), of.bias, back),
             of,
         )
+
+    @settings(max_examples=60, deadline=None)
+    @given(of=simple(torch.float64), parted=st.booleans())
+    def test_gathered_windows(self, of: PlainConvolution, parted: bool) -> None:
+        check(TwoWay(Gathered.of(of), GatheredBack.of(of, parted=parted)), of)
+
+    @settings(max_examples=60, deadline=None)
+    @given(of=simple(torch.float64, stride=(1, 1)))
+    def test_the_kernel_turned_about(self, of: PlainConvolution) -> None:
+        check(Turned.of(of), of)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @pytest.mark.parametrize(
@@ -224,8 +241,11 @@ class TestForms:
 
 
 def of_kind(form: Map) -> str:
-    """Name of a form, and of how it goes back."""
+    """Name of a form, and of how it goes there and back."""
     name = type(form).__name__
+    if isinstance(form, TwoWay):
+        ways = (getattr(way, "__self__", way) for way in (form.direct, form.back))
+        return ", ".join(type(way).__name__ for way in ways)
     return f"{name}, {type(form.back).__name__}" if isinstance(form, PackedConvolution) else name
 
 
@@ -277,6 +297,54 @@ class TestChoice:
         assert of_kind(form) == expected
         check(form, of)
 
+    @pytest.mark.parametrize(
+        ("exact", "coarse", "options"),
+        [
+            ("Gathered, GatheredBack", "Gathered, GatheredBack", {"channels": (32, 32)}),
+            (
+                "Gathered, GatheredBack",
+                "PlainConvolution, Turned",
+                {"channels": (32, 32), "size": (20, 20)},
+            ),
+            (
+                "Turned, PlainConvolution",
+                "PlainConvolution, Turned",
+                {"channels": (32, 32), "size": (50, 50)},
+            ),
+            ("Gathered, Blocks", "PlainConvolution, Blocks", {"size": (70, 70)}),
+            (
+                "Gathered, GatheredBack, parted",
+                "Gathered, PlainConvolution",
+                {"channels": (32, 32), "size": (20, 20), "stride": (2, 2)},
+            ),
+            (
+                "PlainConvolution, GatheredBack, parted",
+                "PlainConvolution, PlainConvolution",
+                {"channels": (32, 32), "size": (90, 90), "stride": (2, 2)},
+            ),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("tf32", [False, True])
+    def test_on_a_gpu(
+        self,
+        exact: str,
+        coarse: str,
+        options: dict[str, object],
+        tf32: bool,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        # As on a GPU, on the CPU; with smaller bounds, so that small convolutions cover them.
+        monkeypatch.setattr(forms, "_WINDOWS", 2**20)
+        monkeypatch.setattr(forms, "_FEW_WINDOWS", 2**17)
+        of = plain(**options, dtype=torch.float32)  # type: ignore[arg-type]
+        with precision_of("tf32" if tf32 else "float32", device=torch.device("cuda")):
+            form = on_gpu(of)
+            assert isinstance(form, TwoWay)
+            parted = isinstance(form.back, GatheredBack) and form.back.every != (1, 1)
+            assert of_kind(form) + ", parted" * parted == (coarse if tf32 else exact)
+        check(form, of)
+
     def test_without_onednn_convolutions_stay_plain(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(packed, "has_onednn", lambda: False)
         of = plain(channels=(8, 8), size=(16, 16), batch=8, dtype=torch.float32)
@@ -293,7 +361,8 @@ class TestChoice:
     def test_blocks_are_for_few_channels(self) -> None:
         def best(channels: int, *, stride: int, taps: int) -> int:
             return best_block(
-                plain(channels=(channels, 4), kernel=(taps, taps), stride=(stride, stride))
+                plain(channels=(channels, 4), kernel=(taps, taps), stride=(stride, stride)),
+                together=16,
             )
 
         assert best(3, stride=2, taps=7) == 2

@@ -36,10 +36,16 @@ class TestLayouts:
         assert [layout.processes for layout in machine.layouts] == [12, 6, 4, 3, 2, 1]
 
     @pytest.mark.parametrize(
-        ("cores", "layout"), [(1, (1, 1)), (2, (1, 2)), (3, (1, 3)), (16, (8, 2)), (64, (8, 8))]
+        ("cores", "memory", "layout"),
+        [
+            *((cores, 10**12, (cores, 1)) for cores in (1, 2, 3, 16)),
+            (64, 10**12, (16, 4)),
+            (16, 16 * 10**9, (4, 4)),
+            (4, 10**9, (1, 4)),
+        ],
     )
-    def test_beside_a_gpu(self, cores: int, layout: tuple[int, int]) -> None:
-        machine = dataclasses.replace(TWO, cores=cores, memory=10**12)
+    def test_beside_a_gpu(self, cores: int, memory: int, layout: tuple[int, int]) -> None:
+        machine = dataclasses.replace(TWO, cores=cores, memory=memory)
         assert machine.beside_a_gpu == Layout(*layout)
 
     def test_this_machine(self) -> None:

@@ -18,6 +18,7 @@ from harness.inversion.method import LATEST, View
 from harness.inversion.priors import apply_blur, blur_kernels, draw_offsets, shift, total_variation
 from harness.settings import Blur, Box, Decoder, Jitter, TotalVariation
 from harness.subjects.encoder import Encoder, Pullback
+from harness.subjects.maps import laid_out
 
 
 @runtime_checkable
@@ -137,7 +138,8 @@ class Problem:
     def project(self, point: Tensor, clock: Clock) -> Tensor:
         """What the blur and the box make of a point after a step."""
         if self.kernels is not None:
-            point = apply_blur(point, kernel=clock.read(self.kernels))
+            # What pads images on a GPU lays them out anew, and a network's rounding depends on it.
+            point = laid_out(apply_blur(point, kernel=clock.read(self.kernels)))
         return point if self.box is None else point.clamp(self.box.low, self.box.high)
 
 

@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import torch
+from torch import Tensor
+
+from harness.subjects.blocked import Blocks, best_block
 from harness.subjects.columns import Columns, little
-from harness.subjects.maps import Map, PlainConvolution, Product, Sampled, Unfolded
+from harness.subjects.gathered import Gathered, GatheredBack
+from harness.subjects.maps import (
+    LAST,
+    Back,
+    Direct,
+    Map,
+    Pair,
+    PlainConvolution,
+    Product,
+    Sampled,
+    Turned,
+    TwoWay,
+    Unfolded,
+)
 from harness.subjects.packed import PackedConvolution, packs
+from harness.subjects.precision import by_tensor_cores
 from harness.subjects.winograd import Winograd, best_tile
 
 _FEW_ROWS = 256
@@ -14,6 +33,14 @@ _FEW_ROWS = 256
 
 _NARROW = 4
 """Columns below which oneDNN's convolution leaves most registers empty, and unfolding is faster."""
+
+_WINDOWS, _FEW_WINDOWS = 2**25, 2**22
+"""Elements of all windows up to which a GPU gathers them, where products are exact; and where they
+are not, or where most elements are zeros. Measured on an H200: what is saved by a product of one's
+own is spent on moving the windows from there on."""
+
+_FEW_CHANNELS = 16
+"""Below so many, a GPU's convolutions compute far more than is wanted."""
 
 
 def fastest(plain: PlainConvolution) -> Map:
@@ -31,6 +58,8 @@ def fastest(plain: PlainConvolution) -> Map:
         # Where there are many rows, it counts that bias and summand take no pass of their own.
         few = batch * math.prod(onto) < _FEW_ROWS
         return Product.pointwise(plain) if few or not packs(plain) else PackedConvolution.of(plain)
+    if where == "cuda" and not plain.small:
+        return on_gpu(plain)
     if little(plain) and not plain.small:
         return Columns(plain)
     if where == "cpu" and (tile := best_tile(plain)):
@@ -40,3 +69,41 @@ def fastest(plain: PlainConvolution) -> Map:
     if where == "cpu" and batch > 1 and onto[1] < _NARROW:
         return Unfolded.of(plain)
     return PackedConvolution.of(plain) if packs(plain) else plain
+
+
+def on_gpu(plain: PlainConvolution) -> Map:
+    """The fastest form of a simple convolution on a GPU, there and back.
+
+    cuDNN is at its best where it multiplies in few digits. In float32, of single images it takes
+    Fourier transforms, and of many its way back is faster than its way there.
+    """
+    return TwoWay(_direct(plain), _back(plain))
+
+
+def _direct(plain: PlainConvolution) -> Direct:
+    coarse = by_tensor_cores(plain.weight)
+    elements = plain.shape[0] * math.prod(plain.outside) * plain.weight[0].numel()
+    if elements <= (_FEW_WINDOWS if coarse else _WINDOWS):
+        return Gathered.of(plain)
+    return plain if coarse or plain.stride != (1, 1) else Turned.of(plain)
+
+
+def _back(plain: PlainConvolution) -> Back:
+    coarse, one = by_tensor_cores(plain.weight), plain.stride == (1, 1)
+    batch, (out, channels) = plain.shape[0], plain.weight.shape[:2]
+    if channels < _FEW_CHANNELS and (block := best_block(plain, together=2 * _FEW_CHANNELS)):
+        cotangents = torch.Size((batch, out, *plain.outside))
+        return Blocks.of(plain, block, cotangents, laid_out_by=_convolution)
+    elements = batch * math.prod(plain.inside) * plain.weight[:, 0].numel()
+    if elements <= (_WINDOWS if one and not coarse else _FEW_WINDOWS):
+        return GatheredBack.of(plain, parted=False)
+    if one:
+        return Turned.of(plain).pull if coarse else plain.pull
+    return plain.pull if coarse else GatheredBack.of(plain, parted=True)
+
+
+def _convolution(
+    weight: Tensor, stride: Pair, padding: Pair, shape: torch.Size
+) -> Callable[[Tensor], Tensor]:
+    laid_out = weight.contiguous(memory_format=LAST)
+    return _direct(PlainConvolution(laid_out, None, stride, padding, (1, 1), 1, shape)).push

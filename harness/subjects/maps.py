@@ -4,8 +4,9 @@ Images are laid out channels last, so that a batch of them is also a matrix whos
 A convolution has several forms, which differ in speed, in rounding, and in how far a value that is
 not finite spreads within its image: torch's own (`PlainConvolution`), products of matrices
 (`Product`, `Unfolded`), one of fewer pixels (`Sampled`), products at points
-(`harness.subjects.winograd`), torch's loops for single images (`harness.subjects.columns`), and
-oneDNN's with weights that are laid out once (`harness.subjects.packed`).
+(`harness.subjects.winograd`), torch's loops for single images (`harness.subjects.columns`),
+oneDNN's with weights that are laid out once (`harness.subjects.packed`) and, for GPUs, products of
+gathered windows (`harness.subjects.gathered`).
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ Layout = tuple[int, int, int]
 LAST = torch.channels_last
 
 
-class Map(Protocol):
-    """An affine map of a batch."""
+class Direct(Protocol):
+    """An affine map of a batch, on the way there."""
 
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A x + b, plus `added`."""
@@ -40,6 +41,18 @@ class Map(Protocol):
     def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
         ...
+
+
+class Back(Protocol):
+    """The transpose of a map of a batch."""
+
+    def __call__(self, u: Tensor, /, *, onto: Tensor | None = None) -> Tensor:
+        """A^T u, plus `onto`, which may be overwritten with the result."""
+        ...
+
+
+class Map(Direct, Protocol):
+    """An affine map of a batch, and its transpose."""
 
     def pull(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`, which may be overwritten with the result."""
@@ -169,6 +182,76 @@ class PlainConvolution:
 
 
 @dataclasses.dataclass(frozen=True)
+class Turned:
+    """A convolution of stride 1 as the transpose of the one with its kernel turned about.
+
+    A library's kernels for the way there and for the way back are not equally fast.
+
+    Parameters
+    ----------
+    turned : PlainConvolution
+        A^T.
+    bias : tensor, shape (out,), or None
+        b.
+    """
+
+    turned: PlainConvolution
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, plain: PlainConvolution) -> Turned:
+        """A simple convolution of stride 1."""
+        rows, columns = (k - 1 - p for k, p in zip(plain.kernel, plain.padding, strict=True))
+        weight = plain.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=LAST)
+        shape = torch.Size((plain.shape[0], len(plain.weight), *plain.outside))
+        turned = dataclasses.replace(
+            plain, weight=weight, bias=None, padding=(rows, columns), shape=shape
+        )
+        return cls(turned, plain.bias)
+
+    def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
+        """A x + b, plus `added`."""
+        bias = None if self.bias is None else self.bias[:, None, None]
+        return summed(summed(self.turned.pull(x), bias), added)
+
+    def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
+        """A t, plus `added`."""
+        return self.turned.pull(tangent, onto=added)
+
+    def pull(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
+        """A^T u, plus `onto`."""
+        return self.turned.push(cotangent, added=onto)
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoWay:
+    """A map that has a form for the way there and another one for the way back.
+
+    Parameters
+    ----------
+    direct : Direct
+        A and b.
+    back : Back
+        A^T.
+    """
+
+    direct: Direct
+    back: Back
+
+    def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
+        """A x + b, plus `added`."""
+        return self.direct.forward(x, added=added)
+
+    def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
+        """A t, plus `added`."""
+        return self.direct.push(tangent, added=added)
+
+    def pull(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
+        """A^T u, plus `onto`."""
+        return self.back(cotangent, onto=onto)
+
+
+@dataclasses.dataclass(frozen=True)
 class Product:
     """A map of rows, x A + b.
 
@@ -215,7 +298,7 @@ class Product:
 
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A x + b, plus `added`."""
-        rows = summed(_rows(x, self.matrix) @ self.matrix, self.bias)
+        rows = times(_rows(x, self.matrix), self.matrix, plus=self.bias)
         return summed(_images(rows, self.outside), added)
 
     def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
@@ -225,8 +308,12 @@ class Product:
 
     def pull(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
-        rows = _rows(cotangent, self.transposed) @ self.transposed
-        return summed(_images(rows, self.inside), onto)
+        rows = _rows(cotangent, self.transposed)
+        if onto is not None and rows.is_cuda:
+            # Added up where products are, so that the sum takes no pass of its own.
+            _rows(onto, self.matrix).addmm_(rows, self.transposed)
+            return onto
+        return summed(_images(rows @ self.transposed, self.inside), onto)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -362,6 +449,14 @@ def _images(rows: Tensor, layout: Layout | None) -> Tensor:
 def laid_out(x: Tensor) -> Tensor:
     """Images channels last, vectors one after the other."""
     return x.contiguous(memory_format=LAST if x.dim() == 4 else torch.contiguous_format)
+
+
+def times(rows: Tensor, matrix: Tensor, *, plus: Tensor | None) -> Tensor:
+    """Rows times a matrix, plus a row where there is one."""
+    if plus is not None and rows.is_cuda:
+        # In one kernel; on a CPU that is no faster.
+        return torch.addmm(plus, rows, matrix)
+    return summed(rows @ matrix, plus)
 
 
 def summed(y: Tensor, added: Tensor | None) -> Tensor:

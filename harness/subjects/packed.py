@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
-import math
 
 import torch
 from torch import Tensor
 
-from harness.subjects.maps import LAST, Pair, PlainConvolution, laid_out, pair, summed
+from harness.subjects.blocked import Blocks, best_block
+from harness.subjects.maps import LAST, Pair, PlainConvolution, summed
 
 _OPERATORS = (
     "_convolution_pointwise",
@@ -72,8 +71,8 @@ class PackedConvolution:
         direct = Packed.of(plain.weight, plain.stride, plain.padding, plain.shape)
         cotangents = torch.Size((plain.shape[0], len(plain.weight), *plain.outside))
         back: Packed | Transposed | Blocks
-        if block := best_block(plain):
-            back = Blocks.of(plain, block, cotangents)
+        if block := best_block(plain, together=_VECTOR):
+            back = Blocks.of(plain, block, cotangents, laid_out_by=Packed.of)
         elif plain.stride == (1, 1):
             turned = plain.weight.flip(2, 3).transpose(0, 1)
             rows, columns = (k - 1 - p for k, p in zip(plain.kernel, plain.padding, strict=True))
@@ -187,93 +186,6 @@ class Transposed:
             u, self.weight, None, self.padding, self.rest, self.stride, (1, 1), 1, "none", [], ""
         )
         return summed(x, onto)
-
-
-@dataclasses.dataclass(frozen=True)
-class Blocks:
-    """A transposed convolution onto few channels, which yields blocks of pixels.
-
-    oneDNN computes 16 channels where 3 are wanted. Here a square block of the image is one pixel
-    that has the channels of all pixels of the block, and one convolution yields the blocks: where
-    row r of block a takes the cotangents of row (b / s) a + j, for blocks of b rows, stride s and
-    padding p, their tap is r + p - s j.
-
-    Parameters
-    ----------
-    direct : Packed
-        From cotangents to blocks.
-    block : int
-        Rows and columns of a block, b.
-    first : pair of int
-        Blocks before the image, in vain: padding is the same on both sides.
-    size : pair of int
-        Size of the image.
-    """
-
-    direct: Packed
-    block: int
-    first: Pair
-    size: Pair
-
-    @classmethod
-    def of(cls, plain: PlainConvolution, block: int, shape: torch.Size) -> Blocks:
-        """Lay out the kernel of a convolution for blocks, and for cotangents of a shape."""
-        reach = [_reach(plain, block, axis) for axis in (0, 1)]
-        steps, paddings, first = [], [], []
-        for axis, (lowest, highest) in enumerate(reach):
-            step = block // plain.stride[axis]
-            last = -(-plain.inside[axis] // block) - 1
-            padding = max(-lowest, last * step + highest - plain.outside[axis] + 1)
-            padding += -(padding + lowest) % step
-            steps.append(step)
-            paddings.append(padding)
-            first.append((padding + lowest) // step)
-        (top, bottom), (left, right) = reach
-        out, channels, rows, columns = plain.weight.shape
-        taps = bottom - top + 1, right - left + 1
-        kernel = plain.weight.new_zeros(channels, block, block, out, *taps)
-        for r, q, j, k in itertools.product(range(block), range(block), *map(range, taps)):
-            row = r + plain.padding[0] - plain.stride[0] * (top + j)
-            column = q + plain.padding[1] - plain.stride[1] * (left + k)
-            if 0 <= row < rows and 0 <= column < columns:
-                kernel[:, r, q, :, j, k] = plain.weight[:, :, row, column].t()
-        direct = Packed.of(kernel.flatten(0, 2), pair((*steps,)), pair((*paddings,)), shape)
-        return cls(direct, block, pair((*first,)), plain.inside)
-
-    def __call__(self, u: Tensor, *, onto: Tensor | None = None) -> Tensor:
-        """A^T u, plus `onto`."""
-        (top, left), b = self.first, self.block
-        rows, columns = (-(-length // b) for length in self.size)
-        blocks = self.direct(u)[:, :, top : top + rows, left : left + columns]
-        image = torch.nn.functional.pixel_shuffle(blocks, b)
-        return summed(laid_out(image[:, :, : self.size[0], : self.size[1]]), onto)
-
-
-def _reach(plain: PlainConvolution, block: int, axis: int) -> Pair:
-    """The least and the greatest j of `Blocks` along an axis."""
-    stride, padding, taps = plain.stride[axis], plain.padding[axis], plain.kernel[axis]
-    return -((taps - 1 - padding) // stride), (block - 1 + padding) // stride
-
-
-def best_block(plain: PlainConvolution) -> int:
-    """Rows of the blocks that take the least arithmetic, or 0 where whole images do."""
-    stride, channels = plain.stride[0], plain.weight.shape[1]
-    if plain.stride[1] != stride:
-        return 0
-
-    def cost(block: int) -> float:
-        """Multiplications a pixel and a cotangent's channel."""
-        if not block:
-            return _vectors(channels) * math.prod(plain.kernel) / stride**2
-        taps = math.prod(high - low + 1 for low, high in (_reach(plain, block, a) for a in (0, 1)))
-        return _vectors(channels * block**2) * taps / block**2
-
-    return min((0, stride, 2 * stride) if stride > 1 else (0, 2), key=cost)
-
-
-def _vectors(channels: int) -> int:
-    """Channels that are computed where so many are wanted."""
-    return -(-channels // _VECTOR) * _VECTOR
 
 
 def _tall(images: Tensor) -> Tensor:

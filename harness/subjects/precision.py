@@ -41,7 +41,8 @@ _PRECISIONS = {
 
 # The newer of torch's two interfaces to TF32. The older one leaves alone what inherits from
 # `torch.backends.fp32_precision`, and fails once anybody has used the newer one.
-_PRODUCTS = ("cuda.matmul.fp32_precision", "cudnn.conv.fp32_precision", "cudnn.rnn.fp32_precision")
+_CONVOLUTIONS = "cudnn.conv.fp32_precision"
+_PRODUCTS = ("cuda.matmul.fp32_precision", _CONVOLUTIONS, "cudnn.rnn.fp32_precision")
 
 _ON_CPU = ("mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision")
 """oneDNN, too, may multiply in fewer digits than float32 has, where a processor can."""
@@ -85,6 +86,13 @@ def precision_of(name: str, *, device: torch.device) -> Iterator[Precision]:
         yield precision
     finally:
         _set_flags(before)
+
+
+def by_tensor_cores(weight: torch.Tensor) -> bool:
+    """Whether a GPU's convolutions with a weight have few digits now, and special units for it."""
+    if weight.dtype == torch.float32:
+        return bool(operator.attrgetter(_CONVOLUTIONS)(torch.backends) == "tf32")
+    return weight.dtype in (torch.bfloat16, torch.float16)
 
 
 def _set_flags(flags: Mapping[str, object]) -> None:

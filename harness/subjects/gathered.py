@@ -1,0 +1,193 @@
+"""Convolutions on a GPU as products: what every output sees is gathered into a row.
+
+cuDNN has exact float32 kernels for large images alone: of small ones it takes Fourier transforms,
+or transposes all that it touches. A gather and a product of matrices are two kernels, whatever the
+stride and the direction, and the product is as fast as products get.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from harness.subjects.maps import Pair, PlainConvolution, pair, summed, times
+
+_NONE = -1
+"""Where a tap meets padding."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """Products of windows with a matrix.
+
+    Parameters
+    ----------
+    at : tensor of int, shape (windows * taps,)
+        The pixels of each window, counted from 1 over the whole batch; 0 is a pixel of zeros.
+    matrix : tensor, shape (taps * in, out)
+        What a window is multiplied with.
+    size : pair of int
+        Rows and columns of windows.
+    """
+
+    at: Tensor
+    matrix: Tensor
+    size: Pair
+
+    @classmethod
+    def of(cls, weight: Tensor, met: Sequence[Tensor], *, inside: Pair, batch: int) -> Windows:
+        """Windows that a kernel is multiplied with.
+
+        Parameters
+        ----------
+        weight : tensor, shape (rows, columns, in, out)
+            The kernel.
+        met : pair of tensors of int, shapes (windows, taps)
+            Along either axis, the pixel that a tap of a window meets, or `_NONE`.
+        inside : pair of int
+            Size of the images.
+        batch : int
+            Images.
+        """
+        down, across = met
+        rows, columns = down[:, None, :, None], across[None, :, None, :]
+        pixels = (rows * inside[1] + columns).flatten()
+        seen = ((rows != _NONE) & (columns != _NONE)).flatten()
+        first = torch.arange(batch)[:, None] * math.prod(inside) + 1
+        at = torch.where(seen, pixels + first, 0).flatten().to(weight.device)
+        return cls(at, weight.flatten(0, 2).contiguous(), (len(down), len(across)))
+
+    def __call__(self, pixels: Tensor, *, bias: Tensor | None = None) -> Tensor:
+        """Products, shape (batch * rows * columns, out), of pixels of shape (1 + pixels, in)."""
+        windows = pixels[self.at].view(-1, len(self.matrix))
+        return times(windows, self.matrix, plus=bias)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gathered:
+    """A convolution as products of windows.
+
+    Parameters
+    ----------
+    windows : Windows
+        A.
+    bias : tensor, shape (out,), or None
+        b.
+    """
+
+    windows: Windows
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, plain: PlainConvolution) -> Gathered:
+        """A simple convolution."""
+        met = [_met(inside, outside, *of) for inside, outside, *of in _axes(plain)]
+        taps = plain.weight.permute(2, 3, 1, 0)
+        return cls(
+            Windows.of(taps, met, inside=plain.inside, batch=plain.shape[0]),
+            plain.bias,
+        )
+
+    def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
+        """A x + b, plus `added`."""
+        return summed(_images(self.windows(_pixels(x), bias=self.bias), self.windows.size), added)
+
+    def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
+        """A t, plus `added`."""
+        return summed(_images(self.windows(_pixels(tangent)), self.windows.size), added)
+
+
+@dataclasses.dataclass(frozen=True)
+class GatheredBack:
+    """The transpose of a convolution, A^T u, as products of windows of cotangents.
+
+    Parameters
+    ----------
+    parts : mapping of pair of int to Windows
+        By the first row and column of the pixels that they make, which lie `every` apart.
+    every : pair of int
+        Rows and columns between pixels that meet the same taps, or one.
+    inside : pair of int
+        Size of the inputs.
+    """
+
+    parts: dict[Pair, Windows]
+    every: Pair
+    inside: Pair
+
+    @classmethod
+    def of(cls, plain: PlainConvolution, *, parted: bool) -> GatheredBack:
+        """Of a simple convolution.
+
+        Parameters
+        ----------
+        plain : PlainConvolution
+            Which.
+        parted : bool
+            Whether pixels that meet other taps are computed by themselves. Taps that meet nothing
+            are left out then, at the cost of more products.
+        """
+        every = plain.stride if parted else (1, 1)
+        meets = [_meets(inside, outside, *of) for inside, outside, *of in _axes(plain)]
+        parts = {}
+        for first in itertools.product(*map(range, every)):
+            met, kernel = [], plain.weight.permute(2, 3, 0, 1)
+            for axis, pixels in enumerate(meets):
+                outputs = pixels[first[axis] :: every[axis]]
+                taps = (outputs != _NONE).any(0).nonzero()[:, 0]
+                met.append(outputs[:, taps])
+                kernel = kernel.index_select(axis, taps.to(kernel.device))
+            if kernel.numel():
+                place = pair(first)
+                parts[place] = Windows.of(kernel, met, inside=plain.outside, batch=plain.shape[0])
+        return cls(parts, every, plain.inside)
+
+    def __call__(self, u: Tensor, *, onto: Tensor | None = None) -> Tensor:
+        """A^T u, plus `onto`."""
+        pixels = _pixels(u)
+        if self.every == (1, 1):
+            (windows,) = self.parts.values()
+            return summed(_images(windows(pixels), windows.size), onto)
+        if onto is None:
+            channels = next(iter(self.parts.values())).matrix.shape[1]
+            onto = u.new_zeros(len(u), *self.inside, channels).permute(0, 3, 1, 2)
+        down, across = self.every
+        for (row, column), windows in self.parts.items():
+            onto[:, :, row::down, column::across] += _images(windows(pixels), windows.size)
+        return onto
+
+
+def _axes(plain: PlainConvolution) -> list[tuple[int, int, int, int, int]]:
+    """Inputs, outputs, taps, stride and padding along either axis."""
+    of = plain.inside, plain.outside, plain.kernel, plain.stride, plain.padding
+    return list(zip(*of, strict=True))
+
+
+def _met(inside: int, outside: int, taps: int, stride: int, padding: int) -> Tensor:
+    """The pixel that each tap of each output meets along an axis, or `_NONE`."""
+    pixel = torch.arange(outside)[:, None] * stride + torch.arange(taps) - padding
+    return torch.where((pixel >= 0) & (pixel < inside), pixel, _NONE)
+
+
+def _meets(inside: int, outside: int, taps: int, stride: int, padding: int) -> Tensor:
+    """The output that meets each pixel with each tap along an axis, or `_NONE`."""
+    place = torch.arange(inside)[:, None] + padding - torch.arange(taps)
+    output = place.div(stride, rounding_mode="floor")
+    whole = (place % stride == 0) & (output >= 0) & (output < outside)
+    return torch.where(whole, output, _NONE)
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """The pixels of images that are laid out channels last, after one of zeros."""
+    rows = images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
+    return torch.cat([rows.new_zeros(1, rows.shape[1]), rows])
+
+
+def _images(rows: Tensor, size: Pair) -> Tensor:
+    """The images that rows make up."""
+    return rows.view(-1, *size, rows.shape[1]).permute(0, 3, 1, 2)

@@ -1,7 +1,7 @@
-"""What measuring a block of cells costs, in seconds of one core, or of one process with a GPU.
+"""What measuring a block of cells costs, in seconds of one core, or of one process beside a GPU.
 
-Of one core of 2020's, fitted to measured runs; they order work and tell the time left. Of a GPU
-like an H200 they are reckoned, from two steps that are known and from what a kernel takes at least.
+Of one core of 2020's, and of one of sixteen processes that share an H200, fitted to measured runs;
+they order work and tell the time left.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.settings import CUTS, LBFGS, MLP, Decoder, GaussNewton, ResNet, Sha
 
 MACHINES = {
     "cpu": "one core of a processor of about 2020, right within a factor of two",
-    "cuda": "one process with a GPU like an H200, reckoned and not measured",
+    "cuda": "one of 16 processes that share an H200, right within a factor of about two",
 }
 """What the times are for, by device."""
 
@@ -48,22 +48,24 @@ _CONVOLUTIONS = {
 }
 """How many there are, those of shortcuts included, by cut."""
 
-_KERNELS = 16e-6
-"""Seconds that a convolution and what belongs to it take at least in a step on a GPU: some four
+_KERNELS = 8e-5
+"""Seconds that a layer and what belongs to it take at least in a step on a shared GPU: some eight
 kernels, there and back."""
 
-_IMAGE_STEP = 593e-6
-"""Of ResNet-50 up to layer4 at 299 pixels in float32, among many; it falls with the pixels."""
+_IMAGE_STEP = 6e-3
+"""Of ResNet-50 up to layer4 at 299 pixels in float32; it falls with the pixels."""
 
-_BYTES = 4.3e12
-"""A second that a step on fully connected layers reads, of their weights twice: 3000 x 4 in 67
-microseconds."""
+_BYTES = 2.7e12
+"""A second that a step on fully connected layers reads, of their weights twice."""
 
-_BUILT = 0.5
-"""Seconds of building a ResNet-50, and of capturing its step."""
+_BUILT = 0.35
+"""Seconds of building a network, and of capturing its step."""
 
-_GPU_TRAINED_IMAGE = 5e-5
-"""Seconds that an image of 64 pixels takes in training on a GPU."""
+_DRAWN = 5e-9
+"""Seconds of drawing a weight in float64."""
+
+_GPU_TRAINED_IMAGE = 7e-4
+"""Seconds that an image of 64 pixels takes in training on a shared GPU."""
 
 
 def estimate(mates: Sequence[Cell], *, device: str = "cpu") -> float:
@@ -82,8 +84,10 @@ def estimate(mates: Sequence[Cell], *, device: str = "cpu") -> float:
         case Inversion(network=network, decoder=decoder):
             gradients = cell.iterations * _over_a_gradient(decoder)
             if gpu:
-                return gradients * _gpu_step(cell, mates=len(mates)) + _built(network)
-            return gradients * _step(cell, mates=len(mates)) + _prepared(network)
+                step, beside = _gpu_step(cell, mates=len(mates)), _built(network, mates=len(mates))
+            else:
+                step, beside = _step(cell, mates=len(mates)), _prepared(network)
+            return gradients * step + beside
         case training_cells.Train(network=network) if gpu:
             assert network.training is not None  # the cell's own rule
             return _gpu_training(network.training)
@@ -165,11 +169,16 @@ def _gpu_step(cell: Inversion, *, mates: int) -> float:
     return max(layers * _KERNELS, 2 * size * weights * mates / _BYTES)
 
 
-def _built(network: ResNet | MLP | Shaped) -> float:
-    if not isinstance(network, ResNet):
-        return _BUILT / 5
-    layers = _CONVOLUTIONS.get(network.name, _CONVOLUTIONS["resnet50"])
-    return _BUILT * layers[network.cut] / _CONVOLUTIONS["resnet50"]["layer4"] + _BUILT / 5
+def _built(network: ResNet | MLP | Shaped, *, mates: int) -> float:
+    """Seconds beside the steps, on a GPU."""
+    match network:
+        case MLP(inputs=inputs):
+            widths = (inputs, *network.widths)
+            weights = sum(a * b for a, b in itertools.pairwise(widths))
+            return _DRAWN * weights * mates + _BUILT / 5
+        case ResNet():
+            return _BUILT
+    return _BUILT / 5
 
 
 def _gpu_training(training: Training) -> float:

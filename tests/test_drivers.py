@@ -39,7 +39,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.cells import Inversion
-from harness.inversion import loop
+from harness.inversion import drivers, loop
 from harness.inversion.clock import Clock, DeviceClock, HostClock
 from harness.inversion.drivers import Eager, Graphed, InPlace, drive
 from harness.inversion.method import cloned, tensors, with_tensors
@@ -158,6 +158,20 @@ class TestCaptured:
                 invert_ensemble(kind, monkeypatch, device=device) for kind in (Eager, Graphed)
             )
         assert same_bits(graphed, plain)
+
+    def test_captures_share_a_stream(self, monkeypatch: pytest.MonkeyPatch, graphs: None) -> None:
+        made = []
+        stream = torch.cuda.Stream
+
+        def counted(*args: Any) -> Any:
+            made.append(args)
+            return stream(*args)
+
+        monkeypatch.setattr(torch.cuda, "Stream", counted)
+        drivers._side_stream.cache_clear()
+        for _ in range(3):
+            recover_by(Graphed, DECODERS["article"], monkeypatch, iterations=2)
+        assert len(made) == 1
 
     def test_a_capture_takes_no_step(
         self, device: torch.device, monkeypatch: pytest.MonkeyPatch

@@ -5,9 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -129,6 +132,75 @@ def opened(name: str, folder: Path, *, device: str = "cpu") -> ProcessPool:
     pool = open_workers(name, device=device, auto=False, store=Store(folder / "store"))
     assert isinstance(pool, ProcessPool)
     return pool
+
+
+class TestBesideAGPU:
+    def test_a_process_ends_once_its_gpu_has_done_its_work(self, tmp_path: Path) -> None:
+        pool = ProcessPool(Layout(1, 1), gpu=True)
+        done = tmp_path / "done"
+        call = pool.submit(work_on_a_gpu, str(done))
+        wait_until(lambda: done.with_suffix(".begun").exists())
+        pool.end()
+        assert done.exists()
+        assert isinstance(call.exception(), BrokenProcessPool)
+
+    def test_one_that_does_not_end_is_killed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(executors, "_PATIENCE", 0.5)
+        pool = ProcessPool(Layout(1, 1), gpu=True)
+        begun = tmp_path / "begun"
+        call = pool.submit(hear_nothing, str(begun))
+        wait_until(begun.exists)
+        began = time.monotonic()
+        pool.end()
+        assert time.monotonic() - began < 10
+        assert isinstance(call.exception(), BrokenProcessPool)
+
+    def test_while_a_graph_is_captured_there_is_no_work(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class LeftError(Exception):
+            pass
+
+        def leave(status: int) -> None:
+            raise LeftError(status)
+
+        def synchronize() -> None:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+        cuda = SimpleNamespace(is_initialized=lambda: True, synchronize=synchronize)
+        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+        monkeypatch.setattr(os, "_exit", leave)
+        with pytest.raises(LeftError):
+            executors._leave()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def work_on_a_gpu(done: str) -> None:
+    """Runs in a worker, whose torch is a stand-in: a GPU that is still at work for a while."""
+
+    def synchronize() -> None:
+        time.sleep(0.2)
+        Path(done).touch()
+
+    cuda = SimpleNamespace(is_initialized=lambda: True, synchronize=synchronize)
+    sys.modules["torch"] = SimpleNamespace(cuda=cuda)  # type: ignore[assignment]
+    Path(done).with_suffix(".begun").touch()
+    time.sleep(60)
+
+
+def hear_nothing(begun: str) -> None:
+    """Runs in a worker, as a long call of a library does."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    Path(begun).touch()
+    time.sleep(60)
 
 
 class TestTuning:

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from graphs import OnGPU
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -206,6 +207,18 @@ class TestForms:
     @given(of=simple(torch.float64), parted=st.booleans())
     def test_gathered_windows(self, of: PlainConvolution, parted: bool) -> None:
         check(TwoWay(Gathered.of(of), GatheredBack.of(of, parted=parted)), of)
+
+    @pytest.mark.parametrize("bias", [False, True])
+    def test_pixels_on_a_gpu(self, bias: bool) -> None:
+        """There products add up what is to be added."""
+        of = plain(kernel=(1, 1), padding=(0, 0), bias=bias)
+        form = Product.pointwise(of)
+        x, u = (laid_out(normal(2, number, 6, 7, dtype=torch.float64)) for number in (3, 5))
+        onto = laid_out(normal(2, 3, 6, 7, dtype=torch.float64, seed=1))
+        found = form.forward(x.as_subclass(OnGPU)), form.pull(u, onto=onto.clone())
+        assert error(found[0].as_subclass(Tensor), form.forward(x)) < 1e-14
+        there = form.pull(u.as_subclass(OnGPU), onto=onto.clone().as_subclass(OnGPU))
+        assert error(there.as_subclass(Tensor), found[1]) < 1e-14
 
     @settings(max_examples=60, deadline=None)
     @given(of=simple(torch.float64, stride=(1, 1)))

@@ -57,6 +57,24 @@ def run(
 
 
 class TestBlur:
+    def test_a_step_keeps_the_layout_of_images(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a GPU, whose padding does not, here done by the CPU."""
+        pad = torch.nn.functional.pad
+        monkeypatch.setattr(
+            torch.nn.functional, "pad", lambda *args, **how: pad(*args, **how).contiguous()
+        )
+        seen = []
+
+        class Watched(Eager[Any]):
+            def step(self) -> None:
+                super().step()
+                seen.append(self.state.point.is_contiguous(memory_format=torch.channels_last))
+
+        monkeypatch.setattr(loop, "drive", Watched)
+        image = torch.sigmoid(normal(2, 3, 12, 12, seed=1))
+        run(Descent(priors=(Blur(),)), image, image + 0.1, iterations=3)
+        assert seen == [True] * 3
+
     @settings(max_examples=25, deadline=None)
     @given(sigma=st.floats(0.1, 10), size=st.sampled_from([1, 3, 5]), seed=SEEDS)
     def test_it_is_torchvisions_and_scipys(self, sigma: float, size: int, seed: int) -> None:

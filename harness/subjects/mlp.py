@@ -234,13 +234,11 @@ def mlp_encoder(
     device: torch.device,
 ) -> Encoder:
     """Encoder of a batch of freshly drawn networks; a linear stack is composed in float64 first."""
-    layers = draw_layers(network, generators=generators)
+    drawn = draw_layers(network, generators=generators)
+    layers = [Layer(layer.weight.to(device), layer.bias.to(device)) for layer in drawn]
     if network.linear:
-        layers = (compose(layers),)
-    maps = [
-        AffineEncoder(layer.weight.to(device, dtype), layer.bias.to(device, dtype))
-        for layer in layers
-    ]
+        layers = [compose(layers)]
+    maps = [AffineEncoder(layer.weight.to(dtype), layer.bias.to(dtype)) for layer in layers]
     if network.linear:
         return maps[0]
     if network.activation != "relu" or not pays([each.matrix for each in maps]):

@@ -37,15 +37,6 @@ class Pace:
         Where.
     seconds : float or None
         Least time of a round, as far as a few steps foretell it; None takes `SECONDS`.
-
-    Attributes
-    ----------
-    images : int
-        As given.
-    steps : int
-        Of a round.
-    whole_seconds : float
-        That the last round took, with all that goes before and after its steps.
     """
 
     def __init__(
@@ -60,7 +51,7 @@ class Pace:
         self._loops, self._device = tuple(loops), device
         self._on_gpu = device.type == "cuda"
         self._fastest: dict[tuple[int, int], float] = {}
-        self.whole_seconds = 0.0
+        self._spent = 0.0
         self._run(1)  # warms the caches
         self.steps = 2
         self._seconds = [self._run(2)[1]]
@@ -83,6 +74,11 @@ class Pace:
         return self.steps * self.step_seconds
 
     @property
+    def whole_seconds(self) -> float:
+        """Time of a round with what goes before and after its steps, as far as is known."""
+        return max(self._spent, self.round_seconds)
+
+    @property
     def step_seconds(self) -> float:
         """Time of a step on all images: in the fastest round, or by the fastest runs of a GPU."""
         return self._seconds[-1] if self._on_gpu else min(self._seconds)
@@ -96,7 +92,7 @@ class Pace:
         """The images reached, and the time of a step on all of them."""
         began = time.perf_counter()
         parts = [self._time(number, steps) for number in range(len(self._loops))]
-        self.whole_seconds = time.perf_counter() - began
+        self._spent = time.perf_counter() - began
         return torch.cat([images for images, _ in parts]), sum(seconds for _, seconds in parts)
 
     def _time(self, number: int, steps: int) -> tuple[Tensor, float]:

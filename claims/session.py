@@ -465,11 +465,11 @@ def _nothing(_: str) -> bool:
 
 
 def _missing(cells: Iterable[Cell], stored: Callable[[str], bool], *, device: str) -> str:
-    """Cells that are not stored, and the time of one core or GPU that they take, in words."""
+    """Cells that are not stored, and the time that they take of one of `MACHINES`, in words."""
     count, seconds = 0, 0.0
     for bucket in buckets(cells, device=device):
         lacking = [ids for ids in bucket.ids if not all(map(stored, ids))]
         count += sum(map(len, lacking))
         seconds += bucket.seconds * len(lacking) / len(bucket.ids)
-    where = "one process with a GPU" if device == "cuda" else "one core"
+    where = "one of 16 processes" if device == "cuda" else "one core"
     return f"{count} cells, about {duration(seconds)} of {where}" if count else _MEASURED

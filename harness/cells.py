@@ -32,8 +32,9 @@ from harness.settings import (
 )
 from harness.training_cells import TrainingCell
 
-ENGINE = 6
-"""Version of everything between a cell and its measurement; raised where outcomes change."""
+ENGINE: Mapping[str, int] = {"cpu": 6, "cuda": 7, "any": 6}
+"""Version of everything between a cell and its measurement, by the device; raised where outcomes
+change. "any" is that of trained networks, which are used anywhere."""
 
 BATCH = 12
 """Replicates of a small network that are measured together; the least number of a look."""

@@ -24,6 +24,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from harness import mps, tuning
 from harness.cluster import DaskWorkers
+from harness.device import gpu_memory
 from harness.errors import ExecutorError, UnknownNameError
 from harness.store import Store
 from harness.tuning import Layout, Machine
@@ -113,7 +114,7 @@ class ProcessPool(Executor):
     def __init__(self, layout: Layout, *, gpu: bool = False) -> None:
         self._layout = layout
         # Before the first of them starts, since it is then that they find it.
-        self._service = mps.start() if gpu and layout.processes > 1 else None
+        self._service = mps.start(layout.processes) if gpu else None
         self._gpu = gpu
         self._processes = [_Process(gpu=gpu) for _ in range(layout.processes)]
 
@@ -170,9 +171,11 @@ class ProcessPool(Executor):
 
     def end(self) -> None:
         """End the processes at once, whatever they are doing."""
-        _end(self._processes)
-        if self._service is not None:
-            self._service.end()
+        try:
+            _end(self._processes)
+        finally:
+            if self._service is not None:
+                self._service.end()
 
 
 class _Process(ProcessPoolExecutor):
@@ -346,7 +349,7 @@ def open_workers(name: str, *, device: str, auto: bool, store: Store) -> Workers
     if found.layout is not None:
         return ProcessPool(found.layout, gpu=gpu)
     if gpu:
-        return ProcessPool(Machine.here().beside_a_gpu, gpu=True)
+        return ProcessPool(Machine.here().beside_a_gpu(gpu_memory()), gpu=True)
     return _tuned()
 
 
@@ -385,7 +388,10 @@ def _prepare(gpu: bool) -> None:
 
 def _end_with(sentinel: int) -> None:
     wait([sentinel])
-    _leave()
+    # The main thread is to stop first, wherever it is.
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_PATIENCE)
+    os._exit(1)
 
 
 def _leave(*_: object) -> None:
@@ -393,9 +399,11 @@ def _leave(*_: object) -> None:
 
     Where processes share a GPU by MPS, one that ends in the midst of its work may stop all others.
     """
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
+    # While torch is imported it lacks a part that is.
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    try:
         # It fails while a graph is captured: then there is no work.
-        with contextlib.suppress(RuntimeError):
-            torch.cuda.synchronize()
-    os._exit(1)
+        if cuda is not None and cuda.is_initialized():
+            cuda.synchronize()
+    finally:
+        os._exit(1)

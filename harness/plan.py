@@ -55,7 +55,7 @@ def context(*, device: str) -> dict[str, object]:
     the kind of device and the precision flags. Found without importing any of them.
     """
     return {
-        "engine": ENGINE,
+        "engine": ENGINE[device],
         "device": device,
         "precision": "ieee",
         "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
@@ -78,7 +78,7 @@ class Bucket:
     ids : tuple of tuple of str
         Identities, in the same shape.
     seconds : float
-        Estimated time on one core, or on one GPU, for order and time left.
+        Estimated time of one core, or of a process beside a GPU, for order and time left.
     """
 
     blocks: tuple[tuple[Cell, ...], ...]

@@ -38,7 +38,7 @@ def provenance(*, device: str, precision: str) -> dict[str, object]:
     return {
         "commit": commit,
         "dirty": dirty,
-        "engine": ENGINE,
+        "engine": ENGINE[device],
         **machine(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "device": device,

@@ -29,10 +29,10 @@ MEMORY = 800_000_000
 ON_A_GPU = 16
 """Processes that share a GPU at most: a constant, which is not tried on the machine that measures.
 The steps of one image leave much of it idle, and most of the rest is work for the CPU: networks are
-built there, and ranks found. Each process takes some half a gigabyte of its memory for itself."""
+built there, and ranks found."""
 
-MEMORY_ON_A_GPU = 3_000_000_000
-"""Bytes that a process beside a GPU needs, most of them for CUDA's libraries."""
+MEMORY_ON_A_GPU, MEMORY_BESIDE_A_GPU = 1_500_000_000, 3_000_000_000
+"""Bytes of a GPU, and of the machine, that a process needs, for CUDA itself most of them."""
 
 SECONDS = 0.25
 """For which a layout is tried, each time."""
@@ -101,11 +101,14 @@ class Machine:
             if self.cores % number == 0 and number <= most
         )
 
-    @property
-    def beside_a_gpu(self) -> Layout:
-        """The most processes that share a GPU and have a core each; nothing is tried."""
-        most = max(1, min(ON_A_GPU, self.memory // MEMORY_ON_A_GPU))
-        return next(layout for layout in self.layouts if layout.processes <= most)
+    def beside_a_gpu(self, memory: int) -> Layout:
+        """The most processes that share a GPU of so many bytes and have a core each.
+
+        Nothing is tried.
+        """
+        room = min(self.memory // MEMORY_BESIDE_A_GPU, memory // MEMORY_ON_A_GPU)
+        number = max(1, min(ON_A_GPU, self.cores, room))
+        return Layout(number, self.cores // number)
 
 
 def fastest(rates: Mapping[Layout, float]) -> Layout:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import multiprocessing
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,8 +57,25 @@ def measure_bucket(
             "threads": threads,
             "gflops": _rate(device, threads),
         }
-        _measure(bucket, records=Store(store), device=device, provenance=here)
+        try:
+            _measure(bucket, records=Store(store), device=device, provenance=here)
+        except RuntimeError:
+            _leave_where_lost(device)
+            raise
     return bucket.seconds
+
+
+def _leave_where_lost(device: str) -> None:
+    """End a worker's process whose GPU no longer answers, as after an illegal access.
+
+    Every call of CUDA fails in such a process, for good: another one takes its bucket over.
+    """
+    if device != "cuda" or multiprocessing.parent_process() is None:
+        return
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        os._exit(1)
 
 
 def _rate(device: str, threads: int) -> float | None:

@@ -113,6 +113,7 @@ class Graph:
 
     def __init__(self) -> None:
         self.calls = Capturing()
+        self.stream: object = None
 
     def replay(self) -> None:
         """Run what was captured."""
@@ -120,8 +121,9 @@ class Graph:
 
 
 @contextlib.contextmanager
-def _graph(graph: Graph, *, stream: object) -> Iterator[None]:
+def _graph(graph: Graph, *, stream: object = None) -> Iterator[None]:
     """In place of `torch.cuda.graph`."""
+    graph.stream = stream
     with graph.calls:
         yield
     graph.calls.forget()

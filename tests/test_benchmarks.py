@@ -161,7 +161,7 @@ def test_the_ceilings_are_rates(dtype: torch.dtype) -> None:
     assert 1e-3 < memory_gbytes(size=2**20, dtype=dtype, device=CPU) < 1e5
 
 
-@pytest.mark.parametrize("kind", ceiling._KINDS)
+@pytest.mark.parametrize("kind", ceiling._KINDS["cpu"])
 def test_torch_computes_what_a_ceiling_counts(kind: Callable[..., Any]) -> None:
     work = kind(320, lambda *shape: torch.zeros(shape))
     with FlopCounterMode(display=False) as counted:

@@ -168,10 +168,18 @@ class TestCaptured:
             return stream(*args)
 
         monkeypatch.setattr(torch.cuda, "Stream", counted)
-        drivers._side_stream.cache_clear()
+        monkeypatch.setattr(drivers, "_SIDE", {})
+        used = []
+
+        class Watched(Graphed[Any]):
+            def __init__(self, *args: Any, **options: Any) -> None:
+                super().__init__(*args, **options)
+                used.extend(graph.stream for graph in (self._step, self._note))  # type: ignore[attr-defined]
+
         for _ in range(3):
-            recover_by(Graphed, DECODERS["article"], monkeypatch, iterations=2)
+            recover_by(Watched, DECODERS["article"], monkeypatch, iterations=2)
         assert len(made) == 1
+        assert [stream is drivers._SIDE[CPU] for stream in used] == [True] * 6
 
     def test_a_capture_takes_no_step(
         self, device: torch.device, monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import executors, tuning
+from harness import executors, mps, tuning
 from harness.errors import DepthClaimsError, ExecutorError, UnknownNameError
 from harness.executors import Chosen, ProcessPool, SerialExecutor, chosen, open_workers
 from harness.store import Store
@@ -157,8 +157,9 @@ class TestBesideAGPU:
         assert time.monotonic() - began < 10
         assert isinstance(call.exception(), BrokenProcessPool)
 
-    def test_while_a_graph_is_captured_there_is_no_work(
-        self, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("torch", ["captures", "half imported", None])
+    def test_where_there_is_no_work_it_ends_at_once(
+        self, torch: str | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         class LeftError(Exception):
             pass
@@ -170,7 +171,8 @@ class TestBesideAGPU:
             raise RuntimeError("operation not permitted when stream is capturing")
 
         cuda = SimpleNamespace(is_initialized=lambda: True, synchronize=synchronize)
-        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+        found = {"captures": SimpleNamespace(cuda=cuda), "half imported": SimpleNamespace()}
+        monkeypatch.setitem(sys.modules, "torch", found.get(torch or ""))  # type: ignore[arg-type]
         monkeypatch.setattr(os, "_exit", leave)
         with pytest.raises(LeftError):
             executors._leave()
@@ -256,6 +258,8 @@ class TestTuning:
         threads: int,
     ) -> None:
         monkeypatch.setattr(executors, "_tuned", None)
+        monkeypatch.setattr(executors, "gpu_memory", lambda: 10**11)
+        monkeypatch.setattr(mps, "start", lambda _: None)
         pool = opened(name, tmp_path, device=device)
         assert (pool.slots, pool.threads) == (slots, threads)
         pool.end()

@@ -209,21 +209,32 @@ class TestForms:
         check(TwoWay(Gathered.of(of), GatheredBack.of(of, parted=parted)), of)
 
     @pytest.mark.parametrize("bias", [False, True])
-    def test_pixels_on_a_gpu(self, bias: bool) -> None:
-        """There products add up what is to be added."""
+    @pytest.mark.parametrize("layout", [LAST, torch.contiguous_format])
+    def test_pixels_on_a_gpu(self, bias: bool, layout: torch.memory_format) -> None:
+        """There products add up what is to be added, whatever its layout."""
         of = plain(kernel=(1, 1), padding=(0, 0), bias=bias)
         form = Product.pointwise(of)
         x, u = (laid_out(normal(2, number, 6, 7, dtype=torch.float64)) for number in (3, 5))
         onto = laid_out(normal(2, 3, 6, 7, dtype=torch.float64, seed=1))
         found = form.forward(x.as_subclass(OnGPU)), form.pull(u, onto=onto.clone())
         assert error(found[0].as_subclass(Tensor), form.forward(x)) < 1e-14
-        there = form.pull(u.as_subclass(OnGPU), onto=onto.clone().as_subclass(OnGPU))
+        other = onto.clone(memory_format=layout)
+        there = form.pull(u.as_subclass(OnGPU), onto=other.as_subclass(OnGPU))
         assert error(there.as_subclass(Tensor), found[1]) < 1e-14
 
     @settings(max_examples=60, deadline=None)
     @given(of=simple(torch.float64, stride=(1, 1)))
     def test_the_kernel_turned_about(self, of: PlainConvolution) -> None:
         check(Turned.of(of), of)
+
+    @settings(max_examples=60, deadline=None)
+    @given(of=simple(torch.float32))
+    def test_whatever_is_simple_has_a_form_on_a_gpu(self, of: PlainConvolution) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            for bounds in ((0, 0), (2**40, 2**40)):
+                patch.setattr(forms, "_WINDOWS", bounds[0])
+                patch.setattr(forms, "_FEW_WINDOWS", bounds[1])
+                check(on_gpu(of), of)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @pytest.mark.parametrize(

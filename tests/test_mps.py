@@ -3,36 +3,72 @@
 from __future__ import annotations
 
 import os
-import stat
+import signal
+import subprocess
+import sys
+import textwrap
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness import mps
+from harness import executors, mps
 from harness.executors import ProcessPool
 from harness.tuning import Layout
 
 PIPES = "CUDA_MPS_PIPE_DIRECTORY"
 
 
+class Control:
+    """In place of the program that controls the daemon: it writes down what it is told.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it is, and writes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._said = folder / "said"
+        self._program = folder / "nvidia-cuda-mps-control"
+        self.does("true")
+
+    def does(self, what: str) -> None:
+        """Make it do something besides."""
+        self._program.write_text(
+            f'#!/bin/sh\necho "${PIPES} $* $(cat) $CUDA_VISIBLE_DEVICES" >> {self._said}\n{what}\n'
+        )
+        self._program.chmod(0o755)
+
+    @property
+    def said(self) -> list[str]:
+        """What it was told, line by line."""
+        return [line.strip() for line in self._said.read_text().splitlines()]
+
+    @property
+    def called(self) -> bool:
+        """Whether it was told anything."""
+        return self._said.exists()
+
+
 @pytest.fixture
-def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Makes the control write down what it is told, and returns where."""
-    said = tmp_path / "said"
-    program = tmp_path / "bin" / "nvidia-cuda-mps-control"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "${PIPES} $* $(cat)" >> {said}\n')
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Control:
+    """A machine that has the service, and none that runs."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.delenv(PIPES, raising=False)
-    return said
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(mps, "_USUAL", tmp_path / "nvidia-mps" / "control")
+    return Control(tmp_path / "bin")
 
 
 def pipes() -> str | None:
     return os.environ.get(PIPES)
 
 
-def test_processes_find_the_service_while_it_runs(control: Path) -> None:
+def test_processes_find_the_service_while_it_runs(control: Control) -> None:
     pool = ProcessPool(Layout(2, 1), gpu=True)
     try:
         found = pool.submit(pipes).result()
@@ -42,34 +78,105 @@ def test_processes_find_the_service_while_it_runs(control: Path) -> None:
     finally:
         pool.end()
     assert pipes() is None
-    assert not Path(found).exists()
-    assert control.read_text().splitlines() == [f"{found} -d ", f"{found}  quit"]
+    assert not Path(found).parent.exists()
+    assert control.said == [f"{found} -d", f"{found}  quit"]
 
 
 @pytest.mark.parametrize(("processes", "gpu"), [(1, True), (2, False)])
-def test_it_is_for_processes_that_share_a_gpu(control: Path, processes: int, gpu: bool) -> None:
+def test_it_is_for_processes_that_share_a_gpu(control: Control, processes: int, gpu: bool) -> None:
     ProcessPool(Layout(processes, 1), gpu=gpu).end()
-    assert not control.exists()
+    assert not control.called
 
 
-def test_one_that_runs_already_is_used(control: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(PIPES, "/somewhere")
-    assert mps.start() is None
-    assert not control.exists()
+def test_it_has_room_for_so_many(control: Control) -> None:
+    assert mps.start(49) is None
+    assert not control.called
 
 
-def test_where_there_is_none_processes_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(PIPES, raising=False)
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert mps.start() is None
+def test_gpus_keep_their_numbers(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon numbers those that it sees anew, and processes choose by the numbers of all."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "seven")
+    service = mps.start(2)
+    assert service is not None
+    service.end()
+    assert not any("seven" in line for line in control.said)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "seven"
 
 
-def test_one_that_does_not_start_leaves_nothing_behind(
-    control: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_one_that_variables_tell_of_is_used(
+    control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    program = tmp_path / "bin" / "nvidia-cuda-mps-control"
-    program.write_text("#!/bin/sh\nexit 1\n")
-    assert mps.start() is None
+    monkeypatch.setenv(PIPES, "/somewhere")
+    assert mps.start(2) is None
+    assert not control.called
+
+
+def test_one_at_its_usual_place_is_used(
+    control: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nvidia-mps").mkdir()
+    (tmp_path / "nvidia-mps" / "control").touch()
+    assert mps.start(2) is None
+    assert not control.called
+
+
+def test_where_there_is_none_processes_take_turns(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert mps.start(2) is None
+
+
+def test_one_that_does_not_start_leaves_nothing_behind(control: Control, tmp_path: Path) -> None:
+    control.does("exit 1")
+    assert mps.start(2) is None
     assert pipes() is None
-    assert not list(tmp_path.glob("mps-*"))
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_one_that_does_not_quit_is_killed(control: Control, tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as daemon:
+        control.does(
+            f'test "$1" = -d && echo {daemon.pid} > "${PIPES}/nvidia-cuda-mps-control.pid"'
+        )
+        service = mps.start(2)
+        assert service is not None
+        service.end()
+        assert daemon.wait(10) == -signal.SIGKILL
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_it_ends_however_its_user_ends(control: Control, tmp_path: Path) -> None:
+    program = f"""
+        import pathlib, tempfile, time
+        from harness import mps
+        tempfile.tempdir = {str(tmp_path / "tmp")!r}
+        mps._USUAL = pathlib.Path("/nowhere")
+        service = mps.start(2)
+        print("started", flush=True)
+        time.sleep(60)
+    """
+    run = [sys.executable, "-c", textwrap.dedent(program)]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, env=os.environ) as user:
+        assert user.stdout is not None
+        assert user.stdout.readline() == b"started\n"
+        user.kill()
+    deadline = time.monotonic() + 20
+    while list((tmp_path / "tmp").iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert control.said[-1].endswith("quit")
+
+
+def test_it_ends_where_processes_are_not_waited_for(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = ProcessPool(Layout(2, 1), gpu=True)
+
+    def interrupted(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(executors, "_end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pool.end()
+    assert pipes() is None

@@ -36,17 +36,21 @@ class TestLayouts:
         assert [layout.processes for layout in machine.layouts] == [12, 6, 4, 3, 2, 1]
 
     @pytest.mark.parametrize(
-        ("cores", "memory", "layout"),
+        ("cores", "memory", "gpu", "layout"),
         [
-            *((cores, 10**12, (cores, 1)) for cores in (1, 2, 3, 16)),
-            (64, 10**12, (16, 4)),
-            (16, 16 * 10**9, (4, 4)),
-            (4, 10**9, (1, 4)),
+            *((cores, 10**12, 10**11, (cores, 1)) for cores in (1, 2, 3, 16)),
+            (17, 10**12, 10**11, (16, 1)),
+            (34, 10**12, 10**11, (16, 2)),
+            (64, 10**12, 10**11, (16, 4)),
+            (16, 16 * 10**9, 10**11, (5, 3)),
+            (16, 10**12, 8 * 10**9, (5, 3)),
+            (4, 10**9, 10**11, (1, 4)),
+            (4, 10**12, 0, (1, 4)),
         ],
     )
-    def test_beside_a_gpu(self, cores: int, memory: int, layout: tuple[int, int]) -> None:
+    def test_beside_a_gpu(self, cores: int, memory: int, gpu: int, layout: tuple[int, int]) -> None:
         machine = dataclasses.replace(TWO, cores=cores, memory=memory)
-        assert machine.beside_a_gpu == Layout(*layout)
+        assert machine.beside_a_gpu(gpu) == Layout(*layout)
 
     def test_this_machine(self) -> None:
         found = Machine.here()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
@@ -19,6 +18,10 @@ Image = Callable[[Tensor], Tensor]
 S_co = TypeVar("S_co", covariant=True)
 
 _WARM_UP = 3
+
+_SIDE: dict[torch.device, torch.cuda.Stream] = {}
+"""Where steps are tried and captured, one stream a device: cuBLAS keeps 32 MiB for every stream
+that it has met."""
 
 
 @runtime_checkable
@@ -128,23 +131,26 @@ class Graphed(InPlace[S]):
         row: int = 0,
     ) -> None:
         super().__init__(method, state, trace=trace, image=image, iteration=iteration, row=row)
-        side = _side_stream(trace.table.device)
-        self._warm_up(state, side)
+        device = trace.table.device
+        if device not in _SIDE:
+            _SIDE[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._warm_up(state)
         self._step, self._note = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         # Where a capture fails, torch leaves its stream behind as the current one.
-        with torch.cuda.stream(torch.cuda.current_stream(trace.table.device)):
-            with torch.cuda.graph(self._step, stream=side):
+        with torch.cuda.stream(torch.cuda.current_stream(device)):
+            with torch.cuda.graph(self._step, stream=_SIDE[device]):
                 super().step()
-            with torch.cuda.graph(self._note, stream=side):
+            with torch.cuda.graph(self._note, stream=_SIDE[device]):
                 super().note()
 
-    def _warm_up(self, state: S, side: torch.cuda.Stream) -> None:
+    def _warm_up(self, state: S) -> None:
         """Take steps in vain.
 
         What libraries allocate and choose at their first calls may not be captured. The memory of
         these steps is free again when capturing begins.
         """
         trace, device = self._trace, self._trace.table.device
+        side = _SIDE[device]
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
             spare: InPlace[S] = InPlace(
@@ -165,12 +171,6 @@ class Graphed(InPlace[S]):
     def step(self) -> None:
         """Go one iteration on."""
         self._step.replay()
-
-
-@functools.cache
-def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """Where steps are tried and captured; cuBLAS keeps 32 MiB for every stream that it has met."""
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def drive(

@@ -25,7 +25,7 @@ from harness.subjects.maps import (
     Unfolded,
 )
 from harness.subjects.packed import PackedConvolution, packs
-from harness.subjects.precision import by_tensor_cores
+from harness.subjects.precision import as_products, by_tensor_cores
 from harness.subjects.winograd import Winograd, best_tile
 
 _FEW_ROWS = 256
@@ -36,8 +36,8 @@ _NARROW = 4
 
 _WINDOWS, _FEW_WINDOWS = 2**25, 2**22
 """Elements of all windows up to which a GPU gathers them, where products are exact; and where they
-are not, or where most elements are zeros. Measured on an H200: what is saved by a product of one's
-own is spent on moving the windows from there on."""
+are not, or where most elements are zeros. Chosen by single convolutions on an H200: what a product
+saves is spent on moving the windows from about there on."""
 
 _FEW_CHANNELS = 16
 """Below so many, a GPU's convolutions compute far more than is wanted."""
@@ -46,8 +46,8 @@ _FEW_CHANNELS = 16
 def fastest(plain: PlainConvolution) -> Map:
     """The fastest form of a convolution for inputs of its shape.
 
-    The choice depends on shapes, dtype and device and never on a timing, since the forms differ in
-    rounding.
+    The choice depends on shapes, dtype, device and the digits that a GPU's libraries keep now, and
+    never on a timing, since the forms differ in rounding.
     """
     batch, onto, where = plain.shape[0], plain.outside, plain.weight.device.type
     if not plain.simple:
@@ -59,7 +59,7 @@ def fastest(plain: PlainConvolution) -> Map:
         few = batch * math.prod(onto) < _FEW_ROWS
         return Product.pointwise(plain) if few or not packs(plain) else PackedConvolution.of(plain)
     if where == "cuda" and not plain.small:
-        return on_gpu(plain)
+        return on_gpu(plain) if as_products(plain.weight) else plain
     if little(plain) and not plain.small:
         return Columns(plain)
     if where == "cpu" and (tile := best_tile(plain)):
@@ -85,7 +85,8 @@ def _direct(plain: PlainConvolution) -> Direct:
     elements = plain.shape[0] * math.prod(plain.outside) * plain.weight[0].numel()
     if elements <= (_FEW_WINDOWS if coarse else _WINDOWS):
         return Gathered.of(plain)
-    return plain if coarse or plain.stride != (1, 1) else Turned.of(plain)
+    turns = plain.simple and plain.stride == (1, 1)
+    return Turned.of(plain) if turns and not coarse else plain
 
 
 def _back(plain: PlainConvolution) -> Back:

@@ -1,8 +1,9 @@
 """Convolutions on a GPU as products: what every output sees is gathered into a row.
 
 cuDNN has exact float32 kernels for large images alone: of small ones it takes Fourier transforms,
-or transposes all that it touches. A gather and a product of matrices are two kernels, whatever the
-stride and the direction, and the product is as fast as products get.
+or transposes all that it touches. Here a row of zeros is put before the pixels, windows are
+gathered, and multiplied: three kernels, whatever the stride and the direction, and the product is
+as fast as products get.
 """
 
 from __future__ import annotations
@@ -31,12 +32,15 @@ class Windows:
         The pixels of each window, counted from 1 over the whole batch; 0 is a pixel of zeros.
     matrix : tensor, shape (taps * in, out)
         What a window is multiplied with.
+    zeros : tensor, shape (1, in)
+        The pixel of zeros.
     size : pair of int
         Rows and columns of windows.
     """
 
     at: Tensor
     matrix: Tensor
+    zeros: Tensor
     size: Pair
 
     @classmethod
@@ -60,7 +64,13 @@ class Windows:
         seen = ((rows != _NONE) & (columns != _NONE)).flatten()
         first = torch.arange(batch)[:, None] * math.prod(inside) + 1
         at = torch.where(seen, pixels + first, 0).flatten().to(weight.device)
-        return cls(at, weight.flatten(0, 2).contiguous(), (len(down), len(across)))
+        matrix = weight.flatten(0, 2).contiguous()
+        return cls(at, matrix, weight.new_zeros(1, weight.shape[2]), (len(down), len(across)))
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """The pixels of images that are laid out channels last, after that of zeros."""
+        rows = images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
+        return torch.cat([self.zeros, rows])
 
     def __call__(self, pixels: Tensor, *, bias: Tensor | None = None) -> Tensor:
         """Products, shape (batch * rows * columns, out), of pixels of shape (1 + pixels, in)."""
@@ -95,11 +105,13 @@ class Gathered:
 
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A x + b, plus `added`."""
-        return summed(_images(self.windows(_pixels(x), bias=self.bias), self.windows.size), added)
+        windows = self.windows
+        return summed(_images(windows(windows.pixels(x), bias=self.bias), windows.size), added)
 
     def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
-        return summed(_images(self.windows(_pixels(tangent)), self.windows.size), added)
+        windows = self.windows
+        return summed(_images(windows(windows.pixels(tangent)), windows.size), added)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,12 +161,12 @@ class GatheredBack:
 
     def __call__(self, u: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
-        pixels = _pixels(u)
+        first = next(iter(self.parts.values()))
+        pixels = first.pixels(u)
         if self.every == (1, 1):
-            (windows,) = self.parts.values()
-            return summed(_images(windows(pixels), windows.size), onto)
+            return summed(_images(first(pixels), first.size), onto)
         if onto is None:
-            channels = next(iter(self.parts.values())).matrix.shape[1]
+            channels = first.matrix.shape[1]
             onto = u.new_zeros(len(u), *self.inside, channels).permute(0, 3, 1, 2)
         down, across = self.every
         for (row, column), windows in self.parts.items():
@@ -180,12 +192,6 @@ def _meets(inside: int, outside: int, taps: int, stride: int, padding: int) -> T
     output = place.div(stride, rounding_mode="floor")
     whole = (place % stride == 0) & (output >= 0) & (output < outside)
     return torch.where(whole, output, _NONE)
-
-
-def _pixels(images: Tensor) -> Tensor:
-    """The pixels of images that are laid out channels last, after one of zeros."""
-    rows = images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
-    return torch.cat([rows.new_zeros(1, rows.shape[1]), rows])
 
 
 def _images(rows: Tensor, size: Pair) -> Tensor:

@@ -178,7 +178,9 @@ class PlainConvolution:
         return summed(laid_out(gradient), onto)
 
     def _convolve(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        return F.conv2d(x, self.weight, bias, self.stride, self.padding, self.dilation, self.groups)
+        where = self.stride, self.padding, self.dilation, self.groups
+        # cuDNN lays out anew what is in float64.
+        return laid_out(F.conv2d(x, self.weight, bias, *where))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,7 +312,9 @@ class Product:
         """A^T u, plus `onto`."""
         rows = _rows(cotangent, self.transposed)
         if onto is not None and rows.is_cuda:
-            # Added up where products are, so that the sum takes no pass of its own.
+            # Added up where products are, so that the sum takes no pass of its own. What other
+            # operations have made may be laid out otherwise, and its rows be copies.
+            onto = laid_out(onto)
             _rows(onto, self.matrix).addmm_(rows, self.transposed)
             return onto
         return summed(_images(rows @ self.transposed, self.inside), onto)

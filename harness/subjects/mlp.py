@@ -42,6 +42,10 @@ class Layer:
     weight: Float[Tensor, "batch out in"]
     bias: Float[Tensor, "batch out"]
 
+    def on(self, device: torch.device) -> Layer:
+        """The same on a device."""
+        return Layer(self.weight.to(device), self.bias.to(device))
+
 
 def draw_weight(
     *, out: int, inputs: int, initialisation: str, generator: torch.Generator
@@ -234,11 +238,13 @@ def mlp_encoder(
     device: torch.device,
 ) -> Encoder:
     """Encoder of a batch of freshly drawn networks; a linear stack is composed in float64 first."""
-    drawn = draw_layers(network, generators=generators)
-    layers = [Layer(layer.weight.to(device), layer.bias.to(device)) for layer in drawn]
+    layers = draw_layers(network, generators=generators)
     if network.linear:
-        layers = [compose(layers)]
-    maps = [AffineEncoder(layer.weight.to(dtype), layer.bias.to(dtype)) for layer in layers]
+        layers = (compose([layer.on(device) for layer in layers]),)
+    maps = [
+        AffineEncoder(layer.weight.to(device, dtype), layer.bias.to(device, dtype))
+        for layer in layers
+    ]
     if network.linear:
         return maps[0]
     if network.activation != "relu" or not pays([each.matrix for each in maps]):

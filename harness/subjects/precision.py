@@ -41,8 +41,8 @@ _PRECISIONS = {
 
 # The newer of torch's two interfaces to TF32. The older one leaves alone what inherits from
 # `torch.backends.fp32_precision`, and fails once anybody has used the newer one.
-_CONVOLUTIONS = "cudnn.conv.fp32_precision"
-_PRODUCTS = ("cuda.matmul.fp32_precision", _CONVOLUTIONS, "cudnn.rnn.fp32_precision")
+_MATRICES, _CONVOLUTIONS = "cuda.matmul.fp32_precision", "cudnn.conv.fp32_precision"
+_PRODUCTS = (_MATRICES, _CONVOLUTIONS, "cudnn.rnn.fp32_precision")
 
 _ON_CPU = ("mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision")
 """oneDNN, too, may multiply in fewer digits than float32 has, where a processor can."""
@@ -91,8 +91,22 @@ def precision_of(name: str, *, device: torch.device) -> Iterator[Precision]:
 def by_tensor_cores(weight: torch.Tensor) -> bool:
     """Whether a GPU's convolutions with a weight have few digits now, and special units for it."""
     if weight.dtype == torch.float32:
-        return bool(operator.attrgetter(_CONVOLUTIONS)(torch.backends) == "tf32")
+        return _is_tf32(_CONVOLUTIONS)
     return weight.dtype in (torch.bfloat16, torch.float16)
+
+
+def as_products(weight: torch.Tensor) -> bool:
+    """Whether a GPU's products of matrices have now as many digits as its convolutions."""
+    return weight.dtype != torch.float32 or _is_tf32(_MATRICES) == _is_tf32(_CONVOLUTIONS)
+
+
+def digits() -> tuple[bool, bool]:
+    """Whether products of matrices, and convolutions, of float32 may be taken in TF32 now."""
+    return _is_tf32(_MATRICES), _is_tf32(_CONVOLUTIONS)
+
+
+def _is_tf32(flag: str) -> bool:
+    return bool(operator.attrgetter(flag)(torch.backends) == "tf32")
 
 
 def _set_flags(flags: Mapping[str, object]) -> None:

@@ -26,7 +26,7 @@ from inversion_cases import (
 from torch import Tensor, nn
 
 from harness.errors import SettingError
-from harness.inversion.invert import Recovery, invert
+from harness.inversion.invert import Recovery, _check, invert
 from harness.inversion.method import Ending
 from harness.inversion.status import Status, classify
 from harness.settings import (
@@ -523,3 +523,38 @@ class TestRestarts:
             assert Status.NON_FINITE not in found.statuses
             assert bool(found.copy.isfinite().all())
             assert found.spread.m_g.isnan().tolist() == [[True, False, False], [False, True, False]]
+
+
+class TestWhatDoesNotFit:
+    """It is refused with what to do about it, before anything is computed."""
+
+    @pytest.mark.parametrize(
+        ("original", "start", "noised"),
+        [
+            ((2, 3, 12, 12), (2, 3, 6, 6), (2, 3, 12, 12)),
+            ((2, 3, 12, 12), (3, 3, 12, 12), (2, 3, 12, 12)),
+            ((2, 3, 12, 12), (2, 3, 12, 12), (1, 3, 12, 12)),
+            ((3, 12, 12), (1, 3, 12, 12), (1, 3, 12, 12)),
+            ((0, 3, 12, 12), (0, 3, 12, 12), (0, 3, 12, 12)),
+        ],
+        ids=str,
+    )
+    def test_shapes(
+        self, original: tuple[int, ...], start: tuple[int, ...], noised: tuple[int, ...]
+    ) -> None:
+        with pytest.raises(SettingError, match=r"starts are as many.*image\[None\]"):
+            invert(
+                convolutions(),
+                torch.zeros(original, dtype=torch.float64),
+                start=torch.zeros(start, dtype=torch.float64),
+                noised=torch.zeros(noised, dtype=torch.float64),
+                decoder=Descent(),
+                iterations=1,
+            )
+
+    def test_other_things(self) -> None:
+        image = torch.zeros(1, 3, 12, 12)
+        with pytest.raises(SettingError, match=r"adam: this is no decoder.*LBFGS\(\)"):
+            _check(image, start=image, noised=image, decoder="adam")
+        with pytest.raises(SettingError, match="ndarray: their starts are no tensor"):
+            _check(image, start=image.numpy(), noised=image, decoder=Descent())

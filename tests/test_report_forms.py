@@ -585,6 +585,7 @@ def test_a_citation_names_commit_claims_and_date(run: Run) -> None:
     for word in ("3f1c2ab94d0e", run.claims_digest[:12], "2025-11-23", "5 supported", "@misc{"):
         assert word in text
     assert "unknown date" in citation(summarise(make_run([], ended="yesterday")))
+    assert ("partial, " in text) == (not run.whole)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.distances import l2
+from harness.errors import SettingError
 from harness.inversion.checkpoint import Checkpoint
 from harness.inversion.method import Ending
 from harness.inversion.schedule import trace_points
@@ -124,8 +125,10 @@ def invert(
     Raises
     ------
     SettingError
-        Where the decoder does not fit the network, or draws and has nothing to draw from.
+        Where the decoder does not fit the network, or draws and has nothing to draw from; where
+        images, starts and noised images do not fit each other.
     """
+    _check(original, start=start, noised=noised, decoder=decoder)
     # In one layout, that of the network's own images: to convert or to mix them takes longer.
     original, start, noised = map(laid_out, (original, start, noised))
     batch, restarts = len(original), len(start) // len(original)
@@ -183,6 +186,35 @@ def invert(
             apart_start=_apart(reached.begun),
         ),
     )
+
+
+def _check(original: object, *, start: object, noised: object, decoder: object) -> None:
+    """Refuse what would fail somewhere on the way, or be taken for something else."""
+    if not isinstance(decoder, Decoder):
+        raise SettingError(
+            decoder,
+            rule="this is no decoder",
+            remedy="Give one of those in harness/settings.py, as LBFGS()",
+        )
+    kinds = {"the images": original, "their starts": start, "the noised images": noised}
+    for name, images in kinds.items():
+        if not isinstance(images, Tensor):
+            raise SettingError(
+                type(images).__name__,
+                rule=f"{name} are no tensor",
+                remedy="Convert them, as by torch.from_numpy",
+            )
+    assert isinstance(original, Tensor)
+    assert isinstance(start, Tensor)
+    assert isinstance(noised, Tensor)
+    fits = start.shape[1:] == original.shape[1:] and noised.shape == original.shape
+    if not fits or not len(original) or not len(start) or len(start) % len(original):
+        shapes = (tuple(images.shape) for images in (original, start, noised))
+        raise SettingError(
+            "images of shape {}, starts of {}, noised images of {}".format(*shapes),
+            rule="they have a row a sample; starts are as many as images, or a multiple of it",
+            remedy="Give a single image as image[None], with a start and a noised image like it",
+        )
 
 
 def _apart(images: Tensor) -> Float[Tensor, " batch"]:

@@ -131,8 +131,7 @@ def _step(cell: Inversion, *, mates: int) -> float:
             size = max(1.0, (cell.images.pixels / 48) ** 2) * cell.network.width
             return table.get(cut, table["layer4"]) * size
         case MLP() as network:
-            widths = (network.inputs, *network.widths)
-            flops = sum(a * b for a, b in itertools.pairwise(widths))
+            flops = _weights(network)
             if network.linear:
                 flops = network.inputs * network.widths[-1]
             return 5e-5 + _STEP_OVERHEAD * (not network.linear) + 4 * flops * mates / 4e9
@@ -158,8 +157,7 @@ def _gpu_step(cell: Inversion, *, mates: int) -> float:
             double = 1 + (cell.precision == "float64")
             return max(number * _KERNELS, cell.restarts * arithmetic) * double
         case MLP() as network:
-            widths = (network.inputs, *network.widths)
-            weights = sum(a * b for a, b in itertools.pairwise(widths))
+            weights = _weights(network)
             if network.linear:
                 weights = network.inputs * network.widths[-1]
             layers = 1 if network.linear else len(network.widths)
@@ -172,13 +170,15 @@ def _gpu_step(cell: Inversion, *, mates: int) -> float:
 def _built(network: ResNet | MLP | Shaped, *, mates: int) -> float:
     """Seconds beside the steps, on a GPU."""
     match network:
-        case MLP(inputs=inputs):
-            widths = (inputs, *network.widths)
-            weights = sum(a * b for a, b in itertools.pairwise(widths))
-            return _DRAWN * weights * mates + _BUILT / 5
+        case MLP():
+            return _DRAWN * _weights(network) * mates + _BUILT / 5
         case ResNet():
             return _BUILT
     return _BUILT / 5
+
+
+def _weights(network: MLP) -> int:
+    return sum(a * b for a, b in itertools.pairwise((network.inputs, *network.widths)))
 
 
 def _gpu_training(training: Training) -> float:

@@ -131,7 +131,8 @@ class ProcessPool(Executor):
     @property
     def described(self) -> str:
         """The layout, and how a GPU is shared."""
-        return f"{self._layout}{', which share the GPU by MPS' * (self._service is not None)}"
+        shared = "" if self._service is None else ", which share the GPU by MPS"
+        return f"{self._layout}{shared}"
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """A future of the call; it goes to the process that has the fewest."""

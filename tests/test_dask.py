@@ -31,6 +31,7 @@ from small_cells import (
     scheduler_of,
     span,
 )
+from waiting import wait_until
 
 from harness import admission, scheduler
 from harness import cluster as dask
@@ -131,13 +132,6 @@ class Cluster:
                 stdout=log,
                 stderr=log,
             )
-
-
-def wait_until(true: Callable[[], object], *, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
+from waiting import wait_until
 
-from harness import executors, mps, tuning
+from harness import device, executors, mps, tuning, worker
 from harness.errors import DepthClaimsError, ExecutorError, UnknownNameError
 from harness.executors import Chosen, ProcessPool, SerialExecutor, chosen, open_workers
 from harness.store import Store
@@ -178,11 +181,70 @@ class TestBesideAGPU:
             executors._leave()
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+class TestLostGPUs:
+    """A worker whose GPU no longer answers ends; any other error is told."""
+
+    class Left(BaseException):
+        pass
+
+    @pytest.fixture
+    def worker_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def leave(_: int) -> None:
+            raise self.Left
+
+        monkeypatch.setattr(multiprocessing, "parent_process", object)
+        monkeypatch.setattr(os, "_exit", leave)
+
+    def test_it_is_left(self, worker_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        def lost() -> None:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+        monkeypatch.setattr(torch.cuda, "synchronize", lost)
+        with pytest.raises(self.Left):
+            worker._leave_where_lost("cuda")
+        worker._leave_where_lost("cpu")
+        monkeypatch.setattr(multiprocessing, "parent_process", lambda: None)
+        worker._leave_where_lost("cuda")
+
+    def test_one_that_answers_is_kept(
+        self, worker_process: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+        worker._leave_where_lost("cuda")
+
+
+class Driver:
+    """In place of NVIDIA's: a call fails, or tells of a GPU of so many bytes."""
+
+    def __init__(self, size: int, *, fails: str = "") -> None:
+        self._size, self._fails = size, fails
+
+    def cuInit(self, _: int) -> int:  # noqa: N802 - the driver's own names
+        return self._fails == "cuInit"
+
+    def cuDeviceGet(self, place: Any, number: int) -> int:  # noqa: N802
+        place._obj.value = number + 3
+        return self._fails == "cuDeviceGet"
+
+    def cuDeviceTotalMem_v2(self, size: Any, place: ctypes.c_int) -> int:  # noqa: N802
+        assert place.value == 3
+        size._obj.value = self._size
+        return self._fails == "cuDeviceTotalMem_v2"
+
+
+class TestMemoryOfAGPU:
+    def test_it_is_the_drivers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(device, "_driver", lambda: Driver(150_754_820_096))
+        assert device.gpu_memory() == 150_754_820_096
+
+    @pytest.mark.parametrize("fails", ["cuInit", "cuDeviceGet", "cuDeviceTotalMem_v2"])
+    def test_it_is_nothing_where_none_tells(
+        self, fails: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(device, "_driver", lambda: Driver(8, fails=fails))
+        assert device.gpu_memory() == 0
+        monkeypatch.setattr(device, "_driver", lambda: None)
+        assert device.gpu_memory() == 0
 
 
 def work_on_a_gpu(done: str) -> None:

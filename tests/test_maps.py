@@ -196,8 +196,7 @@ class TestForms:
         times=st.integers(1, 3),
     )
     def test_blocks(self, of: PlainConvolution, times: int) -> None:
-        cotangents = torch.Size((of.shape[0], 8, *of.outside))
-        back = Blocks.of(of, times * of.stride[0], cotangents, laid_out_by=Packed.of)
+        back = Blocks.of(of, times * of.stride[0], laid_out_by=Packed.of)
         check(
             PackedConvolution(Packed.of(of.weight, of.stride, of.padding, of.shape), of.bias, back),
             of,

@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 from harness import executors, mps
 from harness.executors import ProcessPool
@@ -161,10 +161,7 @@ def test_it_ends_however_its_user_ends(control: Control, tmp_path: Path) -> None
         assert user.stdout is not None
         assert user.stdout.readline() == b"started\n"
         user.kill()
-    deadline = time.monotonic() + 20
-    while list((tmp_path / "tmp").iterdir()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: not list((tmp_path / "tmp").iterdir()))
     assert control.said[-1].endswith("quit")
 
 

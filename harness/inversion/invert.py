@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -188,7 +189,7 @@ def invert(
     )
 
 
-def _check(original: object, *, start: object, noised: object, decoder: object) -> None:
+def _check(original: Any, *, start: Any, noised: Any, decoder: Any) -> None:
     """Refuse what would fail somewhere on the way, or be taken for something else."""
     if not isinstance(decoder, Decoder):
         raise SettingError(
@@ -204,9 +205,6 @@ def _check(original: object, *, start: object, noised: object, decoder: object) 
                 rule=f"{name} are no tensor",
                 remedy="Convert them, as by torch.from_numpy",
             )
-    assert isinstance(original, Tensor)
-    assert isinstance(start, Tensor)
-    assert isinstance(noised, Tensor)
     fits = start.shape[1:] == original.shape[1:] and noised.shape == original.shape
     if not fits or not len(original) or not len(start) or len(start) % len(original):
         shapes = (tuple(images.shape) for images in (original, start, noised))

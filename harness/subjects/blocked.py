@@ -43,10 +43,8 @@ class Blocks:
     size: Pair
 
     @classmethod
-    def of(
-        cls, plain: PlainConvolution, block: int, shape: torch.Size, *, laid_out_by: LaidOut
-    ) -> Blocks:
-        """Lay out the kernel of a convolution for blocks, and for cotangents of a shape."""
+    def of(cls, plain: PlainConvolution, block: int, *, laid_out_by: LaidOut) -> Blocks:
+        """Lay out the kernel of a convolution for blocks."""
         reach = [_reach(plain, block, axis) for axis in (0, 1)]
         steps, paddings, first = [], [], []
         for axis, (lowest, highest) in enumerate(reach):
@@ -66,7 +64,9 @@ class Blocks:
             column = q + plain.padding[1] - plain.stride[1] * (left + k)
             if 0 <= row < rows and 0 <= column < columns:
                 kernel[:, r, q, :, j, k] = plain.weight[:, :, row, column].t()
-        direct = laid_out_by(kernel.flatten(0, 2), pair((*steps,)), pair((*paddings,)), shape)
+        direct = laid_out_by(
+            kernel.flatten(0, 2), pair((*steps,)), pair((*paddings,)), plain.cotangents
+        )
         return cls(direct, block, pair((*first,)), plain.inside)
 
     def __call__(self, u: Tensor, *, onto: Tensor | None = None) -> Tensor:

@@ -91,11 +91,9 @@ def _direct(plain: PlainConvolution) -> Direct:
 
 def _back(plain: PlainConvolution) -> Back:
     coarse, one = by_tensor_cores(plain.weight), plain.stride == (1, 1)
-    batch, (out, channels) = plain.shape[0], plain.weight.shape[:2]
-    if channels < _FEW_CHANNELS and (block := best_block(plain, together=2 * _FEW_CHANNELS)):
-        cotangents = torch.Size((batch, out, *plain.outside))
-        return Blocks.of(plain, block, cotangents, laid_out_by=_convolution)
-    elements = batch * math.prod(plain.inside) * plain.weight[:, 0].numel()
+    if plain.shape[1] < _FEW_CHANNELS and (block := best_block(plain, together=2 * _FEW_CHANNELS)):
+        return Blocks.of(plain, block, laid_out_by=_convolution)
+    elements = plain.shape[0] * math.prod(plain.inside) * plain.weight[:, 0].numel()
     if elements <= (_WINDOWS if one and not coarse else _FEW_WINDOWS):
         return GatheredBack.of(plain, parted=False)
     if one:

@@ -16,7 +16,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.subjects.maps import Pair, PlainConvolution, pair, summed, times
+from harness.subjects.maps import (
+    Layout,
+    Pair,
+    PlainConvolution,
+    as_images,
+    blank,
+    pair,
+    summed,
+    times,
+)
 
 _NONE = -1
 """Where a tap meets padding."""
@@ -34,14 +43,14 @@ class Windows:
         What a window is multiplied with.
     zeros : tensor, shape (1, in)
         The pixel of zeros.
-    size : pair of int
-        Rows and columns of windows.
+    layout : triple of int
+        Rows and columns of windows, and what a window is mapped to.
     """
 
     at: Tensor
     matrix: Tensor
     zeros: Tensor
-    size: Pair
+    layout: Layout
 
     @classmethod
     def of(cls, weight: Tensor, met: Sequence[Tensor], *, inside: Pair, batch: int) -> Windows:
@@ -65,17 +74,17 @@ class Windows:
         first = torch.arange(batch)[:, None] * math.prod(inside) + 1
         at = torch.where(seen, pixels + first, 0).flatten().to(weight.device)
         matrix = weight.flatten(0, 2).contiguous()
-        return cls(at, matrix, weight.new_zeros(1, weight.shape[2]), (len(down), len(across)))
+        layout = len(down), len(across), weight.shape[3]
+        return cls(at, matrix, weight.new_zeros(1, weight.shape[2]), layout)
 
     def pixels(self, images: Tensor) -> Tensor:
         """The pixels of images that are laid out channels last, after that of zeros."""
-        rows = images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
-        return torch.cat([self.zeros, rows])
+        return torch.cat([self.zeros, images.permute(0, 2, 3, 1).flatten(0, 2)])
 
     def __call__(self, pixels: Tensor, *, bias: Tensor | None = None) -> Tensor:
-        """Products, shape (batch * rows * columns, out), of pixels of shape (1 + pixels, in)."""
+        """The images that products make up, of pixels of shape (1 + pixels, in)."""
         windows = pixels[self.at].view(-1, len(self.matrix))
-        return times(windows, self.matrix, plus=bias)
+        return as_images(times(windows, self.matrix, plus=bias), self.layout)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,13 +114,11 @@ class Gathered:
 
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A x + b, plus `added`."""
-        windows = self.windows
-        return summed(_images(windows(windows.pixels(x), bias=self.bias), windows.size), added)
+        return summed(self.windows(self.windows.pixels(x), bias=self.bias), added)
 
     def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
-        windows = self.windows
-        return summed(_images(windows(windows.pixels(tangent)), windows.size), added)
+        return summed(self.windows(self.windows.pixels(tangent)), added)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,13 +131,13 @@ class GatheredBack:
         By the first row and column of the pixels that they make, which lie `every` apart.
     every : pair of int
         Rows and columns between pixels that meet the same taps, or one.
-    inside : pair of int
-        Size of the inputs.
+    inside : triple of int
+        Rows, columns and channels of the inputs.
     """
 
     parts: dict[Pair, Windows]
     every: Pair
-    inside: Pair
+    inside: Layout
 
     @classmethod
     def of(cls, plain: PlainConvolution, *, parted: bool) -> GatheredBack:
@@ -157,20 +164,19 @@ class GatheredBack:
             if kernel.numel():
                 place = pair(first)
                 parts[place] = Windows.of(kernel, met, inside=plain.outside, batch=plain.shape[0])
-        return cls(parts, every, plain.inside)
+        return cls(parts, every, plain.layouts[0])
 
     def __call__(self, u: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
         first = next(iter(self.parts.values()))
         pixels = first.pixels(u)
         if self.every == (1, 1):
-            return summed(_images(first(pixels), first.size), onto)
+            return summed(first(pixels), onto)
         if onto is None:
-            channels = first.matrix.shape[1]
-            onto = u.new_zeros(len(u), *self.inside, channels).permute(0, 3, 1, 2)
+            onto = blank(u, len(u), self.inside)
         down, across = self.every
         for (row, column), windows in self.parts.items():
-            onto[:, :, row::down, column::across] += _images(windows(pixels), windows.size)
+            onto[:, :, row::down, column::across] += windows(pixels)
         return onto
 
 
@@ -192,8 +198,3 @@ def _meets(inside: int, outside: int, taps: int, stride: int, padding: int) -> T
     output = place.div(stride, rounding_mode="floor")
     whole = (place % stride == 0) & (output >= 0) & (output < outside)
     return torch.where(whole, output, _NONE)
-
-
-def _images(rows: Tensor, size: Pair) -> Tensor:
-    """The images that rows make up."""
-    return rows.view(-1, *size, rows.shape[1]).permute(0, 3, 1, 2)

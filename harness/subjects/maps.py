@@ -130,6 +130,11 @@ class PlainConvolution:
         )
 
     @property
+    def cotangents(self) -> torch.Size:
+        """Shape of the outputs."""
+        return torch.Size((self.shape[0], len(self.weight), *self.outside))
+
+    @property
     def layouts(self) -> tuple[Layout, Layout]:
         """Of the inputs and of the outputs."""
         return (*self.inside, self.shape[1]), (*self.outside, len(self.weight))
@@ -161,6 +166,17 @@ class PlainConvolution:
         """A convolution of single pixels, of the pixels alone that it takes."""
         shape = torch.Size((*self.shape[:2], *self.outside))
         return dataclasses.replace(self, stride=(1, 1), shape=shape)
+
+    def turned(self) -> PlainConvolution:
+        """A^T, of a simple convolution of stride 1: the kernel is turned about."""
+        rows, columns = (k - 1 - p for k, p in zip(self.kernel, self.padding, strict=True))
+        return dataclasses.replace(
+            self,
+            weight=self.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=LAST),
+            bias=None,
+            padding=(rows, columns),
+            shape=self.cotangents,
+        )
 
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A x + b, plus `added`."""
@@ -203,13 +219,7 @@ class Turned:
     @classmethod
     def of(cls, plain: PlainConvolution) -> Turned:
         """A simple convolution of stride 1."""
-        rows, columns = (k - 1 - p for k, p in zip(plain.kernel, plain.padding, strict=True))
-        weight = plain.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=LAST)
-        shape = torch.Size((plain.shape[0], len(plain.weight), *plain.outside))
-        turned = dataclasses.replace(
-            plain, weight=weight, bias=None, padding=(rows, columns), shape=shape
-        )
-        return cls(turned, plain.bias)
+        return cls(plain.turned(), plain.bias)
 
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A x + b, plus `added`."""
@@ -293,7 +303,7 @@ class Product:
         """A convolution as the one matrix that it is; every image is a row."""
         inside, outside = plain.layouts
         units = torch.eye(math.prod(inside), dtype=plain.weight.dtype, device=plain.weight.device)
-        columns = plain.push(_images(units, inside)).permute(2, 3, 1, 0)
+        columns = plain.push(as_images(units, inside)).permute(2, 3, 1, 0)
         bias = None if plain.bias is None else plain.bias.repeat(math.prod(plain.outside))
         matrices = both_ways(columns.flatten(0, 2), rows=plain.shape[0])
         return cls(*matrices, bias, inside, outside)
@@ -301,12 +311,12 @@ class Product:
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A x + b, plus `added`."""
         rows = times(_rows(x, self.matrix), self.matrix, plus=self.bias)
-        return summed(_images(rows, self.outside), added)
+        return summed(as_images(rows, self.outside), added)
 
     def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
         rows = _rows(tangent, self.matrix) @ self.matrix
-        return summed(_images(rows, self.outside), added)
+        return summed(as_images(rows, self.outside), added)
 
     def pull(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
@@ -317,7 +327,7 @@ class Product:
             onto = laid_out(onto)
             _rows(onto, self.matrix).addmm_(rows, self.transposed)
             return onto
-        return summed(_images(rows @ self.transposed, self.inside), onto)
+        return summed(as_images(rows @ self.transposed, self.inside), onto)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -361,7 +371,7 @@ class Unfolded:
         batch, _, *outside = cotangent.shape
         windows = self.product.pull(cotangent).view(batch, *outside, *self.kernel, -1)
         if onto is None:
-            onto = windows.new_zeros(batch, *self.inside, windows.shape[-1]).permute(0, 3, 1, 2)
+            onto = blank(windows, batch, (*self.inside, windows.shape[-1]))
         image = onto.permute(0, 2, 3, 1)
         for row, column in itertools.product(*map(range, self.kernel)):
             (top, down), (left, across) = self._met(row, 0), self._met(column, 1)
@@ -421,7 +431,7 @@ class Sampled:
         pulled = self.map.pull(cotangent)
         if onto is None:
             batch, channels, *_ = pulled.shape
-            onto = pulled.new_zeros(batch, *self.inside, channels).permute(0, 3, 1, 2)
+            onto = blank(pulled, batch, (*self.inside, channels))
         self._taken(onto).add_(pulled)
         return onto
 
@@ -445,9 +455,14 @@ def _rows(x: Tensor, matrix: Tensor) -> Tensor:
     return x if x.dim() == 2 else x.permute(0, 2, 3, 1).reshape(-1, len(matrix))
 
 
-def _images(rows: Tensor, layout: Layout | None) -> Tensor:
+def as_images(rows: Tensor, layout: Layout | None) -> Tensor:
     """The images that rows make up, or the rows themselves."""
     return rows if layout is None else rows.view(-1, *layout).permute(0, 3, 1, 2)
+
+
+def blank(like: Tensor, batch: int, layout: Layout) -> Tensor:
+    """Images of zeros."""
+    return as_images(like.new_zeros(batch * math.prod(layout)), layout)
 
 
 def laid_out(x: Tensor) -> Tensor:

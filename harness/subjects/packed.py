@@ -69,16 +69,14 @@ class PackedConvolution:
     def of(cls, plain: PlainConvolution) -> PackedConvolution:
         """A simple convolution with its weights laid out for inputs of its shape."""
         direct = Packed.of(plain.weight, plain.stride, plain.padding, plain.shape)
-        cotangents = torch.Size((plain.shape[0], len(plain.weight), *plain.outside))
         back: Packed | Transposed | Blocks
         if block := best_block(plain, together=_VECTOR):
-            back = Blocks.of(plain, block, cotangents, laid_out_by=Packed.of)
+            back = Blocks.of(plain, block, laid_out_by=Packed.of)
         elif plain.stride == (1, 1):
-            turned = plain.weight.flip(2, 3).transpose(0, 1)
-            rows, columns = (k - 1 - p for k, p in zip(plain.kernel, plain.padding, strict=True))
-            back = Packed.of(turned, (1, 1), (rows, columns), cotangents)
+            turned = plain.turned()
+            back = Packed.of(turned.weight, turned.stride, turned.padding, turned.shape)
         else:
-            back = Transposed.of(plain, cotangents)
+            back = Transposed.of(plain)
         return cls(direct, plain.bias, back)
 
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
@@ -173,10 +171,10 @@ class Transposed:
     rest: Pair
 
     @classmethod
-    def of(cls, plain: PlainConvolution, shape: torch.Size) -> Transposed:
-        """Lay out the kernel of a convolution for cotangents of a shape."""
+    def of(cls, plain: PlainConvolution) -> Transposed:
+        """Lay out the kernel of a convolution for cotangents of its outputs."""
         packed = torch.ops.mkldnn._reorder_convolution_transpose_weight(
-            plain.weight, plain.padding, plain.rest, plain.stride, (1, 1), 1, list(shape)
+            plain.weight, plain.padding, plain.rest, plain.stride, (1, 1), 1, list(plain.cotangents)
         )
         return cls(packed, plain.stride, plain.padding, plain.rest)
 

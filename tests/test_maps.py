@@ -368,6 +368,15 @@ class TestChoice:
             assert of_kind(form) + ", parted" * parted == (coarse if tf32 else exact)
         check(form, of)
 
+    def test_blocks_beyond_the_image_on_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Their convolution sees padding alone at times, and no kernel turned about does."""
+        monkeypatch.setattr(forms, "_WINDOWS", 0)
+        monkeypatch.setattr(forms, "_FEW_WINDOWS", 0)
+        of = plain(channels=(3, 96), kernel=(4, 4), stride=(4, 4), padding=(0, 0), size=(11, 11))
+        form = on_gpu(of)
+        assert of_kind(form) == "PlainConvolution, Blocks"
+        check(form, of)
+
     def test_without_onednn_convolutions_stay_plain(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(packed, "has_onednn", lambda: False)
         of = plain(channels=(8, 8), size=(16, 16), batch=8, dtype=torch.float32)

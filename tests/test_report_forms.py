@@ -586,6 +586,8 @@ def test_a_citation_names_commit_claims_and_date(run: Run) -> None:
         assert word in text
     assert "unknown date" in citation(summarise(make_run([], ended="yesterday")))
     assert ("partial, " in text) == (not run.whole)
+    partial = dataclasses.replace(run, every_condition=False)
+    assert "cpu, partial, " in citation(summarise(partial))
 
 
 @pytest.mark.parametrize(

@@ -8,19 +8,18 @@ import functools
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from claims.forecast import forecast
 from claims.options import Options
 from claims.progress import ConsoleProgress
 from claims.registry import all_claims, in_order
 from harness.assay import Assay
 from harness.bench import Bench, not_run
-from harness.cells import Cell
 from harness.claim import Claim, Kind, freeze
-from harness.costs import MACHINES
 from harness.device import resolve_device
 from harness.draw import seeding
 from harness.errors import ClaimError, OptionError
@@ -36,13 +35,11 @@ from harness.lock import (
     write_lock,
 )
 from harness.pace import pace
-from harness.plan import buckets
 from harness.provenance import provenance
 from harness.results import ENDED_BEFORE, NOT_SELECTED, ConditionResult, Run
 from harness.scheduler import Scheduler
 from harness.store import WEIGHTS, Store
 from reports.kept import keep, latest
-from reports.words import duration
 from reports.write import write_report
 
 LOCK = Path("claims", "verdicts.toml")
@@ -50,9 +47,6 @@ LOCK = Path("claims", "verdicts.toml")
 
 Parameters = Mapping[str, str | int | float]
 """What a test is parametrized with."""
-
-_MEASURED = "nothing"
-"""What a plan says where the store has every cell."""
 
 
 class ClaimSession:
@@ -250,27 +244,12 @@ class ClaimSession:
         self._selected = numbers
 
     def plan_text(self) -> str:
-        """What would be measured: cells and time, up to the first look and up to the last."""
+        """What would be measured; see `claims.forecast`."""
         # Opening a store makes its folder.
         folder = self.options.store
         stored = Store(folder).__contains__ if folder.exists() else _nothing
         chosen = [self.assays[number] for number in self._selected]
-        groups = {_label(assay): [assay] for assay in chosen}
-        groups["in all, cells that several ask for counted once"] = chosen
-        lines = []
-        for label, assays in groups.items():
-            first, last = (
-                _missing(
-                    [cell for assay in assays for cell in assay.cells_up_to(assay.sizes[look])],
-                    stored,
-                    device=self.device,
-                )
-                for look in (0, -1)
-            )
-            if first == _MEASURED and last != first:
-                first = "nothing for the first look"
-            lines.append(f"{label}: {first}" + (f", at most {last}" if last != first else ""))
-        return "\n".join([*lines[:-1], f"times are for {MACHINES[self.device]}", lines[-1]])
+        return forecast(chosen, stored=stored, device=self.device)
 
     # --- running ----------------------------------------------------------------------------
 
@@ -278,7 +257,7 @@ class ClaimSession:
         """Measure and decide a condition, and compare it with its lock."""
         assay = self.assays[number]
         try:
-            result = self._opened().run(assay, label=_label(assay), command=self._command(number))
+            result = self._opened().run(assay, label=assay.label, command=self._command(number))
         except Exception as error:
             self._errors[number] = f"{type(error).__name__}: {error}".splitlines()[0]
             raise
@@ -294,9 +273,9 @@ class ClaimSession:
             rounding=assay.claim.estimands[assay.estimand].kind is Kind.EXACT,
         )
         if outcome.warning is not None:
-            self._warnings.append(f"{_label(assay)}: {outcome.warning}")
+            self._warnings.append(f"{assay.label}: {outcome.warning}")
         if outcome.dropped is not None:
-            self._dropped.append(f"{_label(assay)} ({outcome.dropped})")
+            self._dropped.append(f"{assay.label} ({outcome.dropped})")
         return result, outcome
 
     def finish(self, *, complete: bool) -> None:
@@ -446,13 +425,6 @@ def _check_writable(report: Path) -> None:
         ) from error
 
 
-def _label(assay: Assay) -> str:
-    words = [assay.claim.id, *map(str, assay.parameters.values())]
-    if len(assay.claim.estimands) > 1:
-        words.insert(1, assay.estimand)
-    return " ".join(words)
-
-
 def _key(assay: Assay) -> str:
     several = len(assay.claim.estimands) > 1
     return condition_key(
@@ -462,14 +434,3 @@ def _key(assay: Assay) -> str:
 
 def _nothing(_: str) -> bool:
     return False
-
-
-def _missing(cells: Iterable[Cell], stored: Callable[[str], bool], *, device: str) -> str:
-    """Cells that are not stored, and the time that they take of one of `MACHINES`, in words."""
-    count, seconds = 0, 0.0
-    for bucket in buckets(cells, device=device):
-        lacking = [ids for ids in bucket.ids if not all(map(stored, ids))]
-        count += sum(map(len, lacking))
-        seconds += bucket.seconds * len(lacking) / len(bucket.ids)
-    where = "one of 16 processes" if device == "cuda" else "one core"
-    return f"{count} cells, about {duration(seconds)} of {where}" if count else _MEASURED

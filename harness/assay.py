@@ -90,6 +90,14 @@ class Assay:
     foreign: bool = False
 
     @property
+    def label(self) -> str:
+        """Claim and condition, in words."""
+        words = [self.claim.id, *map(str, self.parameters.values())]
+        if len(self.claim.estimands) > 1:
+            words.insert(1, self.estimand)
+        return " ".join(words)
+
+    @property
     def looks(self) -> tuple[tuple[int, float], ...]:
         """The claim's looks as far as the replicates reach."""
         return tuple(look for look in self.claim.looks if look[0] <= self.most)

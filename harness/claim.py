@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 
 from harness.errors import ClaimError
@@ -104,11 +105,13 @@ class Criterion:
         assert self.below is not None  # __post_init__ saw to it
         return self.below
 
+    def beyond(self, value: float) -> float:
+        """How far a value lies beyond the margin; below 0 where it falls short of it."""
+        return value - self.margin if self.above is not None else self.margin - value
+
     def holds(self, value: float) -> bool:
         """Whether a replicate's effect is an event; a non-finite effect never is."""
-        if value != value or value in (float("inf"), float("-inf")):
-            return False
-        return value > self.margin if self.above is not None else value < self.margin
+        return math.isfinite(value) and self.beyond(value) > 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,8 @@ _PAD = 6.0
 def badge(summary: Summary) -> str:
     """The badge, in which every verdict that occurs has a count, its word and a colour."""
     found = counts(item.verdict for item in summary.claims)
-    texts = [("claims", _OTHER)]
+    name = "claims" if summary.run.whole else "claims of a partial run"
+    texts = [(name, _OTHER)]
     texts += [
         (f"{count} {verdict.value}", _COLOURS.get(verdict, _OTHER))
         for verdict, count in found.items()
@@ -35,5 +36,5 @@ def badge(summary: Summary) -> str:
     return (
         environment()
         .get_template("badge.svg")
-        .render(boxes=boxes, width=x, pad=_PAD, title=f"claims: {title}")
+        .render(boxes=boxes, width=x, pad=_PAD, title=f"{name}: {title}")
     )

@@ -280,10 +280,11 @@ def comparison(found: Comparison) -> str:
     ]
     for pair in found.pairs:
         if pair.changed:
+            name = f"{pair.claim} {pair.name}".rstrip()
             beside = "" if pair.confirmatory else " (beside)"
             effects = f"{effect_text(pair.effect_before)} -> {effect_text(pair.effect_after)}"
             lines.append(
-                f"{pair.claim} {pair.name}{beside}: {pair.before.value} -> {pair.after.value}, "
+                f"{name}{beside}: {pair.before.value} -> {pair.after.value}, "
                 f"{effects}, paired difference {pair.difference_text}"
             )
     head = "verdicts changed" if found.changed else "no verdict changed"

@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
-from harness.claim import Criterion, Scale
+from harness.claim import Scale
 from harness.verdict import Part, Verdict
 from reports.summary import effect_of
 from reports.words import effect_text, setting
@@ -73,7 +73,7 @@ def toward(parts: Iterable[tuple[Part, Verdict, str]]) -> tuple[Bar, ...]:
         flip = part.criterion.above is None
         low, high = (effect.high, effect.low) if flip else (effect.low, effect.high)
         point, left, right = (
-            None if value is None else _middle(_distance(part.criterion, value), scale)
+            None if value is None else _middle(part.criterion.beyond(value), scale)
             for value in (effect.value, low, high)
         )
         bars.append(
@@ -144,16 +144,11 @@ def bar(part: Part, on: Axis, *, verdict: Verdict) -> Bar | None:
     )
 
 
-def _distance(criterion: Criterion, value: float) -> float:
-    beyond = value - criterion.margin
-    return beyond if criterion.above is not None else -beyond
-
-
 def _distances(part: Part) -> list[float]:
     effect = effect_of(part)
     assert effect is not None  # callers have filtered
     ends = (effect.value, effect.low, effect.high)
-    return [_distance(part.criterion, value) for value in ends if value is not None]
+    return [part.criterion.beyond(value) for value in ends if value is not None]
 
 
 def _middle(distance: float, reach: float) -> float:

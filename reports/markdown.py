@@ -11,6 +11,7 @@ from reports.summary import (
     condition_name,
     deciding_part,
     effect_of,
+    extent_text,
     left_out_text,
 )
 from reports.words import (
@@ -29,8 +30,9 @@ def to_markdown(summary: Summary) -> str:
     """A page for a job's summary: counts, headlines, claims; always below `MARKDOWN_LIMIT`."""
     run = summary.run
     commit = str(run.provenance.get("commit") or "unknown commit")[:12]
+    extent = "" if run.whole else f"{extent_text(run)}, "
     settings = (
-        f"Profile {_cell(run.profile)} on {_cell(run.device)}, {_cell(commit)}, "
+        f"Profile {_cell(run.profile)} on {_cell(run.device)}, {extent}{_cell(commit)}, "
         f"{run.measured} cells measured and {run.reused} reused in {duration(run.seconds)}, "
         f"claims {_cell(run.claims_digest[:12])}."
     )

@@ -41,13 +41,21 @@ class ClaimSummary:
 
     @property
     def shown(self) -> ConditionResult | None:
-        """The condition whose effect stands for the claim: the one that supports it least."""
-        measured = [item for item in self.confirmatory if effect_of(deciding_part(item))]
-        return max(
-            measured,
-            key=lambda item: (item.decision.p_supported, -item.decision.p_refuted),
-            default=None,
-        )
+        """The condition whose effect stands for the claim: the one that supports it least.
+
+        Of equals that are judged alike it is the one whose effect lies least beyond its margin.
+        """
+        measured = [
+            (item, part, effect)
+            for item in self.confirmatory
+            if (part := deciding_part(item)) and (effect := effect_of(part))
+        ]
+        if not measured:
+            return None
+        least = max(_weight(item) for item, _, _ in measured)
+        equals = [each for each in measured if _weight(each[0]) == least]
+        alike = [each for each in equals if each[1].criterion == equals[0][1].criterion]
+        return min(alike, key=lambda each: each[1].criterion.beyond(each[2].value))[0]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -194,6 +202,11 @@ def effect_of(part: Part | None) -> Effect | None:
         for end in (part.effect.low, part.effect.high)
     )
     return dataclasses.replace(part.effect, low=low, high=high)
+
+
+def _weight(condition: ConditionResult) -> tuple[float, float]:
+    """How much a condition weighs against its claim, to be compared."""
+    return condition.decision.p_supported, -condition.decision.p_refuted
 
 
 def _summarise_claim(claim: Claim, conditions: tuple[ConditionResult, ...]) -> ClaimSummary:

@@ -460,7 +460,7 @@ def test_markdown_fits_a_summary() -> None:
 def test_a_summary_has_each_headline_as_a_sentence(run: Run) -> None:
     text = to_markdown(summarise(run))
     (row,) = [line for line in text.splitlines() if line.startswith("| A width below")]
-    assert re.search(r"depth 2: m\\_i / m\\_i\(0\) is 0\.461 \\\[.*\\\], n = 12 \| C6, C7 \|$", row)
+    assert re.search(r"depth 4: m\\_i / m\\_i\(0\) is 0\.457 \\\[.*\\\], n = 12 \| C6, C7 \|$", row)
     assert to_markdown(summarise(make_run([]))).count("|  | none in this run |") == len(HEADLINES)
 
 
@@ -568,6 +568,20 @@ def test_the_weakest_condition_is_named_in_table_and_plot(tmp_path: Path) -> Non
     bars = re.findall(r"<title>([^<]*): [^<]*</title>\n<line", page)
     assert bars[:2] == ["null space", "weakest · rest"]
     assert "Supported: null space; refuted: rest." in page
+
+
+@pytest.mark.parametrize("side", ["above", "below"])
+def test_of_equally_supported_conditions_the_one_nearest_to_its_margin_stands_for_the_claim(
+    side: str,
+) -> None:
+    sign = 1 if side == "above" else -1
+    claim = make_claim("Z", "z", event("z", Criterion(effect="x", label="x", **{side: 0.0})))
+    far, near, between = (
+        condition(claim, {"layer": mean}, normal("x", sign * mean, 0.1)) for mean in (9, 1, 3)
+    )
+    assert {item.decision.verdict for item in (far, near, between)} == {Verdict.SUPPORTED}
+    (item,) = summarise(make_run([far, near, between])).claims
+    assert item.shown is near
 
 
 def test_a_counterexample_stands_beside_the_effect(tmp_path: Path) -> None:

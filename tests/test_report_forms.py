@@ -208,6 +208,12 @@ def test_a_partial_run_shows_what_was_selected_and_counts_the_rest(tmp_path: Pat
     assert [row["claim"] for row in _rows(tmp_path / "out" / "claims.csv")] == ["A1", "B8"]
 
 
+def test_a_summary_tells_whether_the_run_was_partial(run: Run) -> None:
+    assert "partial" not in to_markdown(summarise(run))
+    partial = to_markdown(summarise(dataclasses.replace(run, every_condition=False)))
+    assert "Profile quick on cpu, partial, " in partial
+
+
 def test_a_summary_tells_of_ones_own_subjects() -> None:
     run = make_run([simple([0.9] * 12)], custom={"images": "/a_b (12)", "network": "resnet34"})
     text = to_markdown(summarise(run))
@@ -577,6 +583,8 @@ def test_the_badge_counts_in_words(run: Run) -> None:
     texts = [item.text for item in drawn.iter("{http://www.w3.org/2000/svg}text")]
     assert texts[:2] == ["claims", "5 supported"]
     assert drawn.get("aria-label") == "claims: " + ", ".join(str(text) for text in texts[1:])
+    partial = badge(summarise(dataclasses.replace(run, every_condition=False)))
+    assert ">claims of a partial run<" in partial
     assert ET.fromstring(badge(summarise(make_run([])))).get("aria-label") == "claims: none"
 
 

@@ -1,0 +1,81 @@
+"""What a plan says of each condition, and of all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from claims.forecast import forecast
+from harness.assay import Assay
+from harness.cells import Cell, LocalRank, identity
+from harness.claim import Claim, Criterion, event, untestable
+from harness.draw import Draw
+from harness.plan import context, replicates
+from harness.settings import MLP, Images
+
+CLAIM = Claim(
+    id="Z1",
+    statement="It is so.",
+    section="A section",
+    method="Nothing is measured.",
+    estimands={"r": event("r is below 2.", Criterion(effect="r", label="r", below=2.0))},
+)
+
+
+def rank(draw: Draw) -> Mapping[str, Cell]:
+    images = Images(pixels=2, source="dead-leaves")
+    return {"rank": LocalRank(draw=draw, network=MLP(inputs=12, widths=(8,)), images=images)}
+
+
+ASSAY = Assay(
+    claim=CLAIM,
+    estimand="r",
+    parameters={"depth": 2},
+    cells=rank,
+    effects=lambda _: {"r": 1.0},
+    gallery={},
+    tables=lambda _: (),
+    confirmatory=True,
+    most=24,
+)
+
+
+def told(*assays: Assay, stored: frozenset[str] = frozenset()) -> dict[str, str]:
+    text = forecast(assays, stored=stored.__contains__, device="cpu")
+    return dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+
+
+def test_what_two_conditions_share_is_counted_once() -> None:
+    found = told(ASSAY, dataclasses.replace(ASSAY, parameters={"depth": 3}))
+    assert (
+        found["Z1 2"] == found["Z1 3"] == found["in all, cells that several ask for counted once"]
+    )
+    assert found["Z1 2"].startswith("12 cells, about ")
+    assert ", at most 24 cells, about " in found["Z1 2"]
+
+
+def test_what_is_stored_is_measured_by_nobody() -> None:
+    settings = context(device="cpu")
+    first, all_looks = (
+        frozenset(identity(rank(draw)["rank"], context=settings) for draw in replicates(count))
+        for count in (12, 24)
+    )
+    found = told(ASSAY, stored=first)["Z1 2"]
+    assert found.startswith("nothing for the first look, at most 12 cells, about ")
+    assert told(ASSAY, stored=all_looks)["Z1 2"] == "nothing"
+
+
+def test_conditions_that_cannot_be_measured_are_told_by_their_reason() -> None:
+    wish = dataclasses.replace(
+        ASSAY,
+        claim=dataclasses.replace(CLAIM, id="Z2", estimands={"r": untestable("it is a wish")}),
+        parameters={},
+    )
+    bare = [
+        dataclasses.replace(ASSAY, parameters={"depth": depth}, absent="weights are missing")
+        for depth in (4, 5)
+    ]
+    found = told(wish, *bare)
+    assert found["not testable"] == "Z2"
+    assert found["not run (weights are missing)"] == "Z1 4, Z1 5"
+    assert found["in all, cells that several ask for counted once"] == "nothing"

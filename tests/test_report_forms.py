@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import math
 import re
@@ -740,6 +741,21 @@ def test_a_multiverse_is_drawn_against_the_margin_of_its_own_effect() -> None:
     assert len(multiverse_view(multiverse(choices), within).margins) == 2
 
 
+@pytest.mark.parametrize(
+    ("n", "ending"),
+    [
+        (4, "4 replicates: no look was reached, they describe."),
+        (6, "6 replicates, look 1: open, the next look may decide."),
+        (24, "24 replicates, look 3: undecided at the last look of this profile"),
+    ],
+)
+def test_a_condition_tells_how_it_ended(n: int, ending: str) -> None:
+    given = itertools.cycle([0.1, 0.9])
+    claim = make_claim("Z", "z", event("z", PLAIN))
+    item = condition(claim, {}, lambda _: {"x": next(given)}, n=n)
+    assert evidence(item).ending.startswith(ending)
+
+
 def test_panels_are_shown_or_said_to_be_missing(folder: Path, tmp_path: Path) -> None:
     page = (folder / "claims.html").read_text("utf-8")
     assert "33 % refuted" in page  # four of twelve cells
@@ -748,7 +764,8 @@ def test_panels_are_shown_or_said_to_be_missing(folder: Path, tmp_path: Path) ->
     assert "Image dominates" in page
     assert "2 of 3 as claimed" in page  # cat .15, rocket .3, chelsea .1 against below .25
     bare = write_report(make_run([simple([0.9] * 12)]), make_store(tmp_path), tmp_path / "out")
-    assert bare.read_text("utf-8").count("not measured in this profile") == 3
+    assert bare.read_text("utf-8").count("not measured in this profile") == 2
+    assert "Distinct photographs are not counted" in bare.read_text("utf-8")
 
 
 def test_the_article_answers_for_every_claim_that_has_a_headline() -> None:

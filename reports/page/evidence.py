@@ -85,7 +85,8 @@ def _ending(condition: ConditionResult) -> str:
     looks = len(decision.path)
     at = f"{decision.n} replicates" + (f", look {looks}" if looks else "")
     if decision.stop is None:
-        return f"{at}: open, the next look may decide."
+        told = "open, the next look may decide" if looks else "no look was reached, they describe"
+        return f"{at}: {told}."
     needed = ""
     if decision.needed is not None:
         needed = f"; at the share seen about {decision.needed:,} replicates would decide"

@@ -745,8 +745,8 @@ def test_a_multiverse_is_drawn_against_the_margin_of_its_own_effect() -> None:
     ("n", "ending"),
     [
         (4, "4 replicates: no look was reached, they describe."),
-        (6, "6 replicates, look 1: open, the next look may decide."),
-        (24, "24 replicates, look 3: undecided at the last look of this profile"),
+        (12, "12 replicates, look 1: open, the next look may decide."),
+        (48, "48 replicates, look 3: undecided at the last look of this profile"),
     ],
 )
 def test_a_condition_tells_how_it_ended(n: int, ending: str) -> None:

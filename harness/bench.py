@@ -7,6 +7,7 @@ Replicates come look by look, records from the store or from workers. What stand
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.asides import asides, labelled
@@ -61,9 +62,14 @@ class Bench:
         return found
 
     def prepare(self, assays: Iterable[Assay]) -> None:
-        """Queue the first look of assays that will run, in their order."""
-        for priority, assay in enumerate(assays):
-            self._scheduler.offer(assay.cells_up_to(assay.sizes[0]), priority=priority)
+        """Queue the first look of assays that will run, in their order.
+
+        Those of one headline, or else of one claim, are queued together: they share networks.
+        """
+        groups = itertools.groupby(assays, key=lambda assay: assay.claim.headline or assay.claim.id)
+        for priority, (_, group) in enumerate(groups):
+            cells = [cell for assay in group for cell in assay.cells_up_to(assay.sizes[0])]
+            self._scheduler.offer(cells, priority=priority)
 
     def run(self, assay: Assay, *, label: str, command: str) -> ConditionResult:
         """Measure an assay look by look until it is decided."""

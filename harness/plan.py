@@ -14,6 +14,7 @@ from harness.costs import estimate
 from harness.draw import Draw
 from harness.errors import UnknownNameError
 from harness.settings import CUTS, ResNet
+from harness.training_cells import Train
 
 Setting = TypeVar("Setting")
 
@@ -102,7 +103,9 @@ run; building a network once more costs less than one of them."""
 def buckets(cells: Iterable[Cell], *, device: str) -> tuple[Bucket, ...]:
     """Cells with their batch mates, grouped by replicate and network; longest first.
 
-    Equal cells are measured once. Groups that take longer than `LONGEST` are parted between blocks.
+    Equal cells are measured once. In a group a training comes first, then one cut after the other,
+    since cells of one cut share its encoder. Groups that take longer than `LONGEST` are parted
+    between blocks.
     """
     settings = context(device=device)
     blocks: dict[str, tuple[Cell, ...]] = {}
@@ -119,7 +122,7 @@ def buckets(cells: Iterable[Cell], *, device: str) -> tuple[Bucket, ...]:
             seconds=sum(estimate(mates, device=device) for mates in part),
         )
         for group in groups.values()
-        for part in _parts(group, device=device)
+        for part in _parts(sorted(group, key=_cut), device=device)
     ]
     return tuple(sorted(made, key=lambda bucket: -bucket.seconds))
 
@@ -135,6 +138,14 @@ def _parts(group: Iterable[tuple[Cell, ...]], *, device: str) -> list[list[tuple
             seconds = estimate(mates, device=device)
         parts[-1].append(mates)
     return parts
+
+
+def _cut(mates: tuple[Cell, ...]) -> int:
+    """The place of a block in its group: that of its cut among all, after what has none."""
+    network = getattr(mates[0], "network", None)
+    if not isinstance(network, ResNet) or isinstance(mates[0], Train):
+        return -1
+    return CUTS.index(network.cut) if network.cut in CUTS else len(CUTS)
 
 
 def _shared(cell: Cell) -> object:

@@ -451,6 +451,23 @@ class TestBlocks:
         assert seconds == sorted(seconds, reverse=True)
         assert min(seconds) > 0
 
+    def test_cells_of_one_cut_follow_each_other(self) -> None:
+        asked = [
+            Inversion(
+                draw=Draw(replicate=0),
+                network=ResNet(name="resnet18", cut=cut),
+                images=Images(pixels=32),
+                decoder=Descent(),
+                iterations=iterations,
+            )
+            for iterations in (3, 4)
+            for cut in ("layer4", "conv1", "layer2")
+        ]
+        (found,) = buckets(asked, device="cpu")
+        order = [(cell.network.cut, cell.iterations) for (cell,) in found.blocks]
+        expected = [(cut, number) for cut in ("conv1", "layer2", "layer4") for number in (3, 4)]
+        assert order == expected
+
     def test_profiles_pick_their_settings(self) -> None:
         picked = [Profile(name).pick(quick=1, standard=2, article=3) for name in PROFILES]
         assert picked == [1, 2, 3]

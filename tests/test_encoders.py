@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -24,7 +25,8 @@ from harness.subjects.mlp import (
     draw_weight,
     mlp_encoder,
 )
-from harness.subjects.resnet import build_resnet, cut_resnet, encoder_of
+from harness.subjects.network import NetworkEncoder
+from harness.subjects.resnet import build_resnet, cut_resnet, encoder_of, resnet_encoder
 
 CPU = torch.device("cpu")
 SIZES = st.integers(1, 9)
@@ -294,6 +296,22 @@ class TestResNets:
         kernels = [each.get_parameter("conv1.weight") for each in (first, again, other)]
         assert torch.equal(kernels[0], kernels[1])
         assert not torch.equal(kernels[0], kernels[2])
+
+    def test_the_encoder_built_last_is_kept_and_the_one_before_it_is_not(self) -> None:
+        def get(cut: str, *, seed: int = 1, pixels: int = 32) -> NetworkEncoder:
+            network = ResNet(name="resnet18", cut=cut)
+            shape = (3, pixels, pixels)
+            return resnet_encoder(network, seed=seed, dtype=torch.float32, device=CPU, shape=shape)
+
+        first = get("conv1")
+        assert get("conv1") is first
+        gone = weakref.ref(first)
+        del first
+        for cut, seed, pixels in (("layer1", 1, 32), ("layer1", 2, 32), ("layer1", 2, 16)):
+            other = get(cut, seed=seed, pixels=pixels)
+            assert gone() is None
+            gone = weakref.ref(other)
+            del other
 
     def test_unknown_networks_and_cuts_are_named_with_the_nearest(self, whole: nn.Module) -> None:
         with pytest.raises(UnknownNameError, match=r"'resnet51': no such .* Choose .*resnet50"):

@@ -248,6 +248,41 @@ def assay(*, family: str | None = None, varied: bool = False) -> Assay:
     )
 
 
+def test_conditions_of_a_headline_or_of_a_claim_are_queued_together() -> None:
+    class Queue:
+        """Notes what it is offered."""
+
+        def __init__(self) -> None:
+            self.offered: dict[int, list[Cell]] = {}
+
+        def offer(self, cells: list[Cell], *, priority: int) -> None:
+            self.offered[priority] = cells
+
+    def stated(name: str, *, headline: str | None, sd: float) -> Assay:
+        return dataclasses.replace(
+            assay(),
+            claim=dataclasses.replace(CLAIM, id=name, headline=headline),
+            cells=lambda draw: {"copy": dataclasses.replace(one(draw)["copy"], noise=sd)},
+        )
+
+    queue = Queue()
+    bench = Bench(store=cast(Store, None), scheduler=cast(Scheduler, queue), device="cpu")
+    bench.prepare(
+        [
+            stated("A1", headline="width", sd=0.1),
+            stated("A2", headline="width", sd=0.2),
+            stated("Z1", headline=None, sd=0.3),
+            stated("Z1", headline=None, sd=0.4),
+            stated("Z2", headline=None, sd=0.5),
+        ]
+    )
+    noises = {
+        priority: {cell.noise for cell in cells if isinstance(cell, Inversion)}
+        for priority, cells in queue.offered.items()
+    }
+    assert noises == {0: {0.1, 0.2}, 1: {0.3, 0.4}, 2: {0.5}}
+
+
 class TestWhatStandsBesideAVerdict:
     def bench(self) -> tuple[Bench, ConditionResult]:
         store = cast(Store, Drawn())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
@@ -17,6 +18,29 @@ from harness.subjects.simplify import fold_batchnorm, trim_kernels
 from harness.subjects.trained import load_trained, trained_path
 from harness.subjects.vision import models
 from harness.subjects.weights import load_weights, weights_file
+
+Built = TypeVar("Built")
+
+
+class _Last(Generic[Built]):
+    """What was built last: a bucket measures many cells of one network, cut by cut.
+
+    The one before is let go first, so that there is never memory for two.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[object, Built] = {}
+
+    def get(self, key: object, build: Callable[[], Built]) -> Built:
+        """What was built for a key; built now if that was not the last."""
+        if key not in self._held:
+            self._held.clear()
+            self._held[key] = build()
+        return self._held[key]
+
+
+_WHOLE = _Last[nn.Module]()
+_ENCODER = _Last[NetworkEncoder]()
 
 
 def resnet_names() -> tuple[str, ...]:
@@ -116,20 +140,23 @@ def resnet_encoder(
     device: torch.device,
     shape: tuple[int, int, int] | None = None,
 ) -> NetworkEncoder:
-    """Encoder of a ResNet up to its cut; see `encoder_of`."""
-    whole = whole_resnet(network, seed=seed)
-    return encoder_of(whole, cut=network.cut, dtype=dtype, device=device, shape=shape)
+    """Encoder of a ResNet up to its cut; see `encoder_of`. The one built last is kept."""
+    return _ENCODER.get(
+        (network, seed, dtype, device, shape),
+        lambda: encoder_of(
+            whole_resnet(network, seed=seed),
+            cut=network.cut,
+            dtype=dtype,
+            device=device,
+            shape=shape,
+        ),
+    )
 
 
 def whole_resnet(network: ResNet, *, seed: int) -> nn.Module:
     """As `build_resnet`, to be left as it is: the network built last is kept."""
-    return _kept(dataclasses.replace(network, cut=CUTS[-1]), seed=seed)
-
-
-@functools.lru_cache(maxsize=1)
-def _kept(network: ResNet, *, seed: int) -> nn.Module:
-    """The network built last: a bucket measures many cuts of one network."""
-    return build_resnet(network, seed=seed)
+    whole = dataclasses.replace(network, cut=CUTS[-1])
+    return _WHOLE.get((whole, seed), lambda: build_resnet(whole, seed=seed))
 
 
 def encoder_of(

@@ -78,6 +78,7 @@ class Scheduler:
         self._store = store
         self._executor = executor
         self._workers: Workers | None = None
+        self._slots = 1
         self._device = device
         self._auto = auto
         self._provenance = provenance
@@ -85,6 +86,7 @@ class Scheduler:
         self._queue: list[tuple[int, int, int, Bucket]] = []
         self._number = itertools.count()
         self._running: dict[Future[float], Bucket] = {}
+        self._since: dict[Future[float], float] = {}
         self._lost: deque[Bucket] = deque()
         self._tries: Counter[tuple[tuple[str, ...], ...]] = Counter()
         self._deaths = 0
@@ -93,7 +95,7 @@ class Scheduler:
         self._missing: set[str] = set()
         self._estimated = 0.0
         self._ended = 0.0
-        self._began = time.monotonic()
+        self._busy = 0.0
         self.measured: set[str] = set()
 
     @property
@@ -139,8 +141,9 @@ class Scheduler:
         self._raise_failure(ids)
         while not ids.isdisjoint(self._missing):
             workers = self._opened()
+            self._slots = workers.slots
             self._submit(workers)
-            self._tell(label, slots=workers.slots)
+            self._tell(label)
             self._collect(workers)
             self._raise_failure(ids)
         self._tell(label)
@@ -184,7 +187,7 @@ class Scheduler:
             return
         if any(bucket.ids in self._tries for bucket in self._running.values()):
             return
-        while self._queue and len(self._running) < workers.slots:
+        while self._queue and len(self._running) < self._slots:
             self._start(heapq.heappop(self._queue)[3], workers)
 
     def _start(self, bucket: Bucket, workers: Workers) -> None:
@@ -197,6 +200,7 @@ class Scheduler:
             provenance=self._provenance,
         )
         self._running[future] = bucket
+        self._since[future] = time.monotonic()
 
     def _collect(self, workers: Workers) -> None:
         if not self._running:
@@ -205,8 +209,10 @@ class Scheduler:
         done, _ = wait(self._running, timeout=1.0, return_when=FIRST_COMPLETED)
         for future in done:
             bucket = self._running.pop(future)
+            spent = time.monotonic() - self._since.pop(future)
             try:
                 self._ended += future.result()
+                self._busy += spent
                 self._await(bucket)
             except CancelledError as error:
                 self._push(bucket, priority=-1)
@@ -295,16 +301,19 @@ class Scheduler:
         for identity in ids & self._failed.keys():
             raise self._failed[identity]
 
-    def _tell(self, label: str, *, slots: int = 1) -> None:
-        elapsed = time.monotonic() - self._began
-        left = self._estimated - self._ended
+    def _tell(self, label: str) -> None:
         # The first estimates come from a table, later ones from this machine's own pace.
-        pace = elapsed / self._ended if self._ended > 5 else 1 / max(slots, 1)
+        pace = self._busy / self._ended if self._ended > 5 else 1.0
+        now = time.monotonic()
+        begun = sum(
+            min(bucket.seconds, (now - self._since[future]) / pace)
+            for future, bucket in self._running.items()
+        )
         self._progress(
             label=label,
             done=len(self.measured),
             total=len(self.measured) + len(self._missing),
-            seconds_left=left * pace,
+            seconds_left=(self._estimated - self._ended - begun) * pace / max(self._slots, 1),
         )
 
 

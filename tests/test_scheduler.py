@@ -319,6 +319,40 @@ class Scripted:
             future.set_result(call())
 
 
+def test_the_time_left_is_what_all_workers_take_at_their_own_pace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    workers = Scripted(deadly=lambda _: False)
+    monkeypatch.setattr(scheduler.time, "monotonic", lambda: now)
+    monkeypatch.setattr(scheduler, "open_workers", lambda *arguments, **named: workers)
+    of_ten_seconds = [
+        dataclasses.replace(bucket, seconds=10.0)
+        for bucket in buckets([rank(number) for number in range(4)], device="cpu")
+    ]
+    monkeypatch.setattr(scheduler, "buckets", lambda cells, device: of_ten_seconds)
+    ear = Ear()
+
+    def pass_ten_seconds() -> None:
+        nonlocal now
+        now += 10
+        workers.step()
+
+    ear.hook = pass_ten_seconds
+    scheduler_of(tmp_path, ear=ear).need([], label="a")
+    # Two workers, one of which ends every ten seconds: the first bucket takes what is estimated,
+    # each later one twice as long. What is begun counts, at the pace seen so far.
+    assert ear.left == pytest.approx(
+        [
+            40 / 2,
+            (40 - 10 - 10) / 2,
+            (40 - 20 - 10 / 1.5) * 1.5 / 2,
+            (40 - 30 - 10 / (5 / 3)) * (5 / 3) / 2,
+            0,
+        ]
+    )
+
+
 class TestDeaths:
     def scripted(
         self,

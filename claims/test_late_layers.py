@@ -61,7 +61,8 @@ G2 = Claim(
     method="The article's descent with blur at its nominal step, to the same photograph from the "
     "same start, from the same layer of both networks. Adam with the same blur stands beside it. "
     f"{NOISE} The other network, of the same kind, tells eight photographs and three textures "
-    "apart; it is never ImageNet's, which is a condition of its own.",
+    "apart; ImageNet's in its place is a condition of its own, which decides at the article's "
+    "sizes.",
     estimands={
         "contrast": conjunction(
             "ln(m_g / m_r) is above ln 1.1 for the network trained on noise and below -ln 1.1 for "
@@ -287,7 +288,13 @@ def test_g4_late_layers_infer_noise(lab: Lab, cut: str, start: str) -> None:
             "R^2 before training": seen["probe before"].values["r_squared"],
             "R^2 of which picture it is": seen["probe"].values["r_squared_of_picture"],
         },
-        gallery=gallery(lab, trained=("noise",), cuts=(cut,), decoder="article-nominal")
+        gallery=gallery(
+            lab,
+            trained=("noise",),
+            cuts=(cut,),
+            decoder="article-nominal",
+            start=STARTS[start],
+        )
         if confirmatory
         else {},
         confirmatory=confirmatory,

@@ -82,14 +82,15 @@ E7 = Claim(
     source="For ResNet, it appears that the non-uniqueness phenomenon is the root of most of the "
     "inaccuracy in deep layers' representations",
     method="Conv5 (layer4) of an untrained ResNet, ResNet-18 in the quick profile and ResNet-50 in "
-    "the others, photographs of 32 pixels; the article's descent without blur at its falling step. "
+    "the others; the article's descent without blur at its falling step, from photographs of 32 "
+    "pixels for the null space and the rest, and of the profile's size for the strongest decoder. "
     "Three measures. Null space: what part of the squared error of the copy lies in the null space "
     "of the Jacobian at the photograph, in float64, where to first order no output tells, and what "
     "part of the start's error does. The greater part of any error lies there, as most directions "
     "do, and any descent raises it a little. The rest: what is left of the error outside of it, "
     "which outputs do tell; were descent or conditioning to blame, it would be left as well. "
     "Strongest decoder: what 2,000 gradients of L-BFGS leave of the distance over what the "
-    "article's descent leaves; that much no descent recovers.",
+    "article's descent leaves: what is left although the output is reached.",
     estimands={
         "null space": event(
             "The copy's error has a larger part in the null space than the start's error has.",

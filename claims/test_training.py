@@ -47,7 +47,8 @@ F1 = Claim(
     " and embedding distances as the untrained ResNet50 model does",
     method="The article's descent without blur from Conv5 (layer4), at its nominal step, at which "
     "m_g halved on all of twelve pilot replicates of the quick profile, the only one whose pilots "
-    f"have been run. {NETWORKS}",
+    "have been run. The correlation is over the traced iterations, evenly spaced in their "
+    f"logarithm. {NETWORKS}",
     estimands={
         "relation": event(
             "Spearman's correlation of m_i and m_g along a run is negative.",

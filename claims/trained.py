@@ -177,7 +177,10 @@ def judge_trained(
         cells=lambda draw: {**training(lab, draw, *contents), **cells(draw)},
         effects=effects,
         gallery=gallery,
-        tables=lambda seen: (*learnt(seen, given=lab.imagenet), *tables(seen)),
+        tables=lambda seen: (
+            *learnt(seen, given=lab.imagenet if "imagenet" in contents else None),
+            *tables(seen),
+        ),
         confirmatory=confirmatory,
         most=usual if most is None else most,
         control=lambda seen: unfitted(seen) or control(seen),
@@ -214,14 +217,25 @@ def copy(
 
 
 def gallery(
-    lab: Lab, *, trained: Sequence[str], cuts: Sequence[str], decoder: str
+    lab: Lab,
+    *,
+    trained: Sequence[str],
+    cuts: Sequence[str],
+    decoder: str,
+    start: Start = ARTICLE_START,
 ) -> dict[str, Cell]:
     """One replicate's copies at a size at which a person sees something."""
     pixels = lab.profile.pick(quick=64, standard=128, article=299)
     named = {"no": "untrained", "not imagenet": "untrained"}
     return {
         f"{cut}, {named.get(each, each)}": copy(
-            lab, Draw(replicate=0), cut, trained=each, decoder=decoder, pixels=pixels
+            lab,
+            Draw(replicate=0),
+            cut,
+            trained=each,
+            decoder=decoder,
+            start=start,
+            pixels=pixels,
         )
         for cut in cuts
         for each in trained
@@ -232,7 +246,15 @@ def gallery(
 def learnt(
     seen: Sequence[Mapping[str, Record]], *, given: WeightsFile | None = None
 ) -> tuple[Table, ...]:
-    """What the networks of a condition learnt; where they are few or given, how far it reaches."""
+    """What the networks of a condition learnt; where they are few or given, how far it reaches.
+
+    Parameters
+    ----------
+    seen : sequence of mapping
+        The records of each replicate, by role.
+    given : WeightsFile or None
+        The weights of the network that others trained, where the condition has it.
+    """
     rows = []
     for content, (name, _) in FITTED.items():
         role = f"{content} training"
@@ -240,15 +262,18 @@ def learnt(
         if values:
             shown = name.replace("_", "-")
             rows.append((content, len(values), shown, statistics.median(values), min(values)))
-    if not rows:
-        weights = given and (release_of(given) or f"no release of torchvision's, {given.path}")
-        rows_of_it = ((NETWORK, weights or "absent"),)
-        return (Table(title=GIVEN, columns=("network", "weights"), rows=rows_of_it),)
-    scope = "" if len(seen) >= FEWEST else " What is said holds given these networks."
-    return (
-        Table(
-            title=f"Networks that were trained here, one a replicate.{scope}",
-            columns=("on", "networks", "accuracy", "median", "least"),
-            rows=tuple(rows),
-        ),
-    )
+    tables = []
+    if rows:
+        scope = "" if len(seen) >= FEWEST else " What is said holds given these networks."
+        tables.append(
+            Table(
+                title=f"Networks that were trained here, one a replicate.{scope}",
+                columns=("on", "networks", "accuracy", "median", "least"),
+                rows=tuple(rows),
+            )
+        )
+    if given is not None:
+        weights = release_of(given) or f"no release of torchvision's, {given.path}"
+        rows_of_it = ((NETWORK, weights),)
+        tables.append(Table(title=GIVEN, columns=("network", "weights"), rows=rows_of_it))
+    return tuple(tables)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.asides import asides, labelled
@@ -103,7 +104,7 @@ class Bench:
             command=command,
             tables=(*assay.tables(records), *asides(estimand, decision, judged, records)),
             gallery={role: self._read(cell).id for role, cell in assay.gallery.items()},
-            beyond=_beyond(estimand, judged, records, size=assay.sizes[0]),
+            beyond=_beyond(estimand, decision, judged, records, size=assay.sizes[0]),
         )
 
     def _describe(self, assay: Assay) -> None:
@@ -212,6 +213,7 @@ def _replicate(number: int, records: Mapping[str, Record], assay: Assay) -> Repl
 
 def _beyond(
     estimand: Estimand,
+    decision: Decision,
     replicates: Sequence[Replicate],
     records: Sequence[Mapping[str, Record]],
     *,
@@ -228,7 +230,10 @@ def _beyond(
     if len(known) < size:
         return None
     (criterion,) = estimand.criteria
-    values = [replicate.effects[criterion.effect] for replicate in replicates[:size]]
+    values = [
+        math.nan if place in decision.failed else replicate.effects[criterion.effect]
+        for place, replicate in enumerate(replicates[:size])
+    ]
     return beyond(criterion, values, photographs=known)
 
 

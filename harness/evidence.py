@@ -213,6 +213,11 @@ class Evidence:
         return dict(Counter(cause for cause in self.causes if cause))
 
     @property
+    def failed(self) -> tuple[int, ...]:
+        """Places of the invalid replicates among those judged."""
+        return tuple(place for place, cause in enumerate(self.causes) if cause)
+
+    @property
     def p(self) -> tuple[float, float]:
         """P of the whole estimand, supported and refuted."""
         of_parts = np.array([(part.p_supported, part.p_refuted) for part in self.parts])

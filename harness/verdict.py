@@ -121,6 +121,8 @@ class Decision:
         Whether more replicates cannot change it: it is decided, or the looks are exhausted.
     invalid : mapping of str to int
         Replicates by what made them invalid, each under one cause.
+    failed : tuple of int
+        Places of these replicates among those judged; whatever their effects, they are no events.
     values : mapping of str to tuple of float
         The effects of the replicates judged, by name, in the order of the replicates (non-finite
         ones as they were).
@@ -147,6 +149,7 @@ class Decision:
     p_refuted: float = 1.0
     final: bool = True
     invalid: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    failed: tuple[int, ...] = ()
     values: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
     refutation: Refutation | None = None
     counterexample: int | None = None
@@ -236,6 +239,7 @@ def decide(
         p_refuted=evidence.p[1],
         final=final,
         invalid=evidence.invalid,
+        failed=evidence.failed,
         values=evidence.values,
         refutation=refutation,
         counterexample=found.index if found and ruling is Ruling.REFUTED else None,

@@ -120,7 +120,10 @@ def replicate_chart(
                 "condition": name,
                 "replicate": [k for k, _ in finite],
                 "value": [_natural(value, logarithmic=logarithmic) for _, value in finite],
-                "event": [int(criterion.holds(value)) for _, value in finite],
+                "event": [
+                    int(criterion.holds(value) and k not in condition.decision.failed)
+                    for k, value in finite
+                ],
             }
         )
         parts = condition.decision.parts

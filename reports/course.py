@@ -6,7 +6,6 @@ The geometry of a small figure, in units of its view box; the templates draw it.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 from harness.claim import Kind
@@ -111,10 +110,10 @@ def _counts(condition: ConditionResult, part: Part) -> Sequence[tuple[int, int]]
     number = next(k for k, other in enumerate(decision.parts) if other is part)
     looks = [(0, 0), *((look.n, look.events[number]) for look in decision.path)]
     values = decision.values.get(part.criterion.effect, ())
-    if decision.invalid or len(values) < looks[-1][0] or not all(map(math.isfinite, values)):
+    if len(values) < looks[-1][0] or len(decision.failed) < sum(decision.invalid.values()):
         return looks
     steps, events = [(0, 0)], 0
-    for n, value in enumerate(values[: looks[-1][0]], start=1):
-        events += part.criterion.holds(value)
-        steps.append((n, events))
+    for place, value in enumerate(values[: looks[-1][0]]):
+        events += part.criterion.holds(value) and place not in decision.failed
+        steps.append((place + 1, events))
     return steps

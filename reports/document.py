@@ -203,6 +203,7 @@ def _evidence(condition: ConditionResult) -> dict[str, object]:
         "looks": [plain(look) for look in decision.path],
         "needed": decision.needed,
         "invalid": dict(decision.invalid),
+        "failed": list(decision.failed),
         "parts": [_part(part) for part in decision.parts],
         "values": plain(
             {name: [float(value) for value in values] for name, values in decision.values.items()}

@@ -123,7 +123,7 @@ def conditions(summary: Summary) -> Frame:
 def replicates(summary: Summary, library: Library) -> Frame:
     """A row per condition, replicate and effect, with what was drawn and how the runs ended.
 
-    `as_claimed` is of the value alone; a replicate that failed a control is no event all the same.
+    A replicate that is invalid is never `as_claimed`, whatever its value.
     """
     records = library.of(summary.run)
     return _frame(
@@ -201,7 +201,9 @@ def _replicates(condition: ConditionResult, records: Mapping[str, Record]) -> It
                 "label": criterion.label if criterion else name,
                 "scale": criterion.scale.value if criterion else None,
                 "value": plain(float(value)),
-                "as_claimed": criterion.holds(value) if criterion else None,
+                "as_claimed": criterion.holds(value) and number not in condition.decision.failed
+                if criterion
+                else None,
                 "records": json.dumps(ids),
                 **_parameters(condition),
             }

@@ -145,6 +145,8 @@ def _decision(told: Json, evidence: Json, judged_by: Estimand) -> Decision:
         p_refuted=_number(evidence["p_refuted"]),
         final=evidence["final"],
         invalid=evidence["invalid"],
+        # Older documents do not tell which.
+        failed=tuple(evidence.get("failed", ())),
         values={
             name: tuple(_number(value) for value in values)
             for name, values in evidence["values"].items()

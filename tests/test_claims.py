@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from harness.lock import read_lock
 from harness.plan import PROFILES, Profile
 from harness.settings import Descent
 from harness.store import Record
+from reports.article import STAR, figures
 
 CLAIMS = {
     "A": "1 2 3",
@@ -35,6 +37,9 @@ CLAIMS = {
     "H": "1 2 3",
 }
 """The article's claims, by section."""
+
+Stated = tuple[str, str, dict[str, str | float]]
+"""A condition: claim, estimand, parameters."""
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = read_lock(ROOT / "claims" / "verdicts.toml")
@@ -93,37 +98,66 @@ def test_what_no_measurement_could_contradict_is_listed_with_a_reason() -> None:
     assert kinds["F8"] == kinds["H3"] == [Kind.UNTESTABLE]
 
 
-CONDITIONS = """
+TELL = """
 import json
 
 def pytest_collection_finish(session):
     from claims.plugin import _SESSION
-    print("conditions", json.dumps(session.config.stash[_SESSION].conditions))
+    known = session.config.stash[_SESSION]
+    stated = [[assay.claim.id, assay.estimand, assay.parameters] for assay in known.assays]
+    print("told", json.dumps([known.conditions, stated]))
 """
+
+
+def collected(profile: str, folder: Path) -> tuple[dict[str, str], list[Stated]]:
+    """The keys of what decides with their claims' digests, and all conditions."""
+    (folder / "tell_conditions.py").write_text(TELL)
+    words = ("claims/", "--collect-only", "-qq", "-s", "--profile", profile)
+    found = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "tell_conditions", "-p", "no:cacheprovider", *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    (told,) = re.findall(r"^told (.*)$", found.stdout, flags=re.MULTILINE)
+    conditions, stated = json.loads(told)
+    return conditions, stated
 
 
 @pytest.mark.parametrize("profile", LOCK.profiles)
 def test_every_locked_condition_is_one_of_a_claim_as_it_is_now(
     profile: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "tell_conditions.py").write_text(CONDITIONS)
-    words = ("claims/", "--collect-only", "-qq", "-s", "--profile", profile)
-    collected = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "tell_conditions", "-p", "no:cacheprovider", *words],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-    (told,) = re.findall(r"^conditions (.*)$", collected.stdout, flags=re.MULTILINE)
-    stated = json.loads(told)
+    stated, _ = collected(profile, tmp_path)
     locked = {key: entry.claim for key, entry in LOCK.profiles[profile].items()}
     gone = sorted(locked.keys() - stated.keys())
     changed = sorted(key for key in locked.keys() & stated.keys() if locked[key] != stated[key])
     assert not gone, "no claim has them"
     assert not changed, "their claims have changed; lock them anew with --update-verdicts"
+
+
+def test_a_point_of_a_figure_is_of_one_condition(tmp_path: Path) -> None:
+    _, stated = collected("quick", tmp_path)
+    lines = [
+        line for figure in figures().values() for chart in figure.charts for line in chart.lines
+    ]
+    assert len(lines) > 20
+    for line in lines:
+        starred = [name for name, value in line.where.items() if value == STAR]
+        points = Counter(
+            (estimand, *(parameters[name] for name in starred))
+            for claim, estimand, parameters in stated
+            if claim == line.claim
+            and all(
+                name in parameters and value in (STAR, parameters[name])
+                for name, value in line.where.items()
+            )
+        )
+        assert points, f"no condition is what {line} asks for"
+        assert set(points.values()) == {1}, f"{line} pools conditions: {points}"
 
 
 @pytest.mark.parametrize(

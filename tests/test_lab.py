@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -315,6 +316,19 @@ class TestWhatStandsBesideAVerdict:
         assert set(found.beyond.means) == {f"photograph {number}" for number in range(5)}
         # All five of five: P of the exact sign test, both tails.
         assert found.beyond.p_supported == pytest.approx(2 / 2**5)
+
+    def test_an_invalid_replicate_makes_its_photograph_no_event(self) -> None:
+        stated = assay(family="a family", varied=True)
+        third = stated.cells(Draw(replicate=2))["copy"]
+        unlucky = identity(third, context=context(device="cpu"))
+        failing = dataclasses.replace(
+            stated, control=lambda seen: "it failed" if seen["copy"].id == unlucky else None
+        )
+        bench = Bench(store=cast(Store, Drawn()), scheduler=cast(Scheduler, Idle()), device="cpu")
+        found = bench.run(failing, label="a", command="b").beyond
+        assert found is not None
+        assert [name for name, mean in found.means.items() if math.isnan(mean)] == ["photograph 2"]
+        assert found.events == 4
 
     def test_only_the_first_looks_photographs_count_however_long_the_series(self) -> None:
         class Undecided:

@@ -45,15 +45,17 @@ from harness.verdict import Decision, Verdict
 from reports.__main__ import main
 from reports.article import answers
 from reports.badge import badge
+from reports.charts import replicate_chart
 from reports.citation import citation
 from reports.compare import compare
 from reports.console import comparison, final_line, final_table
 from reports.course import course
 from reports.document import document, dumps, schema
-from reports.frames import Frame
+from reports.frames import Frame, replicates
 from reports.history import history
 from reports.kept import documents, keep, latest
 from reports.markdown import to_markdown
+from reports.page.cells import Library
 from reports.page.evidence import evidence
 from reports.page.panels import multiverse_view
 from reports.page.provenance import facts, seeds_text
@@ -642,6 +644,26 @@ def test_the_course_passes_the_published_gates() -> None:
     assert len(points) == 13
     assert (np.diff(points[:, 0]) > 0).all()
     assert (np.diff(points[:, 1]) < 0).all()  # every one an event, upwards
+
+
+def test_an_invalid_replicate_is_no_event_wherever_it_is_drawn(tmp_path: Path) -> None:
+    falling = event("z", PLAIN, presupposes_descent=True)
+    item = condition(
+        make_claim("Z", "z", falling), {}, lambda _: {"x": 1.0}, n=12, descended=lambda k: k != 3
+    )
+    run = make_run([item])
+    assert item.decision.parts[0].events == 11
+    (read,) = run_of(document(summarise(run))).conditions
+    assert read.decision.failed == item.decision.failed == (3,)
+    found = course(read)
+    assert found is not None
+    heights = np.array(found.path[1:].split(), dtype=float)[1::2]
+    assert [place for place, step in enumerate(np.diff(heights)) if step == 0] == [3]
+    chart = replicate_chart([read], 0, title="z")
+    assert chart is not None
+    assert chart.tables[0]["event"] == [1, 1, 1, 0, *[1] * 8]
+    table = replicates(summarise(run), Library(make_store(tmp_path)))
+    assert [row["as_claimed"] for row in table.rows] == [k != 3 for k in range(12)]
 
 
 def test_refuting_shares_alpha_among_parts() -> None:

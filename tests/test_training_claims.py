@@ -15,6 +15,7 @@ from claims import imagenet
 from claims.imagenet import ABSENT, imagenet_weights
 from claims.test_late_layers import test_g1_noise_is_memorised as g1
 from claims.test_late_layers import test_g2_blur_suits_natural_images_alone as g2
+from claims.test_late_layers import test_g4_late_layers_infer_noise as g4
 from claims.test_late_layers import test_g6_late_layers_reflect_what_was_learnt as g6
 from claims.test_pooling import outside, unless_alike
 from claims.test_training import far, not_the_same, relation, relative, restricted, sharpening
@@ -244,6 +245,16 @@ class TestEffects:
         told = assay.control({**trainings, "copy": record(**blind)})
         assert told == "a noised photograph passes for training content"
 
+    @pytest.mark.parametrize("start", ["flat", "article"])
+    def test_pictures_are_of_copies_from_the_start_of_their_condition(self, start: str) -> None:
+        stated: list[Assay] = []
+        g4(a_lab(stated), "layer3", start)
+        (assay,) = stated
+        asked = assay.cells(Draw(replicate=0))["copy"]
+        assert isinstance(asked, Inversion)
+        starts = [cell.start for cell in assay.gallery.values() if isinstance(cell, Inversion)]
+        assert starts == [asked.start] * (start == "flat")
+
     def test_an_error_outside_of_the_null_space_is_what_outputs_tell(self) -> None:
         # Of a squared error of 1, three quarters were in the null space, and still are; half of the
         # rest is gone.
@@ -269,6 +280,7 @@ class TestEffects:
         (given,) = learnt([{}], given=file)
         assert given.title == GIVEN
         assert given.rows == (("resnet50", "IMAGENET1K_V1"),)
+        assert learnt(seen, given=file) == (many, given)
         (unknown,) = learnt([{}], given=dataclasses.replace(file, sha256="f" * 64))
         assert "no release of torchvision's, file" in str(unknown.rows)
 

@@ -274,6 +274,7 @@ def test_causes_add_up_over_a_replicate_each() -> None:
     )
     three = decide(falling, replicates)
     assert three.invalid == {NO_DESCENT: 1, "A/A differs": 2}
+    assert three.failed == (0, 1, 2)
     assert (three.verdict, three.parts[0].events) == (Verdict.INCONCLUSIVE, 9)
     replicates[3] = dataclasses.replace(replicates[3], effects={"x": INF})
     four = decide(falling, replicates)

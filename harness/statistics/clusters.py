@@ -23,7 +23,7 @@ class Beyond:
     Parameters
     ----------
     means : mapping of str to float
-        Mean effect by photograph; nan where one of its replicates is not finite.
+        Mean effect by photograph; nan where one of its replicates is not finite, or is invalid.
     events : int
         Photographs whose mean lies beyond the margin.
     p_supported, p_refuted : float
@@ -44,7 +44,8 @@ def beyond(criterion: Criterion, values: Sequence[float], *, photographs: Sequen
     criterion : Criterion
         What is claimed of the effect.
     values : sequence of float
-        The effect of each replicate, of a number of replicates that was fixed beforehand.
+        The effect of each replicate, of a number of replicates that was fixed beforehand; nan of
+        one that is invalid.
     photographs : sequence of str
         The photograph of each replicate.
 

@@ -25,7 +25,7 @@ HELD_OUT_PER_CLASS = 32
 """Held-out crops of each picture."""
 
 GAIN, SHIFT = 0.1, 0.05
-"""Colour changes: each channel times 1 -+ 0.2, plus -+ 0.1, uniformly; then clipped to [0, 1]."""
+"""Colour changes: a channel times 1 -+ GAIN, plus -+ SHIFT, uniformly; then clipped to [0, 1]."""
 
 _UNLIKE = ("coffee", "tissue")
 """Photographs of whose parts one does not tell the other: bare wood, and stains in patches."""

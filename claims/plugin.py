@@ -272,15 +272,21 @@ def _kept(session: ClaimSession) -> str:
 
 
 def _suite_root(config: pytest.Config) -> Path:
-    """The folder whose conftest brought this plugin.
+    """The folder of the tests whose conftest brought this plugin.
 
     pytest's own root follows every existing path on the command line, those of --store and
-    --report included, since it looks for it before it knows these options.
+    --report included, since it looks for it before it knows these options. It also loads conftest
+    files there, so that a store in another suite brings that suite's.
     """
-    for plugin in config.pluginmanager.get_plugins():
-        if "claims.plugin" in getattr(plugin, "pytest_plugins", ()):
-            return Path(plugin.__file__).parent
-    return config.rootpath
+    brought = [
+        Path(plugin.__file__).parent
+        for plugin in config.pluginmanager.get_plugins()
+        if "claims.plugin" in getattr(plugin, "pytest_plugins", ())
+    ]
+    start = config.invocation_params.dir
+    asked = [(start / argument.split("::")[0]).resolve() for argument in config.args]
+    own = [folder for folder in brought if any(path.is_relative_to(folder) for path in asked)]
+    return max(own or brought, key=lambda folder: len(folder.parts), default=config.rootpath)
 
 
 def _nodeid(item: pytest.Item) -> str:

@@ -136,6 +136,7 @@ C11 = Claim(
                 label="the smaller of m_r / m_g and m_i / |a' - a|",
                 above=0.0,
                 scale=Scale.LOG,
+                joint=True,
             ),
         )
     },

@@ -68,7 +68,7 @@ B10 = Claim(
     source="instead results from the layer's inability to distinguish between very different "
     "inputs $(a, a_g)$",
     method="The runs of B8: the article's descent without blur at its falling step decides; its "
-    "nominal step, Adam and L-BFGS (none of them blurs) and ResNet-18 stand beside it.",
+    "nominal step, the same with blur, Adam and L-BFGS, and ResNet-18 stand beside it.",
     estimands={
         "both": event(
             "m_g(T) < m_r and m_i(T) > m_i(0) in the same run; the effect is the smaller of m_r / "
@@ -78,6 +78,7 @@ B10 = Claim(
                 label="the smaller of m_r / m_g and m_i(T) / m_i(0)",
                 above=0.0,
                 scale=Scale.LOG,
+                joint=True,
             ),
         )
     },
@@ -117,7 +118,7 @@ B8b = Claim(
     "and at the same step, those at Conv2 (layer1).",
     estimands={
         "contrast": event(
-            "m_i(T) / m_i(0) is larger at Conv5 than at Conv2.",
+            "m_i(T) / m_i(0) is larger at Conv5 than at Conv2, whether it rises (B8, B6) or not.",
             Criterion(
                 effect="contrast",
                 label="m_i(T) / m_i(0) at Conv5 / at Conv2",

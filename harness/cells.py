@@ -42,6 +42,9 @@ BATCH = 12
 NON_FINITE = "non-finite"
 """Status of a cell in which a value became infinite or not a number."""
 
+UNFINISHED = "not converged"
+"""Status of a run that ended while its loss was still falling."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inversion:

@@ -75,6 +75,8 @@ class Criterion:
         The value of no effect, 0 for a contrast; None where there is none. Logarithms of ratios
         (`Scale.LOG`) take 0 without being told. Where the margin lies beyond it, a refutation says
         whether the effect is absent or reversed.
+    joint : bool
+        Whether the effect is the lesser of several, so that no value of it is that of no effect.
     """
 
     effect: str
@@ -84,6 +86,7 @@ class Criterion:
     share: float = 0.5
     scale: Scale = Scale.LINEAR
     null: float | None = None
+    joint: bool = dataclasses.field(default=False, metadata=BESIDE_DIGEST)
 
     def __post_init__(self) -> None:
         if (self.above is None) == (self.below is None):

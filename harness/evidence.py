@@ -267,9 +267,8 @@ def in_order(replicates: Sequence[Replicate]) -> tuple[Replicate, ...]:
 
 def null_of(criterion: Criterion) -> float | None:
     """The value of no effect: the criterion's own, or 0 for the logarithm of a ratio."""
-    if criterion.null is None and criterion.scale is Scale.LOG:
-        return 0.0
-    return criterion.null
+    usual = 0.0 if criterion.scale is Scale.LOG and not criterion.joint else None
+    return usual if criterion.null is None else criterion.null
 
 
 def tells_reversed(estimand: Estimand, criterion: Criterion) -> bool:

@@ -327,6 +327,21 @@ def test_update_verdicts_judges_by_the_former_lock_and_shows_what_changed(suite:
     result.stdout.fnmatch_lines(["nothing has changed"])
 
 
+def test_a_store_within_another_suite_leaves_that_suites_lock_alone(
+    suite: Suite, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    (other / "conftest.py").write_text('pytest_plugins = ("claims.plugin",)\n')
+    (other / "claims").mkdir()
+    store = other / "store"
+    store.mkdir()
+    suite.write(test_z=of("supported"))
+    suite.locked.parent.mkdir()
+    suite.run("--update-verdicts", "--store", str(store), str(suite.folder))
+    assert suite.locked.exists()
+    assert not (other / "claims" / "verdicts.toml").exists()
+
+
 def test_a_foreign_subject_is_judged_by_no_lock_and_locks_nothing(suite: Suite) -> None:
     body = """
     def test_refuted(lab):

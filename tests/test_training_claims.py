@@ -20,6 +20,8 @@ from claims.test_late_layers import test_g6_late_layers_reflect_what_was_learnt 
 from claims.test_pooling import outside, unless_alike
 from claims.test_training import far, not_the_same, relation, relative, restricted, sharpening
 from claims.test_training import test_f7_copies_keep_the_class as f7
+from claims.test_training_depth import _drops as drops_of
+from claims.test_training_depth import _layers as layers_of
 from claims.test_training_depth import collapse
 from claims.trained import (
     FEWEST,
@@ -33,13 +35,13 @@ from claims.trained import (
 )
 from harness.assay import Assay
 from harness.bench import Bench
-from harness.cells import NON_FINITE, Inversion
+from harness.cells import NON_FINITE, UNFINISHED, Inversion
 from harness.draw import Draw
 from harness.errors import OptionError, WeightsError
 from harness.lab import Custom, Lab
 from harness.plan import PROFILES, Profile
 from harness.scheduler import Scheduler
-from harness.settings import WeightsFile
+from harness.settings import CUTS, WeightsFile
 from harness.store import Record, Store
 from harness.training_cells import Train
 from harness.verdict import Verdict
@@ -244,6 +246,31 @@ class TestEffects:
         assert assay.control({**trainings, "copy": record(**unmoved)}) is None
         told = assay.control({**trainings, "copy": record(**blind)})
         assert told == "a noised photograph passes for training content"
+
+    def test_a_layer_tells_what_it_left_and_which_runs_still_fell(self) -> None:
+        seen = [
+            {
+                f"{role} {cut}": dataclasses.replace(
+                    record(r=0.1 * number), status=UNFINISHED if falling else "plateau"
+                )
+                for role in ("untrained", "trained")
+                for number, cut in enumerate(CUTS)
+            }
+            for falling in (False, True, False)
+        ]
+        (table,) = layers_of(seen)
+        assert table.rows[1] == ("stem, untrained", pytest.approx(0.1), 1, 3)
+        assert len(table.rows) == 2 * len(CUTS)
+
+    def test_what_updates_take_away_stands_beside_the_condition_number(self) -> None:
+        seen = [
+            {"stacks": dataclasses.replace(record(), traces={
+                "condition": (1.0, 10.0 * k), "drop_own": (1.0, 0.1 * k), "drop_common": (0.5, 0.4),
+            })}
+            for k in (1, 2, 3)
+        ]  # fmt: skip
+        assert drops_of(seen, step="own").rows == ((1.0, 1.0), (20.0, pytest.approx(0.2)))
+        assert drops_of(seen, step="common").rows == ((1.0, 0.5), (20.0, 0.4))
 
     @pytest.mark.parametrize("start", ["flat", "article"])
     def test_pictures_are_of_copies_from_the_start_of_their_condition(self, start: str) -> None:

@@ -281,6 +281,16 @@ def test_causes_add_up_over_a_replicate_each() -> None:
     assert (four.verdict, sum(four.invalid.values())) == (Verdict.INVALID, 4)
 
 
+def test_the_lesser_of_several_ratios_has_no_value_of_no_effect() -> None:
+    ratio = Criterion(effect="x", label="x", above=0.0, scale=Scale.LOG)
+    both = dataclasses.replace(ratio, joint=True)
+    replicates = given_values(*[-0.1] * 12)
+    alone, joint = (decide(event("z", each), replicates) for each in (ratio, both))
+    assert (alone.verdict, alone.refutation) == (Verdict.REFUTED, Refutation.REVERSED)
+    assert (joint.verdict, joint.refutation) == (Verdict.REFUTED, None)
+    assert "reversed" not in joint.reason
+
+
 def test_descent_counts_only_where_presupposed() -> None:
     replicates = [
         dataclasses.replace(replicate, descended=False) for replicate in given_values(*[0.1] * 12)

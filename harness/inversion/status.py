@@ -18,7 +18,7 @@ class Status(enum.StrEnum):
 
     MATCHED = "matched"
     PLATEAU = "plateau"
-    UNFINISHED = "not converged"
+    UNFINISHED = cells.UNFINISHED
     DIVERGED = "diverged"
     NON_FINITE = cells.NON_FINITE
 

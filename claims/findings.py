@@ -31,8 +31,8 @@ What the profile `{profile}` found: {counts}. Each line is a condition with its 
 --profile {profile}` measures it again, [statistics.md](statistics.md) says how it is judged, and
 `python -m claims.findings` made this page from the locked verdicts. A verdict speaks of
 the sizes of its profile; `quick` has photographs of 32 pixels for ResNets (16 where ranks are
-counted), which are inverted in 200 steps where the article takes 500, and of 8 to 32 for fully
-connected networks."""
+counted), of 8 to 32 for fully connected networks, and inverts ResNets in 200 steps, where the
+article takes 500 and a claim does not say otherwise."""
 
 _WIDTH = 100
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 from harness.assay import Assay
@@ -29,18 +28,17 @@ def forecast(assays: Sequence[Assay], *, stored: Callable[[str], bool], device: 
         "cpu" or "cuda".
     """
     idle: dict[str, list[str]] = {}
-    groups: dict[str, list[Assay]] = {}
+    asked: list[Assay] = []
     for assay in assays:
         if reason := _why_not(assay):
             idle.setdefault(reason, []).append(assay.label)
         else:
-            groups[assay.label] = [assay]
-    groups["in all, cells that several ask for counted once"] = [*itertools.chain(*groups.values())]
-    *lines, whole = (
-        f"{label}: {_work(group, stored, device=device)}" for label, group in groups.items()
-    )
+            asked.append(assay)
+    lines = [f"{assay.label}: {_work([assay], stored, device=device)}" for assay in asked]
+    whole = _work(asked, stored, device=device)
     lines += [f"{reason}: {', '.join(labels)}" for reason, labels in idle.items()]
-    return "\n".join([*lines, f"times are for {MACHINES[device]}", whole])
+    lines += [f"times are for {MACHINES[device]}"]
+    return "\n".join([*lines, f"in all, cells that several ask for counted once: {whole}"])
 
 
 def _why_not(assay: Assay) -> str | None:

@@ -285,7 +285,9 @@ def _suite_root(config: pytest.Config) -> Path:
     ]
     start = config.invocation_params.dir
     asked = [(start / argument.split("::")[0]).resolve() for argument in config.args]
-    own = [folder for folder in brought if any(path.is_relative_to(folder) for path in asked)]
+    own = [
+        folder for folder in brought if any(path.is_relative_to(folder.resolve()) for path in asked)
+    ]
     return max(own or brought, key=lambda folder: len(folder.parts), default=config.rootpath)
 
 

@@ -51,9 +51,9 @@ C9 = Claim(
     "elements (8 x 8 pixels in the quick profile, the article's 29 x 29 in the largest; float64); "
     "the article's descent for fully connected networks (L1, no blur), 500 iterations, to the same "
     "photograph from the same start. Torch's initialisation decides, the one that the article has. "
-    "It shrinks signals by sqrt(m / (3 fan-in)) a layer, and so the step's effect: beside it stand "
-    "Gaussian weights, which condition as badly and keep the scale, and orthogonal ones, which "
-    "keep all directions alike, too.",
+    "A layer of m units shrinks signals by sqrt(m / (3 fan-in)) there, and so the step's effect: "
+    "beside it stand Gaussian weights, which condition as badly and keep the scale, and orthogonal "
+    "ones, which keep all directions alike, too.",
     estimands={
         "slope": trend(
             "The Theil-Sen slope of ln r over the number of layers exceeds 0.05 a layer, r = "

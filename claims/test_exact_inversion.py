@@ -72,8 +72,8 @@ D3 = Claim(
     "at noise of 1/1000, whose outputs are nearer than the copy's. At equal m_g: against the same "
     "points moved out until their outputs are as far off as the copy's (the network is linear, so "
     "that both distances grow together). The points are so far away that the start may be nearer "
-    "than almost all of them before any descent: how many are nearer than it stands beside the "
-    "effect, at equal m_g those at its own m_g.",
+    "than almost all of them before any descent: the share of points nearer than the start is "
+    "shown beside the effect; at equal m_g, of points moved out to the start's m_g.",
     estimands={
         "quantile": event(
             "Less than a twentieth of the points are nearer to the image than the copy.",

@@ -93,7 +93,11 @@ G3 = Claim(
         "every": event(
             "m_g < m_r at every layer: the largest of the six m_g / m_r is below 1.",
             Criterion(
-                effect="worst", label="largest m_g / m_r of the layers", below=0.0, scale=Scale.LOG
+                effect="worst",
+                label="largest m_g / m_r of the layers",
+                below=0.0,
+                scale=Scale.LOG,
+                joint=True,
             ),
         )
     },

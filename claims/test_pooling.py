@@ -82,7 +82,7 @@ E7 = Claim(
     source="For ResNet, it appears that the non-uniqueness phenomenon is the root of most of the "
     "inaccuracy in deep layers' representations",
     method="Conv5 (layer4) of an untrained ResNet, ResNet-18 in the quick profile and ResNet-50 in "
-    "the others; the article's descent without blur at its falling step, from photographs of 32 "
+    "the others; the article's descent without blur at its falling step, on photographs of 32 "
     "pixels for the null space and the rest, and of the profile's size for the strongest decoder. "
     "Three measures. Null space: what part of the squared error of the copy lies in the null space "
     "of the Jacobian at the photograph, in float64, where to first order no output tells, and what "

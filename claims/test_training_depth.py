@@ -29,11 +29,11 @@ A3 = Claim(
     "layer at which more than half of the initial distance is left (r > 0.5), counted from 0, and "
     "6 where there is none. In `quick`, ResNet-18s with a quarter of the channels learn to tell "
     "eight photographs and three textures apart; their stem has a third as many outputs as the "
-    "image has elements, where whole ResNets (`standard`, `article`) have more outputs than that, "
+    "image has elements, where that of whole ResNets (`standard`, `article`) has a third more, "
     "so that copies may end there for the width alone. The article's descent with blur decides, "
     "and so does Adam without blur, whose step does not depend on the scale of a layer's gradient, "
-    "which training changes. Beside the stages stands what each layer leaves and how many runs "
-    "there still had their loss falling.",
+    "which training changes. Beside the stages stands what each layer leaves, and how many runs "
+    "there ended above m_r with their loss still falling.",
     estimands={
         "stages": event(
             "The stages of collapse of the trained and of the untrained network differ by one at "
@@ -99,7 +99,7 @@ def test_a3_copies_end_where_they_turn_non_trivial(lab: Lab, decoder: str, train
 
 
 def _layers(seen: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
-    """What is left at each layer, and how many runs were still on their way."""
+    """What is left at each layer, and how many runs ended on their way."""
     rows = []
     for role in ("untrained", "trained"):
         for cut in CUTS:
@@ -109,7 +109,8 @@ def _layers(seen: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
             rows.append((f"{cut}, {role}", left, falling, len(own)))
     return (
         Table(
-            title="Median m_i(T) / m_i(0) by layer, and runs whose loss was still falling.",
+            title="Median m_i(T) / m_i(0) by layer, and runs that ended above m_r with their loss "
+            "still falling.",
             columns=("layer", "m_i(T) / m_i(0)", "falling", "runs"),
             rows=tuple(rows),
         ),

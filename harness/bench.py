@@ -65,7 +65,7 @@ class Bench:
     def prepare(self, assays: Iterable[Assay]) -> None:
         """Queue the first look of assays that will run, in their order.
 
-        Those of one headline, or else of one claim, are queued together: they share networks.
+        Neighbours of one headline, or else of one claim, are queued together: they share networks.
         """
         groups = itertools.groupby(assays, key=lambda assay: assay.claim.headline or assay.claim.id)
         for priority, (_, group) in enumerate(groups):

@@ -43,7 +43,7 @@ NON_FINITE = "non-finite"
 """Status of a cell in which a value became infinite or not a number."""
 
 UNFINISHED = "not converged"
-"""Status of a run that ended while its loss was still falling."""
+"""Status of a run that ended above m_r, its loss still falling."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -76,7 +76,8 @@ class Criterion:
         (`Scale.LOG`) take 0 without being told. Where the margin lies beyond it, a refutation says
         whether the effect is absent or reversed.
     joint : bool
-        Whether the effect is the lesser of several, so that no value of it is that of no effect.
+        Whether the effect is the least or the largest of several, so that no value of it is that of
+        no effect.
     """
 
     effect: str
@@ -108,13 +109,13 @@ class Criterion:
         assert self.below is not None  # __post_init__ saw to it
         return self.below
 
-    def beyond(self, value: float) -> float:
+    def past_margin(self, value: float) -> float:
         """How far a value lies beyond the margin; below 0 where it falls short of it."""
         return value - self.margin if self.above is not None else self.margin - value
 
     def holds(self, value: float) -> bool:
         """Whether a replicate's effect is an event; a non-finite effect never is."""
-        return math.isfinite(value) and self.beyond(value) > 0
+        return math.isfinite(value) and self.past_margin(value) > 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -122,7 +122,7 @@ def buckets(cells: Iterable[Cell], *, device: str) -> tuple[Bucket, ...]:
             seconds=sum(estimate(mates, device=device) for mates in part),
         )
         for group in groups.values()
-        for part in _parts(sorted(group, key=_cut), device=device)
+        for part in _parts(sorted(group, key=_place), device=device)
     ]
     return tuple(sorted(made, key=lambda bucket: -bucket.seconds))
 
@@ -140,7 +140,7 @@ def _parts(group: Iterable[tuple[Cell, ...]], *, device: str) -> list[list[tuple
     return parts
 
 
-def _cut(mates: tuple[Cell, ...]) -> int:
+def _place(mates: tuple[Cell, ...]) -> int:
     """The place of a block in its group: that of its cut among all, after what has none."""
     network = getattr(mates[0], "network", None)
     if not isinstance(network, ResNet) or isinstance(mates[0], Train):

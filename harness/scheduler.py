@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 import itertools
 import time
@@ -86,14 +87,13 @@ class Scheduler:
         self._queue: list[tuple[int, int, int, Bucket]] = []
         self._number = itertools.count()
         self._running: dict[Future[float], Bucket] = {}
-        self._since: dict[Future[float], float] = {}
+        self._times: dict[Future[float], _Times] = {}
         self._lost: deque[Bucket] = deque()
         self._tries: Counter[tuple[tuple[str, ...], ...]] = Counter()
         self._deaths = 0
         self._failed: dict[str, Exception] = {}
         self._known: set[str] = set()
         self._missing: set[str] = set()
-        self._estimated = 0.0
         self._ended = 0.0
         self._busy = 0.0
         self.measured: set[str] = set()
@@ -108,7 +108,6 @@ class Scheduler:
         for bucket in buckets(cells, device=self._device):
             fresh = self._lacking(bucket)
             if fresh:
-                self._estimated += fresh.seconds
                 self._push(fresh, priority=priority)
 
     def need(self, cells: Iterable[Cell], *, label: str) -> None:
@@ -191,6 +190,7 @@ class Scheduler:
             self._start(heapq.heappop(self._queue)[3], workers)
 
     def _start(self, bucket: Bucket, workers: Workers) -> None:
+        times = _Times(began=time.monotonic())
         future = workers.submit(
             measure_bucket,
             bucket,
@@ -200,7 +200,9 @@ class Scheduler:
             provenance=self._provenance,
         )
         self._running[future] = bucket
-        self._since[future] = time.monotonic()
+        self._times[future] = times
+        # Nobody may look for a while.
+        future.add_done_callback(lambda _: times.end())
 
     def _collect(self, workers: Workers) -> None:
         if not self._running:
@@ -209,10 +211,10 @@ class Scheduler:
         done, _ = wait(self._running, timeout=1.0, return_when=FIRST_COMPLETED)
         for future in done:
             bucket = self._running.pop(future)
-            spent = time.monotonic() - self._since.pop(future)
+            times = self._times.pop(future)
             try:
                 self._ended += future.result()
-                self._busy += spent
+                self._busy += times.spent
                 self._await(bucket)
             except CancelledError as error:
                 self._push(bucket, priority=-1)
@@ -266,7 +268,6 @@ class Scheduler:
     def _fail(self, bucket: Bucket, error: Exception) -> None:
         """Let a block fail whoever needs it, and go on with the blocks behind it."""
         left = self._settle(bucket)
-        self._estimated -= bucket.seconds
         if left is None:
             return
         # A bucket is measured in order.
@@ -275,9 +276,7 @@ class Scheduler:
         self._failed |= dict.fromkeys(ids, error)
         self._missing -= ids
         if others:
-            rest = left.part(others)
-            self._estimated += rest.seconds
-            self._push(rest, priority=-1)
+            self._push(left.part(others), priority=-1)
 
     def _die(self, bucket: Bucket, error: Exception) -> None:
         """The same where workers died; when they do so again and again, no block is to blame."""
@@ -303,18 +302,39 @@ class Scheduler:
 
     def _tell(self, label: str) -> None:
         # The first estimates come from a table, later ones from this machine's own pace.
-        pace = self._busy / self._ended if self._ended > 5 else 1.0
-        now = time.monotonic()
-        begun = sum(
-            min(bucket.seconds, (now - self._since[future]) / pace)
-            for future, bucket in self._running.items()
-        )
+        pace = self._busy / self._ended if self._ended > 5 and self._busy else 1.0
+        left = [
+            *(entry[3].seconds for entry in self._queue),
+            *(bucket.seconds for bucket in self._lost),
+            *(
+                max(0.0, bucket.seconds - self._times[future].spent / pace)
+                for future, bucket in self._running.items()
+            ),
+        ]
         self._progress(
             label=label,
             done=len(self.measured),
             total=len(self.measured) + len(self._missing),
-            seconds_left=(self._estimated - self._ended - begun) * pace / max(self._slots, 1),
+            # What one worker has to do is shared with no other.
+            seconds_left=pace * max(sum(left) / max(self._slots, 1), max(left, default=0.0)),
         )
+
+
+@dataclasses.dataclass
+class _Times:
+    """When a bucket began and, once it has, when it ended."""
+
+    began: float
+    ended: float | None = None
+
+    def end(self) -> None:
+        """It ended now."""
+        self.ended = time.monotonic()
+
+    @property
+    def spent(self) -> float:
+        """Seconds so far."""
+        return (time.monotonic() if self.ended is None else self.ended) - self.began
 
 
 def _identities(bucket: Bucket) -> set[str]:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from harness import reasons
-from harness.claim import ALPHA, LOOKS, Estimand, Kind
+from harness.claim import ALPHA, LOOKS, Criterion, Estimand, Kind
 from harness.evidence import (
     NO_DESCENT,
     Effect,
@@ -157,6 +157,18 @@ class Decision:
     stop: Stop | None = None
     path: tuple[Look, ...] = ()
     needed: int | None = None
+
+    def events(self, criterion: Criterion) -> tuple[bool, ...] | None:
+        """Whether each replicate judged is an event; None where it is not told which are invalid.
+
+        Older documents tell how many are.
+        """
+        if len(self.failed) < sum(self.invalid.values()):
+            return None
+        return tuple(
+            criterion.holds(value) and place not in self.failed
+            for place, value in enumerate(self.values.get(criterion.effect, ()))
+        )
 
 
 # --- a condition ----------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from harness.plan import Bucket
 from harness.provenance import machine
 from harness.store import Record, Store
 from harness.subjects.precision import precision_of
+from harness.subjects.resnet import forget_encoder
 from harness.subjects.threads import threads as torch_threads
 
 THUMBNAILS_OF = 0
@@ -62,6 +63,9 @@ def measure_bucket(
         except RuntimeError:
             _leave_where_lost(device)
             raise
+        finally:
+            # What follows shares no network with it, and may want the memory.
+            forget_encoder()
     return bucket.seconds
 
 

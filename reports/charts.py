@@ -115,15 +115,13 @@ def replicate_chart(
         finite = [(k, value) for k, value in enumerate(values) if math.isfinite(value)]
         if not finite:
             continue
+        events = condition.decision.events(criterion) or tuple(map(criterion.holds, values))
         tables.append(
             {
                 "condition": name,
                 "replicate": [k for k, _ in finite],
                 "value": [_natural(value, logarithmic=logarithmic) for _, value in finite],
-                "event": [
-                    int(criterion.holds(value) and k not in condition.decision.failed)
-                    for k, value in finite
-                ],
+                "event": [int(events[k]) for k, _ in finite],
             }
         )
         parts = condition.decision.parts

@@ -6,6 +6,7 @@ The geometry of a small figure, in units of its view box; the templates draw it.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 from harness.claim import Kind
@@ -39,7 +40,7 @@ class Course:
     """Events of one part over the replicates, and the gates they passed.
 
     `path` is the line through the counts, in SVG's notation. It has a step a replicate, or only a
-    point a look where replicates failed, which count as no event but are not told one by one.
+    point a look where an older document does not tell which replicates are invalid.
     """
 
     label: str
@@ -109,11 +110,7 @@ def _counts(condition: ConditionResult, part: Part) -> Sequence[tuple[int, int]]
     decision = condition.decision
     number = next(k for k, other in enumerate(decision.parts) if other is part)
     looks = [(0, 0), *((look.n, look.events[number]) for look in decision.path)]
-    values = decision.values.get(part.criterion.effect, ())
-    if len(values) < looks[-1][0] or len(decision.failed) < sum(decision.invalid.values()):
+    events = decision.events(part.criterion)
+    if events is None or len(events) < looks[-1][0]:
         return looks
-    steps, events = [(0, 0)], 0
-    for place, value in enumerate(values[: looks[-1][0]]):
-        events += part.criterion.holds(value) and place not in decision.failed
-        steps.append((place + 1, events))
-    return steps
+    return list(enumerate(itertools.accumulate(events[: looks[-1][0]], initial=0)))

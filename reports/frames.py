@@ -123,7 +123,8 @@ def conditions(summary: Summary) -> Frame:
 def replicates(summary: Summary, library: Library) -> Frame:
     """A row per condition, replicate and effect, with what was drawn and how the runs ended.
 
-    A replicate that is invalid is never `as_claimed`, whatever its value.
+    A replicate that is invalid is never `as_claimed`, whatever its value; the column is empty where
+    an older document does not tell which are.
     """
     records = library.of(summary.run)
     return _frame(
@@ -184,6 +185,7 @@ def _replicates(condition: ConditionResult, records: Mapping[str, Record]) -> It
     criteria = {criterion.effect: criterion for criterion in condition.judged_by.criteria}
     for name, values in condition.decision.values.items():
         criterion = criteria.get(name)
+        events = condition.decision.events(criterion) if criterion else None
         for number, value in enumerate(values):
             ids = {
                 role: own[number] for role, own in condition.records.items() if number < len(own)
@@ -201,9 +203,7 @@ def _replicates(condition: ConditionResult, records: Mapping[str, Record]) -> It
                 "label": criterion.label if criterion else name,
                 "scale": criterion.scale.value if criterion else None,
                 "value": plain(float(value)),
-                "as_claimed": criterion.holds(value) and number not in condition.decision.failed
-                if criterion
-                else None,
+                "as_claimed": events[number] if events else None,
                 "records": json.dumps(ids),
                 **_parameters(condition),
             }

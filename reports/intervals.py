@@ -73,7 +73,7 @@ def toward(parts: Iterable[tuple[Part, Verdict, str]]) -> tuple[Bar, ...]:
         flip = part.criterion.above is None
         low, high = (effect.high, effect.low) if flip else (effect.low, effect.high)
         point, left, right = (
-            None if value is None else _middle(part.criterion.beyond(value), scale)
+            None if value is None else _middle(part.criterion.past_margin(value), scale)
             for value in (effect.value, low, high)
         )
         bars.append(
@@ -148,7 +148,7 @@ def _distances(part: Part) -> list[float]:
     effect = effect_of(part)
     assert effect is not None  # callers have filtered
     ends = (effect.value, effect.low, effect.high)
-    return [part.criterion.beyond(value) for value in ends if value is not None]
+    return [part.criterion.past_margin(value) for value in ends if value is not None]
 
 
 def _middle(distance: float, reach: float) -> float:

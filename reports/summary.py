@@ -55,7 +55,7 @@ class ClaimSummary:
         least = max(_weight(item) for item, _, _ in measured)
         equals = [each for each in measured if _weight(each[0]) == least]
         alike = [each for each in equals if each[1].criterion == equals[0][1].criterion]
-        return min(alike, key=lambda each: each[1].criterion.beyond(each[2].value))[0]
+        return min(alike, key=lambda each: each[1].criterion.past_margin(each[2].value))[0]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -196,7 +196,7 @@ def quantity(value: float | None, scale: Scale, *, bound: int = 0) -> str:
     """
     if value is None:
         return "∞" if bound > 0 else "0" if scale is Scale.LOG else "-∞"
-    if scale is Scale.LINEAR:
+    if scale is Scale.LINEAR or math.isnan(value):
         return number(value)
     if 0 < abs(value) < 0.1:  # near one, what counts is the distance from it
         decimals = min(6, 1 - math.floor(math.log10(abs(value))))

@@ -89,6 +89,16 @@ def test_every_claim_has_the_alpha_and_looks_of_the_design_and_a_known_headline(
     assert deciding == set(HEADLINES)
 
 
+def test_what_is_said_of_several_at_once_has_no_value_of_no_effect() -> None:
+    joint = {
+        claim.id
+        for claim in all_claims(ROOT, planned=())
+        for estimand in claim.estimands.values()
+        if any(criterion.joint for criterion in estimand.criteria)
+    }
+    assert joint == {"B10", "C11", "G3"}
+
+
 def test_what_no_measurement_could_contradict_is_listed_with_a_reason() -> None:
     kinds = {
         claim.id: [estimand.kind for estimand in claim.estimands.values()]

@@ -33,7 +33,7 @@ from harness.settings import (
     ResNet,
     Whitening,
 )
-from harness.subjects import draws
+from harness.subjects import draws, resnet
 from harness.subjects.adapters import Cast, Reshaped
 from harness.subjects.encoder import ModuleEncoder
 from harness.subjects.precision import precision_of
@@ -254,6 +254,25 @@ class TestMemory:
         with pytest.raises(RuntimeError, match="CUDA error"):
             measure(block(dataclasses.replace(CELL, batch=2)), device="cpu")
         assert sizes == [2]
+
+    def test_the_encoder_that_did_not_fit_is_let_go_first(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        held: list[int] = []
+        monkeypatch.setattr(
+            torch.cuda, "empty_cache", lambda: held.append(len(resnet._ENCODER._held))
+        )
+        self.fit(monkeypatch, at_most=1)
+        cell = dataclasses.replace(
+            CELL,
+            network=ResNet(name="resnet18", cut="conv1"),
+            images=Images(pixels=16),
+            iterations=2,
+            restarts=2,
+        )
+        measure([cell], device="cpu")
+        assert held == [0]
+        assert resnet._ENCODER._held
 
     def test_one_image_that_does_not_fit_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fit(monkeypatch, at_most=0)

@@ -571,7 +571,7 @@ def test_the_weakest_condition_is_named_in_table_and_plot(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("side", ["above", "below"])
-def test_of_equally_supported_conditions_the_one_nearest_to_its_margin_stands_for_the_claim(
+def test_of_conditions_that_support_equally_the_one_least_beyond_its_margin_stands_for_the_claim(
     side: str,
 ) -> None:
     sign = 1 if side == "above" else -1

@@ -39,6 +39,7 @@ from harness.claim import (
 from harness.draw import Draw, Source, seeding
 from harness.errors import OptionError, StoreError
 from harness.results import ENDED_BEFORE, NOT_SELECTED, ConditionResult, Run
+from harness.statistics.clusters import Beyond
 from harness.statistics.multiverse import Choice, multiverse
 from harness.store import Store
 from harness.verdict import Decision, Verdict
@@ -61,7 +62,7 @@ from reports.page.panels import multiverse_view
 from reports.page.provenance import facts, seeds_text
 from reports.reading import read_run, run_of
 from reports.summary import setting_text, summarise
-from reports.words import finding
+from reports.words import finding, quantity
 from reports.write import write_report
 
 ROOT = Path(__file__).parents[1]
@@ -664,6 +665,24 @@ def test_an_invalid_replicate_is_no_event_wherever_it_is_drawn(tmp_path: Path) -
     assert chart.tables[0]["event"] == [1, 1, 1, 0, *[1] * 8]
     table = replicates(summarise(run), Library(make_store(tmp_path)))
     assert [row["as_claimed"] for row in table.rows] == [k != 3 for k in range(12)]
+    # An older document tells how many are invalid, and not which.
+    older = dataclasses.replace(read, decision=dataclasses.replace(read.decision, failed=()))
+    found = course(older)
+    assert found is not None
+    assert len(found.path.split()) == 4  # none, and the look
+    table = replicates(summarise(make_run([older])), Library(make_store(tmp_path)))
+    assert {row["as_claimed"] for row in table.rows} == {None}
+
+
+def test_an_invalid_photograph_is_told_as_such() -> None:
+    ratio = Criterion(effect="x", label="x", below=0.0, scale=Scale.LOG)
+    means = {"cat": math.nan, "rocket": math.log(0.5)}
+    item = condition(make_claim("Z", "z", event("z", ratio)), {}, lambda _: {"x": -1.0}, n=12)
+    counted = Beyond(means=means, events=1, p_supported=1.0, p_refuted=1.0)
+    found = evidence(dataclasses.replace(item, beyond=counted)).beyond
+    assert found is not None
+    assert found.means == (("cat", "invalid", False), ("rocket", "0.500", True))
+    assert quantity(math.nan, Scale.LOG) == quantity(math.nan, Scale.LINEAR) == "not finite"
 
 
 def test_refuting_shares_alpha_among_parts() -> None:
@@ -766,7 +785,7 @@ def test_a_multiverse_is_drawn_against_the_margin_of_its_own_effect() -> None:
 @pytest.mark.parametrize(
     ("n", "ending"),
     [
-        (4, "4 replicates: no look was reached, they describe."),
+        (4, "4 replicates: too few for a look, so that they only describe."),
         (12, "12 replicates, look 1: open, the next look may decide."),
         (48, "48 replicates, look 3: undecided at the last look of this profile"),
     ],

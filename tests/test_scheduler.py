@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from multiprocessing import active_children
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ from small_cells import (
     scheduler_of,
 )
 
-from harness import plan, scheduler
+from harness import plan, remote, scheduler
 from harness.cells import Cell, Inversion, block, identity
 from harness.costs import estimate
 from harness.draw import Draw
@@ -40,6 +41,7 @@ from harness.provenance import machine
 from harness.scheduler import DEATHS
 from harness.settings import LBFGS, Adam, Descent, Images, ResNet
 from harness.store import Store
+from harness.subjects import resnet
 
 ROOT = Path(__file__).parents[1]
 
@@ -214,6 +216,19 @@ class TestBuckets:
         assert sorted(len(bucket.blocks[0]) for bucket in found) == [1, 1, 3]
 
 
+def test_no_encoder_outlives_its_bucket(tmp_path: Path) -> None:
+    found = scheduler_of(tmp_path)
+    asked = Inversion(
+        draw=Draw(replicate=0),
+        network=ResNet(name="resnet18", cut="conv1"),
+        images=Images(pixels=32),
+        decoder=Descent(),
+        iterations=1,
+    )
+    found.need([asked], label="a")
+    assert not resnet._ENCODER._held
+
+
 class TestFailures:
     def test_a_cell_that_fails_fails_whenever_it_is_needed_and_no_other(
         self, tmp_path: Path
@@ -324,7 +339,7 @@ def test_the_time_left_is_what_all_workers_take_at_their_own_pace(
 ) -> None:
     now = 0.0
     workers = Scripted(deadly=lambda _: False)
-    monkeypatch.setattr(scheduler.time, "monotonic", lambda: now)
+    monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(scheduler, "open_workers", lambda *arguments, **named: workers)
     of_ten_seconds = [
         dataclasses.replace(bucket, seconds=10.0)
@@ -341,16 +356,31 @@ def test_the_time_left_is_what_all_workers_take_at_their_own_pace(
     ear.hook = pass_ten_seconds
     scheduler_of(tmp_path, ear=ear).need([], label="a")
     # Two workers, one of which ends every ten seconds: the first bucket takes what is estimated,
-    # each later one twice as long. What is begun counts, at the pace seen so far.
-    assert ear.left == pytest.approx(
-        [
-            40 / 2,
-            (40 - 10 - 10) / 2,
-            (40 - 20 - 10 / 1.5) * 1.5 / 2,
-            (40 - 30 - 10 / (5 / 3)) * (5 / 3) / 2,
-            0,
-        ]
-    )
+    # each later one twice as long. What is begun counts, at the pace seen so far, and the last
+    # bucket is one worker's alone.
+    assert ear.left == pytest.approx([40 / 2, (0 + 10 + 10) / 2, 10 * 1.5, (10 - 6) * 5 / 3, 0])
+
+
+def test_the_time_left_is_told_of_a_worker_that_is_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def measure_bucket(bucket: Bucket, **named: object) -> float:
+        nonlocal now
+        now += 20
+        return remote.measure_bucket(bucket, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(scheduler, "measure_bucket", measure_bucket)
+    of_ten_seconds = [
+        dataclasses.replace(bucket, seconds=10.0)
+        for bucket in buckets([rank(number) for number in range(3)], device="cpu")
+    ]
+    monkeypatch.setattr(scheduler, "buckets", lambda cells, device: of_ten_seconds)
+    scheduler_of(tmp_path, ear=(ear := Ear())).need([], label="a")
+    # Each time the bucket submitted has been measured already, in twice its estimate.
+    assert ear.left == pytest.approx([20, 20, 0, 0])
 
 
 class TestDeaths:

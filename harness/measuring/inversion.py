@@ -20,6 +20,7 @@ from harness.settings import ResNet
 from harness.subjects import draws
 from harness.subjects.adapters import Cast, Reshaped
 from harness.subjects.precision import Precision, precision_of
+from harness.subjects.resnet import forget_encoder
 
 _FULL = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 """What errors of CUDA and its libraries say where memory is full."""
@@ -70,6 +71,7 @@ def invert_block(
                 remedy="Choose a smaller profile, or another --device",
             ) from error
     # Outside the handler, whose error still holds what was allocated.
+    forget_encoder()
     gc.collect()
     torch.cuda.empty_cache()
     if len(cells) == 1:

@@ -38,6 +38,10 @@ class _Last(Generic[Built]):
             self._held[key] = build()
         return self._held[key]
 
+    def forget(self) -> None:
+        """Let it go."""
+        self._held.clear()
+
 
 _WHOLE = _Last[nn.Module]()
 _ENCODER = _Last[NetworkEncoder]()
@@ -140,7 +144,10 @@ def resnet_encoder(
     device: torch.device,
     shape: tuple[int, int, int] | None = None,
 ) -> NetworkEncoder:
-    """Encoder of a ResNet up to its cut; see `encoder_of`. The one built last is kept."""
+    """Encoder of a ResNet up to its cut, to be left as it is: the one built last is kept.
+
+    See `encoder_of`; `forget_encoder` frees the memory that it holds.
+    """
     return _ENCODER.get(
         (network, seed, dtype, device, shape),
         lambda: encoder_of(
@@ -151,6 +158,11 @@ def resnet_encoder(
             shape=shape,
         ),
     )
+
+
+def forget_encoder() -> None:
+    """Let go of the encoder built last, and of the memory that its weights take on its device."""
+    _ENCODER.forget()
 
 
 def whole_resnet(network: ResNet, *, seed: int) -> nn.Module:

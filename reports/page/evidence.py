@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from harness.claim import Kind
 from harness.results import ConditionResult
@@ -85,8 +86,8 @@ def _ending(condition: ConditionResult) -> str:
     looks = len(decision.path)
     at = f"{decision.n} replicates" + (f", look {looks}" if looks else "")
     if decision.stop is None:
-        told = "open, the next look may decide" if looks else "no look was reached, they describe"
-        return f"{at}: {told}."
+        too_few = "too few for a look, so that they only describe"
+        return f"{at}: {'open, the next look may decide' if looks else too_few}."
     needed = ""
     if decision.needed is not None:
         needed = f"; at the share seen about {decision.needed:,} replicates would decide"
@@ -147,7 +148,11 @@ def _beyond(condition: ConditionResult) -> BeyondView | None:
     return BeyondView(
         sentence=sentence,
         means=tuple(
-            (name, words.quantity(mean, criterion.scale), criterion.holds(mean))
+            (
+                name,
+                words.quantity(mean, criterion.scale) if math.isfinite(mean) else "invalid",
+                criterion.holds(mean),
+            )
             for name, mean in found.means.items()
         ),
     )

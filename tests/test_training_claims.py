@@ -13,6 +13,7 @@ import torch
 
 from claims import imagenet
 from claims.imagenet import ABSENT, imagenet_weights
+from claims.test_exact_inversion import test_d3_descent_ends_nearer_than_almost_all_points as d3
 from claims.test_late_layers import test_g1_noise_is_memorised as g1
 from claims.test_late_layers import test_g2_blur_suits_natural_images_alone as g2
 from claims.test_late_layers import test_g4_late_layers_infer_noise as g4
@@ -281,6 +282,31 @@ class TestEffects:
         assert isinstance(asked, Inversion)
         starts = [cell.start for cell in assay.gallery.values() if isinstance(cell, Inversion)]
         assert starts == [asked.start] * (start == "flat")
+
+    @pytest.mark.parametrize(
+        ("compared", "copy", "start"), [("as it is", 0.5, 0.5), ("equal m_g", 1.0, 0.0)]
+    )
+    def test_points_are_held_against_copy_and_start_at_the_m_g_of_each(
+        self, compared: str, copy: float, start: float
+    ) -> None:
+        stated: list[Assay] = []
+        d3(a_lab(stated), compared)
+        points = dataclasses.replace(
+            record(), traces={"distance": (1.0, 3.5), "output": (1.0, 1.0)}
+        )
+        run = record(m_i=2.0, m_g=0.5, m_i0=3.0, m_g0=4.0)
+        effects = stated[0].effects({"points": points, "copy": run})
+        assert effects["quantile"] == copy
+        assert effects["share of points nearer than the start"] == start
+
+    def test_a_network_that_others_trained_is_told_of_where_it_is_used(self) -> None:
+        file = WeightsFile(sha256="0676ba61" + "0" * 56, path=Path("file"))
+        stated: list[Assay] = []
+        for natural in ("photographs", "imagenet"):
+            g2(a_lab(stated, weights=file), "layer1", "article", natural)
+        seen = [{"noise training": record(accuracy=1.0)}] * FEWEST
+        titles = [[table.title for table in assay.tables(seen)] for assay in stated]
+        assert [GIVEN in each for each in titles] == [False, True]
 
     def test_an_error_outside_of_the_null_space_is_what_outputs_tell(self) -> None:
         # Of a squared error of 1, three quarters were in the null space, and still are; half of the

@@ -1,7 +1,8 @@
 """The page of findings, from the locked verdicts: `python -m claims.findings > docs/findings.md`.
 
 What holds, what does not, and under which conditions, claim by claim. What is true where the
-article is refuted is written by hand, in `claims/instead.toml`.
+article is refuted, and what else is to be read with a verdict, is written by hand, in
+`claims/instead.toml`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def page(claims: Sequence[Claim], lock: Lock, instead: Mapping[str, str], *, pro
     lock : Lock
         The locked verdicts.
     instead : mapping of str to str
-        What is true where a claim is refuted, by its id.
+        What is true where a claim is refuted, and what is to be read with others, by their ids.
     profile : str
         Whose verdicts.
     """
@@ -107,7 +108,10 @@ def _claim(
     if not entries:
         yield "Not measured in this profile."
     if instead is not None:
-        yield _wrapped(f"**What is true instead.** {instead}")
+        refuted = any(entry.verdict is Verdict.REFUTED for entry in entries.values())
+        yield _wrapped(
+            f"**{'What is true instead' if refuted else 'To be read with it'}.** {instead}"
+        )
 
 
 def _judged_by(key: str, claim: Claim) -> tuple[str, str]:

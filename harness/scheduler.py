@@ -144,6 +144,7 @@ class Scheduler:
             self._submit(workers)
             self._tell(label)
             self._collect(workers)
+            self._look()
             self._raise_failure(ids)
         self._tell(label)
 
@@ -151,6 +152,7 @@ class Scheduler:
         """End the workers at once; what they have not written is measured by the next run."""
         if self._workers is not None:
             self._workers.end()
+        self._look()
 
     def _opened(self) -> Workers:
         if self._workers is None:
@@ -245,9 +247,18 @@ class Scheduler:
             else:
                 self._deaths = 0
 
+    def _look(self) -> None:
+        """Note what workers have written of the buckets that they are at."""
+        for bucket in self._running.values():
+            self._settle(bucket)
+
     def _settle(self, bucket: Bucket) -> Bucket | None:
         """Note what of a bucket is in the store; returns the blocks that are not."""
-        stored = {identity for identity in _identities(bucket) if identity in self._store}
+        stored = {
+            identity
+            for identity in _identities(bucket)
+            if identity not in self._missing or identity in self._store
+        }
         self.measured |= stored & self._missing
         self._missing -= stored
         left = [number for number, ids in enumerate(bucket.ids) if not stored.issuperset(ids)]

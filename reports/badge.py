@@ -22,6 +22,8 @@ def badge(summary: Summary) -> str:
     """The badge, in which every verdict that occurs has a count, its word and a colour."""
     found = counts(item.verdict for item in summary.claims)
     name = "claims" if summary.run.whole else "claims of a partial run"
+    if summary.run.custom:
+        name += f" with one's own {' and '.join(sorted(summary.run.custom))}"
     texts = [(name, _OTHER)]
     texts += [
         (f"{count} {verdict.value}", _COLOURS.get(verdict, _OTHER))

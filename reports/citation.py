@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from reports.summary import Summary, extent_text
+from reports.summary import Summary, extent_text, setting_text
 from reports.words import counts_text
 
 _TITLE = "depth-claims: executable claims of the article Input Representations and Depth"
@@ -19,7 +19,7 @@ def citation(summary: Summary) -> str:
     ended = _date(run.ended)
     extent = "" if run.whole else f"{extent_text(run)}, "
     note = (
-        f"Run of {ended or 'an unknown date'} (profile {run.profile} on {run.device}, {extent}"
+        f"Run of {ended or 'an unknown date'} (profile {setting_text(run)}, {extent}"
         f"commit {commit}, claims {digest}): {found}"
     )
     entry = {"title": f"{{{_TITLE}}}", "year": ended[:4] or "n.d.", "note": note}

@@ -589,6 +589,8 @@ def test_the_badge_counts_in_words(run: Run) -> None:
     assert drawn.get("aria-label") == "claims: " + ", ".join(str(text) for text in texts[1:])
     partial = badge(summarise(dataclasses.replace(run, every_condition=False)))
     assert ">claims of a partial run<" in partial
+    own = badge(summarise(dataclasses.replace(run, custom={"network": "resnet34"})))
+    assert ">claims with one&#39;s own network<" in own
     assert ET.fromstring(badge(summarise(make_run([])))).get("aria-label") == "claims: none"
 
 
@@ -600,6 +602,8 @@ def test_a_citation_names_commit_claims_and_date(run: Run) -> None:
     assert ("partial, " in text) == (not run.whole)
     partial = dataclasses.replace(run, every_condition=False)
     assert "cpu, partial, " in citation(summarise(partial))
+    own = dataclasses.replace(run, custom={"network": "resnet34"})
+    assert "quick on cpu, network resnet34, commit" in citation(summarise(own))
 
 
 @pytest.mark.parametrize(

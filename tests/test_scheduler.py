@@ -383,6 +383,34 @@ def test_the_time_left_is_told_of_a_worker_that_is_this_process(
     assert ear.left == pytest.approx([20, 20, 0, 0])
 
 
+def test_a_cell_is_there_as_soon_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Inversion(
+        draw=Draw(replicate=0),
+        network=ResNet(name="resnet18", cut="conv1"),
+        images=Images(pixels=32),
+        decoder=Descent(),
+        iterations=1,
+    )
+    second = dataclasses.replace(first, iterations=2)
+    workers = Scripted(deadly=lambda _: False)
+    monkeypatch.setattr(scheduler, "open_workers", lambda *arguments, **named: workers)
+    found = scheduler_of(tmp_path, ear=(ear := Ear()))
+    found.offer([first, second], priority=0)
+
+    def write() -> None:
+        ((_, _, bucket),) = workers.running
+        part = bucket.part([0])
+        remote.measure_bucket(part, store=tmp_path, device="cpu", threads=1, provenance={})
+
+    ear.hook = write
+    found.need([first], label="a")
+    # Its bucket is still being measured.
+    assert len(workers.running) == 1
+    assert found.measured == names([first])
+
+
 class TestDeaths:
     def scripted(
         self,

@@ -11,7 +11,7 @@ from harness.claim import HEADLINES, Claim, Kind
 from harness.families import family
 from harness.results import ConditionResult, Run
 from harness.statistics.multiplicity import Family
-from harness.verdict import Effect, Part, Verdict
+from harness.verdict import Decision, Effect, Part, Verdict
 from reports.words import bounds_text, parameters_text
 
 
@@ -52,8 +52,8 @@ class ClaimSummary:
         ]
         if not measured:
             return None
-        least = max(_weight(item) for item, _, _ in measured)
-        equals = [each for each in measured if _weight(each[0]) == least]
+        least = max(_weight(item.decision) for item, _, _ in measured)
+        equals = [each for each in measured if _weight(each[0].decision) == least]
         alike = [each for each in equals if each[1].criterion == equals[0][1].criterion]
         return min(alike, key=lambda each: each[1].criterion.past_margin(each[2].value))[0]
 
@@ -179,11 +179,7 @@ def condition_name(condition: ConditionResult) -> str:
 
 def deciding_part(condition: ConditionResult) -> Part | None:
     """The part of a condition that is weakest for support; of equals, strongest against it."""
-    return max(
-        condition.decision.parts,
-        key=lambda part: (part.p_supported, -part.p_refuted),
-        default=None,
-    )
+    return max(condition.decision.parts, key=_weight, default=None)
 
 
 def claimed_text(condition: ConditionResult, part: Part) -> str:
@@ -204,9 +200,9 @@ def effect_of(part: Part | None) -> Effect | None:
     return dataclasses.replace(part.effect, low=low, high=high)
 
 
-def _weight(condition: ConditionResult) -> tuple[float, float]:
-    """How much a condition weighs against its claim, to be compared."""
-    return condition.decision.p_supported, -condition.decision.p_refuted
+def _weight(found: Decision | Part) -> tuple[float, float]:
+    """How much a decision or a part of one weighs against what is claimed, to be compared."""
+    return found.p_supported, -found.p_refuted
 
 
 def _summarise_claim(claim: Claim, conditions: tuple[ConditionResult, ...]) -> ClaimSummary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,8 @@ CLAIMS = {
 
 Stated = tuple[str, str, dict[str, str | float]]
 """A condition: claim, estimand, parameters."""
+
+Collect = Callable[[str], tuple[dict[str, str], list[Stated]]]
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = read_lock(ROOT / "claims" / "verdicts.toml")
@@ -119,9 +123,16 @@ def pytest_collection_finish(session):
 """
 
 
-def collected(profile: str, folder: Path) -> tuple[dict[str, str], list[Stated]]:
-    """The keys of what decides with their claims' digests, and all conditions."""
+@pytest.fixture(scope="module")
+def collect(tmp_path_factory: pytest.TempPathFactory) -> Collect:
+    """Collects the claims in a process of its own, once a profile."""
+    folder = tmp_path_factory.mktemp("told")
     (folder / "tell_conditions.py").write_text(TELL)
+    return functools.cache(functools.partial(collected, folder=folder))
+
+
+def collected(profile: str, *, folder: Path) -> tuple[dict[str, str], list[Stated]]:
+    """The keys of what decides with their claims' digests, and all conditions."""
     words = ("claims/", "--collect-only", "-qq", "-s", "--profile", profile)
     found = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "tell_conditions", "-p", "no:cacheprovider", *words],
@@ -139,9 +150,9 @@ def collected(profile: str, folder: Path) -> tuple[dict[str, str], list[Stated]]
 
 @pytest.mark.parametrize("profile", LOCK.profiles)
 def test_every_locked_condition_is_one_of_a_claim_as_it_is_now(
-    profile: str, tmp_path: Path
+    profile: str, collect: Collect
 ) -> None:
-    stated, _ = collected(profile, tmp_path)
+    stated, _ = collect(profile)
     locked = {key: entry.claim for key, entry in LOCK.profiles[profile].items()}
     gone = sorted(locked.keys() - stated.keys())
     changed = sorted(key for key in locked.keys() & stated.keys() if locked[key] != stated[key])
@@ -149,8 +160,8 @@ def test_every_locked_condition_is_one_of_a_claim_as_it_is_now(
     assert not changed, "their claims have changed; lock them anew with --update-verdicts"
 
 
-def test_a_point_of_a_figure_is_of_one_condition(tmp_path: Path) -> None:
-    _, stated = collected("quick", tmp_path)
+def test_a_point_of_a_figure_is_of_one_condition(collect: Collect) -> None:
+    _, stated = collect("quick")
     lines = [
         line for figure in figures().values() for chart in figure.charts for line in chart.lines
     ]

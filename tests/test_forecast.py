@@ -5,20 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from report_fixtures import make_claim
+
 from claims.forecast import forecast
 from harness.assay import Assay
 from harness.cells import Cell, LocalRank, identity
-from harness.claim import Claim, Criterion, event, untestable
+from harness.claim import Criterion, event, untestable
 from harness.draw import Draw
 from harness.plan import context, replicates
 from harness.settings import MLP, Images
 
-CLAIM = Claim(
-    id="Z1",
-    statement="It is so.",
-    section="A section",
-    method="Nothing is measured.",
-    estimands={"r": event("r is below 2.", Criterion(effect="r", label="r", below=2.0))},
+CLAIM = make_claim(
+    "Z1", "It is so.", event("r is below 2.", Criterion(effect="r", label="r", below=2.0))
 )
 
 
@@ -29,7 +27,7 @@ def rank(draw: Draw) -> Mapping[str, Cell]:
 
 ASSAY = Assay(
     claim=CLAIM,
-    estimand="r",
+    estimand="main",
     parameters={"depth": 2},
     cells=rank,
     effects=lambda _: {"r": 1.0},
@@ -68,7 +66,7 @@ def test_what_is_stored_is_measured_by_nobody() -> None:
 def test_conditions_that_cannot_be_measured_are_told_by_their_reason() -> None:
     wish = dataclasses.replace(
         ASSAY,
-        claim=dataclasses.replace(CLAIM, id="Z2", estimands={"r": untestable("it is a wish")}),
+        claim=dataclasses.replace(CLAIM, id="Z2", estimands={"main": untestable("it is a wish")}),
         parameters={},
     )
     bare = [

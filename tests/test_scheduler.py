@@ -46,6 +46,17 @@ from harness.subjects import resnet
 ROOT = Path(__file__).parents[1]
 
 
+def shallow(*, iterations: int) -> Inversion:
+    """A cell of a ResNet; those of other numbers share its bucket."""
+    return Inversion(
+        draw=Draw(replicate=0),
+        network=ResNet(name="resnet18", cut="conv1"),
+        images=Images(pixels=32),
+        decoder=Descent(),
+        iterations=iterations,
+    )
+
+
 @pytest.fixture
 def blocks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """Identities of the blocks that are handed to `measure`, in order."""
@@ -218,14 +229,7 @@ class TestBuckets:
 
 def test_no_encoder_outlives_its_bucket(tmp_path: Path) -> None:
     found = scheduler_of(tmp_path)
-    asked = Inversion(
-        draw=Draw(replicate=0),
-        network=ResNet(name="resnet18", cut="conv1"),
-        images=Images(pixels=32),
-        decoder=Descent(),
-        iterations=1,
-    )
-    found.need([asked], label="a")
+    found.need([shallow(iterations=1)], label="a")
     assert not resnet._ENCODER._held
 
 
@@ -233,13 +237,7 @@ class TestFailures:
     def test_a_cell_that_fails_fails_whenever_it_is_needed_and_no_other(
         self, tmp_path: Path
     ) -> None:
-        shared = Inversion(
-            draw=Draw(replicate=0),
-            network=ResNet(name="resnet18", cut="conv1"),
-            images=Images(pixels=32),
-            decoder=Descent(),
-            iterations=2,
-        )
+        shared = shallow(iterations=2)
         broken = dataclasses.replace(shared, network=ResNet(name="resnet18", cut="layer9"))
         later = dataclasses.replace(shared, iterations=1)
         found = scheduler_of(tmp_path)
@@ -386,14 +384,7 @@ def test_the_time_left_is_told_of_a_worker_that_is_this_process(
 def test_a_cell_is_there_as_soon_as_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = Inversion(
-        draw=Draw(replicate=0),
-        network=ResNet(name="resnet18", cut="conv1"),
-        images=Images(pixels=32),
-        decoder=Descent(),
-        iterations=1,
-    )
-    second = dataclasses.replace(first, iterations=2)
+    first, second = shallow(iterations=1), shallow(iterations=2)
     workers = Scripted(deadly=lambda _: False)
     monkeypatch.setattr(scheduler, "open_workers", lambda *arguments, **named: workers)
     found = scheduler_of(tmp_path, ear=(ear := Ear()))

@@ -2,7 +2,7 @@
 #
 #   PYTHON    the Python that makes the environment (3.11 or newer)
 #   PIP_ARGS  passed on to `pip install`, for instance the index of a CUDA build of torch
-#   ARGS      passed on to pytest, and by calibrate to harness.calibration
+#   ARGS      passed on to pytest, and by calibrate to harness.statistics.calibration
 #
 # Exit status: 0 if and only if that of pytest is 0. make itself turns every other status of a
 # command into 2 and has no way around it; its closing line names pytest's ("Error 1" means status
@@ -26,9 +26,9 @@ verify: environment  ## measure and judge the claims, headlines first, and write
 	@$(bin)/python -m pytest claims/ $(ARGS)
 
 # Under test the shapes in annotations are checked at every call of what computes with tensors.
-checked := harness.distances,harness.inversion,harness.measuring,harness.spectrum
-checked := $(checked),harness.subjects.draws,harness.subjects.encoder,harness.subjects.mlp
-checked := $(checked),harness.subjects.resnet,harness.subjects.simplify,beartype.beartype
+checked := harness.inversion.distances,harness.inversion,harness.measurements,harness.encoders.spectrum
+checked := $(checked),harness.subjects.draws,harness.encoders.encoder,harness.subjects.mlp
+checked := $(checked),harness.subjects.resnet,harness.encoders.simplify,beartype.beartype
 
 # A process a core, each with one thread: two threads in one process take longer where cores are
 # shared. What a file sets up once, as a cluster, one process alone sets up.
@@ -38,7 +38,7 @@ test: environment  ## run the project's own tests
 	  --jaxtyping-packages=$(checked) $(ARGS)
 
 calibrate: environment  ## simulate the whole decision procedure; table and calibration.json
-	@$(bin)/python -m harness.calibration $(ARGS)
+	@$(bin)/python -m harness.statistics.calibration $(ARGS)
 
 # `make benchmark EXTRAS=` leaves the peers out; the comparisons with them are skipped then.
 benchmark: export EXTRAS := peers

@@ -1,3 +1,3 @@
-"""Options and fixtures of the claims; see claims/plugin.py."""
+"""Options and fixtures of the claims; see claims/plugin/hooks.py."""
 
-pytest_plugins = ("claims.plugin",)
+pytest_plugins = ("claims.plugin.hooks",)

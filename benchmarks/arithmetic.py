@@ -15,8 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.cases import Case
-from harness.settings import MLP, Network, ResNet
-from harness.subjects.resnet import build_resnet, cut_resnet
+from harness.plan.networks import (
+    MLP,
+    Network,
+    ResNet,
+)
+from harness.subjects.resnet import (
+    build_resnet,
+    cut_resnet,
+)
 
 PASSES = 2
 """Forward and back."""

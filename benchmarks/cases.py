@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
-from claims.decoders import ARTICLE, ARTICLE_MLP
-from harness import settings
-from harness.settings import (
-    MLP,
+from harness.plan import fields as settings
+from harness.plan.decoders import (
+    ARTICLE,
+    ARTICLE_MLP,
     Decoder,
-    Images,
+)
+from harness.plan.images import Images
+from harness.plan.networks import (
+    MLP,
     Network,
     ResNet,
 )
@@ -36,7 +39,7 @@ class Case:
         Whether every image has weights of its own, as a replicate of a claim has, or all share one
         network.
     precision : str
-        One of `harness.settings.PRECISIONS`.
+        One of `harness.plan.decoders.PRECISIONS`.
     """
 
     name: str

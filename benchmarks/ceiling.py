@@ -1,10 +1,10 @@
-"""What the machine can do: the rate of its memory; that of arithmetic is in `harness.ceiling`."""
+"""The rate of the machine's memory; that of its arithmetic is in `harness.execution.peak_rate`."""
 
 from __future__ import annotations
 
 import torch
 
-from harness.ceiling import best_seconds
+from harness.execution.peak_rate import best_seconds
 
 _COLUMNS = 1024
 

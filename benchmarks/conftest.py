@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks.tables import Facts, as_text, tables
-from harness.device import resolve_device
+from harness.execution.device import resolve_device
 
 _FOUND = pytest.StashKey[list[Facts]]()
 

@@ -10,7 +10,7 @@ from benchmarks.arithmetic import Work, step_work
 from benchmarks.cases import Case, decoder_name
 from benchmarks.ceiling import memory_gbytes
 from benchmarks.pace import Pace
-from harness.ceiling import arithmetic_gflops
+from harness.execution.peak_rate import arithmetic_gflops
 
 LEAST = 2**20
 """Bytes at least that the rate of memory is measured with."""
@@ -27,7 +27,7 @@ class Limit:
     itemsize : int
         Bytes of a weight.
     gflops : float
-        Of arithmetic, as in `harness.ceiling`.
+        Of arithmetic, as in `harness.execution.peak_rate`.
     gbytes : float
         That memory gives a second.
     """

@@ -9,7 +9,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.loops.loop import Loop
-from harness.ceiling import synchronize
+from harness.execution.peak_rate import synchronize
 
 KINDS = {
     "convolutions": r"conv",

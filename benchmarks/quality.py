@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.loops.loop import Loop
 from benchmarks.tasks import Task
-from harness.distances import l2
+from harness.inversion.distances import l2
 
 SHARE = 0.1
 """m_g over m_r at which an image is there."""

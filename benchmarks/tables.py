@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.settings import CUTS
+from harness.plan.networks import CUTS
 
 Facts = Mapping[str, Any]
 """What one benchmark states, and its group."""

@@ -9,15 +9,26 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.cases import Case
-from harness.distances import l2
-from harness.draw import Draw, Source, Stream
-from harness.settings import MLP, NOISE_TEXT, Start
+from harness.encoders.adapters import Cast
+from harness.encoders.encoder import Encoder
+from harness.encoders.runtime import Precision
+from harness.inversion.distances import l2
+from harness.plan.images import (
+    NOISE_TEXT,
+    Start,
+)
+from harness.plan.networks import MLP
+from harness.plan.seeds import (
+    Draw,
+    Source,
+    Stream,
+)
 from harness.subjects import draws
-from harness.subjects.adapters import Cast
-from harness.subjects.encoder import Encoder
 from harness.subjects.mlp import draw_layers
-from harness.subjects.precision import Precision
-from harness.subjects.resnet import build_resnet, cut_resnet
+from harness.subjects.resnet import (
+    build_resnet,
+    cut_resnet,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -27,9 +27,17 @@ from benchmarks.peers import PLENOPTIC, imported
 from benchmarks.quality import Arrivals, Budget, Trial, arrivals, best_trial
 from benchmarks.tables import QUALITY, Facts
 from benchmarks.tasks import Task, draw_tasks
-from claims.decoders import ARTICLE, ARTICLE_WITHOUT_BLUR
-from harness.settings import LBFGS, Adam, Decoder, Descent, GaussNewton, Whitening
-from harness.subjects.precision import precision_of
+from harness.encoders.runtime import precision_of
+from harness.plan.decoders import (
+    ARTICLE,
+    ARTICLE_WITHOUT_BLUR,
+    LBFGS,
+    Adam,
+    Decoder,
+    Descent,
+    GaussNewton,
+    Whitening,
+)
 
 pytest.importorskip("pytest_benchmark", reason="the benchmarks need pytest-benchmark")
 

@@ -13,9 +13,12 @@ from benchmarks.cases import Case, resnet
 from benchmarks.limit import case_facts
 from benchmarks.tables import SPECTRUM, Facts
 from benchmarks.tasks import Task, draw_tasks
-from harness.ceiling import synchronize
-from harness.spectrum import decompose, jacobian
-from harness.subjects.precision import precision_of
+from harness.encoders.runtime import precision_of
+from harness.encoders.spectrum import (
+    decompose,
+    jacobian,
+)
+from harness.execution.peak_rate import synchronize
 
 pytest.importorskip("pytest_benchmark", reason="the benchmarks need pytest-benchmark")
 

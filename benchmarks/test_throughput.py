@@ -18,8 +18,8 @@ from benchmarks.pace import Pace, rounds
 from benchmarks.profile import shares
 from benchmarks.tables import THROUGHPUT, Facts
 from benchmarks.tasks import draw_tasks
-from harness.allocator import keep_freed_memory
-from harness.subjects.precision import precision_of
+from harness.encoders.runtime import precision_of
+from harness.execution.allocator import keep_freed_memory
 
 pytest.importorskip("pytest_benchmark", reason="the benchmarks need pytest-benchmark")
 

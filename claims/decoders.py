@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from harness.plan import Profile
-from harness.settings import LBFGS, Adam, Blur, Decoder, Descent
-
-ARTICLE = Descent(step=0.1, factor=0.15, schedule="fixed", priors=(Blur(),), loss="l1")
-"""The article's descent on ResNets as its code has it."""
-
-ARTICLE_WITHOUT_BLUR = Descent(step=0.1, factor=0.15, schedule="fixed", loss="l1")
-
-ARTICLE_MLP = Descent(step=0.1, factor=0.35, schedule="decreasing", minimum=1e-4, loss="l1")
-"""The article's descent on fully connected networks: no blur, least step 0.0001."""
+from harness.plan.decoders import (
+    ARTICLE,
+    ARTICLE_WITHOUT_BLUR,
+    LBFGS,
+    Adam,
+    Blur,
+    Decoder,
+    Descent,
+)
+from harness.plan.profile import Profile
 
 
 def falling_step(profile: Profile) -> float:

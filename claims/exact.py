@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from harness.cells import BATCH
 from harness.claim import Claim
-from harness.lab import Lab
-from harness.probes import Search
+from harness.lab.lab import Lab
+from harness.plan.cells import BATCH
+from harness.plan.probes import Search
 
 
 def search(
@@ -26,7 +26,7 @@ def search(
     lab, claim, estimand, confirmatory
         As in `Lab.judge`.
     statement : str
-        Name of the statement, one of `harness.exact.statements`.
+        Name of the statement, one of `harness.measurements.exact.statements`.
     """
     (criterion,) = claim.estimands[estimand or next(iter(claim.estimands))].criteria
     lab.judge(

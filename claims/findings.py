@@ -14,13 +14,35 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from claims.registry import all_claims
-from harness.claim import HEADLINES, Claim, Criterion, Estimand, Kind
+from claims.plugin.registry import all_claims
+from harness.claim import (
+    HEADLINES,
+    Claim,
+    Criterion,
+    Estimand,
+    Kind,
+)
 from harness.errors import LockError
-from harness.lock import Entry, Lock, Locked, read_lock
-from harness.plan import PROFILES
-from harness.verdict import Decision, Effect, Verdict, decide_claim
-from reports.words import VERDICT_MARKS, counts_text, effect_text, parts_text, without_tex
+from harness.plan.profile import PROFILES
+from harness.verdict.lock import (
+    Entry,
+    Lock,
+    Locked,
+    read_lock,
+)
+from harness.verdict.verdict import (
+    Decision,
+    Effect,
+    Verdict,
+    decide_claim,
+)
+from reports.words import (
+    VERDICT_MARKS,
+    counts_text,
+    effect_text,
+    parts_text,
+    without_tex,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "claims" / "verdicts.toml"
@@ -115,7 +137,7 @@ def _claim(
 
 
 def _judged_by(key: str, claim: Claim) -> tuple[str, str]:
-    """The estimand of a condition and its parameters, by its key (`harness.lock.condition_key`)."""
+    """The estimand and the parameters of a condition, by `harness.verdict.lock.condition_key`."""
     if len(claim.estimands) == 1:
         return next(iter(claim.estimands)), key.removeprefix(claim.id).strip()
     for name in sorted(claim.estimands, key=len, reverse=True):
@@ -169,7 +191,7 @@ def findings(profile: str) -> str:
     Parameters
     ----------
     profile : str
-        One of `harness.plan.PROFILES`.
+        One of `harness.plan.profile.PROFILES`.
     """
     return page(
         all_claims(ROOT, planned=()),

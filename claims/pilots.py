@@ -10,13 +10,23 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from claims.decoders import ARTICLE_WITHOUT_BLUR
 from claims.trained import network
-from harness.cells import Inversion
-from harness.draw import Draw, Stream
-from harness.lab import Custom, Lab
-from harness.plan import PROFILES, Profile
-from harness.settings import Images, ResNet
+from harness.lab.lab import (
+    Custom,
+    Lab,
+)
+from harness.plan.cells import Inversion
+from harness.plan.decoders import ARTICLE_WITHOUT_BLUR
+from harness.plan.images import Images
+from harness.plan.networks import ResNet
+from harness.plan.profile import (
+    PROFILES,
+    Profile,
+)
+from harness.plan.seeds import (
+    Draw,
+    Stream,
+)
 
 GRID = (1, 1 / 3, 1 / 10, 1 / 30, 1 / 100)
 """Shares of the article's nominal step."""
@@ -50,7 +60,7 @@ def main() -> None:
     )
     trained = network(lab, "layer4", trained="photographs") if given.trained else None
     # Imported here, so that pytest's collection of this folder needs no torch.
-    from harness.measure import measure
+    from harness.measurements.measure import measure
 
     for share in GRID:
         falls = []

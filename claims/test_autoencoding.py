@@ -6,12 +6,21 @@ import pytest
 
 from claims.decoders import resnet_decoder
 from claims.effects import ratio
-from harness.cells import Cell, Inversion
-from harness.claim import Claim, Criterion, event, trend
-from harness.draw import Draw
-from harness.lab import Lab
-from harness.probes import BlurLoss
-from harness.settings import CUTS, Blur
+from harness.claim import (
+    Claim,
+    Criterion,
+    event,
+    trend,
+)
+from harness.lab.lab import Lab
+from harness.plan.cells import (
+    Cell,
+    Inversion,
+)
+from harness.plan.decoders import Blur
+from harness.plan.networks import CUTS
+from harness.plan.probes import BlurLoss
+from harness.plan.seeds import Draw
 from harness.statistics.trend import theil_sen
 
 SECTION = "Trivial autoencoding ability decreases with model depth"

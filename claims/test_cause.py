@@ -10,12 +10,31 @@ from claims.decoders import resnet_decoder
 from claims.effects import log_ratio
 from claims.exact import search
 from claims.test_noninvertible_maps import NONE
-from harness.cells import Cell, Inversion
-from harness.claim import Claim, Criterion, Scale, conjunction, equivalence, exact
-from harness.draw import Draw
-from harness.lab import Lab
-from harness.probes import STATISTICS, GradientNorms
-from harness.settings import CUTS, LBFGS, Adam, Decoder, GaussNewton
+from harness.claim import (
+    Claim,
+    Criterion,
+    Scale,
+    conjunction,
+    equivalence,
+    exact,
+)
+from harness.lab.lab import Lab
+from harness.plan.cells import (
+    Cell,
+    Inversion,
+)
+from harness.plan.decoders import (
+    LBFGS,
+    Adam,
+    Decoder,
+    GaussNewton,
+)
+from harness.plan.networks import CUTS
+from harness.plan.probes import (
+    STATISTICS,
+    GradientNorms,
+)
+from harness.plan.seeds import Draw
 
 SECTION = "Imperfect representations are due to nonunique approximation"
 

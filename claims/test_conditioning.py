@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from claims.decoders import ARTICLE_MLP
 from claims.effects import log_ratio
 from claims.exact import search
-from claims.test_depth import WIDE, small_image, tiny_image
+from claims.test_depth import (
+    WIDE,
+    small_image,
+    tiny_image,
+)
 from claims.test_noninvertible_maps import NONE
-from harness.cells import BATCH, Cell, Inversion
 from harness.claim import (
     LN_11,
     Claim,
@@ -26,14 +28,28 @@ from harness.claim import (
     exact,
     trend,
 )
-from harness.draw import Draw
-from harness.lab import Lab
-from harness.laws import newman_rate
-from harness.probes import Conditioning, SpreadRate
-from harness.results import Table
-from harness.settings import LBFGS, MLP, Images, Network, Shaped
+from harness.lab.lab import Lab
+from harness.measurements.theory import newman_rate
+from harness.plan.cells import (
+    BATCH,
+    Cell,
+    Inversion,
+)
+from harness.plan.decoders import ARTICLE_MLP, LBFGS
+from harness.plan.images import Images
+from harness.plan.networks import (
+    MLP,
+    Network,
+    Shaped,
+)
+from harness.plan.probes import (
+    Conditioning,
+    SpreadRate,
+)
+from harness.plan.seeds import Draw
 from harness.statistics.trend import theil_sen
 from harness.store import Record
+from harness.verdict.results import Table
 
 SECTION = "Why depth leads to nonunique trivial representations"
 

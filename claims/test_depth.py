@@ -8,16 +8,34 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from claims.decoders import ARTICLE_MLP
-from claims.effects import exponential_fit, log_ratio, power_fit
+from claims.effects import (
+    exponential_fit,
+    log_ratio,
+    power_fit,
+)
 from claims.exact import search
-from harness.cells import BATCH, ExactInverse, Inversion, LocalRank
-from harness.claim import Claim, Criterion, Scale, conjunction, equivalence, event, exact
-from harness.draw import Draw
-from harness.lab import Lab
-from harness.results import Table
-from harness.settings import LBFGS, MLP, Images
+from harness.claim import (
+    Claim,
+    Criterion,
+    Scale,
+    conjunction,
+    equivalence,
+    event,
+    exact,
+)
+from harness.lab.lab import Lab
+from harness.plan.cells import (
+    BATCH,
+    ExactInverse,
+    Inversion,
+    LocalRank,
+)
+from harness.plan.decoders import ARTICLE_MLP, LBFGS
+from harness.plan.images import Images
+from harness.plan.networks import MLP
+from harness.plan.seeds import Draw
 from harness.store import Record
+from harness.verdict.results import Table
 
 SECTION = "Why depth leads to nonunique trivial representations"
 

@@ -8,16 +8,33 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from claims.decoders import ARTICLE_MLP
 from claims.effects import log_ratio
 from claims.exact import search
 from claims.test_noninvertible_maps import ROUNDING
-from harness.cells import BATCH, Cell, Inversion
-from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, equivalence, event, exact
-from harness.draw import Draw
-from harness.lab import Lab
-from harness.probes import NeighbourLaw, Neighbours
-from harness.settings import MLP, Images
+from harness.claim import (
+    LN_11,
+    Claim,
+    Criterion,
+    Scale,
+    conjunction,
+    equivalence,
+    event,
+    exact,
+)
+from harness.lab.lab import Lab
+from harness.plan.cells import (
+    BATCH,
+    Cell,
+    Inversion,
+)
+from harness.plan.decoders import ARTICLE_MLP
+from harness.plan.images import Images
+from harness.plan.networks import MLP
+from harness.plan.probes import (
+    NeighbourLaw,
+    Neighbours,
+)
+from harness.plan.seeds import Draw
 from harness.store import Record
 
 SECTION = "Why depth leads to nonunique trivial representations"

@@ -6,12 +6,28 @@ import math
 
 import pytest
 
-from claims.effects import log_ratio, ratio, rise
-from claims.test_autoencoding import at_most, copy_at, gallery
-from harness.cells import Cell
-from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, event, existential
-from harness.draw import Draw
-from harness.lab import Lab
+from claims.effects import (
+    log_ratio,
+    ratio,
+    rise,
+)
+from claims.test_autoencoding import (
+    at_most,
+    copy_at,
+    gallery,
+)
+from harness.claim import (
+    LN_11,
+    Claim,
+    Criterion,
+    Scale,
+    conjunction,
+    event,
+    existential,
+)
+from harness.lab.lab import Lab
+from harness.plan.cells import Cell
+from harness.plan.seeds import Draw
 
 SECTION = "Imperfect representations are due to nonunique approximation"
 

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 import pytest
 
 from claims.decoders import resnet_decoder
-from claims.effects import log_ratio, ratio
+from claims.effects import (
+    log_ratio,
+    ratio,
+)
 from claims.test_training import sharpening
 from claims.trained import (
     at_most,
@@ -20,11 +23,26 @@ from claims.trained import (
     network,
     training,
 )
-from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, equivalence, event
-from harness.lab import Lab
-from harness.settings import ARTICLE_START, CUTS, Start
+from harness.claim import (
+    LN_11,
+    Claim,
+    Criterion,
+    Scale,
+    conjunction,
+    equivalence,
+    event,
+)
+from harness.lab.lab import Lab
+from harness.plan.images import (
+    ARTICLE_START,
+    Start,
+)
+from harness.plan.networks import CUTS
+from harness.plan.training_cells import (
+    LinearProbe,
+    Reflection,
+)
 from harness.store import Record
-from harness.training_cells import LinearProbe, Reflection
 
 SECTION = "Late layer representations are mostly inference"
 

@@ -10,14 +10,30 @@ from scipy import stats
 
 from claims.exact import search
 from claims.test_noninvertible_maps import ROUNDING
-from harness.cells import BATCH, ActiveUnits, LocalRank
-from harness.claim import Claim, Criterion, equivalence, event, exact
-from harness.lab import Lab
-from harness.probes import SquareLayer, ZeroUnits
-from harness.results import Table
-from harness.settings import MLP, ResNet
+from harness.claim import (
+    Claim,
+    Criterion,
+    equivalence,
+    event,
+    exact,
+)
+from harness.lab.lab import Lab
+from harness.plan.cells import (
+    BATCH,
+    ActiveUnits,
+    LocalRank,
+)
+from harness.plan.networks import (
+    MLP,
+    ResNet,
+)
+from harness.plan.probes import (
+    SquareLayer,
+    ZeroUnits,
+)
 from harness.statistics.intervals import share_interval
 from harness.store import Record
+from harness.verdict.results import Table
 
 SECTION = "Theoretical lower bounds for perfect input representation"
 

@@ -9,11 +9,16 @@ import pytest
 
 from claims.effects import log_ratio
 from claims.test_autoencoding import copy_at
-from harness.cells import Inversion
-from harness.claim import Claim, Criterion, Scale, conjunction
-from harness.draw import Draw
-from harness.lab import Lab
-from harness.settings import Descent
+from harness.claim import (
+    Claim,
+    Criterion,
+    Scale,
+    conjunction,
+)
+from harness.lab.lab import Lab
+from harness.plan.cells import Inversion
+from harness.plan.decoders import Descent
+from harness.plan.seeds import Draw
 from harness.statistics.trend import theil_sen
 from harness.store import Record
 

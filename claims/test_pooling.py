@@ -7,16 +7,35 @@ from collections.abc import Mapping
 
 import pytest
 
-from claims.effects import log_ratio, ratio
+from claims.effects import (
+    log_ratio,
+    ratio,
+)
 from claims.exact import search
-from claims.test_autoencoding import copy_at, gallery
+from claims.test_autoencoding import (
+    copy_at,
+    gallery,
+)
 from claims.test_cause import ladder
-from claims.test_noninvertible_maps import NONE, ROUNDING
-from harness.cells import Cell
-from harness.claim import Claim, Criterion, Scale, conjunction, event, exact
-from harness.draw import Draw
-from harness.lab import Lab
-from harness.probes import ErrorInNullSpace, PooledRank
+from claims.test_noninvertible_maps import (
+    NONE,
+    ROUNDING,
+)
+from harness.claim import (
+    Claim,
+    Criterion,
+    Scale,
+    conjunction,
+    event,
+    exact,
+)
+from harness.lab.lab import Lab
+from harness.plan.cells import Cell
+from harness.plan.probes import (
+    ErrorInNullSpace,
+    PooledRank,
+)
+from harness.plan.seeds import Draw
 from harness.store import Record
 
 SECTION = "Theoretical lower bounds for perfect input representation"

@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from claims.effects import log_ratio, ratio, rise
-from claims.test_lower_bounds import E8, zeros_by_rectifier
+from claims.effects import (
+    log_ratio,
+    ratio,
+    rise,
+)
+from claims.test_lower_bounds import (
+    E8,
+    zeros_by_rectifier,
+)
 from claims.trained import (
     at_most,
     copy,
@@ -21,13 +28,21 @@ from claims.trained import (
     network,
     untrained,
 )
-from harness.cells import Inversion
-from harness.claim import LN_11, Claim, Criterion, Scale, equivalence, event
-from harness.lab import Lab
-from harness.probes import ZeroUnits
-from harness.settings import Descent, Start
+from harness.claim import (
+    LN_11,
+    Claim,
+    Criterion,
+    Scale,
+    equivalence,
+    event,
+)
+from harness.lab.lab import Lab
+from harness.plan.cells import Inversion
+from harness.plan.decoders import Descent
+from harness.plan.images import Start
+from harness.plan.probes import ZeroUnits
+from harness.plan.training_cells import JacobianSpectrum
 from harness.store import Record
-from harness.training_cells import JacobianSpectrum
 
 SECTION = "The effect of training on layer approximation accuracy"
 

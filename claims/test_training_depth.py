@@ -7,14 +7,24 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from claims.trained import copy, decides, gallery, judge_trained, untrained
-from harness.cells import UNFINISHED
-from harness.claim import Claim, Criterion, event
-from harness.lab import Lab
-from harness.results import Table
-from harness.settings import CUTS
+from claims.trained import (
+    copy,
+    decides,
+    gallery,
+    judge_trained,
+    untrained,
+)
+from harness.claim import (
+    Claim,
+    Criterion,
+    event,
+)
+from harness.lab.lab import Lab
+from harness.plan.cells import UNFINISHED
+from harness.plan.networks import CUTS
+from harness.plan.training_cells import EarlyUpdates
 from harness.store import Record
-from harness.training_cells import EarlyUpdates
+from harness.verdict.results import Table
 
 A3 = Claim(
     id="A3",

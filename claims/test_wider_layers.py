@@ -7,11 +7,24 @@ import math
 import pytest
 
 from claims.effects import log_ratio
-from claims.test_conditioning import SHORT, copy_of, medians_of_r
+from claims.test_conditioning import (
+    SHORT,
+    copy_of,
+    medians_of_r,
+)
 from claims.test_depth import small_image
-from harness.claim import Claim, Criterion, Scale, equivalence, trend
-from harness.lab import Lab
-from harness.settings import MLP, Shaped
+from harness.claim import (
+    Claim,
+    Criterion,
+    Scale,
+    equivalence,
+    trend,
+)
+from harness.lab.lab import Lab
+from harness.plan.networks import (
+    MLP,
+    Shaped,
+)
 from harness.statistics.trend import theil_sen
 
 SECTION = "Theoretical lower bounds for perfect input representation"

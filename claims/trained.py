@@ -6,17 +6,43 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from claims.decoders import resnet_decoder
-from claims.imagenet import ABSENT, NETWORK, is_the_articles, release_of
-from harness.assay import Control, Effects, Tables, no_control, no_tables
-from harness.cells import Cell, Inversion
 from harness.claim import Claim
-from harness.crossing import Cells
-from harness.draw import Draw
-from harness.lab import Lab
-from harness.results import Table
-from harness.settings import ARTICLE_START, Images, ResNet, Start, Training, WeightsFile
+from harness.lab.condition import (
+    Control,
+    Effects,
+    Tables,
+    no_control,
+    no_tables,
+)
+from harness.lab.crossed_design import Cells
+from harness.lab.lab import Lab
+from harness.plan.cells import (
+    Cell,
+    Inversion,
+)
+from harness.plan.images import (
+    ARTICLE_START,
+    Images,
+    Start,
+)
+from harness.plan.networks import (
+    ResNet,
+    Training,
+    WeightsFile,
+)
+from harness.plan.seeds import Draw
+from harness.plan.training_cells import (
+    JUDGE,
+    Train,
+)
 from harness.store import Record
-from harness.training_cells import JUDGE, Train
+from harness.subjects.imagenet import (
+    ABSENT,
+    NETWORK,
+    is_the_articles,
+    release_of,
+)
+from harness.verdict.results import Table
 
 FITTED = {"noise": ("accuracy", 0.9), "photographs": ("held_out", 0.7)}
 """What a trained network has to reach before anything is said of it: training accuracy where only

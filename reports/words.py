@@ -8,9 +8,18 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from harness import reasons
-from harness.claim import Criterion, Estimand, Kind, Scale
-from harness.verdict import Effect, Stop, Verdict
+from harness.claim import (
+    Criterion,
+    Estimand,
+    Kind,
+    Scale,
+)
+from harness.verdict import reasons
+from harness.verdict.verdict import (
+    Effect,
+    Stop,
+    Verdict,
+)
 
 VERDICT_MARKS: Mapping[Verdict, str] = {
     Verdict.SUPPORTED: "✓",

@@ -7,14 +7,20 @@ from pathlib import Path
 
 from harness.errors import OptionError
 from harness.files import write_atomically
-from harness.results import Run
 from harness.store import Store
-from reports import document, frames, html
-from reports.badge import badge
-from reports.citation import citation
-from reports.markdown import to_markdown
-from reports.page.cells import Library
+from harness.verdict.results import Run
+from reports.documents import (
+    build as document,
+)
+from reports.documents import (
+    tables as frames,
+)
+from reports.documents.citation import citation
+from reports.figures.records import Library
+from reports.page import render as html
 from reports.summary import summarise
+from reports.text.badge import badge
+from reports.text.markdown import to_markdown
 
 PAGE = "claims.html"
 """The file to open."""

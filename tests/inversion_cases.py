@@ -11,35 +11,44 @@ import torch
 from networks import Mixer
 from torch import Tensor, nn
 
-from harness.cells import Inversion
-from harness.draw import Draw
+from harness.checkpoint import Checkpoint
+from harness.encoders.encoder import (
+    AffineEncoder,
+    Encoder,
+    ModuleEncoder,
+)
+from harness.encoders.ensemble import ensemble_encoder
 from harness.inversion import loop
-from harness.inversion.checkpoint import Checkpoint
-from harness.inversion.drivers import Eager
-from harness.inversion.invert import Recovery, invert
-from harness.measure import measure
-from harness.settings import (
-    CUTS,
+from harness.inversion.invert import (
+    Recovery,
+    invert,
+)
+from harness.inversion.steppers import Eager
+from harness.measurements.measure import measure
+from harness.plan.cells import Inversion
+from harness.plan.decoders import (
     LBFGS,
-    MLP,
     Adam,
     Blur,
     Box,
     Decoder,
     Descent,
     GaussNewton,
-    Images,
     Jitter,
     LinearSolve,
-    Network,
     NetworkPrior,
-    ResNet,
-    Shaped,
     TotalVariation,
     Whitening,
 )
-from harness.subjects.encoder import AffineEncoder, Encoder, ModuleEncoder
-from harness.subjects.ensemble import ensemble_encoder
+from harness.plan.images import Images
+from harness.plan.networks import (
+    CUTS,
+    MLP,
+    Network,
+    ResNet,
+    Shaped,
+)
+from harness.plan.seeds import Draw
 
 CPU = torch.device("cpu")
 SAMPLES = 4

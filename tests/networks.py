@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.settings import ResNet
+from harness.plan.networks import ResNet
 from harness.subjects.resnet import build_resnet
 
 

@@ -16,21 +16,33 @@ import pytest
 import sklearn.datasets
 
 # Imported here once: pytester forgets what a run imports, and torch cannot be imported twice.
-import claims.plugin
+import claims.plugin.hooks
+import harness.execution.worker
 import harness.subjects.resnet
-import harness.worker
-from harness.cells import ActiveUnits, Cell
-from harness.claim import Claim, Criterion, event
-from harness.draw import Draw
-from harness.lab import Lab
-from harness.lock import Entry, Lock, Locked, write_lock
-from harness.settings import Images
+from harness.claim import (
+    Claim,
+    Criterion,
+    event,
+)
+from harness.lab.lab import Lab
+from harness.plan.cells import (
+    ActiveUnits,
+    Cell,
+)
+from harness.plan.images import Images
+from harness.plan.seeds import Draw
 from harness.store import Record
-from harness.verdict import Verdict
+from harness.verdict.lock import (
+    Entry,
+    Lock,
+    Locked,
+    write_lock,
+)
+from harness.verdict.verdict import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 
-KEPT = (claims.plugin, harness.subjects.resnet, harness.worker, sklearn.datasets)
+KEPT = (claims.plugin.hooks, harness.subjects.resnet, harness.execution.worker, sklearn.datasets)
 """What would otherwise be imported by every run anew."""
 
 ALONE = ("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
@@ -99,7 +111,7 @@ class Suite:
         self.folder = pytester.path
         self.report = pytester.path / "report"
         self.locked = pytester.path / "claims" / "verdicts.toml"
-        pytester.makeconftest('pytest_plugins = ("claims.plugin",)')
+        pytester.makeconftest('pytest_plugins = ("claims.plugin.hooks",)')
         pytester.makeini("[pytest]\nfilterwarnings = error\naddopts = --strict-markers\n")
 
     def write(self, **files: str) -> Suite:

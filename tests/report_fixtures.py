@@ -27,13 +27,31 @@ from harness.claim import (
     freeze,
     trend,
 )
-from harness.draw import seeding
-from harness.results import ConditionResult, Run
+from harness.plan.seeds import seeding
 from harness.statistics.clusters import beyond
-from harness.statistics.components import Components, components
-from harness.statistics.multiverse import Choice, Multiverse, multiverse
-from harness.store import Record, Store
-from harness.verdict import Decision, Replicate, Verdict, decide
+from harness.statistics.components import (
+    Components,
+    components,
+)
+from harness.statistics.multiverse import (
+    Choice,
+    Multiverse,
+    multiverse,
+)
+from harness.store import (
+    Record,
+    Store,
+)
+from harness.verdict.results import (
+    ConditionResult,
+    Run,
+)
+from harness.verdict.verdict import (
+    Decision,
+    Replicate,
+    Verdict,
+    decide,
+)
 
 Parameters = Mapping[str, str | int | float]
 Draw = Callable[[np.random.Generator], Mapping[str, float]]

@@ -12,14 +12,27 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import admission
-from harness.cells import Cell, Inversion, LocalRank, identity
-from harness.draw import Draw
-from harness.plan import Bucket, context
-from harness.remote import measure_bucket
-from harness.scheduler import Scheduler
-from harness.settings import MLP, Decoder, Descent, Images
-from harness.store import Record, Store
+from harness.execution import dask_compatibility as admission
+from harness.execution.remote import measure_bucket
+from harness.execution.scheduler import Scheduler
+from harness.plan.buckets import Bucket
+from harness.plan.cells import (
+    Cell,
+    Inversion,
+    LocalRank,
+)
+from harness.plan.decoders import (
+    Decoder,
+    Descent,
+)
+from harness.plan.identity import context, identity
+from harness.plan.images import Images
+from harness.plan.networks import MLP
+from harness.plan.seeds import Draw
+from harness.store import (
+    Record,
+    Store,
+)
 
 IMAGES = Images(pixels=4, source="dead-leaves")
 PLAIN = Descent()
@@ -92,7 +105,7 @@ def measure_bucket_or_die(bucket: Bucket, **named: Any) -> float:
 
 def import_what_measures() -> None:
     """Take the seconds of importing torch now."""
-    importlib.import_module("harness.measure")
+    importlib.import_module("harness.measurements.measure")
 
 
 def span(seconds: float) -> tuple[int, float, float]:

@@ -14,7 +14,7 @@ import sys
 
 import torch
 
-from harness.allocator import keep_freed_memory
+from harness.execution.allocator import keep_freed_memory
 
 if sys.argv[1] == "kept":
     keep_freed_memory()

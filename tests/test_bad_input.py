@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from plugin_suite import ROOT, Suite, of, one_message
 
-from harness.settings import ResNet
-from harness.subjects import folder as folders
+from harness.plan.networks import ResNet
+from harness.subjects.images import folder as folders
 from harness.subjects.resnet import build_resnet
 
 pytest_plugins = ("pytester",)
@@ -242,9 +242,9 @@ def test_weights_that_do_not_fit(suite: Suite, state: dict[str, torch.Tensor]) -
 
 
 NETWORK = """
-from harness.cells import Inversion
+from harness.plan.cells import Inversion
 from harness.claim import Claim, Criterion, event
-from harness.settings import Descent
+from harness.plan.decoders import Descent
 
 CLAIM = Claim(
     id="Z1", statement="It is so.", section="A section", method="Two steps.",

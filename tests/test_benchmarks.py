@@ -48,10 +48,10 @@ from benchmarks.reasons import reason
 from benchmarks.tables import PEERS as PEERS_GROUP
 from benchmarks.tables import QUALITY, SPECTRUM, THROUGHPUT, Facts, as_markdown, as_text, tables
 from benchmarks.tasks import Task, draw_tasks
-from harness import ceiling
-from harness.ceiling import arithmetic_gflops
-from harness.settings import ResNet
-from harness.subjects.precision import precision_of
+from harness.encoders.runtime import precision_of
+from harness.execution import peak_rate as ceiling
+from harness.execution.peak_rate import arithmetic_gflops
+from harness.plan.networks import ResNet
 from harness.subjects.resnet import build_resnet
 
 ROOT = Path(__file__).parent.parent

@@ -15,15 +15,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.calibration.__main__ import FILE, main
-from harness.calibration.simulation import (
-    Row,
-    calibrate,
-    complaints,
-    exact_rates,
-    run,
-)
-from harness.calibration.worlds import MARGIN, NOISES, PLANNED, World, worlds
 from harness.claim import (
     ALPHA,
     LOOKS,
@@ -35,9 +26,34 @@ from harness.claim import (
     event,
     existential,
 )
-from harness.statistics.decision import Ruling, decided
+from harness.statistics.calibration.__main__ import (
+    FILE,
+    main,
+)
+from harness.statistics.calibration.simulation import (
+    Row,
+    calibrate,
+    complaints,
+    exact_rates,
+    run,
+)
+from harness.statistics.calibration.worlds import (
+    MARGIN,
+    NOISES,
+    PLANNED,
+    World,
+    worlds,
+)
+from harness.statistics.decision import (
+    Ruling,
+    decided,
+)
 from harness.statistics.intervals import median_limits
-from harness.verdict import Replicate, Verdict, decide
+from harness.verdict.verdict import (
+    Replicate,
+    Verdict,
+    decide,
+)
 
 WORLDS = worlds()
 SHORT = 2_000
@@ -297,7 +313,7 @@ def test_the_short_form_fails_only_beyond_the_monte_carlo_bound() -> None:
 def test_the_complete_form_prints_a_table_and_writes_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.calibration.__main__.worlds", lambda: WORLDS[:3])
+    monkeypatch.setattr("harness.statistics.calibration.__main__.worlds", lambda: WORLDS[:3])
     folder = tmp_path / "new" / "report"
     assert main(["--report", str(folder), "--simulations", "200"]) == 0
     printed = capsys.readouterr().out
@@ -314,7 +330,7 @@ def test_the_complete_form_prints_a_table_and_writes_it(
 def test_the_complete_form_refuses_what_it_cannot_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.calibration.__main__.worlds", lambda: WORLDS[:1])
+    monkeypatch.setattr("harness.statistics.calibration.__main__.worlds", lambda: WORLDS[:1])
     (tmp_path / "file").write_text("")
     for arguments in (
         ["--simulations", "10"],

@@ -21,46 +21,61 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.cells import (
+from harness.errors import SettingError
+from harness.plan.buckets import buckets
+from harness.plan.cells import (
     ActiveUnits,
     Cell,
     ExactInverse,
     Inversion,
     LocalRank,
     block,
-    canonical,
-    identity,
 )
-from harness.draw import Draw, Source, Stream
-from harness.errors import SettingError
-from harness.plan import PROFILES, Profile, buckets, context
-from harness.settings import (
-    CONTENTS,
+from harness.plan.decoders import (
     KEEPS,
     LBFGS,
     LOSSES,
-    MLP,
     PRECISIONS,
     RULES,
-    SCHEDULES,
     TOLERANCES,
     Adam,
     Blur,
     Box,
     Descent,
     GaussNewton,
-    ImageFolder,
-    Images,
     Jitter,
     LinearSolve,
     NetworkPrior,
-    ResNet,
-    Start,
     TotalVariation,
+)
+from harness.plan.fields import SCHEDULES
+from harness.plan.identity import (
+    canonical,
+    context,
+    identity,
+)
+from harness.plan.images import (
+    ImageFolder,
+    Images,
+    Start,
+)
+from harness.plan.networks import (
+    CONTENTS,
+    MLP,
+    ResNet,
     Training,
     WeightsFile,
 )
-from harness.training_cells import Train
+from harness.plan.profile import (
+    PROFILES,
+    Profile,
+)
+from harness.plan.seeds import (
+    Draw,
+    Source,
+    Stream,
+)
+from harness.plan.training_cells import Train
 
 CONTEXT = {"engine": 1, "device": "cpu"}
 ROOT = Path(__file__).parents[1]

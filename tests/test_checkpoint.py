@@ -36,16 +36,32 @@ from inversion_cases import (
 )
 from safetensors import SafetensorError
 
-from harness.draw import Draw
-from harness.inversion import checkpoint as module
+from harness import checkpoint as module
+from harness.checkpoint import (
+    INTERVAL,
+    SHARE,
+    Checkpoint,
+)
+from harness.encoders.runtime import precision_of
 from harness.inversion import loop
-from harness.inversion.checkpoint import INTERVAL, SHARE, Checkpoint
-from harness.inversion.drivers import Eager, Graphed, InPlace
-from harness.measure import measure
-from harness.probes import ErrorInNullSpace
-from harness.settings import Decoder, Descent, Images, ResNet, Training
-from harness.subjects.precision import precision_of
-from harness.training_cells import Reflection
+from harness.inversion.steppers import (
+    Eager,
+    Graphed,
+    InPlace,
+)
+from harness.measurements.measure import measure
+from harness.plan.decoders import (
+    Decoder,
+    Descent,
+)
+from harness.plan.images import Images
+from harness.plan.networks import (
+    ResNet,
+    Training,
+)
+from harness.plan.probes import ErrorInNullSpace
+from harness.plan.seeds import Draw
+from harness.plan.training_cells import Reflection
 
 LENGTH = 30
 
@@ -238,7 +254,7 @@ import torch
 sys.path.insert(0, sys.argv[1])
 from inversion_cases import DECODERS, recover
 
-from harness.inversion.checkpoint import Checkpoint
+from harness.checkpoint import Checkpoint
 
 torch.set_num_threads(1)
 checkpoint = Checkpoint(Path(sys.argv[2]), interval=0.05)

@@ -22,8 +22,12 @@ from harness.claim import (
     freeze,
     trend,
 )
-from harness.draw import Draw, Source, Stream
 from harness.errors import ClaimError
+from harness.plan.seeds import (
+    Draw,
+    Source,
+    Stream,
+)
 
 PLAIN = Criterion(effect="x", label="X", above=0.0)
 DIGEST = "2e225bc0a4b47815917f9dfd2dd4468b6ce40b8fd8bb396975ac2df18b1dfeec"

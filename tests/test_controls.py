@@ -12,9 +12,6 @@ import pytest
 import torch
 from small_cells import scheduler_of
 
-from harness.assay import Assay
-from harness.bench import Bench
-from harness.cells import BATCH, Cell, Inversion, LocalRank
 from harness.claim import (
     LN_11,
     Claim,
@@ -25,11 +22,43 @@ from harness.claim import (
     event,
     exact,
 )
-from harness.draw import Draw, Source, Stream
-from harness.settings import LBFGS, MLP, Adam, Decoder, Descent, Images, ResNet, WeightsFile
-from harness.store import Record, Store
+from harness.lab.condition import Assay
+from harness.lab.runner import Bench
+from harness.plan.cells import (
+    BATCH,
+    Cell,
+    Inversion,
+    LocalRank,
+)
+from harness.plan.decoders import (
+    LBFGS,
+    Adam,
+    Decoder,
+    Descent,
+)
+from harness.plan.images import Images
+from harness.plan.networks import (
+    MLP,
+    ResNet,
+    WeightsFile,
+)
+from harness.plan.seeds import (
+    Draw,
+    Source,
+    Stream,
+)
+from harness.store import (
+    Record,
+    Store,
+)
 from harness.subjects.resnet import build_resnet
-from harness.verdict import NO_DESCENT, Decision, Refutation, Stop, Verdict
+from harness.verdict.verdict import (
+    NO_DESCENT,
+    Decision,
+    Refutation,
+    Stop,
+    Verdict,
+)
 
 IMAGES = Images(pixels=4, source="dead-leaves")
 N = IMAGES.elements

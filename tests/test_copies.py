@@ -14,7 +14,7 @@ from skimage import data
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 
-from harness.copies import (
+from harness.measurements.image_quality import (
     PENALTIES,
     Examples,
     laplacian_energy,

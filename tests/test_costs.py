@@ -6,23 +6,32 @@ import dataclasses
 
 import pytest
 
-from harness.cells import Cell, Inversion, LocalRank
-from harness.costs import estimate
-from harness.draw import Draw
-from harness.plan import buckets
-from harness.probes import ErrorInNullSpace
-from harness.settings import (
+from harness.plan.buckets import buckets
+from harness.plan.cells import (
+    Cell,
+    Inversion,
+    LocalRank,
+)
+from harness.plan.costs import estimate
+from harness.plan.decoders import (
     LBFGS,
-    MLP,
     Adam,
     Decoder,
     Descent,
-    Images,
+)
+from harness.plan.images import Images
+from harness.plan.networks import (
+    MLP,
     Network,
     ResNet,
     Training,
 )
-from harness.training_cells import Reflection, Train
+from harness.plan.probes import ErrorInNullSpace
+from harness.plan.seeds import Draw
+from harness.plan.training_cells import (
+    Reflection,
+    Train,
+)
 
 DRAW = Draw(replicate=0)
 DEEP = ResNet(name="resnet50", cut="layer4")

@@ -8,9 +8,21 @@ import numpy as np
 import pytest
 from small_cells import cell, rank
 
-from harness.cells import Cell, Inversion, canonical
-from harness.crossing import LEVELS, Block
-from harness.draw import Crossing, Draw, Source, Stream
+from harness.lab.crossed_design import (
+    LEVELS,
+    Block,
+)
+from harness.plan.cells import (
+    Cell,
+    Inversion,
+)
+from harness.plan.identity import canonical
+from harness.plan.seeds import (
+    Crossing,
+    Draw,
+    Source,
+    Stream,
+)
 
 
 def inversions(draw: Draw) -> Mapping[str, Cell]:

@@ -35,16 +35,37 @@ from inversion_cases import (
 from networks import lively_resnet
 from torch import Tensor, nn
 
-from harness.cells import Inversion, block
-from harness.device import resolve_device
-from harness.draw import Draw
+from harness.encoders.runtime import precision_of
+from harness.execution.device import resolve_device
 from harness.inversion import loop
-from harness.inversion.drivers import Eager, Graphed, InPlace, drive
-from harness.measure import measure
-from harness.settings import CUTS, MLP, Decoder, Descent, Images, ResNet, Training
-from harness.subjects.precision import precision_of
-from harness.subjects.resnet import encoder_of, initial_resnet
-from harness.training.fit import fit
+from harness.inversion.steppers import (
+    Eager,
+    Graphed,
+    InPlace,
+    drive,
+)
+from harness.measurements.measure import measure
+from harness.plan.cells import (
+    Inversion,
+    block,
+)
+from harness.plan.decoders import (
+    Decoder,
+    Descent,
+)
+from harness.plan.images import Images
+from harness.plan.networks import (
+    CUTS,
+    MLP,
+    ResNet,
+    Training,
+)
+from harness.plan.seeds import Draw
+from harness.subjects.resnet import (
+    encoder_of,
+    initial_resnet,
+)
+from harness.subjects.training.fit import fit
 
 CUDA = torch.device("cuda")
 

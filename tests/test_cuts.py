@@ -10,8 +10,8 @@ import torch
 from networks import lively_resnet
 from torch import Tensor, nn
 
-from harness.settings import CUTS
-from harness.subjects.network import NetworkEncoder
+from harness.encoders.network import NetworkEncoder
+from harness.plan.networks import CUTS
 from harness.subjects.resnet import encoder_of
 from harness.subjects.vision import models
 

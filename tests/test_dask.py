@@ -33,13 +33,24 @@ from small_cells import (
 )
 from waiting import wait_until
 
-from harness import admission, scheduler
-from harness import cluster as dask
-from harness.cells import Cell
-from harness.cluster import DaskWorkers
-from harness.errors import ExecutorError, WorkerError
-from harness.settings import LBFGS
-from harness.store import Record, Store
+from harness.errors import (
+    ExecutorError,
+    WorkerError,
+)
+from harness.execution import (
+    dask_compatibility as admission,
+)
+from harness.execution import dask_workers as dask
+from harness.execution import (
+    scheduler,
+)
+from harness.execution.dask_workers import DaskWorkers
+from harness.plan.cells import Cell
+from harness.plan.decoders import LBFGS
+from harness.store import (
+    Record,
+    Store,
+)
 
 distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
 pytest_plugins = ("pytester",)
@@ -206,8 +217,8 @@ def test_a_killed_worker_costs_its_bucket_and_nothing_else(two: Cluster, tmp_pat
 
 
 SLOW = """
-from harness.cells import ActiveUnits
-from harness.settings import Images
+from harness.plan.cells import ActiveUnits
+from harness.plan.images import Images
 
 @pytest.mark.parametrize("rows", [20, 21])
 def test_slow(lab, rows):

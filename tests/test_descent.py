@@ -20,15 +20,43 @@ from inversion_cases import (
 )
 from torch import Tensor, nn
 
+from harness.encoders.encoder import (
+    AffineEncoder,
+    Encoder,
+)
 from harness.errors import UnknownNameError
-from harness.inversion.invert import Recovery, invert
+from harness.inversion.invert import (
+    Recovery,
+    invert,
+)
 from harness.inversion.loss import make_loss
-from harness.inversion.schedule import adam_rates, descent_steps, trace_points
-from harness.settings import CUTS, LOSSES, MLP, RULES, Adam, Blur, Decoder, Descent, ResNet
+from harness.inversion.schedule import (
+    adam_rates,
+    descent_steps,
+    trace_points,
+)
+from harness.plan.decoders import (
+    LOSSES,
+    RULES,
+    Adam,
+    Blur,
+    Decoder,
+    Descent,
+)
+from harness.plan.networks import (
+    CUTS,
+    MLP,
+    ResNet,
+)
 from harness.subjects import vision  # noqa: F401  (makes the next import possible everywhere)
-from harness.subjects.encoder import AffineEncoder, Encoder
-from harness.subjects.mlp import draw_layers, mlp_encoder
-from harness.subjects.resnet import build_resnet, encoder_of
+from harness.subjects.mlp import (
+    draw_layers,
+    mlp_encoder,
+)
+from harness.subjects.resnet import (
+    build_resnet,
+    encoder_of,
+)
 
 # isort: split
 from torchvision.transforms.functional import gaussian_blur

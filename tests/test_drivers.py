@@ -38,15 +38,40 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from harness.cells import Inversion
-from harness.inversion import drivers, loop
-from harness.inversion.clock import Clock, DeviceClock, HostClock
-from harness.inversion.drivers import Eager, Graphed, InPlace, drive
-from harness.inversion.method import cloned, tensors, with_tensors
+from harness.encoders.runtime import precision_of
+from harness.inversion import (
+    loop,
+)
+from harness.inversion import (
+    steppers as drivers,
+)
+from harness.inversion.clock import (
+    Clock,
+    DeviceClock,
+    HostClock,
+)
+from harness.inversion.protocol import (
+    cloned,
+    tensors,
+    with_tensors,
+)
+from harness.inversion.steppers import (
+    Eager,
+    Graphed,
+    InPlace,
+    drive,
+)
 from harness.inversion.trace import Trace
-from harness.measuring.inversion import invert_block
-from harness.settings import Adam, Blur, Box, Decoder, Descent, ResNet
-from harness.subjects.precision import precision_of
+from harness.measurements.inversion import invert_block
+from harness.plan.cells import Inversion
+from harness.plan.decoders import (
+    Adam,
+    Blur,
+    Box,
+    Decoder,
+    Descent,
+)
+from harness.plan.networks import ResNet
 
 META = torch.device("meta")
 

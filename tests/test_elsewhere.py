@@ -21,14 +21,24 @@ from inversion_cases import (
 )
 from networks import lively_resnet
 
-from harness.cells import Inversion
+from harness.encoders.spectrum import (
+    decompose,
+    jacobian,
+)
 from harness.inversion import loop
-from harness.inversion.drivers import InPlace
-from harness.measure import measure
-from harness.settings import Decoder, ResNet, Training
-from harness.spectrum import decompose, jacobian
-from harness.subjects.resnet import encoder_of, initial_resnet
-from harness.training.fit import fit
+from harness.inversion.steppers import InPlace
+from harness.measurements.measure import measure
+from harness.plan.cells import Inversion
+from harness.plan.decoders import Decoder
+from harness.plan.networks import (
+    ResNet,
+    Training,
+)
+from harness.subjects.resnet import (
+    encoder_of,
+    initial_resnet,
+)
+from harness.subjects.training.fit import fit
 
 
 @pytest.fixture

@@ -14,19 +14,35 @@ from hypothesis import strategies as st
 from networks import lively_resnet
 from torch import Tensor, nn
 
-from harness.errors import UnknownNameError
-from harness.settings import ACTIVATIONS, CUTS, INITIALISATIONS, MLP, ResNet
-from harness.subjects.encoder import AffineEncoder, Encoder
-from harness.subjects.mlp import (
+from harness.encoders.encoder import (
+    AffineEncoder,
+    Encoder,
+)
+from harness.encoders.network import NetworkEncoder
+from harness.encoders.stacks import (
     Layer,
     StackEncoder,
     compose,
+)
+from harness.errors import UnknownNameError
+from harness.plan.networks import (
+    ACTIVATIONS,
+    CUTS,
+    INITIALISATIONS,
+    MLP,
+    ResNet,
+)
+from harness.subjects.mlp import (
     draw_layers,
     draw_weight,
     mlp_encoder,
 )
-from harness.subjects.network import NetworkEncoder
-from harness.subjects.resnet import build_resnet, cut_resnet, encoder_of, resnet_encoder
+from harness.subjects.resnet import (
+    build_resnet,
+    cut_resnet,
+    encoder_of,
+    resnet_encoder,
+)
 
 CPU = torch.device("cpu")
 SIZES = st.integers(1, 9)

@@ -10,9 +10,9 @@ import torch
 from networks import Mixer
 from torch import Tensor, nn
 
-from harness.subjects import ensemble
-from harness.subjects.encoder import ModuleEncoder
-from harness.subjects.ensemble import ensemble_encoder
+from harness.encoders import ensemble
+from harness.encoders.encoder import ModuleEncoder
+from harness.encoders.ensemble import ensemble_encoder
 
 
 class Convolutions(nn.Module):

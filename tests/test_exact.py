@@ -16,18 +16,42 @@ from hypothesis import strategies as st
 from scipy import signal
 from torch.nn import functional as F
 
-from harness.draw import Draw
 from harness.errors import UnknownNameError
-from harness.exact import networks, operations
-from harness.exact.convolutions import RectifiedConvolution, Scan, Window
-from harness.exact.falsify import falsify
-from harness.exact.maps import Composition, LinearMap, Shift
-from harness.exact.networks import Block, Classifier, Counted
-from harness.exact.operations import Operation, Residual
-from harness.exact.statements import statement, statements
-from harness.exact.witnesses import NarrowStack, PooledConvolution
-from harness.measure import measure
-from harness.probes import Search
+from harness.measurements.exact import (
+    networks,
+    operations,
+)
+from harness.measurements.exact.convolutions import (
+    RectifiedConvolution,
+    Scan,
+    Window,
+)
+from harness.measurements.exact.falsify import falsify
+from harness.measurements.exact.maps import (
+    Composition,
+    LinearMap,
+    Shift,
+)
+from harness.measurements.exact.networks import (
+    Block,
+    Classifier,
+    Counted,
+)
+from harness.measurements.exact.operations import (
+    Operation,
+    Residual,
+)
+from harness.measurements.exact.statements import (
+    statement,
+    statements,
+)
+from harness.measurements.exact.witnesses import (
+    NarrowStack,
+    PooledConvolution,
+)
+from harness.measurements.measure import measure
+from harness.plan.probes import Search
+from harness.plan.seeds import Draw
 from harness.subjects.blocks import build_block
 
 FALSE = {

@@ -20,24 +20,53 @@ from report_fixtures import condition, full_run, make_claim, make_run, make_stor
 from small_cells import IMAGES, cell, rank
 
 import claims
-from harness.assay import Assay
-from harness.cells import ActiveUnits, Cell
-from harness.claim import Criterion, Scale, event
-from harness.draw import Draw
-from harness.lab import Custom, Lab
-from harness.measure import measure
-from harness.measuring.measurement import Measurement
-from harness.plan import Profile as Sizes
-from harness.probes import Conditioning, Neighbours
-from harness.results import ConditionResult
-from harness.settings import MLP, Images, ResNet, WeightsFile
-from harness.store import Record, Store
-from harness.training_cells import LinearProbe
-from reports import distributions
-from reports.article import STAR, Distribution, Figure, Line, Profile, Some, figures
-from reports.charts import Chart
-from reports.distributions import distribution_chart
-from reports.profiles import (
+from harness.claim import (
+    Criterion,
+    Scale,
+    event,
+)
+from harness.lab.condition import Assay
+from harness.lab.lab import (
+    Custom,
+    Lab,
+)
+from harness.measurements.measure import measure
+from harness.measurements.measurement import Measurement
+from harness.plan.cells import (
+    ActiveUnits,
+    Cell,
+)
+from harness.plan.images import Images
+from harness.plan.networks import (
+    MLP,
+    ResNet,
+    WeightsFile,
+)
+from harness.plan.probes import (
+    Conditioning,
+    Neighbours,
+)
+from harness.plan.profile import Profile as Sizes
+from harness.plan.seeds import Draw
+from harness.plan.training_cells import LinearProbe
+from harness.store import (
+    Record,
+    Store,
+)
+from harness.verdict.results import ConditionResult
+from reports.article import (
+    STAR,
+    Distribution,
+    Figure,
+    Line,
+    Profile,
+    Some,
+    figures,
+)
+from reports.figures import distributions
+from reports.figures.charts import Chart
+from reports.figures.distributions import distribution_chart
+from reports.figures.profiles import (
     chosen,
     in_order,
     points_of,

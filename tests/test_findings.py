@@ -6,11 +6,26 @@ import dataclasses
 import tomllib
 from pathlib import Path
 
-from claims.findings import INSTEAD, LOCK, findings, page
-from claims.registry import all_claims
-from harness.claim import Claim, Criterion, Scale, event
-from harness.lock import Entry, Lock, Locked, read_lock
-from harness.verdict import Verdict
+from claims.findings import (
+    INSTEAD,
+    LOCK,
+    findings,
+    page,
+)
+from claims.plugin.registry import all_claims
+from harness.claim import (
+    Claim,
+    Criterion,
+    Scale,
+    event,
+)
+from harness.verdict.lock import (
+    Entry,
+    Lock,
+    Locked,
+    read_lock,
+)
+from harness.verdict.verdict import Verdict
 from reports.words import without_tex
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.errors import ImageError
-from harness.subjects import folder as module
-from harness.subjects.folder import (
+from harness.subjects.images import folder as module
+from harness.subjects.images.folder import (
     MAX_PIXELS,
     MIN_SIDE,
     decode,
@@ -29,7 +29,7 @@ from harness.subjects.folder import (
     load_image,
     scan_folder,
 )
-from harness.subjects.images import draw_image
+from harness.subjects.images.images import draw_image
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

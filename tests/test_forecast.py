@@ -7,13 +7,22 @@ from collections.abc import Mapping
 
 from report_fixtures import make_claim
 
-from claims.forecast import forecast
-from harness.assay import Assay
-from harness.cells import Cell, LocalRank, identity
-from harness.claim import Criterion, event, untestable
-from harness.draw import Draw
-from harness.plan import context, replicates
-from harness.settings import MLP, Images
+from claims.plugin.forecast import forecast
+from harness.claim import (
+    Criterion,
+    event,
+    untestable,
+)
+from harness.lab.condition import Assay
+from harness.plan.buckets import replicates
+from harness.plan.cells import (
+    Cell,
+    LocalRank,
+)
+from harness.plan.identity import context, identity
+from harness.plan.images import Images
+from harness.plan.networks import MLP
+from harness.plan.seeds import Draw
 
 CLAIM = make_claim(
     "Z1", "It is so.", event("r is below 2.", Criterion(effect="r", label="r", below=2.0))

@@ -11,14 +11,27 @@ import scipy.sparse.linalg
 import torch
 from torch import Tensor, nn
 
+from harness.encoders.encoder import (
+    AffineEncoder,
+    Encoder,
+    ModuleEncoder,
+)
 from harness.inversion.clock import HostClock
-from harness.inversion.gauss_newton import GaussNewtonMethod, _least_squares
-from harness.inversion.invert import Recovery, invert
-from harness.inversion.method import Ending
-from harness.inversion.problem import Pixels, make_problem
+from harness.inversion.decoders.gauss_newton import (
+    GaussNewtonMethod,
+    _least_squares,
+)
+from harness.inversion.invert import (
+    Recovery,
+    invert,
+)
+from harness.inversion.objective import (
+    Pixels,
+    make_problem,
+)
+from harness.inversion.protocol import Ending
 from harness.inversion.status import Status
-from harness.settings import GaussNewton
-from harness.subjects.encoder import AffineEncoder, Encoder, ModuleEncoder
+from harness.plan.decoders import GaussNewton
 
 
 def normal(*shape: int, seed: int) -> Tensor:

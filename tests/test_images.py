@@ -14,11 +14,21 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
-from harness.errors import ImageError, UnknownNameError
-from harness.subjects import photographs
-from harness.subjects.dead_leaves import _covered, draw_dead_leaves, draw_radii
-from harness.subjects.images import SOURCES, draw_image
-from harness.subjects.photographs import (
+from harness.errors import (
+    ImageError,
+    UnknownNameError,
+)
+from harness.subjects.images import photographs
+from harness.subjects.images.dead_leaves import (
+    _covered,
+    draw_dead_leaves,
+    draw_radii,
+)
+from harness.subjects.images.images import (
+    SOURCES,
+    draw_image,
+)
+from harness.subjects.images.photographs import (
     PHOTOGRAPHS,
     draw_box,
     draw_photograph,
@@ -82,7 +92,7 @@ def test_no_pixels_are_refused() -> None:
 def test_images_need_no_torch() -> None:
     code = (
         "import sys, numpy as np\n"
-        "from harness.subjects.images import draw_image\n"
+        "from harness.subjects.images.images import draw_image\n"
         "draw_image('digits', pixels=8, rng=np.random.default_rng(0))\n"
         "sys.exit('torch' in sys.modules)"
     )

@@ -13,13 +13,13 @@ import pytest
 from plugin_suite import Suite, of
 from small_cells import measure_bucket_or_die
 
-from harness import scheduler
+from harness.execution import scheduler
 
 pytest_plugins = ("pytester",)
 
 SLOW = """
-from harness.cells import ActiveUnits
-from harness.settings import Images
+from harness.plan.cells import ActiveUnits
+from harness.plan.images import Images
 
 @pytest.mark.parametrize("rows", [20, 21])
 def test_slow(lab, rows):

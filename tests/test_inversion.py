@@ -25,11 +25,23 @@ from inversion_cases import (
 )
 from torch import Tensor, nn
 
+from harness.encoders.encoder import (
+    AffineEncoder,
+    Encoder,
+    ModuleEncoder,
+)
 from harness.errors import SettingError
-from harness.inversion.invert import Recovery, _check, invert
-from harness.inversion.method import Ending
-from harness.inversion.status import Status, classify
-from harness.settings import (
+from harness.inversion.invert import (
+    Recovery,
+    _check,
+    invert,
+)
+from harness.inversion.protocol import Ending
+from harness.inversion.status import (
+    Status,
+    classify,
+)
+from harness.plan.decoders import (
     LBFGS,
     Adam,
     Box,
@@ -40,7 +52,6 @@ from harness.settings import (
     LinearSolve,
     NetworkPrior,
 )
-from harness.subjects.encoder import AffineEncoder, Encoder, ModuleEncoder
 
 NAN, INF = float("nan"), float("inf")
 

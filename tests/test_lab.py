@@ -10,21 +10,54 @@ from typing import Any, cast
 
 import pytest
 
-from harness.assay import Assay
-from harness.bench import Bench
-from harness.cells import NON_FINITE, Cell, Inversion, identity
-from harness.claim import Claim, Criterion, event, exact, untestable
-from harness.draw import Draw
-from harness.lab import Custom, Lab
-from harness.plan import Profile, context, replicates
-from harness.probes import ErrorInNullSpace, Search, ZeroUnits
-from harness.results import ConditionResult
-from harness.scheduler import Scheduler
-from harness.sentinel import at_precision, sentinel
-from harness.settings import MLP, Adam, Descent, Images, ResNet
-from harness.store import Record, Store
-from harness.training_cells import Reflection
-from harness.verdict import Verdict
+from harness.claim import (
+    Claim,
+    Criterion,
+    event,
+    exact,
+    untestable,
+)
+from harness.execution.scheduler import Scheduler
+from harness.lab.condition import Assay
+from harness.lab.lab import (
+    Custom,
+    Lab,
+)
+from harness.lab.precision_check import (
+    at_precision,
+    sentinel,
+)
+from harness.lab.runner import Bench
+from harness.plan.buckets import replicates
+from harness.plan.cells import (
+    NON_FINITE,
+    Cell,
+    Inversion,
+)
+from harness.plan.decoders import (
+    Adam,
+    Descent,
+)
+from harness.plan.identity import context, identity
+from harness.plan.images import Images
+from harness.plan.networks import (
+    MLP,
+    ResNet,
+)
+from harness.plan.probes import (
+    ErrorInNullSpace,
+    Search,
+    ZeroUnits,
+)
+from harness.plan.profile import Profile
+from harness.plan.seeds import Draw
+from harness.plan.training_cells import Reflection
+from harness.store import (
+    Record,
+    Store,
+)
+from harness.verdict.results import ConditionResult
+from harness.verdict.verdict import Verdict
 
 CLAIM = Claim(
     id="Z1",

@@ -13,16 +13,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from harness.encoders.encoder import (
+    AffineEncoder,
+    Encoder,
+    ModuleEncoder,
+)
 from harness.inversion import loop
 from harness.inversion.clock import HostClock
-from harness.inversion.invert import Recovery, invert
-from harness.inversion.lbfgs import LBFGSMethod, Pairs
-from harness.inversion.method import Ending
-from harness.inversion.problem import Pixels, make_problem
+from harness.inversion.decoders.lbfgs import (
+    LBFGSMethod,
+    Pairs,
+)
+from harness.inversion.invert import (
+    Recovery,
+    invert,
+)
+from harness.inversion.objective import (
+    Pixels,
+    make_problem,
+)
+from harness.inversion.protocol import Ending
 from harness.inversion.status import Status
 from harness.inversion.trace import Trace
-from harness.settings import LBFGS, MLP
-from harness.subjects.encoder import AffineEncoder, Encoder, ModuleEncoder
+from harness.plan.decoders import LBFGS
+from harness.plan.networks import MLP
 from harness.subjects.mlp import mlp_encoder
 
 CPU = torch.device("cpu")

@@ -14,12 +14,22 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.subjects import forms, packed
-from harness.subjects.blocked import Blocks, best_block
-from harness.subjects.columns import Columns
-from harness.subjects.forms import fastest, on_gpu
-from harness.subjects.gathered import Gathered, GatheredBack
-from harness.subjects.maps import (
+from harness.encoders.convolutions import (
+    choose as forms,
+)
+from harness.encoders.convolutions import (
+    onednn as packed,
+)
+from harness.encoders.convolutions.choose import (
+    fastest,
+    on_gpu,
+)
+from harness.encoders.convolutions.im2col_cpu import Columns
+from harness.encoders.convolutions.im2col_gpu import (
+    Gathered,
+    GatheredBack,
+)
+from harness.encoders.convolutions.maps import (
     LAST,
     Map,
     PlainConvolution,
@@ -30,9 +40,20 @@ from harness.subjects.maps import (
     Unfolded,
     laid_out,
 )
-from harness.subjects.packed import Packed, PackedConvolution
-from harness.subjects.precision import precision_of
-from harness.subjects.winograd import Filter, Winograd, best_tile
+from harness.encoders.convolutions.onednn import (
+    Packed,
+    PackedConvolution,
+)
+from harness.encoders.convolutions.pixel_shuffle import (
+    Blocks,
+    best_block,
+)
+from harness.encoders.convolutions.winograd import (
+    Filter,
+    Winograd,
+    best_tile,
+)
+from harness.encoders.runtime import precision_of
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-5}
 ONEDNN = pytest.mark.skipif(not packed.has_onednn(), reason="this torch has no oneDNN operators")

@@ -12,25 +12,39 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank, block
-from harness.draw import Draw, Source
+from harness.encoders.encoder import AffineEncoder
 from harness.inversion.status import Status
-from harness.measure import measure
-from harness.measuring import inversion as module
-from harness.measuring.measurement import Measurement
-from harness.settings import (
-    INITIALISATIONS,
+from harness.measurements import inversion as module
+from harness.measurements.measure import measure
+from harness.measurements.measurement import Measurement
+from harness.plan.cells import (
+    ActiveUnits,
+    Cell,
+    ExactInverse,
+    Inversion,
+    LocalRank,
+    block,
+)
+from harness.plan.decoders import (
     LBFGS,
-    MLP,
     Adam,
     Decoder,
     Descent,
+)
+from harness.plan.images import (
     Images,
-    ResNet,
     Start,
 )
+from harness.plan.networks import (
+    INITIALISATIONS,
+    MLP,
+    ResNet,
+)
+from harness.plan.seeds import (
+    Draw,
+    Source,
+)
 from harness.subjects import draws
-from harness.subjects.encoder import AffineEncoder
 from harness.subjects.mlp import draw_layers
 from harness.subjects.resnet import build_resnet
 from harness.subjects.weights import weights_file

@@ -17,9 +17,9 @@ from inversion_cases import (
     recover,
 )
 
-from harness.cells import Inversion
-from harness.measuring.inversion import invert_block
-from harness.settings import Decoder
+from harness.measurements.inversion import invert_block
+from harness.plan.cells import Inversion
+from harness.plan.decoders import Decoder
 
 
 @pytest.fixture

@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from harness import executors, mps
-from harness.executors import ProcessPool
-from harness.tuning import Layout
+from harness.execution import (
+    executors,
+    mps,
+)
+from harness.execution.executors import ProcessPool
+from harness.execution.tuning import Layout
 
 PIPES = "CUDA_MPS_PIPE_DIRECTORY"
 

@@ -7,8 +7,11 @@ import functools
 import pytest
 import torch
 
-from harness.ceiling import arithmetic_gflops, worker_gflops
-from harness.pace import pace
+from harness.execution.peak_rate import (
+    arithmetic_gflops,
+    worker_gflops,
+)
+from harness.execution.throughput import pace
 from harness.store import Record
 from reports.page.provenance import throughput_text
 
@@ -102,12 +105,14 @@ def test_kinds_of_workers_are_told_apart() -> None:
 
 def test_a_ceiling_is_measured_once_and_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
-    monkeypatch.setattr("harness.ceiling.worker_gflops", functools.cache(worker_gflops.__wrapped__))
     monkeypatch.setattr(
-        "harness.ceiling.arithmetic_gflops",
+        "harness.execution.peak_rate.worker_gflops", functools.cache(worker_gflops.__wrapped__)
+    )
+    monkeypatch.setattr(
+        "harness.execution.peak_rate.arithmetic_gflops",
         lambda **named: calls.append(named) or arithmetic_gflops(**named),
     )
-    from harness import ceiling
+    from harness.execution import peak_rate as ceiling
 
     torch.manual_seed(1)
     before = torch.get_rng_state()

@@ -20,10 +20,20 @@ from typing import Any
 import pytest
 from plugin_suite import ALONE, ROOT, Suite, claim, environment, of, one_message, text
 
-from claims import plugin, progress
-from harness.lock import Entry, Lock, read_lock, write_lock
-from harness.verdict import Verdict
-from reports.kept import latest
+from claims.plugin import (
+    hooks as plugin,
+)
+from claims.plugin import (
+    progress,
+)
+from harness.verdict.lock import (
+    Entry,
+    Lock,
+    read_lock,
+    write_lock,
+)
+from harness.verdict.verdict import Verdict
+from reports.documents.archive import latest
 
 pytest_plugins = ("pytester",)
 
@@ -212,8 +222,8 @@ def test_an_ordinary_failure_stays_one(suite: Suite) -> None:
 
 def test_a_test_that_measures_and_breaks_does_not_hang_the_next(suite: Suite) -> None:
     body = """
-    from harness.cells import ActiveUnits
-    from harness.settings import Images
+    from harness.plan.cells import ActiveUnits
+    from harness.plan.images import Images
 
     CELLS = lambda draw: {"a": ActiveUnits(
         draw=draw, images=Images(pixels=8, channels=1, source="digits"), initialisation="absent"
@@ -331,7 +341,7 @@ def test_a_store_within_another_suite_leaves_that_suites_lock_alone(
     suite: Suite, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = tmp_path_factory.mktemp("other")
-    (other / "conftest.py").write_text('pytest_plugins = ("claims.plugin",)\n')
+    (other / "conftest.py").write_text('pytest_plugins = ("claims.plugin.hooks",)\n')
     (other / "claims").mkdir()
     store = other / "store"
     store.mkdir()
@@ -544,9 +554,9 @@ def test_junit_has_the_verdict_and_its_effect(suite: Suite) -> None:
 
 def test_junit_has_every_effect_in_words(suite: Suite) -> None:
     body = """
-    from harness.cells import ActiveUnits
+    from harness.plan.cells import ActiveUnits
     from harness.claim import Claim, Criterion, conjunction
-    from harness.settings import Images
+    from harness.plan.images import Images
 
     def test_both(lab):
         both = conjunction(
@@ -717,7 +727,7 @@ def test_time_left(seconds: float, words: str) -> None:
 
 
 def test_the_plugin_is_that_of_this_folder() -> None:
-    assert Path(plugin.__file__).parents[1] == ROOT
+    assert Path(plugin.__file__).parents[2] == ROOT
 
 
 def test_an_existing_store_and_report_elsewhere_leave_the_lock_where_it_is(tmp_path: Path) -> None:

@@ -11,32 +11,47 @@ import pytest
 import torch
 from torch import nn
 
-from harness.cells import Inversion, block
-from harness.draw import Draw
-from harness.errors import DeviceError, SettingError, UnknownNameError
-from harness.inversion import checkpoint as module
-from harness.inversion import starts
-from harness.inversion.checkpoint import Checkpoint
-from harness.measure import measure
-from harness.settings import (
+from harness import checkpoint as module
+from harness.checkpoint import Checkpoint
+from harness.encoders.adapters import (
+    Cast,
+    Reshaped,
+)
+from harness.encoders.encoder import ModuleEncoder
+from harness.encoders.runtime import precision_of
+from harness.errors import (
+    DeviceError,
+    SettingError,
+    UnknownNameError,
+)
+from harness.inversion import restarts as starts
+from harness.measurements.measure import measure
+from harness.plan.cells import (
+    Inversion,
+    block,
+)
+from harness.plan.decoders import (
     LBFGS,
-    MLP,
     Adam,
     Decoder,
     Descent,
-    Images,
     Jitter,
     LinearSolve,
-    Network,
     NetworkPrior,
     Prior,
-    ResNet,
     Whitening,
 )
-from harness.subjects import draws, resnet
-from harness.subjects.adapters import Cast, Reshaped
-from harness.subjects.encoder import ModuleEncoder
-from harness.subjects.precision import precision_of
+from harness.plan.images import Images
+from harness.plan.networks import (
+    MLP,
+    Network,
+    ResNet,
+)
+from harness.plan.seeds import Draw
+from harness.subjects import (
+    draws,
+    resnet,
+)
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

@@ -24,8 +24,10 @@ from torch import Tensor, nn
 
 from harness.errors import SettingError
 from harness.inversion import loop
-from harness.inversion.drivers import Eager
-from harness.inversion.invert import Recovery, invert
+from harness.inversion.invert import (
+    Recovery,
+    invert,
+)
 from harness.inversion.priors import (
     apply_blur,
     blur_kernels,
@@ -33,7 +35,16 @@ from harness.inversion.priors import (
     shift,
     total_variation,
 )
-from harness.settings import Adam, Blur, Box, Decoder, Descent, Jitter, TotalVariation
+from harness.inversion.steppers import Eager
+from harness.plan.decoders import (
+    Adam,
+    Blur,
+    Box,
+    Decoder,
+    Descent,
+    Jitter,
+    TotalVariation,
+)
 from harness.subjects import vision  # noqa: F401  (makes the next import possible everywhere)
 
 # isort: split

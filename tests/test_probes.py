@@ -12,12 +12,24 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from harness.cells import Cell, Inversion
-from harness.draw import Draw, Source
-from harness.measure import measure
-from harness.measuring.measurement import Measurement
-from harness.plan import buckets
-from harness.probes import (
+from harness.measurements.measure import measure
+from harness.measurements.measurement import Measurement
+from harness.plan.buckets import buckets
+from harness.plan.cells import (
+    Cell,
+    Inversion,
+)
+from harness.plan.decoders import (
+    Blur,
+    Descent,
+)
+from harness.plan.images import Images
+from harness.plan.networks import (
+    MLP,
+    ResNet,
+    Shaped,
+)
+from harness.plan.probes import (
     STATISTICS,
     BlurLoss,
     Conditioning,
@@ -30,9 +42,12 @@ from harness.probes import (
     SquareLayer,
     ZeroUnits,
 )
-from harness.settings import MLP, Blur, Descent, Images, ResNet, Shaped
+from harness.plan.seeds import (
+    Draw,
+    Source,
+)
 from harness.subjects import draws
-from harness.subjects.images import draw_image
+from harness.subjects.images.images import draw_image
 from harness.subjects.mlp import draw_layers
 from harness.subjects.resnet import build_resnet
 from harness.subjects.shaped import singular_values
@@ -273,7 +288,7 @@ class TestPooling:
     def test_the_second_image_is_another_one_and_has_the_same_output(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from harness.measuring import pooled_rank
+        from harness.measurements import pooled_rank
 
         kept: list[torch.Tensor] = []
         real = pooled_rank._change

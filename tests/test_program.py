@@ -13,13 +13,19 @@ from inversion_cases import one_thread  # noqa: F401  (a fixture for all)
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harness.encoders.convolutions.maps import LAST
+from harness.encoders.convolutions.onednn import has_onednn
+from harness.encoders.encoder import (
+    Encoder,
+    ModuleEncoder,
+)
+from harness.encoders.network import NetworkEncoder
+from harness.encoders.simplify import fold_batchnorm
+from harness.encoders.tracing import (
+    UnreadableError,
+    read,
+)
 from harness.errors import ModuleError
-from harness.subjects.encoder import Encoder, ModuleEncoder
-from harness.subjects.maps import LAST
-from harness.subjects.network import NetworkEncoder
-from harness.subjects.packed import has_onednn
-from harness.subjects.reading import UnreadableError, read
-from harness.subjects.simplify import fold_batchnorm
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-4}
 

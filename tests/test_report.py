@@ -44,19 +44,51 @@ from harness.claim import (
 )
 from harness.errors import OptionError
 from harness.files import cache_file
-from harness.results import Run
 from harness.store import Store
-from harness.verdict import Decision, Effect, Part, Replicate, Verdict, decide, decide_claim
-from reports import charts, words
-from reports.console import LINES, final_table
-from reports.document import document, dumps, schema
-from reports.frames import conditions
-from reports.intervals import axis, toward
-from reports.markdown import MARKDOWN_LIMIT, to_markdown
-from reports.page.template import environment, slug, terms
-from reports.reading import read_run, run_of
-from reports.runtime import runtime
-from reports.summary import deciding_part, summarise
+from harness.verdict.results import Run
+from harness.verdict.verdict import (
+    Decision,
+    Effect,
+    Part,
+    Replicate,
+    Verdict,
+    decide,
+    decide_claim,
+)
+from reports import words
+from reports.documents.build import (
+    document,
+    dumps,
+    schema,
+)
+from reports.documents.read import (
+    read_run,
+    run_of,
+)
+from reports.documents.tables import conditions
+from reports.figures import charts
+from reports.figures.intervals import (
+    axis,
+    toward,
+)
+from reports.figures.runtime import runtime
+from reports.page.template import (
+    environment,
+    slug,
+    terms,
+)
+from reports.summary import (
+    deciding_part,
+    summarise,
+)
+from reports.text.console import (
+    LINES,
+    final_table,
+)
+from reports.text.markdown import (
+    MARKDOWN_LIMIT,
+    to_markdown,
+)
 from reports.write import write_report
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -763,7 +795,9 @@ def test_a_report_that_is_replaced_is_replaced_whole(
     run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "claims.html").write_text("old")
-    monkeypatch.setattr("reports.html.render", lambda *_: (_ for _ in ()).throw(RuntimeError))
+    monkeypatch.setattr(
+        "reports.page.render.render", lambda *_: (_ for _ in ()).throw(RuntimeError)
+    )
     with pytest.raises(RuntimeError):
         write_report(run, store, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["claims.html"]
@@ -778,7 +812,7 @@ def test_a_folder_that_cannot_be_written_is_one_message(store: Store, tmp_path: 
 
 @pytest.mark.parametrize("slow", ["torch", "scipy.stats", "statsmodels", "pandas"])
 def test_reports_import_nothing_that_takes_long(slow: str) -> None:
-    code = f"import sys, reports.write, reports.console; sys.exit({slow!r} in sys.modules)"
+    code = f"import sys, reports.write, reports.text.console; sys.exit({slow!r} in sys.modules)"
     root = Path(__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 

@@ -36,33 +36,78 @@ from harness.claim import (
     exact,
     existential,
 )
-from harness.draw import Draw, Source, seeding
-from harness.errors import OptionError, StoreError
-from harness.results import ENDED_BEFORE, NOT_SELECTED, ConditionResult, Run
+from harness.errors import (
+    OptionError,
+    StoreError,
+)
+from harness.plan.seeds import (
+    Draw,
+    Source,
+    seeding,
+)
 from harness.statistics.clusters import Beyond
-from harness.statistics.multiverse import Choice, multiverse
+from harness.statistics.multiverse import (
+    Choice,
+    multiverse,
+)
 from harness.store import Store
-from harness.verdict import Decision, Verdict
+from harness.verdict.results import (
+    ENDED_BEFORE,
+    NOT_SELECTED,
+    ConditionResult,
+    Run,
+)
+from harness.verdict.verdict import (
+    Decision,
+    Verdict,
+)
 from reports.__main__ import main
 from reports.article import answers
-from reports.badge import badge
-from reports.charts import replicate_chart
-from reports.citation import citation
-from reports.compare import compare
-from reports.console import comparison, final_line, final_table
-from reports.course import course
-from reports.document import document, dumps, schema
-from reports.frames import Frame, replicates
-from reports.history import history
-from reports.kept import documents, keep, latest
-from reports.markdown import to_markdown
-from reports.page.cells import Library
+from reports.comparison.compare import compare
+from reports.comparison.history import history
+from reports.documents.archive import (
+    documents,
+    keep,
+    latest,
+)
+from reports.documents.build import (
+    document,
+    dumps,
+    schema,
+)
+from reports.documents.citation import citation
+from reports.documents.read import (
+    read_run,
+    run_of,
+)
+from reports.documents.tables import (
+    Frame,
+    replicates,
+)
+from reports.figures.charts import replicate_chart
+from reports.figures.course import course
+from reports.figures.records import Library
 from reports.page.evidence import evidence
 from reports.page.panels import multiverse_view
-from reports.page.provenance import facts, seeds_text
-from reports.reading import read_run, run_of
-from reports.summary import setting_text, summarise
-from reports.words import finding, quantity
+from reports.page.provenance import (
+    facts,
+    seeds_text,
+)
+from reports.summary import (
+    setting_text,
+    summarise,
+)
+from reports.text.badge import badge
+from reports.text.console import (
+    comparison,
+    final_line,
+    final_table,
+)
+from reports.text.markdown import to_markdown
+from reports.words import (
+    finding,
+    quantity,
+)
 from reports.write import write_report
 
 ROOT = Path(__file__).parents[1]
@@ -814,7 +859,7 @@ def test_panels_are_shown_or_said_to_be_missing(folder: Path, tmp_path: Path) ->
 
 
 def test_the_article_answers_for_every_claim_that_has_a_headline() -> None:
-    from claims.registry import all_claims
+    from claims.plugin.registry import all_claims
 
     stated: tuple[Claim, ...] = all_claims(ROOT, planned=())
     testable = {claim.id for claim in stated if not _untestable(claim)}
@@ -828,7 +873,7 @@ One half may be told by its number all the same."""
 
 
 def test_why_a_margin_is_what_it_is_speaks_of_that_margin() -> None:
-    from claims.registry import all_claims
+    from claims.plugin.registry import all_claims
 
     for claim in all_claims(ROOT, planned=()):
         said = _numbers(answers()[claim.id].margin) if claim.id in answers() else []

@@ -10,11 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from harness.settings import MLP
-from harness.subjects import rows
-from harness.subjects.encoder import Encoder
-from harness.subjects.mlp import StackEncoder, WideStackEncoder, mlp_encoder
-from harness.subjects.rows import combined, dotted, pays
+from harness.encoders import sparse_rows as rows
+from harness.encoders.encoder import Encoder
+from harness.encoders.sparse_rows import (
+    combined,
+    dotted,
+    pays,
+)
+from harness.encoders.stacks import (
+    StackEncoder,
+    WideStackEncoder,
+)
+from harness.plan.networks import MLP
+from harness.subjects.mlp import mlp_encoder
 
 CPU = torch.device("cpu")
 NETWORK = MLP(inputs=20, widths=(31, 24, 17), activation="relu")

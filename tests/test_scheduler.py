@@ -30,16 +30,39 @@ from small_cells import (
     scheduler_of,
 )
 
-from harness import plan, remote, scheduler
-from harness.cells import Cell, Inversion, block, identity
-from harness.costs import estimate
-from harness.draw import Draw
-from harness.errors import ExecutorError, StoreError, UnknownNameError, WorkerError
-from harness.executors import SerialExecutor
-from harness.plan import Bucket, buckets, context
-from harness.provenance import machine
-from harness.scheduler import DEATHS
-from harness.settings import LBFGS, Adam, Descent, Images, ResNet
+from harness.errors import (
+    ExecutorError,
+    StoreError,
+    UnknownNameError,
+    WorkerError,
+)
+from harness.execution import (
+    remote,
+    scheduler,
+)
+from harness.execution.executors import SerialExecutor
+from harness.execution.provenance import machine
+from harness.execution.scheduler import DEATHS
+from harness.plan import buckets as plan
+from harness.plan.buckets import (
+    Bucket,
+    buckets,
+)
+from harness.plan.cells import (
+    Cell,
+    Inversion,
+    block,
+)
+from harness.plan.costs import estimate
+from harness.plan.decoders import (
+    LBFGS,
+    Adam,
+    Descent,
+)
+from harness.plan.identity import context, identity
+from harness.plan.images import Images
+from harness.plan.networks import ResNet
+from harness.plan.seeds import Draw
 from harness.store import Store
 from harness.subjects import resnet
 
@@ -60,7 +83,7 @@ def shallow(*, iterations: int) -> Inversion:
 @pytest.fixture
 def blocks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """Identities of the blocks that are handed to `measure`, in order."""
-    from harness import worker
+    from harness.execution import worker
 
     seen: list[tuple[str, ...]] = []
     real = worker.measure
@@ -164,7 +187,7 @@ class TestRecords:
     def test_threads_are_set_and_told(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
     ) -> None:
-        from harness import worker
+        from harness.execution import worker
 
         real, before, seen = worker.measure, torch.get_num_threads(), []
 
@@ -275,7 +298,7 @@ class TestFailures:
     def test_an_interrupt_leaves_what_is_finished(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: list[tuple[str, ...]]
     ) -> None:
-        from harness import worker
+        from harness.execution import worker
 
         counted = worker.measure
 

@@ -13,9 +13,15 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.descriptivestats import sign_test
 
-from harness.claim import ALPHA, LOOKS
+from harness.claim import (
+    ALPHA,
+    LOOKS,
+)
 from harness.errors import ClaimError
-from harness.statistics.multiplicity import expected_wrong, holm
+from harness.statistics.multiplicity import (
+    expected_wrong,
+    holm,
+)
 from harness.statistics.sequential import (
     boundaries,
     chances,
@@ -28,7 +34,10 @@ from harness.statistics.sequential import (
     sequential,
     tails,
 )
-from harness.statistics.trend import log_linear, theil_sen
+from harness.statistics.trend import (
+    log_linear,
+    theil_sen,
+)
 
 events_of_48 = st.lists(st.booleans(), max_size=48)
 

@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import SettingError, UnknownNameError
-from harness.settings import (
+from harness.errors import (
+    SettingError,
+    UnknownNameError,
+)
+from harness.plan.decoders import (
     KEEPS,
     LBFGS,
     LOSSES,
     RULES,
-    SCHEDULES,
     Adam,
     Blur,
     Box,
@@ -26,6 +28,7 @@ from harness.settings import (
     NetworkPrior,
     TotalVariation,
 )
+from harness.plan.fields import SCHEDULES
 
 DECODERS = (Descent, Adam, LBFGS, GaussNewton, LinearSolve)
 SMOOTH = TotalVariation(weight=0.1)

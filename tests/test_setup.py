@@ -186,7 +186,7 @@ def test_from_nothing_to_work_and_straight_to_work_the_second_time(tmp_path: Pat
     again = make(root, "test", arguments, "ARGS=-k 'a or b'")
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout.startswith("['tests/', '-n', 'auto', ")
-    assert ", '--jaxtyping-packages=harness.distances," in again.stdout
+    assert ", '--jaxtyping-packages=harness.inversion.distances," in again.stdout
     assert again.stdout.endswith("'-k', 'a or b']\n")
 
     failing = make(root, "verify", arguments, "ARGS=-x")

@@ -6,9 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from harness.settings import CUTS, ResNet
-from harness.subjects.resnet import build_resnet, cut_resnet, encoder_of
-from harness.subjects.simplify import trim_kernels
+from harness.encoders.simplify import trim_kernels
+from harness.plan.networks import (
+    CUTS,
+    ResNet,
+)
+from harness.subjects.resnet import (
+    build_resnet,
+    cut_resnet,
+    encoder_of,
+)
 
 CPU = torch.device("cpu")
 

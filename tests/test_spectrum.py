@@ -18,13 +18,31 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from torch import Tensor
 
-import harness.spectrum
-from harness.distances import l2
+import harness.encoders.spectrum
+from harness.encoders.spectrum import (
+    Decomposition,
+    Limit,
+    Spectrum,
+    decompose,
+    jacobian,
+    spectra,
+)
 from harness.errors import SpectrumError
-from harness.settings import ACTIVATIONS, MLP, ResNet
-from harness.spectrum import Decomposition, Limit, Spectrum, decompose, jacobian, spectra
-from harness.subjects.mlp import draw_layers, mlp_encoder
-from harness.subjects.resnet import build_resnet, cut_resnet, encoder_of
+from harness.inversion.distances import l2
+from harness.plan.networks import (
+    ACTIVATIONS,
+    MLP,
+    ResNet,
+)
+from harness.subjects.mlp import (
+    draw_layers,
+    mlp_encoder,
+)
+from harness.subjects.resnet import (
+    build_resnet,
+    cut_resnet,
+    encoder_of,
+)
 
 CPU = torch.device("cpu")
 EPS = np.finfo(np.float64).eps
@@ -396,7 +414,7 @@ class TestJacobians:
         encoder = Watched(0.1 * gaussian(m, n, seed=seed))
         inputs = gaussian(batch, n, seed=seed + 1)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(harness.spectrum, "_CHUNK_BYTES", room)
+            patch.setattr(harness.encoders.spectrum, "_CHUNK_BYTES", room)
             found = jacobian(encoder, inputs)
         truth = torch.func.vmap(torch.func.jacrev(lambda x: torch.tanh(encoder.matrix @ x)))(inputs)
         torch.testing.assert_close(found, truth, rtol=1e-12, atol=1e-14)
@@ -420,7 +438,7 @@ class TestJacobians:
         encoder = Watched(gaussian(m, n))
         with pytest.MonkeyPatch.context() as patch:
             # Room for three samples.
-            patch.setattr(harness.spectrum, "_CHUNK_BYTES", 3 * 8 * 16 * (m + n))
+            patch.setattr(harness.encoders.spectrum, "_CHUNK_BYTES", 3 * 8 * 16 * (m + n))
             jacobian(encoder, gaussian(1, n))
         assert encoder.calls == [("encode", 1), *moves]
 

@@ -19,22 +19,51 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from harness.cells import NON_FINITE, Inversion
-from harness.draw import Draw, Source, Stream
-from harness.errors import SettingError, StoreError, UnknownNameError, WeightsError
-from harness.inversion.checkpoint import Checkpoint
-from harness.measure import measure
-from harness.plan import buckets
-from harness.settings import Descent, Images, ResNet, Training, WeightsFile
+from harness.checkpoint import Checkpoint
+from harness.encoders.runtime import threads
+from harness.errors import (
+    SettingError,
+    StoreError,
+    UnknownNameError,
+    WeightsError,
+)
+from harness.measurements.measure import measure
+from harness.plan.buckets import buckets
+from harness.plan.cells import (
+    NON_FINITE,
+    Inversion,
+)
+from harness.plan.decoders import Descent
+from harness.plan.images import Images
+from harness.plan.networks import (
+    ResNet,
+    Training,
+    WeightsFile,
+)
+from harness.plan.seeds import (
+    Draw,
+    Source,
+    Stream,
+)
+from harness.plan.training_cells import Train
 from harness.subjects.draws import weights_seed
-from harness.subjects.photographs import load_photograph
-from harness.subjects.resnet import build_resnet, initial_resnet
-from harness.subjects.threads import threads
-from harness.subjects.trained import course_of, digest_of, trained_path
-from harness.training import content, ensure_trained, keep
-from harness.training import fit as module
-from harness.training.fit import fit
-from harness.training_cells import Train
+from harness.subjects.images.photographs import load_photograph
+from harness.subjects.resnet import (
+    build_resnet,
+    initial_resnet,
+)
+from harness.subjects.trained import (
+    course_of,
+    digest_of,
+    trained_path,
+)
+from harness.subjects.training import (
+    content,
+    ensure_trained,
+    keep,
+)
+from harness.subjects.training import fit as module
+from harness.subjects.training.fit import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -274,7 +303,7 @@ class TestKeep:
             "import sys, time; sys.path.insert(0, 'tests')\n"
             "from pathlib import Path\n"
             "from harness.inversion import checkpoint\n"
-            "from harness.training import fit as module\n"
+            "from harness.subjects.training import fit as module\n"
             "import test_training as t\n"
             "checkpoint.Checkpoint.due = lambda self, size: True\n"
             "real, epochs = module._epoch, []\n"

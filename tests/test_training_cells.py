@@ -9,18 +9,39 @@ import pytest
 import torch
 from torch import nn
 
-from harness.cells import Inversion
-from harness.copies import ssim
-from harness.draw import Draw, Source, Stream
 from harness.errors import SettingError
-from harness.measure import measure
-from harness.measuring.early_updates import loss_drop
-from harness.measuring.measurement import Measurement
-from harness.settings import Adam, Descent, Images, ResNet, Training
-from harness.subjects.draws import original, weights_seed
+from harness.measurements.early_updates import loss_drop
+from harness.measurements.image_quality import ssim
+from harness.measurements.measure import measure
+from harness.measurements.measurement import Measurement
+from harness.plan.cells import Inversion
+from harness.plan.decoders import (
+    Adam,
+    Descent,
+)
+from harness.plan.images import Images
+from harness.plan.networks import (
+    ResNet,
+    Training,
+)
+from harness.plan.seeds import (
+    Draw,
+    Source,
+    Stream,
+)
+from harness.plan.training_cells import (
+    JUDGE,
+    EarlyUpdates,
+    JacobianSpectrum,
+    LinearProbe,
+    Reflection,
+)
+from harness.subjects.draws import (
+    original,
+    weights_seed,
+)
 from harness.subjects.resnet import build_resnet
-from harness.training import content
-from harness.training_cells import JUDGE, EarlyUpdates, JacobianSpectrum, LinearProbe, Reflection
+from harness.subjects.training import content
 
 DRAW = Draw(replicate=1, stream=Stream.PILOT)
 IMAGES = Images(pixels=16)
@@ -118,7 +139,7 @@ class TestLinearProbe:
     def test_a_network_that_forgets_its_input_leaves_nothing(
         self, network: ResNet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from harness.measuring import linear_probe
+        from harness.measurements import linear_probe
 
         generator = torch.Generator().manual_seed(0)
 

@@ -11,15 +11,23 @@ from typing import cast
 import pytest
 import torch
 
-from claims import imagenet
-from claims.imagenet import ABSENT, imagenet_weights
 from claims.test_exact_inversion import test_d3_descent_ends_nearer_than_almost_all_points as d3
 from claims.test_late_layers import test_g1_noise_is_memorised as g1
 from claims.test_late_layers import test_g2_blur_suits_natural_images_alone as g2
 from claims.test_late_layers import test_g4_late_layers_infer_noise as g4
 from claims.test_late_layers import test_g6_late_layers_reflect_what_was_learnt as g6
-from claims.test_pooling import outside, unless_alike
-from claims.test_training import far, not_the_same, relation, relative, restricted, sharpening
+from claims.test_pooling import (
+    outside,
+    unless_alike,
+)
+from claims.test_training import (
+    far,
+    not_the_same,
+    relation,
+    relative,
+    restricted,
+    sharpening,
+)
 from claims.test_training import test_f7_copies_keep_the_class as f7
 from claims.test_training_depth import _drops as drops_of
 from claims.test_training_depth import _layers as layers_of
@@ -34,18 +42,42 @@ from claims.trained import (
     unfitted,
     untrained,
 )
-from harness.assay import Assay
-from harness.bench import Bench
-from harness.cells import NON_FINITE, UNFINISHED, Inversion
-from harness.draw import Draw
-from harness.errors import OptionError, WeightsError
-from harness.lab import Custom, Lab
-from harness.plan import PROFILES, Profile
-from harness.scheduler import Scheduler
-from harness.settings import CUTS, WeightsFile
-from harness.store import Record, Store
-from harness.training_cells import Train
-from harness.verdict import Verdict
+from harness.errors import (
+    OptionError,
+    WeightsError,
+)
+from harness.execution.scheduler import Scheduler
+from harness.lab.condition import Assay
+from harness.lab.lab import (
+    Custom,
+    Lab,
+)
+from harness.lab.runner import Bench
+from harness.plan.cells import (
+    NON_FINITE,
+    UNFINISHED,
+    Inversion,
+)
+from harness.plan.networks import (
+    CUTS,
+    WeightsFile,
+)
+from harness.plan.profile import (
+    PROFILES,
+    Profile,
+)
+from harness.plan.seeds import Draw
+from harness.plan.training_cells import Train
+from harness.store import (
+    Record,
+    Store,
+)
+from harness.subjects import imagenet
+from harness.subjects.imagenet import (
+    ABSENT,
+    imagenet_weights,
+)
+from harness.verdict.verdict import Verdict
 
 
 def record(**values: float) -> Record:

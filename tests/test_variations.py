@@ -8,22 +8,33 @@ from pathlib import Path
 import pytest
 from small_cells import cell, rank
 
-from harness.cells import Cell, Inversion
-from harness.draw import Draw
-from harness.settings import (
+from harness.lab.multiverse import (
+    LEVELS,
+    around,
+    levels,
+)
+from harness.plan.cells import (
+    Cell,
+    Inversion,
+)
+from harness.plan.decoders import (
     LBFGS,
-    MLP,
     Adam,
     Blur,
     Decoder,
     Descent,
+    TotalVariation,
+)
+from harness.plan.images import (
     ImageFolder,
     Images,
+)
+from harness.plan.networks import (
+    MLP,
     ResNet,
-    TotalVariation,
     WeightsFile,
 )
-from harness.variations import LEVELS, around, levels
+from harness.plan.seeds import Draw
 
 PHOTOGRAPHS = Images(pixels=32)
 

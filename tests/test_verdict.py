@@ -23,8 +23,11 @@ from harness.claim import (
     existential,
     trend,
 )
-from harness.errors import ClaimError, UnknownNameError
-from harness.verdict import (
+from harness.errors import (
+    ClaimError,
+    UnknownNameError,
+)
+from harness.verdict.verdict import (
     NO_DESCENT,
     Decision,
     Refutation,

@@ -14,9 +14,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from harness.errors import WeightsError
-from harness.settings import ResNet
-from harness.subjects.resnet import build_resnet, resnet_encoder
-from harness.subjects.weights import load_weights, weights_file
+from harness.plan.networks import ResNet
+from harness.subjects.resnet import (
+    build_resnet,
+    resnet_encoder,
+)
+from harness.subjects.weights import (
+    load_weights,
+    weights_file,
+)
 
 CPU = torch.device("cpu")
 NAME = "resnet18"

@@ -10,12 +10,21 @@ from hypothesis import strategies as st
 from skimage import data
 from torch import Tensor
 
+from harness.encoders.adapters import Reshaped
+from harness.encoders.encoder import AffineEncoder
 from harness.errors import SettingError
 from harness.inversion.invert import invert
-from harness.inversion.whitening import whitened
-from harness.settings import LBFGS, Adam, Blur, Box, Decoder, GaussNewton, NetworkPrior, Whitening
-from harness.subjects.adapters import Reshaped
-from harness.subjects.encoder import AffineEncoder
+from harness.inversion.parametrizations.whitening import whitened
+from harness.plan.decoders import (
+    LBFGS,
+    Adam,
+    Blur,
+    Box,
+    Decoder,
+    GaussNewton,
+    NetworkPrior,
+    Whitening,
+)
 
 PRIOR = Whitening()
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9))

@@ -9,11 +9,14 @@ from torch import Tensor
 
 from benchmarks.loops.loop import Seen
 from benchmarks.tasks import Task
+from harness.encoders.encoder import (
+    Encoder,
+    Pullback,
+)
 from harness.inversion import loop
-from harness.inversion.drivers import Eager
 from harness.inversion.invert import invert
-from harness.settings import Decoder
-from harness.subjects.encoder import Encoder, Pullback
+from harness.inversion.steppers import Eager
+from harness.plan.decoders import Decoder
 
 
 @dataclasses.dataclass(frozen=True)

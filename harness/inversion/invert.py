@@ -10,17 +10,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from harness.distances import l2
+from harness.checkpoint import Checkpoint
+from harness.encoders.convolutions.maps import laid_out
+from harness.encoders.encoder import Encoder
 from harness.errors import SettingError
-from harness.inversion.checkpoint import Checkpoint
-from harness.inversion.method import Ending
+from harness.inversion.distances import l2
+from harness.inversion.protocol import Ending
+from harness.inversion.restarts import reach
 from harness.inversion.schedule import trace_points
-from harness.inversion.starts import reach
-from harness.inversion.status import Status, classify
+from harness.inversion.status import (
+    Status,
+    classify,
+)
 from harness.inversion.trace import QUANTITIES
-from harness.settings import Decoder
-from harness.subjects.encoder import Encoder
-from harness.subjects.maps import laid_out
+from harness.plan.decoders import Decoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +198,7 @@ def _check(original: Any, *, start: Any, noised: Any, decoder: Any) -> None:
         raise SettingError(
             decoder,
             rule="this is no decoder",
-            remedy="Give one of those in harness/settings.py, as LBFGS()",
+            remedy="Give one of those in harness/plan/fields.py, as LBFGS()",
         )
     kinds = {"the images": original, "their starts": start, "the noised images": noised}
     for name, images in kinds.items():

@@ -9,9 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.distances import per_sample, total
 from harness.errors import UnknownNameError
-from harness.settings import LOSSES
+from harness.inversion.distances import (
+    per_sample,
+    total,
+)
+from harness.plan.decoders import LOSSES
 
 
 @runtime_checkable

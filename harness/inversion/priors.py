@@ -8,8 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from harness.distances import total
-from harness.settings import Blur, TotalVariation
+from harness.inversion.distances import total
+from harness.plan.decoders import (
+    Blur,
+    TotalVariation,
+)
 
 
 def blur_kernels(

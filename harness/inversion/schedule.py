@@ -7,7 +7,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from harness.errors import UnknownNameError
-from harness.settings import SCHEDULES, Adam, Descent
+from harness.plan.decoders import (
+    Adam,
+    Descent,
+)
+from harness.plan.fields import SCHEDULES
 
 
 def descent_steps(decoder: Descent, *, iterations: int) -> Float[NDArray[np.float64], " t"]:

@@ -7,7 +7,7 @@ import enum
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from harness import cells
+from harness.plan import cells
 
 PLATEAU = 0.01
 """A loss that fell by less than this share over the last quarter of a run lies on a plateau."""

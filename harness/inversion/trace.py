@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.distances import l2
 from harness.inversion.clock import Clock
-from harness.inversion.method import View
+from harness.inversion.distances import l2
+from harness.inversion.protocol import View
 
 QUANTITIES = ("m_g", "m_i", "gradient_norm", "loss", "rho")
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from harness.settings import BLOCKS
+from harness.plan.networks import BLOCKS
 
 _EXPANSION = 4
 """Units of a hidden layer over its inputs, as both architectures have it."""

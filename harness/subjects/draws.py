@@ -9,10 +9,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.draw import Draw, Source
-from harness.settings import MLP, Images, Network, ResNet, Shaped, Start
-from harness.subjects.encoder import Encoder
-from harness.subjects.images import draw_image
+from harness.encoders.encoder import Encoder
+from harness.plan.images import (
+    Images,
+    Start,
+)
+from harness.plan.networks import (
+    MLP,
+    Network,
+    ResNet,
+    Shaped,
+)
+from harness.plan.seeds import (
+    Draw,
+    Source,
+)
+from harness.subjects.images.images import draw_image
 from harness.subjects.mlp import mlp_encoder
 from harness.subjects.resnet import resnet_encoder
 from harness.subjects.shaped import shaped_encoder

@@ -10,14 +10,29 @@ from typing import Generic, TypeVar
 import torch
 from torch import nn
 
-from harness.errors import UnknownNameError, WeightsError
-from harness.settings import CUTS, ResNet
+from harness.encoders.network import NetworkEncoder
+from harness.encoders.simplify import (
+    fold_batchnorm,
+    trim_kernels,
+)
+from harness.errors import (
+    UnknownNameError,
+    WeightsError,
+)
+from harness.plan.networks import (
+    CUTS,
+    ResNet,
+)
 from harness.subjects.narrow import narrow_resnet
-from harness.subjects.network import NetworkEncoder
-from harness.subjects.simplify import fold_batchnorm, trim_kernels
-from harness.subjects.trained import load_trained, trained_path
+from harness.subjects.trained import (
+    load_trained,
+    trained_path,
+)
 from harness.subjects.vision import models
-from harness.subjects.weights import load_weights, weights_file
+from harness.subjects.weights import (
+    load_weights,
+    weights_file,
+)
 
 Built = TypeVar("Built")
 

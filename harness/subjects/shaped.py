@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from harness.settings import Shaped
-from harness.subjects.encoder import AffineEncoder
+from harness.encoders.encoder import AffineEncoder
+from harness.plan.networks import Shaped
 
 
 def singular_values(network: Shaped) -> Float[Tensor, " n"]:

@@ -11,10 +11,15 @@ from pathlib import Path
 import safetensors
 from torch import Tensor, nn
 
-from harness.cells import identity
-from harness.errors import SettingError, WeightsError
-from harness.plan import context
-from harness.settings import CUTS, ResNet
+from harness.errors import (
+    SettingError,
+    WeightsError,
+)
+from harness.plan.identity import context, identity
+from harness.plan.networks import (
+    CUTS,
+    ResNet,
+)
 from harness.subjects.weights import load_weights
 
 _AGAIN = "Delete this file; the next run trains the network again"
@@ -125,7 +130,7 @@ def _notes(path: Path) -> dict[str, str]:
         raise WeightsError(
             path,
             rule="the network has not been trained yet",
-            remedy="Train it with harness.training.ensure_trained",
+            remedy="Train it with harness.subjects.training.ensure_trained",
         ) from error
     except (OSError, safetensors.SafetensorError) as error:
         raise WeightsError(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from harness.errors import WeightsError
 from harness.files import sha256_of
-from harness.settings import WeightsFile
+from harness.plan.networks import WeightsFile
 
 _HEAD = {"fc.weight", "fc.bias"}
 """Of a torchvision ResNet: a row for each class."""

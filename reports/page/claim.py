@@ -7,11 +7,33 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.results import ConditionResult
-from reports import charts, intervals, words
-from reports.article import Answer, answers
-from reports.intervals import Axis, Bar
-from reports.page.cells import Cells, Library, captions, cells_of, distinct, panels
+from harness.verdict.results import ConditionResult
+from reports import words
+from reports.article import (
+    Answer,
+    answers,
+)
+from reports.figures import (
+    charts,
+    intervals,
+)
+from reports.figures.intervals import (
+    Axis,
+    Bar,
+)
+from reports.figures.pictures import (
+    Album,
+    Gallery,
+    galleries,
+)
+from reports.figures.records import (
+    Cells,
+    Library,
+    captions,
+    cells_of,
+    distinct,
+    panels,
+)
 from reports.page.conditions import (
     ConditionView,
     EstimandView,
@@ -21,10 +43,15 @@ from reports.page.conditions import (
     condition_view,
     parts_shown,
 )
-from reports.page.panels import MultiverseView, multiverse_view
-from reports.pictures import Album, Gallery, galleries
-from reports.sides import sides_text
-from reports.summary import ClaimSummary, Summary
+from reports.page.panels import (
+    MultiverseView,
+    multiverse_view,
+)
+from reports.split_conditions import sides_text
+from reports.summary import (
+    ClaimSummary,
+    Summary,
+)
 
 PICTURES_LIMIT = 3 * 2**20
 """Characters of base64 that the images of a page may take.

@@ -5,13 +5,33 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.claim import Criterion, Kind
-from harness.results import ConditionResult, Table
-from harness.verdict import Part, Verdict
-from reports import intervals, words
-from reports.intervals import Axis, Bar
-from reports.page.evidence import EvidenceView, evidence
-from reports.summary import condition_name, deciding_part, effect_of
+from harness.claim import (
+    Criterion,
+    Kind,
+)
+from harness.verdict.results import (
+    ConditionResult,
+    Table,
+)
+from harness.verdict.verdict import (
+    Part,
+    Verdict,
+)
+from reports import words
+from reports.figures import intervals
+from reports.figures.intervals import (
+    Axis,
+    Bar,
+)
+from reports.page.evidence import (
+    EvidenceView,
+    evidence,
+)
+from reports.summary import (
+    condition_name,
+    deciding_part,
+    effect_of,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

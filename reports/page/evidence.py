@@ -6,10 +6,17 @@ import dataclasses
 import math
 
 from harness.claim import Kind
-from harness.results import ConditionResult
-from harness.verdict import Look, Part
+from harness.verdict.results import ConditionResult
+from harness.verdict.verdict import (
+    Look,
+    Part,
+)
 from reports import words
-from reports.course import Course, Gate, course
+from reports.figures.course import (
+    Course,
+    Gate,
+    course,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,15 +5,40 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from harness.results import ConditionResult
-from reports.article import Distribution, Figure, Profile, Some, figures
-from reports.charts import Chart
-from reports.distributions import distribution_chart
-from reports.page.cells import Cells, Library, captions, cells_of, distinct
-from reports.page.claim import Claims, TraceView
-from reports.pictures import Gallery, galleries
-from reports.profiles import chosen, profile_chart, without_number
-from reports.summary import ClaimSummary, Summary
+from harness.verdict.results import ConditionResult
+from reports.article import (
+    Distribution,
+    Figure,
+    Profile,
+    Some,
+    figures,
+)
+from reports.figures.charts import Chart
+from reports.figures.distributions import distribution_chart
+from reports.figures.pictures import (
+    Gallery,
+    galleries,
+)
+from reports.figures.profiles import (
+    chosen,
+    profile_chart,
+    without_number,
+)
+from reports.figures.records import (
+    Cells,
+    Library,
+    captions,
+    cells_of,
+    distinct,
+)
+from reports.page.claim import (
+    Claims,
+    TraceView,
+)
+from reports.summary import (
+    ClaimSummary,
+    Summary,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,17 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from harness.claim import Estimand, Scale
+from harness.claim import (
+    Estimand,
+    Scale,
+)
 from harness.statistics.components import Components
-from harness.statistics.multiverse import Choice, Factor, Multiverse
-from harness.verdict import Verdict
+from harness.statistics.multiverse import (
+    Choice,
+    Factor,
+    Multiverse,
+)
+from harness.verdict.verdict import Verdict
 from reports import words
 
 _INSET = 3.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeGuard
 
-from harness.results import Run
+from harness.verdict.results import Run
 from reports import words
-from reports.document import plain
+from reports.documents.build import plain
 
 
 def facts(run: Run) -> list[tuple[str, str]]:

@@ -1,0 +1,1 @@
+"""The pytest plugin: options, session, progress, and the registry of claims."""

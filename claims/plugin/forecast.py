@@ -1,0 +1,74 @@
+"""What a run would measure, and how long it would take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from harness.claim import Kind
+from harness.lab.condition import Assay
+from harness.plan.buckets import buckets
+from harness.plan.cells import Cell
+from harness.plan.costs import MACHINES
+from reports.words import duration
+
+_STORED = "nothing"
+"""What is said where the store has every cell."""
+
+
+def forecast(assays: Sequence[Assay], *, stored: Callable[[str], bool], device: str) -> str:
+    """Cells and time of each condition and of all, up to the first look and up to the last.
+
+    Parameters
+    ----------
+    assays : sequence of Assay
+        The conditions, in their order.
+    stored : callable
+        Whether the store has a cell, by its identity.
+    device : str
+        "cpu" or "cuda".
+    """
+    idle: dict[str, list[str]] = {}
+    asked: list[Assay] = []
+    for assay in assays:
+        if reason := _why_not(assay):
+            idle.setdefault(reason, []).append(assay.label)
+        else:
+            asked.append(assay)
+    lines = [f"{assay.label}: {_work([assay], stored, device=device)}" for assay in asked]
+    whole = _work(asked, stored, device=device)
+    lines += [f"{reason}: {', '.join(labels)}" for reason, labels in idle.items()]
+    lines += [f"times are for {MACHINES[device]}"]
+    return "\n".join([*lines, f"in all, cells that several ask for counted once: {whole}"])
+
+
+def _why_not(assay: Assay) -> str | None:
+    """Why nothing is measured for a condition, whatever the store has."""
+    if assay.claim.estimands[assay.estimand].kind is Kind.UNTESTABLE:
+        return "not testable"
+    return None if assay.absent is None else f"not run ({assay.absent})"
+
+
+def _work(assays: Sequence[Assay], stored: Callable[[str], bool], *, device: str) -> str:
+    """What conditions lack, in words."""
+    first, last = (
+        _lacking(
+            [cell for assay in assays for cell in assay.cells_up_to(assay.sizes[look])],
+            stored,
+            device=device,
+        )
+        for look in (0, -1)
+    )
+    if first == last:
+        return first
+    return f"{first}{' for the first look' if first == _STORED else ''}, at most {last}"
+
+
+def _lacking(cells: Iterable[Cell], stored: Callable[[str], bool], *, device: str) -> str:
+    """Cells that are not stored, and the time that they take of one of `MACHINES`, in words."""
+    count, seconds = 0, 0.0
+    for bucket in buckets(cells, device=device):
+        lacking = [ids for ids in bucket.ids if not all(map(stored, ids))]
+        count += sum(map(len, lacking))
+        seconds += bucket.seconds * len(lacking) / len(bucket.ids)
+    where = "one of 16 processes" if device == "cuda" else "one core"
+    return f"{count} cells, about {duration(seconds)} of {where}" if count else _STORED

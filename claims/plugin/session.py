@@ -1,0 +1,463 @@
+"""One run of the claims, from what is collected to its report."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import functools
+import shlex
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from claims.plugin.forecast import forecast
+from claims.plugin.options import Options
+from claims.plugin.progress import ConsoleProgress
+from claims.plugin.registry import (
+    all_claims,
+    in_order,
+)
+from harness.claim import (
+    Claim,
+    Kind,
+    freeze,
+)
+from harness.errors import (
+    ClaimError,
+    OptionError,
+)
+from harness.execution.device import resolve_device
+from harness.execution.provenance import provenance
+from harness.execution.scheduler import Scheduler
+from harness.execution.throughput import pace
+from harness.lab.condition import Assay
+from harness.lab.lab import (
+    Custom,
+    Lab,
+)
+from harness.lab.runner import (
+    Bench,
+    not_run,
+)
+from harness.plan.seeds import seeding
+from harness.store import (
+    WEIGHTS,
+    Store,
+)
+from harness.verdict.lock import (
+    Entry,
+    Lock,
+    Outcome,
+    compare,
+    condition_key,
+    diff,
+    read_lock,
+    write_lock,
+)
+from harness.verdict.results import (
+    ENDED_BEFORE,
+    NOT_SELECTED,
+    ConditionResult,
+    Run,
+)
+from reports.documents.archive import (
+    keep,
+    latest,
+)
+from reports.write import write_report
+
+LOCK = Path("claims", "verdicts.toml")
+"""The locked verdicts, below the root folder of a run."""
+
+Parameters = Mapping[str, str | int | float]
+"""What a test is parametrized with."""
+
+
+class ClaimSession:
+    """The state of a run: what is planned, what was found.
+
+    Nothing is read, written or started before a test needs it, so that a run without claims, or
+    one that only collects them, leaves no trace.
+
+    Parameters
+    ----------
+    options : Options
+        The options of the run.
+    root : Path
+        Root folder of the run, where the lock is.
+    progress : ConsoleProgress
+        Hears how far the measuring is.
+
+    Attributes
+    ----------
+    whole : bool
+        Whether every condition in the files that were collected is known.
+    """
+
+    def __init__(self, options: Options, *, root: Path, progress: ConsoleProgress) -> None:
+        self.options = options
+        self.assays: list[Assay] = []
+        self.whole = False
+        self.run: Run | None = None
+        self.report: Path | None = None
+        self.lock_changes: str | None = None
+        self._root = root
+        self._progress = progress
+        self._nodeids: list[str] = []
+        self._selected: Sequence[int] = ()
+        self._results: dict[int, ConditionResult] = {}
+        self._errors: dict[int, str] = {}
+        self._warnings: list[str] = []
+        self._dropped: list[str] = []
+        self._scheduler: Scheduler | None = None
+        self._bench: Bench | None = None
+        self._began = time.monotonic()
+
+    @property
+    def custom(self) -> Custom:
+        """The user's own subjects."""
+        return self.options.custom
+
+    @functools.cached_property
+    def device(self) -> str:
+        """The device to measure on; one that is named was checked, or is for workers to have."""
+        return resolve_device("auto") if self._auto else self.options.device
+
+    @property
+    def _auto(self) -> bool:
+        return self.options.device == "auto"
+
+    @functools.cached_property
+    def lock(self) -> Lock:
+        """The verdicts that are locked.
+
+        Raises
+        ------
+        LockError
+            Where their file cannot be read.
+        """
+        return read_lock(self._root / LOCK)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The claims whose tests were collected, selected or not."""
+        return tuple(claim.id for claim in in_order(assay.claim for assay in self.assays))
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """Keys of the conditions that decide a claim, each with the claim's digest."""
+        return {_key(assay): assay.claim.digest for assay in self.assays if assay.confirmatory}
+
+    @property
+    def began(self) -> bool:
+        """Whether a test has asked for measurements."""
+        return self._bench is not None
+
+    @property
+    def where(self) -> str | None:
+        """Where the report is, in words."""
+        if self.report is None or self.run is None:
+            return None
+        told = f"report: {self.report}{'' if self.run.whole else ' (of a partial run)'}"
+        if self.run.whole or not latest(self.options.store).whole:
+            return told
+        words = ["python", "-m", "reports", "build", "--store", str(self.options.store)]
+        again = shlex.join([*words, "--report", str(self.options.report)])
+        return f"{told}\nthat of the last whole run again: {again}"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the lock has to say; what concerns many conditions is one warning."""
+        found = list(self._warnings)
+        if self.lock_changes is not None:
+            return found
+        if self._dropped:
+            found.append(
+                "claims have changed since they were locked, so that these locks are dropped: "
+                f"{', '.join(self._dropped)}; lock the new verdicts with --update-verdicts"
+            )
+        gone = self._gone()
+        if gone:
+            found.append(
+                f"no claim has these locked conditions: {', '.join(gone)}; --update-verdicts "
+                "drops them"
+            )
+        return found
+
+    # --- collecting -------------------------------------------------------------------------
+
+    def lab(self, *, parameters: Parameters, receive: Callable[[Assay], None]) -> Lab:
+        """A lab for one test."""
+        return Lab(
+            profile=self.options.profile,
+            custom=self.custom,
+            precision=self.options.precision,
+            parameters=parameters,
+            receive=receive,
+            device=self.device,
+            weights=self.options.store / WEIGHTS,
+            imagenet=self.options.imagenet,
+        )
+
+    def plan(self, test: Callable[..., None], *, parameters: Parameters, nodeid: str) -> int | None:
+        """Let a test state its condition without measuring it.
+
+        Returns
+        -------
+        int or None
+            The condition's number; None where the test fails or skips before it states one. It
+            will do so again when it is run, in pytest's own way.
+
+        Raises
+        ------
+        ClaimError
+            Where it states several, or one that another test has stated.
+        """
+        stated: list[Assay] = []
+        try:
+            test(lab=self.lab(parameters=parameters, receive=stated.append), **parameters)
+            for assay in stated:
+                assay.cells_up_to(assay.sizes[0])
+        except (Exception, pytest.skip.Exception, pytest.fail.Exception):
+            return None
+        if len(stated) > 1:
+            raise ClaimError(
+                nodeid,
+                rule=f"a test states one condition of a claim, and this one states {len(stated)}",
+                remedy="Parametrize it",
+            )
+        return self.add(stated[0], nodeid=nodeid) if stated else None
+
+    def add(self, assay: Assay, *, nodeid: str) -> int:
+        """Note a condition that a test has stated; returns its number.
+
+        Raises
+        ------
+        ClaimError
+            Where another test has stated the same: their locked verdicts would be one.
+        """
+        for other, owner in zip(self.assays, self._nodeids, strict=True):
+            if assay.claim.id == other.claim.id and _key(assay) == _key(other):
+                raise ClaimError(
+                    nodeid,
+                    rule=f"the condition {_key(assay)!r} is that of {owner}, too",
+                    remedy="Give one of them another parameter or another estimand",
+                )
+        self.assays.append(dataclasses.replace(assay, varied=self._varied(assay)))
+        self._nodeids.append(nodeid)
+        return len(self.assays) - 1
+
+    def _varied(self, assay: Assay) -> bool:
+        """Whether the multiverse around a condition is measured: not in `quick`; in `standard`
+        around one of each headline, in `article` around all of a claim's first estimand."""
+        name = self.options.profile.name
+        if name == "quick" or not assay.confirmatory or not assay.inverts:
+            return False
+        varied = [other for other in self.assays if other.varied]
+        if name == "standard":
+            headline = assay.claim.headline
+            return headline is not None and all(
+                other.claim.headline != headline for other in varied
+            )
+        return all(
+            other.estimand == assay.estimand for other in varied if other.claim == assay.claim
+        )
+
+    def select(self, numbers: Sequence[int]) -> None:
+        """The conditions that will run, in their order."""
+        self._selected = numbers
+
+    def plan_text(self) -> str:
+        """What would be measured; see `claims.plugin.forecast`."""
+        # Opening a store makes its folder.
+        folder = self.options.store
+        stored = Store(folder).__contains__ if folder.exists() else _nothing
+        chosen = [self.assays[number] for number in self._selected]
+        return forecast(chosen, stored=stored, device=self.device)
+
+    # --- running ----------------------------------------------------------------------------
+
+    def judge(self, number: int) -> tuple[ConditionResult, Outcome]:
+        """Measure and decide a condition, and compare it with its lock."""
+        assay = self.assays[number]
+        try:
+            result = self._opened().run(assay, label=assay.label, command=self._command(number))
+        except Exception as error:
+            self._errors[number] = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise
+        finally:
+            self._progress.rest()
+        self._results[number] = result
+        custom = bool(self.custom.described())
+        outcome = compare(
+            self.lock.get(self.options.profile.name, _key(assay)),
+            result.decision,
+            assay.claim.digest,
+            report_only=custom or assay.foreign or not assay.confirmatory,
+            rounding=assay.claim.estimands[assay.estimand].kind is Kind.EXACT,
+        )
+        if outcome.warning is not None:
+            self._warnings.append(f"{assay.label}: {outcome.warning}")
+        if outcome.dropped is not None:
+            self._dropped.append(f"{assay.label} ({outcome.dropped})")
+        return result, outcome
+
+    def finish(self, *, complete: bool) -> None:
+        """End the workers; write the report, and the lock where that was asked for.
+
+        Parameters
+        ----------
+        complete : bool
+            Whether every selected test had its turn; otherwise the lock stays as it is.
+        """
+        if self._scheduler is not None:
+            self._scheduler.close()
+        if self._bench is None:
+            return
+        self.run = run = self._found()
+        store = Store(self.options.store)
+        # Kept first: from it the report can be made again, should its folder be the trouble.
+        keep(run, store)
+        self.report = write_report(run, store, self.options.report)
+        if self.options.update_verdicts and complete:
+            self._update_lock()
+
+    def _opened(self) -> Bench:
+        """The bench, made when a test first needs it, with all first looks queued."""
+        if self._bench is None:
+            store = Store(self.options.store)
+            _check_writable(self.options.report)
+            # Read once now, so that a broken file of claims is told before anything is measured.
+            all_claims(self._root, planned=())
+            self._scheduler = Scheduler(
+                store,
+                executor=self.options.executor,
+                device=self.device,
+                auto=self._auto,
+                provenance=self._provenance,
+                progress=self._progress,
+            )
+            self._bench = Bench(store=store, scheduler=self._scheduler, device=self.device)
+            self._bench.prepare(self.assays[number] for number in self._selected)
+        return self._bench
+
+    @functools.cached_property
+    def _provenance(self) -> dict[str, object]:
+        return provenance(device=self.device, precision=self.options.precision)
+
+    @functools.cached_property
+    def _claims(self) -> tuple[Claim, ...]:
+        """Every claim, collected or not."""
+        return all_claims(self._root, planned=[assay.claim for assay in self.assays])
+
+    def _found(self) -> Run:
+        used = self._bench.used if self._bench else set()
+        measured = self._scheduler.measured if self._scheduler else set()
+        workers = self._scheduler.workers if self._scheduler else None
+        records = self._bench.records if self._bench else {}
+        seconds = time.monotonic() - self._began
+        return Run(
+            profile=self.options.profile.name,
+            device=self.device,
+            claims_digest=freeze(self._claims),
+            claims=self._claims,
+            conditions=tuple(map(self._result, range(len(self.assays)))),
+            provenance={
+                **self._provenance,
+                **({"workers": workers} if workers else {}),
+                **pace(records, measured=measured, seconds=seconds),
+                "seeds": seeding(),
+            },
+            measured=len(measured),
+            reused=len(used - measured),
+            seconds=seconds,
+            ended=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
+            custom=self.custom.described(),
+            every_condition=self._every_condition,
+            multiverses=self._bench.multiverses if self._bench else {},
+            components=self._bench.components if self._bench else {},
+        )
+
+    def _result(self, number: int) -> ConditionResult:
+        if number in self._results:
+            return self._results[number]
+        if number in self._errors:
+            reason = f"an error ended its test ({self._errors[number]})"
+        elif number in self._selected:
+            reason = ENDED_BEFORE
+        else:
+            reason = NOT_SELECTED
+        return not_run(self.assays[number], reason=reason, command=self._command(number))
+
+    @property
+    def _every_condition(self) -> bool:
+        """Whether the conditions known are those of all claims."""
+        stated = {assay.claim.id for assay in self.assays}
+        return self.whole and stated >= {claim.id for claim in self._claims}
+
+    def _gone(self) -> list[str]:
+        """Locked conditions that no claim has, where a run knows them all and its lock counts."""
+        if self.run is None or not self.run.whole or self.custom.described():
+            return []
+        locked = self.lock.profiles.get(self.options.profile.name, {})
+        return sorted(locked.keys() - self.conditions.keys())
+
+    def _update_lock(self) -> None:
+        entries = {
+            _key(self.assays[number]): Entry.of(result.decision, result.claim.digest)
+            for number, result in self._results.items()
+            if result.confirmatory and not self.assays[number].foreign
+        }
+        updated = self.lock.updated(
+            self.options.profile.name,
+            entries,
+            claims=[claim.digest for claim in self._claims],
+            conditions=self.conditions if self._every_condition else None,
+        )
+        write_lock(updated, self._root / LOCK)
+        self.lock_changes = diff(self.lock, updated)
+
+    def _command(self, number: int) -> str:
+        """The command line that measures one condition of this run again."""
+        words = ["pytest", self._nodeids[number], "--profile", self.options.profile.name]
+        if self.options.device != "auto":
+            words += ["--device", self.options.device]
+        if self.options.precision != "float32":
+            words += ["--precision", self.options.precision]
+        if self.custom.network:
+            words += ["--network", self.custom.network]
+        if self.custom.weights:
+            words += ["--weights", str(self.custom.weights.path)]
+        if self.options.imagenet:
+            words += ["--imagenet", str(self.options.imagenet.path)]
+        if self.custom.images:
+            words += ["--images", str(self.custom.images.path)]
+        return shlex.join(words)
+
+
+def _check_writable(report: Path) -> None:
+    """Learn before the measuring, not after it, that a report cannot be written."""
+    try:
+        report.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=report):
+            pass
+    except OSError as error:
+        raise OptionError(
+            report,
+            rule=f"the report has to go to a folder that can be written ({error.strerror})",
+            remedy="Choose another with --report DIR",
+        ) from error
+
+
+def _key(assay: Assay) -> str:
+    several = len(assay.claim.estimands) > 1
+    return condition_key(
+        assay.claim.id, assay.parameters, estimand=assay.estimand if several else None
+    )
+
+
+def _nothing(_: str) -> bool:
+    return False

@@ -1,0 +1,1 @@
+"""Networks as functions: outputs at a layer, and products with the Jacobian."""

@@ -1,0 +1,78 @@
+"""Encoders seen otherwise: of images instead of vectors, of one dtype instead of another."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from harness.encoders.encoder import (
+    Encoder,
+    Pullback,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reshaped:
+    """An encoder of vectors as one of images, so that priors see rows and columns.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Of inputs of shape (batch, n).
+    """
+
+    encoder: Encoder
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Outputs of a batch of images."""
+        return self.encoder.encode(inputs.flatten(1))
+
+    def pull(self, inputs: Tensor) -> tuple[Tensor, Pullback]:
+        """Outputs of a batch of images, and the pullback there."""
+        output, pullback = self.encoder.pull(inputs.flatten(1))
+        return output, lambda cotangent: pullback(cotangent).reshape(inputs.shape)
+
+    def linearize(self, inputs: Tensor) -> tuple[Tensor, Pullback, Pullback]:
+        """Outputs of a batch of images, J v and J^T u there."""
+        output, push, pull = self.encoder.linearize(inputs.flatten(1))
+        return (
+            output,
+            lambda tangent: push(tangent.flatten(1)),
+            lambda cotangent: pull(cotangent).reshape(inputs.shape),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Cast:
+    """An encoder that computes in one dtype, for images, outputs and gradients of another.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        In the dtype of the network.
+    inside, outside : torch.dtype
+        Of the network, and of everything else.
+    """
+
+    encoder: Encoder
+    inside: torch.dtype
+    outside: torch.dtype
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Outputs of a batch of inputs."""
+        return self.encoder.encode(inputs.to(self.inside)).to(self.outside)
+
+    def pull(self, inputs: Tensor) -> tuple[Tensor, Pullback]:
+        """Outputs of a batch of inputs, and the pullback there."""
+        output, pullback = self.encoder.pull(inputs.to(self.inside))
+        return output.to(self.outside), self._around(pullback)
+
+    def linearize(self, inputs: Tensor) -> tuple[Tensor, Pullback, Pullback]:
+        """Outputs of a batch of inputs, J v and J^T u there."""
+        output, push, pull = self.encoder.linearize(inputs.to(self.inside))
+        return output.to(self.outside), self._around(push), self._around(pull)
+
+    def _around(self, linear: Pullback) -> Pullback:
+        return lambda vector: linear(vector.to(self.inside)).to(self.outside)

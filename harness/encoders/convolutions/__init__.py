@@ -1,0 +1,1 @@
+"""Convolutions and their transposes in several forms, and which form a shape takes."""

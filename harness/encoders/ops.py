@@ -1,0 +1,279 @@
+"""Operations of a program: output, pushforward and pullback of each, written by hand.
+
+Of a forward pass the derivatives need little: a rectifier's output says where it is open, and
+max-pooling notes where its maxima lie. No operation overwrites its inputs. A cotangent, however, is
+the operation's own to overwrite, and so is `onto`, what other users of its first input have pulled
+back already.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from harness.encoders.convolutions.maps import (
+    Map,
+    laid_out,
+    summed,
+)
+
+Memory = tuple[Tensor, ...]
+"""What derivatives need of a forward pass."""
+
+Pulled = tuple[Tensor, ...]
+"""Cotangents of the inputs of an operation."""
+
+
+class Op(Protocol):
+    """One operation of a program."""
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+        """Output, and what to remember."""
+        ...
+
+    def push(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
+        """Tangent of the output."""
+        ...
+
+    def pull(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+        """Cotangents of the inputs, the first one plus `onto`."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """A x + b, plus a second input where there is one, then max(0, .) where asked.
+
+    Parameters
+    ----------
+    map : Map
+        A and b.
+    rectified : bool
+        Whether max(0, .) follows.
+    """
+
+    map: Map
+    rectified: bool
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+        """Output, to be remembered where it is rectified."""
+        y = self.map.forward(inputs[0], added=_second(inputs))
+        # oneDNN would rectify along the way, but makes 0 of what is not a number.
+        return (y.relu_(), (y,)) if self.rectified else (y, ())
+
+    def push(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
+        """A t plus the second tangent, where the output is positive."""
+        return _open(self.map.push(tangents[0], added=_second(tangents)), memory)
+
+    def pull(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+        """A^T u and u, of which there is what lies where the output is positive."""
+        cotangent = _open(cotangent, memory)
+        return self.map.pull(cotangent, onto=onto), cotangent
+
+
+@dataclasses.dataclass(frozen=True)
+class Rectifier:
+    """max(0, x)."""
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+        """Output, to be remembered."""
+        (x,) = inputs
+        y = x.relu()
+        return y, (y,)
+
+    def push(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
+        """The tangent where the output is positive."""
+        (tangent,) = tangents
+        return _open(tangent.clone(), memory)
+
+    def pull(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+        """The cotangent where the output is positive."""
+        return (summed(_open(cotangent, memory), onto),)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sum:
+    """x + y."""
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+        """Output."""
+        x, y = inputs
+        return x + y, ()
+
+    def push(self, _: Memory, /, *tangents: Tensor) -> Tensor:
+        """Sum of the tangents."""
+        x, y = tangents
+        return x + y
+
+    def pull(self, _: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+        """The cotangent for both, for each in memory of its own."""
+        return summed(cotangent.clone(), onto), cotangent
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """Every channel times its factor, plus an offset: BatchNorm with fixed statistics.
+
+    Parameters
+    ----------
+    factor, offset : tensor, shape (channels, 1, 1)
+    """
+
+    factor: Tensor
+    offset: Tensor
+
+    @classmethod
+    def of(cls, layer: nn.BatchNorm2d) -> Scale:
+        """A BatchNorm in eval mode."""
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
+        factor = (layer.running_var + layer.eps).rsqrt()
+        offset = -layer.running_mean * factor
+        if layer.affine:
+            factor, offset = factor * layer.weight, offset * layer.weight + layer.bias
+        return cls(factor.detach()[:, None, None], offset.detach()[:, None, None])
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+        """Output."""
+        (x,) = inputs
+        return torch.addcmul(self.offset, x, self.factor), ()
+
+    def push(self, _: Memory, /, *tangents: Tensor) -> Tensor:
+        """Every channel times its factor."""
+        (tangent,) = tangents
+        return tangent * self.factor
+
+    def pull(self, _: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+        """Every channel times its factor."""
+        return (summed(cotangent.mul_(self.factor), onto),)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaxPool:
+    """Maxima of windows.
+
+    Parameters
+    ----------
+    window : tuple
+        Arguments of `torch.nn.functional.max_pool2d` after the images.
+    """
+
+    window: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, layer: nn.MaxPool2d) -> MaxPool:
+        """The pooling of a layer."""
+        pairs = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+        return cls((*map(_both, pairs), layer.ceil_mode))
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+        """Output; to be remembered are the places of the maxima, and the input for its shape."""
+        (x,) = inputs
+        y, places = torch.ops.aten.max_pool2d_with_indices(x, *self.window)
+        return y, (x, places)
+
+    def push(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
+        """The tangents at the places of the maxima."""
+        (tangent,) = tangents
+        _, places = memory
+        pushed = tangent.flatten(2).gather(2, places.flatten(2))
+        return laid_out(pushed.view(places.shape))
+
+    def pull(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+        """Each cotangent at the place of its maximum."""
+        x, places = memory
+        backward = torch.ops.aten.max_pool2d_with_indices_backward
+        return (summed(backward(cotangent, x, *self.window, places), onto),)
+
+
+@dataclasses.dataclass(frozen=True)
+class AvgPool:
+    """Means of windows.
+
+    Parameters
+    ----------
+    window : tuple
+        Arguments of `torch.nn.functional.avg_pool2d` after the images.
+    """
+
+    window: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, layer: nn.AvgPool2d) -> AvgPool:
+        """The pooling of a layer."""
+        pairs = map(_both, (layer.kernel_size, layer.stride, layer.padding))
+        return cls((*pairs, layer.ceil_mode, layer.count_include_pad, layer.divisor_override))
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+        """Output; the input is remembered for its shape."""
+        (x,) = inputs
+        return torch.ops.aten.avg_pool2d(x, *self.window), (x,)
+
+    def push(self, _: Memory, /, *tangents: Tensor) -> Tensor:
+        """Means of the tangents."""
+        return self.forward(*tangents)[0]
+
+    def pull(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+        """Each cotangent spread over its window."""
+        (x,) = memory
+        pulled = torch.ops.aten.avg_pool2d_backward(cotangent, x, *self.window)
+        return (summed(pulled, onto),)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mean:
+    """The mean of each channel, as an image of one pixel."""
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+        """Output; the input is remembered for its shape."""
+        (x,) = inputs
+        return x.mean((2, 3), keepdim=True), (x,)
+
+    def push(self, _: Memory, /, *tangents: Tensor) -> Tensor:
+        """The mean of each channel."""
+        return self.forward(*tangents)[0]
+
+    def pull(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+        """Each cotangent spread over the image."""
+        (x,) = memory
+        spread = (cotangent / x[0, 0].numel()).expand_as(x)
+        return (summed(laid_out(spread), onto),)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flatten:
+    """Images as vectors: channels, then rows, then columns."""
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+        """Output; the input is remembered for its shape."""
+        (x,) = inputs
+        return x.flatten(1), (x,)
+
+    def push(self, _: Memory, /, *tangents: Tensor) -> Tensor:
+        """The tangents as vectors."""
+        return self.forward(*tangents)[0]
+
+    def pull(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+        """Vectors as images."""
+        (x,) = memory
+        return (summed(laid_out(cotangent.view(x.shape)), onto),)
+
+
+def _second(tensors: tuple[Tensor, ...]) -> Tensor | None:
+    return tensors[1] if len(tensors) == 2 else None
+
+
+def _both(numbers: int | tuple[int, ...]) -> list[int]:
+    """A number for rows and one for columns, where one may stand for both."""
+    return list(numbers) if isinstance(numbers, tuple) else [numbers, numbers]
+
+
+def _open(values: Tensor, memory: Memory) -> Tensor:
+    """Zero, in place, what lies where a rectifier is shut; nothing where none is remembered."""
+    if memory:
+        (output,) = memory
+        torch.ops.aten.threshold_backward.grad_input(values, output, 0, grad_input=values)
+    return values

@@ -1,0 +1,185 @@
+"""What was read of a module, run without autograd.
+
+A `Program` turns the nodes of a reading into operations for inputs of one shape, since the fastest
+form of a convolution depends on it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from harness.encoders.convolutions.choose import fastest
+from harness.encoders.convolutions.maps import (
+    Map,
+    PlainConvolution,
+    Product,
+    laid_out,
+    summed,
+)
+from harness.encoders.encoder import (
+    Pullback,
+    Pushforward,
+)
+from harness.encoders.ops import (
+    Affine,
+    AvgPool,
+    Flatten,
+    MaxPool,
+    Mean,
+    Memory,
+    Op,
+    Rectifier,
+    Scale,
+    Sum,
+)
+from harness.encoders.tracing import (
+    Add,
+    Node,
+    Reading,
+    UnreadableError,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """An operation in its place.
+
+    Parameters
+    ----------
+    op : Op
+        What is done.
+    inputs : tuple of int
+        Values that it takes.
+    output : int
+        The value that it makes.
+    spent : tuple of int
+        Values that nobody needs afterwards.
+    """
+
+    op: Op
+    inputs: tuple[int, ...]
+    output: int
+    spent: tuple[int, ...]
+
+
+class Program:
+    """An encoder of inputs of one shape: operations one after the other, without autograd.
+
+    Parameters
+    ----------
+    reading : Reading
+        What is done.
+    inputs : tensor
+        Of the shape, dtype and device that the program is for.
+
+    Raises
+    ------
+    UnreadableError
+        Where an operation does not fit inputs of this shape.
+    """
+
+    def __init__(self, reading: Reading, inputs: Tensor) -> None:
+        self._output = reading.output
+        last = {value: node.output for node in reading.nodes for value in node.inputs}
+        last[reading.output] = -1
+        values = {0: laid_out(inputs)}
+        steps = []
+        for node in reading.nodes:
+            taken = [values[value] for value in node.inputs]
+            op = _operation(node, taken)
+            values[node.output], _ = op.forward(*taken)
+            spent = {value for value in node.inputs if last[value] == node.output}
+            steps.append(Step(op, node.inputs, node.output, tuple(spent)))
+        self._steps = tuple(steps)
+
+    @torch.no_grad()
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Outputs of a batch of inputs."""
+        values = {0: laid_out(inputs)}
+        for step in self._steps:
+            values[step.output], _ = step.op.forward(*(values[value] for value in step.inputs))
+            for value in step.spent:
+                del values[value]
+        return values[self._output]
+
+    def pull(self, inputs: Tensor) -> tuple[Tensor, Pullback]:
+        """Outputs of a batch of inputs, and the pullback there."""
+        output, _, pullback = self.linearize(inputs)
+        return output, pullback
+
+    @torch.no_grad()
+    def linearize(self, inputs: Tensor) -> tuple[Tensor, Pushforward, Pullback]:
+        """Outputs of a batch of inputs, the pushforward and the pullback there."""
+        values = {0: laid_out(inputs)}
+        memories: list[Memory] = []
+        for step in self._steps:
+            taken = [values[value] for value in step.inputs]
+            values[step.output], memory = step.op.forward(*taken)
+            memories.append(memory)
+            for value in step.spent:
+                del values[value]
+
+        @torch.no_grad()
+        def pushforward(tangent: Tensor) -> Tensor:
+            tangents = {0: laid_out(tangent)}
+            for step, memory in zip(self._steps, memories, strict=True):
+                taken = [tangents[value] for value in step.inputs]
+                tangents[step.output] = step.op.push(memory, *taken)
+                for value in step.spent:
+                    del tangents[value]
+            return tangents[self._output]
+
+        @torch.no_grad()
+        def pullback(cotangent: Tensor) -> Tensor:
+            # A copy, since operations overwrite the cotangents that they are given.
+            cotangents = {self._output: laid_out(cotangent.clone())}
+            for step, memory in zip(reversed(self._steps), reversed(memories), strict=True):
+                onto = cotangents.pop(step.inputs[0], None)
+                pulled = step.op.pull(memory, cotangents.pop(step.output), onto)
+                cotangents[step.inputs[0]] = pulled[0]
+                for value in step.inputs[1:]:
+                    cotangents[value] = summed(pulled[1], cotangents.get(value))
+            return cotangents[0]
+
+        return values[self._output], pushforward, pullback
+
+
+def _operation(node: Node, inputs: Sequence[Tensor]) -> Op:
+    """The operation of a node for inputs of the shapes given."""
+    layer, x = node.layer, inputs[0]
+    whatever = isinstance(layer, (nn.ReLU, Add))
+    if not whatever and x.dim() != (2 if isinstance(layer, nn.Linear) else 4):
+        raise UnreadableError(f"{layer} of inputs of shape {tuple(x.shape)}")
+    match layer:
+        case nn.Conv2d():
+            return _affine(fastest(PlainConvolution.of(layer, x.shape)), node, inputs)
+        case nn.Linear():
+            return _affine(Product.linear(layer, rows=len(x)), node, inputs)
+        case nn.ReLU():
+            return Rectifier()
+        case Add() if x.shape == inputs[1].shape:
+            return Sum()
+        case nn.BatchNorm2d():
+            return Scale.of(layer)
+        case nn.MaxPool2d():
+            return MaxPool.of(layer)
+        case nn.AvgPool2d():
+            return AvgPool.of(layer)
+        case nn.AdaptiveAvgPool2d():
+            return Mean()
+        case nn.Flatten():
+            return Flatten()
+        case _:
+            raise UnreadableError(f"there is no operation for {layer}")
+
+
+def _affine(form: Map, node: Node, inputs: Sequence[Tensor]) -> Affine:
+    """An affine operation, for whose second input, if any, nothing has to be repeated."""
+    for second in inputs[1:]:
+        if second.shape != form.push(inputs[0]).shape:
+            raise UnreadableError(f"{node.layer} plus {tuple(second.shape)}")
+    return Affine(form, node.rectified)

@@ -1,0 +1,185 @@
+"""Encoders of stacks of fully connected layers, one stack a sample."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from harness.encoders.encoder import (
+    AffineEncoder,
+    Pullback,
+    Pushforward,
+)
+from harness.encoders.sparse_rows import (
+    combined,
+    dotted,
+)
+
+_LEAK = 0.01
+"""Slope of a leaky rectifier left of 0, torch's own."""
+
+
+_ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "relu": (torch.relu, lambda v, y: torch.ops.aten.threshold_backward(v, y, 0)),
+    "leaky-relu": (
+        functools.partial(nn.functional.leaky_relu, negative_slope=_LEAK),
+        lambda v, y: torch.ops.aten.leaky_relu_backward(v, y, _LEAK, True),
+    ),
+    "tanh": (torch.tanh, torch.ops.aten.tanh_backward),
+    "sigmoid": (torch.sigmoid, torch.ops.aten.sigmoid_backward),
+}
+"""Activations, and a vector times their derivative, as a function of it and of what they yield."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """Weights of one layer for a batch of networks.
+
+    Parameters
+    ----------
+    weight : tensor, shape (batch, out, in)
+    bias : tensor, shape (batch, out)
+    """
+
+    weight: Float[Tensor, "batch out in"]
+    bias: Float[Tensor, "batch out"]
+
+    def on(self, device: torch.device) -> Layer:
+        """The same on a device."""
+        return Layer(self.weight.to(device), self.bias.to(device))
+
+
+def compose(layers: Sequence[Layer]) -> Layer:
+    """The one affine map that a linear stack is."""
+    matrix, offset = layers[0].weight, layers[0].bias
+    for layer in layers[1:]:
+        matrix = layer.weight @ matrix
+        offset = (layer.weight @ offset[..., None]).squeeze(-1) + layer.bias
+    return Layer(matrix, offset)
+
+
+@dataclasses.dataclass(frozen=True)
+class StackEncoder:
+    """Affine maps with an activation between them, a stack for each network.
+
+    Derivatives are written by hand: what autograd notes for layers this small takes longer than the
+    layers.
+
+    Parameters
+    ----------
+    layers : tuple of AffineEncoder
+        The maps, with the same number of networks.
+    activation : str
+        Between them; one of `harness.plan.networks.ACTIVATIONS` other than "none".
+    """
+
+    layers: tuple[AffineEncoder, ...]
+    activation: str
+
+    def encode(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
+        """Outputs of a batch of inputs, before any activation of the last layer."""
+        return self._forward(inputs)[0]
+
+    def pull(self, inputs: Float[Tensor, "batch n"]) -> tuple[Float[Tensor, "batch m"], Pullback]:
+        """Outputs of a batch of inputs, and the pullback there."""
+        output, hidden = self._forward(inputs)
+        return output, functools.partial(self._pull, hidden)
+
+    def linearize(
+        self, inputs: Float[Tensor, "batch n"]
+    ) -> tuple[Float[Tensor, "batch m"], Pushforward, Pullback]:
+        """Outputs of a batch of inputs, the pushforward and the pullback there."""
+        output, hidden = self._forward(inputs)
+        return output, functools.partial(self._push, hidden), functools.partial(self._pull, hidden)
+
+    def _forward(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The output, and what each activation yields."""
+        activate, _ = _ACTIVATIONS[self.activation]
+        first, *others = self.layers
+        found, hidden = first.encode(inputs), []
+        for layer in others:
+            hidden.append(activate(found))
+            found = layer.encode(hidden[-1])
+        return found, hidden
+
+    def _push(self, hidden: Sequence[Tensor], tangent: Tensor) -> Tensor:
+        _, through = _ACTIVATIONS[self.activation]
+        first, *others = self.layers
+        moved = first.push(tangent)
+        for yielded, layer in zip(hidden, others, strict=True):
+            moved = layer.push(through(moved, yielded))
+        return moved
+
+    def _pull(self, hidden: Sequence[Tensor], cotangent: Tensor) -> Tensor:
+        _, through = _ACTIVATIONS[self.activation]
+        first, *others = self.layers
+        for yielded, layer in zip(reversed(hidden), reversed(others), strict=True):
+            cotangent = through(layer.pull_back(cotangent), yielded)
+        return first.pull_back(cotangent)
+
+
+@dataclasses.dataclass(frozen=True)
+class WideStackEncoder:
+    """A stack with rectifiers whose layers are too large for a cache: shut units are not read.
+
+    Parameters
+    ----------
+    stack : StackEncoder
+        With rectifiers, at least two layers, and all matrices but the first laid out by their
+        inputs. It takes batches in which several samples share a network, and so its weights.
+    """
+
+    stack: StackEncoder
+
+    def encode(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
+        """Outputs of a batch of inputs, before any activation of the last layer."""
+        return self.linearize(inputs)[0]
+
+    def pull(self, inputs: Float[Tensor, "batch n"]) -> tuple[Float[Tensor, "batch m"], Pullback]:
+        """Outputs of a batch of inputs, and the pullback there."""
+        output, _, pullback = self.linearize(inputs)
+        return output, pullback
+
+    def linearize(
+        self, inputs: Float[Tensor, "batch n"]
+    ) -> tuple[Float[Tensor, "batch m"], Pushforward, Pullback]:
+        """Outputs of a batch of inputs, the pushforward and the pullback there."""
+        if len(inputs) != len(self.stack.layers[0].matrix):
+            return self.stack.linearize(inputs)
+        outputs, pushes, pulls = zip(*map(self._one, range(len(inputs)), inputs), strict=True)
+        return torch.stack(outputs), _each(pushes), _each(pulls)
+
+    def _one(self, network: int, x: Tensor) -> tuple[Tensor, Pushforward, Pullback]:
+        """The output of one network, its pushforward and its pullback, all of vectors."""
+        first, *others = self.stack.layers
+        entry = first.matrix[network]
+        matrices = [layer.matrix[network].T for layer in others]
+        y, opened = torch.addmv(first.offset[network], entry, x), []
+        for matrix, layer in zip(matrices, others, strict=True):
+            y, rows = combined(matrix, y.relu())
+            y += layer.offset[network]
+            opened.append(rows)
+
+        def pushforward(tangent: Tensor) -> Tensor:
+            moved = entry @ tangent
+            for matrix, rows in zip(matrices, opened, strict=True):
+                let_through = torch.zeros_like(moved).index_copy_(0, rows, moved[rows])
+                moved, _ = combined(matrix, let_through)
+            return moved
+
+        def pullback(cotangent: Tensor) -> Tensor:
+            for matrix, rows in zip(reversed(matrices), reversed(opened), strict=True):
+                cotangent = dotted(matrix, cotangent, rows)
+            return combined(entry, cotangent)[0]
+
+        return y, pushforward, pullback
+
+
+def _each(maps: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
+    """Maps of vectors as one of a batch."""
+    return lambda batch: torch.stack([map_(x) for map_, x in zip(maps, batch, strict=True)])

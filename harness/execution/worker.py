@@ -1,0 +1,136 @@
+"""What a worker does: measure a bucket of cells and write each record as soon as it is there."""
+
+from __future__ import annotations
+
+import base64
+import io
+import multiprocessing
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from harness.checkpoint import Checkpoint
+from harness.encoders.runtime import precision_of
+from harness.encoders.runtime import threads as torch_threads
+from harness.execution.allocator import keep_freed_memory
+from harness.execution.peak_rate import worker_gflops
+from harness.execution.provenance import machine
+from harness.measurements.inversion import lacks_memory
+from harness.measurements.measure import measure
+from harness.measurements.measurement import Measurement
+from harness.plan.buckets import Bucket
+from harness.plan.identity import canonical
+from harness.store import (
+    Record,
+    Store,
+)
+from harness.subjects.resnet import forget_encoder
+
+THUMBNAILS_OF = 0
+"""The replicate whose images are kept."""
+
+
+def measure_bucket(
+    bucket: Bucket, *, store: Path, device: str, threads: int, provenance: Mapping[str, object]
+) -> float:
+    """Measure the blocks of a bucket that the store lacks; returns the estimate of what was done.
+
+    Parameters
+    ----------
+    bucket : Bucket
+        What to measure.
+    store : Path
+        Folder of the store.
+    device : str
+        "cpu" or "cuda".
+    threads : int
+        Of torch.
+    provenance : mapping
+        Goes into each record, with this machine, the threads, and what these could do.
+    """
+    keep_freed_memory()
+    with torch_threads(threads):
+        here = {
+            **provenance,
+            **machine(),
+            "threads": threads,
+            "gflops": _rate(device, threads),
+        }
+        try:
+            _measure(bucket, records=Store(store), device=device, provenance=here)
+        except RuntimeError:
+            _leave_where_lost(device)
+            raise
+        finally:
+            # What follows shares no network with it, and may want the memory.
+            forget_encoder()
+    return bucket.seconds
+
+
+def _leave_where_lost(device: str) -> None:
+    """End a worker's process whose GPU no longer answers, as after an illegal access.
+
+    Every call of CUDA fails in such a process, for good: another one takes its bucket over.
+    """
+    if device != "cuda" or multiprocessing.parent_process() is None:
+        return
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        os._exit(1)
+
+
+def _rate(device: str, threads: int) -> float | None:
+    """The rate of this process's float32 products; None where no memory is left to try them."""
+    try:
+        with precision_of("float32", device=torch.device(device)):
+            return worker_gflops(device, threads)
+    except RuntimeError as error:
+        if not lacks_memory(error):
+            raise
+        return None
+
+
+def _measure(
+    bucket: Bucket, *, records: Store, device: str, provenance: Mapping[str, object]
+) -> None:
+    for mates, ids in zip(bucket.blocks, bucket.ids, strict=True):
+        if all(identity in records for identity in ids):
+            continue
+        checkpoint = Checkpoint(records.running / f"{ids[0]}.safetensors")
+        measured = measure(mates, device=device, checkpoint=checkpoint)
+        for cell, identity, measurement in zip(mates, ids, measured, strict=True):
+            keep = cell.draw.replicate == THUMBNAILS_OF
+            records.write(
+                Record(
+                    id=identity,
+                    cell=canonical(cell),
+                    values=measurement.values,
+                    status=measurement.status,
+                    seconds=measurement.seconds,
+                    traces=measurement.traces,
+                    labels=measurement.labels,
+                    thumbnails=_thumbnails(measurement) if keep else {},
+                    provenance=provenance,
+                )
+            )
+        checkpoint.remove()
+
+
+def _thumbnails(measurement: Measurement) -> dict[str, str]:
+    return {name: _png(image) for name, image in measurement.images.items()}
+
+
+def _png(image: NDArray[np.float64]) -> str:
+    """A PNG in base64; values beyond [0, 1] are clipped, nan is black."""
+    clipped = np.nan_to_num(np.clip(image, 0, 1), nan=0.0)
+    rows = (clipped * 255).round().astype(np.uint8).transpose(1, 2, 0)
+    picture = Image.fromarray(rows if rows.shape[2] == 3 else rows[..., 0])
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()

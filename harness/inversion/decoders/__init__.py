@@ -1,0 +1,1 @@
+"""The decoders, each as a start and a step."""

@@ -1,0 +1,160 @@
+"""Decoders that take one gradient a step: descents, the article's among them, and Adam."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from harness.inversion.clock import (
+    Clock,
+    HostClock,
+)
+from harness.inversion.distances import (
+    l2,
+    per_sample,
+)
+from harness.inversion.objective import (
+    Problem,
+    Visit,
+)
+from harness.inversion.protocol import View
+from harness.inversion.schedule import (
+    adam_rates,
+    descent_steps,
+)
+from harness.plan.decoders import (
+    Adam,
+    Descent,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DescentMethod:
+    """Gradient descent, a <- project(a - size * g).
+
+    Parameters
+    ----------
+    problem : Problem
+        What is minimised.
+    rule : str
+        One of `harness.plan.decoders.RULES`.
+    steps : tensor, shape (iterations + 1,)
+        Sizes by the schedule; the last one is repeated, so that rho is defined at the end too.
+    """
+
+    problem: Problem
+    rule: str
+    steps: Float[Tensor, " t"]
+
+    @classmethod
+    def of(
+        cls, decoder: Descent, problem: Problem, *, iterations: int, like: Tensor
+    ) -> DescentMethod:
+        """The method of a decoder, in the dtype and on the device of a tensor."""
+        steps = descent_steps(decoder, iterations=iterations)
+        padded = np.append(steps, steps[-1:] if iterations else 0.0)
+        return cls(problem, decoder.rule, torch.from_numpy(padded).to(like))
+
+    def begin(self, start: Tensor) -> Visit:
+        """The state at a start."""
+        return self.problem.visit(start, HostClock(0))
+
+    def step(self, state: Visit, clock: Clock) -> Visit:
+        """The state one iteration on."""
+        size = self.size(state, clock)
+        if size.dim():
+            size = per_sample(size, like=state.point)
+        moved = torch.addcmul(state.point, state.gradient, size, value=-1)
+        point = self.problem.project(moved, clock)
+        return self.problem.visit(point, clock.next())
+
+    def look(self, state: Visit) -> View:
+        """Where the samples stand."""
+        return self.problem.view(state)
+
+    def size(self, state: Visit, clock: Clock, /) -> Tensor:
+        """The size of the step that follows, one number or, by most rules, one a sample."""
+        scheduled = clock.read(self.steps)
+        if self.rule == "gradient":
+            return scheduled
+        gradient = state.gradient
+        norm = l2(gradient)
+        if self.rule == "polyak":
+            size = scheduled * self.problem.value(state) / norm.square()
+        else:
+            size = scheduled * math.sqrt(gradient[0].numel()) / norm
+        # Without a slope there is no way to go, however large the loss.
+        return torch.where(norm > torch.finfo(gradient.dtype).tiny ** 0.5, size, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdamState:
+    """Where it is, and the moments of the gradients so far."""
+
+    visit: Visit
+    mean: Tensor
+    square: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class AdamMethod:
+    """Adam (Kingma and Ba 2015, algorithm 1).
+
+    Parameters
+    ----------
+    problem : Problem
+        What is minimised.
+    betas : tuple of float
+        Decay of both moments.
+    rates, corrections : tensor, shape (iterations,)
+        The rate over the first moment's bias, and one over the second's.
+    """
+
+    problem: Problem
+    betas: tuple[float, float]
+    rates: Float[Tensor, " t"]
+    corrections: Float[Tensor, " t"]
+
+    @classmethod
+    def of(cls, decoder: Adam, problem: Problem, *, iterations: int, like: Tensor) -> AdamMethod:
+        """The method of a decoder, in the dtype and on the device of a tensor."""
+        powers = np.arange(1, iterations + 1)
+        rates = adam_rates(decoder, iterations=iterations) / (1 - decoder.beta1**powers)
+        corrections = 1 / (1 - decoder.beta2**powers)
+        return cls(
+            problem,
+            (decoder.beta1, decoder.beta2),
+            torch.from_numpy(rates).to(like),
+            torch.from_numpy(corrections).to(like),
+        )
+
+    def begin(self, start: Tensor) -> AdamState:
+        """The state at a start."""
+        zero = torch.zeros_like(start)
+        return AdamState(self.problem.visit(start, HostClock(0)), zero, zero)
+
+    def step(self, state: AdamState, clock: Clock) -> AdamState:
+        """The state one iteration on."""
+        gradient = state.visit.gradient
+        beta1, beta2 = self.betas
+        mean = torch.lerp(state.mean, gradient, 1 - beta1)
+        square = (state.square * beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        # A scale far below any gradient that matters keeps 0/0 out where a gradient is exactly 0.
+        tiny = torch.finfo(gradient.dtype).tiny ** 0.5
+        scale = (square * clock.read(self.corrections)).sqrt_().add_(tiny)
+        moved = state.visit.point - mean * clock.read(self.rates) / scale
+        point = self.problem.project(moved, clock)
+        return AdamState(self.problem.visit(point, clock.next()), mean, square)
+
+    def look(self, state: AdamState) -> View:
+        """Where the samples stand."""
+        return self.problem.view(state.visit)
+
+    def size(self, state: AdamState, _: Clock, /) -> Tensor:
+        """Each element has a step of its own: nan."""
+        return state.visit.point.new_full((), math.nan)

@@ -1,0 +1,180 @@
+"""Gauss-Newton with damping, matrix-free and batched: every sample has its own step and damping.
+
+Levenberg-Marquardt with Nielsen's update of the damping (Madsen, Nielsen and Tingleff 2004,
+algorithm 3.16); the linear least-squares problem of a step is solved by conjugate gradients (CGLS;
+Bjorck 1996, algorithm 7.4.1), a fixed number of iterations of one product with J and one with its
+transpose each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from harness.encoders.encoder import Pullback
+from harness.inversion.clock import (
+    Clock,
+    HostClock,
+)
+from harness.inversion.distances import (
+    l2,
+    per_sample,
+)
+from harness.inversion.objective import (
+    Problem,
+    Visit,
+)
+from harness.inversion.protocol import (
+    LATEST,
+    Ending,
+    View,
+    ending_at_start,
+)
+from harness.plan.decoders import GaussNewton
+
+_TRIALS = 25
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GaussNewtonState:
+    """A point of each sample, and what the next step takes.
+
+    Parameters
+    ----------
+    visit : Visit
+        The point accepted last.
+    first : tensor, shape (batch,)
+        The gradient's norm at the start.
+    damping, growth : tensor, shape (batch,)
+        Nielsen's mu and nu.
+    trials : tensor of int, shape (batch,)
+        Steps rejected in a row.
+    ending : tensor of int, shape (batch,)
+        As in `View`.
+    """
+
+    visit: Visit
+    first: Float[Tensor, " batch"]
+    damping: Float[Tensor, " batch"]
+    growth: Float[Tensor, " batch"]
+    trials: Int[Tensor, " batch"]
+    ending: Int[Tensor, " batch"]
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussNewtonMethod:
+    """Minimise the sum of squares of every sample.
+
+    A sample ends where its gradient has fallen to `decoder.stationary` of the first, or where no
+    step lowers the sum any more, however strongly it is damped.
+    """
+
+    decoder: GaussNewton
+    problem: Problem
+
+    def begin(self, start: Tensor) -> GaussNewtonState:
+        """The state at a start."""
+        visit = self.problem.visit(start, HostClock(0))
+        _, push, _ = self.problem.encoder.linearize(start)
+        norm = l2(visit.gradient)
+        # The square of J's norm along the gradient, at which the damping is aimed.
+        square = (l2(push(visit.gradient)) / _positive(norm)).square()
+        return GaussNewtonState(
+            visit=visit,
+            first=norm,
+            damping=_representable(self.decoder.damping * square),
+            growth=torch.full_like(norm, 2),
+            trials=torch.zeros_like(norm, dtype=torch.long),
+            ending=ending_at_start(norm),
+        )
+
+    def step(self, state: GaussNewtonState, clock: Clock) -> GaussNewtonState:
+        """One step tried by every sample."""
+        here = state.visit
+        _, push, pull = self.problem.encoder.linearize(here.point)
+        step, model = _least_squares(
+            push, pull, here.residual, damping=state.damping, iterations=self.decoder.inner
+        )
+        there = self.problem.visit(here.point + step, clock.next())
+        misfit = l2(here.residual)
+        gained = misfit.square() - l2(there.residual).square()
+        gain = gained / _positive(misfit.square() - model.square())
+        running = state.ending == Ending.LENGTH
+        accepted = running & (gained > 0)
+
+        def taken(new: Tensor, old: Tensor) -> Tensor:
+            return torch.where(per_sample(accepted, like=old), new, old)
+
+        visit = Visit(
+            taken(there.point, here.point),
+            taken(there.residual, here.residual),
+            taken(there.gradient, here.gradient),
+            None,
+        )
+        trials = torch.where(accepted, 0, state.trials + 1)
+        stationary = accepted & (l2(visit.gradient) <= self.decoder.stationary * state.first)
+        stuck = running & (trials == _TRIALS)
+        ended = torch.where(stuck, Ending.STUCK.value, state.ending)
+        trusted = (1 - (2 * gain - 1) ** 3).clamp(min=1 / 3, max=2)
+        return GaussNewtonState(
+            visit=visit,
+            first=state.first,
+            damping=_representable(state.damping * torch.where(accepted, trusted, state.growth)),
+            growth=torch.where(accepted, 2, 2 * state.growth),
+            trials=trials,
+            ending=torch.where(stationary, Ending.STATIONARY.value, ended),
+        )
+
+    def look(self, state: GaussNewtonState) -> View:
+        """Where the samples stand."""
+        return View(
+            point=state.visit.point,
+            value=self.problem.value(state.visit),
+            misfit=l2(state.visit.residual),
+            gradient=state.visit.gradient,
+            ending=state.ending,
+            at=torch.full_like(state.ending, LATEST),
+        )
+
+    def size(self, state: GaussNewtonState, _: Clock, /) -> Tensor:
+        """No step along the gradient: nan."""
+        return state.visit.point.new_full((), math.nan)
+
+
+def _least_squares(
+    push: Pullback,
+    pull: Pullback,
+    residual: Tensor,
+    *,
+    damping: Float[Tensor, " batch"],
+    iterations: int,
+) -> tuple[Tensor, Float[Tensor, " batch"]]:
+    """The d that lessens |r + J d|^2 + damping |d|^2, and |r + J d|."""
+    rest = -residual
+    slope = pull(rest)
+    step, direction, square = torch.zeros_like(slope), slope, l2(slope).square()
+    for _ in range(iterations):
+        image = push(direction)
+        curvature = l2(image).square() + damping * l2(direction).square()
+        size = per_sample(square / _positive(curvature), like=step)
+        step = torch.addcmul(step, size, direction)
+        rest = rest - size.reshape(-1, *[1] * (rest.dim() - 1)) * image
+        slope = pull(rest) - per_sample(damping, like=step) * step
+        before, square = square, l2(slope).square()
+        direction = slope + per_sample(square / _positive(before), like=step) * direction
+    return step, l2(rest)
+
+
+def _representable(damping: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """A damping kept from 0, whence it would not grow again, and from infinity."""
+    limits = torch.finfo(damping.dtype)
+    return damping.clamp(limits.tiny, limits.max)
+
+
+def _positive(values: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """Values kept from 0, for a quotient whose numerator is then 0, too."""
+    return values.clamp_min(torch.finfo(values.dtype).tiny)

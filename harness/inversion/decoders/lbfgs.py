@@ -1,0 +1,330 @@
+"""L-BFGS, batched: every sample has its own history, line search and end.
+
+Nocedal and Wright, Numerical Optimization (2006): two-loop recursion (algorithm 7.4) scaled by
+(7.20), backtracking by quadratic interpolation (3.58) under the Armijo condition (3.4), pairs
+without positive curvature (6.7) skipped. The loops of the recursion are triangular solves (Byrd,
+Nocedal and Schnabel 1994, Representations of quasi-Newton matrices and their use in limited memory
+methods, theorem 2.2).
+
+A step is one evaluation, a trial on the line of each sample. Some samples accept theirs and turn,
+others go back on their lines: no sample waits for another, and nothing is decided on the host.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from harness.inversion.clock import (
+    Clock,
+    HostClock,
+)
+from harness.inversion.distances import (
+    l2,
+    per_sample,
+)
+from harness.inversion.objective import Problem
+from harness.inversion.protocol import (
+    LATEST,
+    Ending,
+    View,
+    ending_at_start,
+)
+from harness.plan.decoders import LBFGS
+
+_DECREASE = 1e-4
+_SHRINK = (0.1, 0.5)
+_TRIALS = 25
+_CURVATURE = 1e-10
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Steps and changes of the gradient, rings with a row an evaluation, and their products.
+
+    A trial that a sample rejects takes a row as well, in the place of the oldest: the samples of a
+    batch share one clock, which a CUDA graph can read, and no row is moved.
+
+    Parameters
+    ----------
+    steps, changes : tensor, shape (history, batch, n)
+        s and y.
+    curvature : tensor, shape (history, batch)
+        s y, which is positive; 0 where a row holds no pair of a sample, whatever else is there.
+    crossed, squares : tensor, shape (history, batch, history)
+        s_i y_j and y_i y_j.
+    gamma : tensor, shape (batch,)
+        s y / y y of the last pair, 1 before there is one; it stays when that pair's row is
+        written over.
+    count : tensor of int, shape (batch,)
+        Pairs added since a sample last began along its steepest descent, still there or not.
+    """
+
+    steps: Float[Tensor, "history batch n"]
+    changes: Float[Tensor, "history batch n"]
+    curvature: Float[Tensor, "history batch"]
+    crossed: Float[Tensor, "history batch history"]
+    squares: Float[Tensor, "history batch history"]
+    gamma: Float[Tensor, " batch"]
+    count: Int[Tensor, " batch"]
+
+    @classmethod
+    def none(cls, like: Float[Tensor, "batch n"], *, size: int) -> Pairs:
+        """Room for pairs."""
+        batch, n = like.shape
+        return cls(
+            steps=like.new_zeros(size, batch, n),
+            changes=like.new_zeros(size, batch, n),
+            curvature=like.new_zeros(size, batch),
+            crossed=like.new_zeros(size, batch, size),
+            squares=like.new_zeros(size, batch, size),
+            gamma=like.new_ones(batch),
+            count=torch.zeros(batch, dtype=torch.long, device=like.device),
+        )
+
+    def add(
+        self,
+        step: Float[Tensor, "batch n"],
+        change: Float[Tensor, "batch n"],
+        *,
+        where: Bool[Tensor, " batch"],
+        clock: Clock,
+    ) -> Pairs:
+        """Add the pairs of some samples, as far as they have positive curvature, in place.
+
+        The row of this evaluation is written for all: to the others it holds no pair.
+        """
+        product, square = (step * change).sum(1), change.square().sum(1)
+        # What rounding alone may have made is no curvature.
+        least = max(_CURVATURE, torch.finfo(step.dtype).eps)
+        good = where & (product > least * square.sqrt() * l2(step))
+        step, change = (torch.where(good[:, None], new, 0) for new in (step, change))
+        clock.write(self.steps, step)
+        clock.write(self.changes, change)
+        clock.write(self.curvature, torch.where(good, product, 0))
+        along = _dots(self.changes, change)
+        for products, row, column in (
+            (self.crossed, _dots(self.changes, step), _dots(self.steps, change)),
+            (self.squares, along, along),
+        ):
+            clock.write(products, row)
+            clock.write(products.transpose(0, 2), column)
+        return dataclasses.replace(
+            self,
+            gamma=torch.where(good, product / square, self.gamma),
+            count=self.count + good,
+        )
+
+    def forget(self, *, where: Bool[Tensor, " batch"]) -> Pairs:
+        """Drop all pairs of some samples, in place."""
+        self.curvature.masked_fill_(where, 0)
+        return dataclasses.replace(
+            self,
+            gamma=torch.where(where, 1, self.gamma),
+            count=torch.where(where, 0, self.count),
+        )
+
+    def direction(
+        self, gradient: Float[Tensor, "batch n"], *, clock: Clock
+    ) -> Float[Tensor, "batch n"]:
+        """-H g; -g for a sample without pairs.
+
+        With S and Y of the pairs as rows, newest first, L the lower triangle of S Y^T and D its
+        diagonal, the loops of the recursion solve L a = S g and
+        L^T b = D a - gamma (Y g - Y Y^T a), and H g = gamma (g - Y^T a) + S^T b.
+        """
+        size = len(self.steps)
+        # From ages to rows, and back again.
+        turn = (clock.now - torch.arange(size, device=gradient.device)) % size
+        curvature, gamma = self.curvature[turn].t(), self.gamma[:, None]
+        held = curvature > 0
+        both = held[:, :, None] & held[:, None]
+        crossed, squares = (
+            torch.where(both, products[turn][:, :, turn].transpose(0, 1), 0)
+            for products in (self.crossed, self.squares)
+        )
+        along_steps, along_changes = (
+            torch.where(held, _dots(rows, gradient)[:, turn], 0)
+            for rows in (self.steps, self.changes)
+        )
+        # A row without a pair asks nothing and answers 0.
+        lower = crossed.tril(-1) + torch.diag_embed(torch.where(held, curvature, 1))
+        first = _solve(lower, along_steps, upper=False)
+        met = along_changes - torch.bmm(squares, first[:, :, None])[:, :, 0]
+        second = _solve(lower.mT, curvature * first - gamma * met, upper=True)
+        rest = gradient - _combined(self.changes, first[:, turn])
+        return -(gamma * rest + _combined(self.steps, second[:, turn]))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LBFGSState:
+    """A point of each sample, and the line on which the next trial lies.
+
+    Parameters
+    ----------
+    point, gradient : tensor, shape (batch, ...)
+        The point accepted last, and the gradient there.
+    value, misfit : tensor, shape (batch,)
+        The objective and m_g there.
+    first : tensor, shape (batch,)
+        The gradient's norm at the start.
+    direction : tensor, shape (batch, ...)
+        Of the line.
+    slope, size : tensor, shape (batch,)
+        Derivative along the line, and where the next trial lies.
+    trials : tensor of int, shape (batch,)
+        Made on this line.
+    pairs : Pairs
+        The history.
+    ending : tensor of int, shape (batch,)
+        As in `View`.
+    """
+
+    point: Tensor
+    gradient: Tensor
+    value: Float[Tensor, " batch"]
+    misfit: Float[Tensor, " batch"]
+    first: Float[Tensor, " batch"]
+    direction: Tensor
+    slope: Float[Tensor, " batch"]
+    size: Float[Tensor, " batch"]
+    trials: Int[Tensor, " batch"]
+    pairs: Pairs
+    ending: Int[Tensor, " batch"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LBFGSMethod:
+    """Minimise the objective of every sample.
+
+    A sample ends where its gradient has fallen to `decoder.stationary` of the first, or where no
+    step along its steepest descent lowers the objective any more; it then stays put.
+    """
+
+    decoder: LBFGS
+    problem: Problem
+
+    def begin(self, start: Tensor) -> LBFGSState:
+        """The state at a start; the first trial lies along the steepest descent."""
+        found = self.problem.visit(start, HostClock(0))
+        value, norm = self.problem.value(found), l2(found.gradient)
+        return LBFGSState(
+            point=start,
+            gradient=found.gradient,
+            value=value,
+            misfit=l2(found.residual),
+            first=norm,
+            direction=-found.gradient,
+            slope=-norm.square(),
+            size=_polyak(value, norm.square()),
+            trials=torch.zeros_like(value, dtype=torch.long),
+            pairs=Pairs.none(start.flatten(1), size=self.decoder.history),
+            ending=ending_at_start(norm),
+        )
+
+    def step(self, state: LBFGSState, clock: Clock) -> LBFGSState:
+        """One trial of every sample, and what follows from it."""
+        moved = per_sample(state.size, like=state.point) * state.direction
+        found = self.problem.visit(state.point + moved, clock.next())
+        value = self.problem.value(found)
+        running = state.ending == Ending.LENGTH
+        enough = value <= state.value + _DECREASE * state.size * state.slope
+        accepted = running & enough & (state.slope < 0)
+
+        def taken(new: Tensor, old: Tensor) -> Tensor:
+            return torch.where(per_sample(accepted, like=old), new, old)
+
+        point = taken(state.point + moved, state.point)
+        gradient = taken(found.gradient, state.gradient)
+        best, norm = taken(value, state.value), l2(gradient)
+        # A line without success: once more along the steepest descent, then no more.
+        trials = torch.where(accepted, 0, state.trials + 1)
+        failed = running & ((trials == _TRIALS) | (state.slope >= 0))
+        stuck = failed & (state.pairs.count == 0)
+        stationary = accepted & (norm <= self.decoder.stationary * state.first)
+        pairs = state.pairs.add(
+            moved.flatten(1),
+            (found.gradient - state.gradient).flatten(1),
+            where=accepted,
+            clock=clock,
+        ).forget(where=failed)
+        direction = pairs.direction(gradient.flatten(1), clock=clock).reshape(point.shape)
+        slope = (direction * gradient).flatten(1).sum(1)
+        turned = accepted | failed
+        fresh = torch.where(pairs.count > 0, 1, _polyak(best, norm.square()))
+        return LBFGSState(
+            point=point,
+            gradient=gradient,
+            value=best,
+            misfit=taken(l2(found.residual), state.misfit),
+            first=state.first,
+            direction=torch.where(per_sample(turned, like=point), direction, state.direction),
+            slope=torch.where(turned, slope, state.slope),
+            size=torch.where(turned, fresh, _shorter(state, value)),
+            trials=torch.where(failed, 0, trials),
+            pairs=pairs,
+            ending=torch.where(
+                stuck,
+                Ending.STUCK.value,
+                torch.where(stationary, Ending.STATIONARY.value, state.ending),
+            ),
+        )
+
+    def look(self, state: LBFGSState) -> View:
+        """Where the samples stand: at the points accepted last."""
+        return View(
+            point=state.point,
+            value=state.value,
+            misfit=state.misfit,
+            gradient=state.gradient,
+            ending=state.ending,
+            at=torch.full_like(state.ending, LATEST),
+        )
+
+    def size(self, state: LBFGSState, _: Clock, /) -> Tensor:
+        """No step along the gradient: nan."""
+        return state.point.new_full((), math.nan)
+
+
+def _polyak(
+    value: Float[Tensor, " batch"], square: Float[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """A first step in the objective's own scale: f / |g|^2, Polyak's for a least value of 0."""
+    return value / square.clamp_min(torch.finfo(value.dtype).tiny)
+
+
+def _shorter(state: LBFGSState, value: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """The minimum of the parabola through what is known of the line, within bounds."""
+    excess = value - state.value - state.size * state.slope
+    ratio = -state.size * state.slope / (2 * excess)
+    low, high = _SHRINK
+    # A trial that is not finite says nothing about where to go, but to go back.
+    return state.size * torch.nan_to_num(ratio, nan=high).clamp(low, high)
+
+
+def _dots(
+    rows: Float[Tensor, "history batch n"], vector: Float[Tensor, "batch n"]
+) -> Float[Tensor, "batch history"]:
+    """The product of each row with a sample's vector."""
+    return torch.bmm(rows.transpose(0, 1), vector[:, :, None])[:, :, 0]
+
+
+def _combined(
+    rows: Float[Tensor, "history batch n"], weights: Float[Tensor, "batch history"]
+) -> Float[Tensor, "batch n"]:
+    """The weighted sum of a sample's rows."""
+    return torch.bmm(weights[:, None], rows.transpose(0, 1))[:, 0]
+
+
+def _solve(
+    triangle: Float[Tensor, "batch history history"],
+    right: Float[Tensor, "batch history"],
+    *,
+    upper: bool,
+) -> Float[Tensor, "batch history"]:
+    solution: Tensor = torch.linalg.solve_triangular(triangle, right[:, :, None], upper=upper)
+    return solution[:, :, 0]

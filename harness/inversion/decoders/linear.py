@@ -1,0 +1,84 @@
+"""The exact solution for a linear network."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from harness.encoders.encoder import AffineEncoder
+from harness.errors import SettingError
+from harness.inversion.clock import (
+    Clock,
+    HostClock,
+)
+from harness.inversion.objective import (
+    Problem,
+    Visit,
+)
+from harness.inversion.protocol import View
+from harness.plan.decoders import LinearSolve
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearMethod:
+    """Steps by the pseudo-inverse, a <- a - A^+ r.
+
+    The first one solves, later ones refine (Higham 2002, chapter 12).
+
+    Parameters
+    ----------
+    problem : Problem
+        What is solved.
+    inverse : tensor, shape (networks, n, m)
+        A^+.
+    """
+
+    problem: Problem
+    inverse: Float[Tensor, "networks n m"]
+
+    @classmethod
+    def of(cls, decoder: LinearSolve, problem: Problem) -> LinearMethod:
+        """The method of a decoder.
+
+        Raises
+        ------
+        SettingError
+            Where the network is not linear.
+        """
+        if not isinstance(problem.encoder, AffineEncoder):
+            raise SettingError(
+                type(decoder).__name__,
+                rule="only a linear network can be solved exactly",
+                remedy="Choose LBFGS or GaussNewton",
+            )
+        matrix = problem.encoder.matrix
+        rcond = decoder.rcond
+        if rcond is None:
+            rcond = max(matrix.shape[1:]) * torch.finfo(matrix.dtype).eps
+        # A network that is not finite has no inverse; its mates have theirs.
+        finite = matrix.isfinite().flatten(1).all(1)[:, None, None]
+        inverse = torch.linalg.pinv(torch.where(finite, matrix, 0), rtol=rcond)
+        return cls(problem, torch.where(finite, inverse, torch.nan))
+
+    def begin(self, start: Tensor) -> Visit:
+        """The state at a start."""
+        return self.problem.visit(start, HostClock(0))
+
+    def step(self, state: Visit, clock: Clock) -> Visit:
+        """The state one iteration on."""
+        residual = state.residual.reshape(len(self.inverse), -1, self.inverse.shape[2])
+        correction = (residual @ self.inverse.mT).reshape(state.point.shape)
+        point = state.point - correction
+        return self.problem.visit(point, clock.next())
+
+    def look(self, state: Visit) -> View:
+        """Where the samples stand."""
+        return self.problem.view(state)
+
+    def size(self, state: Visit, _: Clock, /) -> Tensor:
+        """No step along the gradient: nan."""
+        return state.point.new_full((), math.nan)

@@ -1,0 +1,1 @@
+"""What a decoder moves in place of pixels."""

@@ -1,0 +1,80 @@
+"""Images in the coordinates of their spectrum, over the amplitudes of natural images.
+
+Known from feature visualisation as a decorrelated space (Olah, Mordvintsev and Schubert 2017). The
+map is linear and symmetric, W = F^-1 diag(amplitude) F, hence its own pullback, and it has an
+inverse: the coordinates reach every image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from harness.encoders.encoder import Pullback
+from harness.errors import SettingError
+from harness.plan.decoders import Whitening
+
+
+@dataclasses.dataclass(frozen=True)
+class Spectrum:
+    """Images from coordinates of equal size.
+
+    Parameters
+    ----------
+    amplitude : tensor, shape (rows, columns // 2 + 1)
+        Of each frequency, 1 at the lowest.
+    columns : int
+        Of the images.
+    """
+
+    amplitude: Float[Tensor, "rows half"]
+    columns: int
+
+    def image(self, point: Float[Tensor, "batch c rows columns"]) -> Tensor:
+        """The images of a batch of points."""
+        return self._filtered(point, self.amplitude)
+
+    def pull(self, point: Float[Tensor, "batch c rows columns"]) -> tuple[Tensor, Pullback]:
+        """The images of a batch of points, and the pullback there."""
+        return self.image(point), self.image
+
+    def point(self, image: Float[Tensor, "batch c rows columns"]) -> Tensor:
+        """The coordinates of a batch of images."""
+        return self._filtered(image, 1 / self.amplitude)
+
+    def _filtered(self, images: Tensor, by: Tensor) -> Tensor:
+        size = (len(self.amplitude), self.columns)
+        filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(images) * by, s=size)
+        return filtered
+
+
+def whitened(prior: Whitening, *, start: Tensor) -> tuple[Spectrum, Tensor]:
+    """The coordinates of images of a shape, and those of a start.
+
+    Parameters
+    ----------
+    prior : Whitening
+        How the amplitudes fall.
+    start : tensor, shape (batch, channels, rows, columns)
+        Images.
+
+    Raises
+    ------
+    SettingError
+        Where there are no rows and columns.
+    """
+    if start.dim() != 4:
+        raise SettingError(
+            f"{prior} with images of shape {tuple(start.shape)}",
+            rule="a spectrum is one of images with rows and columns",
+            remedy="Give images of shape (batch, channels, rows, columns)",
+        )
+    rows, columns = start.shape[2:]
+    down, across = torch.fft.fftfreq(rows), torch.fft.rfftfreq(columns)
+    frequency = torch.hypot(down[:, None], across).double() * max(rows, columns)
+    amplitude = frequency.clamp_min(1.0) ** -prior.exponent
+    picture = Spectrum(amplitude.to(start), columns)
+    return picture, picture.point(start)

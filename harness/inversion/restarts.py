@@ -1,0 +1,242 @@
+"""Run a decoder from several starts of each image, as samples of one batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from harness.checkpoint import Checkpoint
+from harness.encoders.convolutions.maps import (
+    LAST,
+    laid_out,
+)
+from harness.encoders.encoder import Encoder
+from harness.inversion.decoders.best_so_far import Keeper
+from harness.inversion.decoders.first_order import (
+    AdamMethod,
+    DescentMethod,
+)
+from harness.inversion.decoders.gauss_newton import GaussNewtonMethod
+from harness.inversion.decoders.lbfgs import LBFGSMethod
+from harness.inversion.decoders.linear import LinearMethod
+from harness.inversion.distances import l2
+from harness.inversion.loop import run
+from harness.inversion.objective import (
+    Picture,
+    Pixels,
+    Problem,
+    make_problem,
+)
+from harness.inversion.parametrizations.network_prior import draw_picture
+from harness.inversion.parametrizations.whitening import whitened
+from harness.inversion.protocol import Method
+from harness.inversion.schedule import trace_points
+from harness.inversion.trace import Trace
+from harness.plan.decoders import (
+    LBFGS,
+    Adam,
+    Decoder,
+    Descent,
+    GaussNewton,
+    LinearSolve,
+    NetworkPrior,
+    Whitening,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reached:
+    """What a decoder reached from each start of each image.
+
+    Parameters
+    ----------
+    begun, copy : tensor, shape (batch, starts, ...)
+        The images that it begins from, and those that it keeps.
+    value, m_g, m_i : tensor, shape (batch, starts)
+        The objective there, |O(copy) - O(a)| and |copy - a|.
+    ending, at : tensor of int, shape (batch, starts)
+        As in `View`.
+    traces : tensor, shape (batch, starts, points, quantities)
+        The table of a `Trace`.
+    """
+
+    begun: Tensor
+    copy: Tensor
+    value: Float[Tensor, "batch starts"]
+    m_g: Float[Tensor, "batch starts"]
+    m_i: Float[Tensor, "batch starts"]
+    ending: Int[Tensor, "batch starts"]
+    at: Int[Tensor, "batch starts"]
+    traces: Float[Tensor, "batch starts points quantities"]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Reached]) -> Reached:
+        """What was reached from some starts and from others, beside each other."""
+        return cls(
+            **{
+                field.name: torch.cat([getattr(part, field.name) for part in parts], 1)
+                for field in dataclasses.fields(cls)
+            }
+        )
+
+
+def reach(
+    encoder: Encoder,
+    original: Tensor,
+    *,
+    target: Tensor,
+    start: Tensor,
+    enough: Float[Tensor, " batch"],
+    decoder: Decoder,
+    iterations: int,
+    generators: Sequence[torch.Generator],
+    checkpoint: Checkpoint | None,
+    together: int,
+) -> Reached:
+    """Run a decoder from all starts of each image, some of them at a time.
+
+    Parameters
+    ----------
+    encoder, original, start, decoder, iterations, generators, checkpoint
+        As for `harness.inversion.invert.invert`.
+    target : tensor, shape (batch, ...)
+        O(a).
+    enough : tensor, shape (batch,)
+        m_g at which a sample ends.
+    together : int
+        Starts of each image that are run as samples of one batch.
+    """
+    run_some = functools.partial(
+        _reach,
+        encoder,
+        original,
+        target=target,
+        enough=enough,
+        decoder=decoder,
+        iterations=iterations,
+    )
+    batch, starts = len(original), len(start) // len(original)
+    if together >= starts:
+        return run_some(start=start, generators=generators, checkpoint=checkpoint)
+    parts = []
+    for first in range(0, starts, together):
+        taken = range(first, min(first + together, starts))
+        places = [image * starts + each for image in range(batch) for each in taken]
+        parts.append(
+            run_some(
+                start=start[places],
+                generators=[generators[place] for place in places] if generators else (),
+                # Named after its size as well, lest it goes on from one of another division.
+                checkpoint=checkpoint and checkpoint.part(together).part(first),
+            )
+        )
+    return Reached.joined(parts)
+
+
+def _reach(
+    encoder: Encoder,
+    original: Tensor,
+    *,
+    target: Tensor,
+    start: Tensor,
+    enough: Float[Tensor, " batch"],
+    decoder: Decoder,
+    iterations: int,
+    generators: Sequence[torch.Generator],
+    checkpoint: Checkpoint | None,
+) -> Reached:
+    """Run a decoder from all starts of each image beside each other."""
+    batch, starts = len(original), len(start) // len(original)
+    originals = _repeated(original, starts)
+    picture, points = _picture(decoder, start=start, generators=generators)
+    problem = make_problem(
+        encoder,
+        target=_repeated(target, starts),
+        decoder=decoder,
+        images=start,
+        iterations=iterations,
+        picture=picture,
+        generators=generators,
+    )
+    method = _method(
+        decoder,
+        problem,
+        iterations=iterations,
+        like=start,
+        enough=enough.repeat_interleave(starts, 0),
+    )
+    trace = Trace(trace_points(iterations), original=originals)
+    end = method.look(
+        run(method, start=points, trace=trace, image=picture.image, checkpoint=checkpoint)
+    )
+    copies = picture.image(end.point)
+
+    def apart(values: Tensor) -> Tensor:
+        return values.reshape(batch, starts, *values.shape[1:])
+
+    return Reached(
+        # By a network prior another than the start, which it does not use.
+        begun=apart(picture.image(points)),
+        copy=apart(copies),
+        value=apart(end.value),
+        m_g=apart(l2(encoder.encode(copies) - problem.target)),
+        m_i=apart(l2(copies - originals)),
+        ending=apart(end.ending),
+        at=apart(end.at),
+        traces=apart(trace.table.movedim(2, 0)),
+    )
+
+
+def _repeated(values: Tensor, times: int) -> Tensor:
+    """Each sample so many times, beside each other, laid out as it was."""
+    repeated = values.repeat_interleave(times, 0)
+    return laid_out(repeated) if values.is_contiguous(memory_format=LAST) else repeated
+
+
+def _method(
+    decoder: Decoder,
+    problem: Problem,
+    *,
+    iterations: int,
+    like: Tensor,
+    enough: Float[Tensor, " all"],
+) -> Method[Any]:
+    """The decoder bound to its problem, with what it keeps and where it ends."""
+    bare = _bare_method(decoder, problem, iterations=iterations, like=like)
+    if decoder.keep == "last" and decoder.tolerance == 0:
+        # Nothing to compare: the article's descent then computes no loss between traced iterations.
+        return bare
+    return Keeper(bare, best=decoder.keep == "best", enough=enough)
+
+
+def _bare_method(
+    decoder: Decoder, problem: Problem, *, iterations: int, like: Tensor
+) -> Method[Any]:
+    match decoder:
+        case Descent():
+            return DescentMethod.of(decoder, problem, iterations=iterations, like=like)
+        case Adam():
+            return AdamMethod.of(decoder, problem, iterations=iterations, like=like)
+        case LBFGS():
+            return LBFGSMethod(decoder, problem)
+        case LinearSolve():
+            return LinearMethod.of(decoder, problem)
+        case GaussNewton():
+            return GaussNewtonMethod(decoder, problem)
+
+
+def _picture(
+    decoder: Decoder, *, start: Tensor, generators: Sequence[torch.Generator]
+) -> tuple[Picture, Tensor]:
+    """What the decoder moves, and from where."""
+    if (network := decoder.prior(NetworkPrior)) is not None:
+        return draw_picture(network, images=start, generators=generators)
+    if (whitening := decoder.prior(Whitening)) is not None:
+        return whitened(whitening, start=start)
+    return Pixels(), start

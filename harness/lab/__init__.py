@@ -1,0 +1,1 @@
+"""Conditions of a claim as its test states them, measured and judged."""

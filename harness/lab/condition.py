@@ -1,0 +1,149 @@
+"""Assays: one condition of one claim, as its test states it.
+
+Which cells a replicate consists of and which effects it yields; the same statement serves to plan a
+run, to measure it, and to decide.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from harness.claim import Claim
+from harness.lab.crossed_design import (
+    Block,
+    Cells,
+)
+from harness.lab.multiverse import (
+    REPLICATES,
+    Variation,
+    around,
+)
+from harness.lab.precision_check import sentinel
+from harness.plan.buckets import replicates
+from harness.plan.cells import Cell
+from harness.plan.seeds import Draw
+from harness.store import Record
+from harness.verdict.results import Table
+
+Effects = Callable[[Mapping[str, Record]], Mapping[str, float]]
+"""What a replicate yields, from its records by role: the effects that its estimand judges, and
+whatever else is to be shown beside them, in units that a reader understands."""
+
+Control = Callable[[Mapping[str, Record]], str | None]
+"""The control that a replicate failed, in words; None where all held."""
+
+Tables = Callable[[Sequence[Mapping[str, Record]]], tuple[Table, ...]]
+"""Further numbers for the report, from the records of all replicates."""
+
+
+def no_control(_: Mapping[str, Record]) -> str | None:
+    """None: nothing has to hold."""
+    return None
+
+
+def no_tables(_: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
+    """Nothing further."""
+    return ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Assay:
+    """One condition of a claim as a test states it.
+
+    Parameters
+    ----------
+    claim : Claim
+        The claim.
+    estimand : str
+        Name of its estimand.
+    parameters : mapping
+        What the test was parametrized with.
+    cells, effects : callable
+        A replicate's cells by role, and its effects from their records.
+    gallery : mapping of str to Cell
+        Cells measured for the report alone, by role.
+    tables : callable
+        Further numbers for the report.
+    confirmatory : bool
+        Whether it decides the claim or stands beside it.
+    most : int
+        Replicates at most; fixed before anything is measured.
+    family : str or None
+        Name of a family of claims for whose effects this condition's crossed block stands.
+    varied : bool
+        Whether the multiverse around it is measured.
+    control : callable
+        What has to hold besides, for a replicate to speak.
+    absent : str or None
+        Why the condition cannot be measured here; None where it can.
+    foreign : bool
+        Whether its network is not the one that the claim speaks of; then a run only reports.
+    """
+
+    claim: Claim
+    estimand: str
+    parameters: Mapping[str, str | int | float]
+    cells: Cells
+    effects: Effects
+    gallery: Mapping[str, Cell]
+    tables: Tables
+    confirmatory: bool
+    most: int
+    family: str | None = None
+    varied: bool = False
+    control: Control = no_control
+    absent: str | None = None
+    foreign: bool = False
+
+    @property
+    def label(self) -> str:
+        """Claim and condition, in words."""
+        words = [self.claim.id, *map(str, self.parameters.values())]
+        if len(self.claim.estimands) > 1:
+            words.insert(1, self.estimand)
+        return " ".join(words)
+
+    @property
+    def looks(self) -> tuple[tuple[int, float], ...]:
+        """The claim's looks as far as the replicates reach."""
+        return tuple(look for look in self.claim.looks if look[0] <= self.most)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Replicates at each look; a condition too small for any look has them all at once."""
+        return tuple(n for n, _ in self.looks) or (self.most,)
+
+    def cells_up_to(self, number: int) -> list[Cell]:
+        """All cells of the first replicates, and those of the gallery."""
+        if self.absent is not None:
+            return []
+        cells = [cell for draw in replicates(number) for cell in self.cells(draw).values()]
+        beside = [*self.block.cells] if self.block else []
+        beside += [variation.cells for variations in self.variations() for variation in variations]
+        return [
+            *cells,
+            *self.sentinels(),
+            *self.gallery.values(),
+            *(cell for by_role in beside for cell in by_role.values()),
+        ]
+
+    @property
+    def block(self) -> Block | None:
+        """The crossed block, where it is measured."""
+        return Block.of(self.cells) if self.family is not None else None
+
+    @property
+    def inverts(self) -> bool:
+        """Whether a replicate inverts anything."""
+        return self.absent is None and bool(around(self.cells(Draw(replicate=0))))
+
+    def variations(self) -> list[tuple[Variation, ...]]:
+        """The cells of the multiverse, by replicate, where it is measured."""
+        draws = replicates(REPLICATES) if self.varied else ()
+        return [around(self.cells(draw)) for draw in draws]
+
+    def sentinels(self) -> list[Cell]:
+        """What the first look is measured again as, where its precision needs to be vouched for."""
+        asked = [cell for draw in replicates(self.sizes[0]) for cell in self.cells(draw).values()]
+        return [other for cell in asked if (other := sentinel(cell)) != cell]

@@ -1,0 +1,148 @@
+"""The lab: what a claim's test asks for its settings, and tells its condition."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from harness.claim import Claim
+from harness.lab.condition import (
+    Assay,
+    Control,
+    Effects,
+    Tables,
+    no_control,
+    no_tables,
+)
+from harness.lab.crossed_design import Cells
+from harness.lab.precision_check import at_precision
+from harness.plan.cells import Cell
+from harness.plan.images import (
+    ImageFolder,
+    Images,
+)
+from harness.plan.networks import (
+    ResNet,
+    WeightsFile,
+)
+from harness.plan.profile import Profile
+from harness.store import WEIGHTS
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Custom:
+    """The user's own network, weights or images; with any of them a run only reports."""
+
+    network: str | None = None
+    weights: WeightsFile | None = None
+    images: ImageFolder | None = None
+
+    def described(self) -> dict[str, str]:
+        """What was given, for the report."""
+        given = {
+            "network": self.network,
+            "weights": self.weights and f"{self.weights.path} ({self.weights.sha256[:12]})",
+            "images": self.images and f"{self.images.path} ({self.images.sha256[:12]})",
+        }
+        return {key: value for key, value in given.items() if value}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lab:
+    """What a test sees: the profile, the subjects, and `judge`.
+
+    Parameters
+    ----------
+    profile : Profile
+        Sizes and numbers of this run.
+    custom : Custom
+        The user's own subjects.
+    precision : str
+        One of `harness.plan.decoders.PRECISIONS`, for all that a claim does not put into float64
+        itself.
+    parameters : mapping
+        Of the test.
+    receive : callable
+        Takes the assay that the test states.
+    device : str
+        "cpu" or "cuda": where networks are trained.
+    weights : Path
+        The folder of weights that are trained here.
+    imagenet : WeightsFile or None
+        ImageNet weights of ResNet-50, where this machine has them.
+    """
+
+    profile: Profile
+    custom: Custom
+    precision: str
+    parameters: Mapping[str, str | int | float]
+    receive: Callable[[Assay], None]
+    device: str = "cpu"
+    weights: Path = Path(".store", WEIGHTS)
+    imagenet: WeightsFile | None = None
+
+    def resnet(self, name: str, cut: str) -> ResNet:
+        """A ResNet cut at a layer, with the user's weights where there are any."""
+        return ResNet(name=name, cut=cut, weights=self.custom.weights)
+
+    def stands_for(self, network: str, *, article: str) -> bool:
+        """Whether a network is the article's, or the user's in its place."""
+        return network == (self.custom.network or article)
+
+    def photographs(self, *, pixels: int, rows: int | None = None, channels: int = 3) -> Images:
+        """Crops of the bundled photographs, or of the user's images."""
+        folder = self.custom.images
+        return Images(
+            pixels=pixels,
+            rows=rows,
+            channels=channels,
+            source="folder" if folder else "photographs",
+            folder=folder,
+        )
+
+    def judge(
+        self,
+        claim: Claim,
+        *,
+        cells: Cells,
+        effects: Effects,
+        estimand: str | None = None,
+        gallery: Mapping[str, Cell] | None = None,
+        tables: Tables = no_tables,
+        confirmatory: bool = True,
+        most: int = 48,
+        family: str | None = None,
+        control: Control = no_control,
+        absent: str | None = None,
+        foreign: bool = False,
+    ) -> None:
+        """State the condition; parameters as in `Assay`.
+
+        `estimand` may be left out where the claim has one.
+        """
+
+        def placed(asked: Mapping[str, Cell]) -> dict[str, Cell]:
+            return {role: at_precision(cell, self.precision) for role, cell in asked.items()}
+
+        self.receive(
+            Assay(
+                claim=claim,
+                estimand=estimand or next(iter(claim.estimands)),
+                parameters=self.parameters,
+                cells=lambda draw: placed(cells(draw)),
+                effects=effects,
+                gallery=placed(gallery or {}),
+                tables=tables,
+                confirmatory=confirmatory,
+                most=most,
+                family=family,
+                control=control,
+                absent=absent,
+                foreign=foreign,
+            )
+        )
+
+    def record(self, claim: Claim) -> None:
+        """State a claim that nothing could test; it is listed with its reason."""
+        self.judge(claim, cells=lambda _: {}, effects=lambda _: {})

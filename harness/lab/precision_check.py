@@ -1,0 +1,58 @@
+"""Whether a lower precision may stand for float64: the same replicates in both, compared."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from harness.claim import Estimand
+from harness.plan.cells import (
+    Cell,
+    Inversion,
+)
+from harness.plan.probes import ErrorInNullSpace
+from harness.plan.training_cells import Reflection
+from harness.verdict.verdict import Decision
+
+SCOUTING = ("tf32", "bf16")
+"""Precisions in which nothing is claimed without sentinels."""
+
+_RECOVERING = (Inversion, ErrorInNullSpace, Reflection)
+"""Cells that recover an image: the precision of a run is theirs. Other cells have their own."""
+
+TOLERANCE = 0.1
+"""Share of an effect by which the lower precision may move it."""
+
+
+def at_precision(cell: Cell, precision: str) -> Cell:
+    """A cell in the precision of a run; what asks for float64 itself keeps it."""
+    if isinstance(cell, _RECOVERING) and cell.precision == "float32":
+        return dataclasses.replace(cell, precision=precision)
+    return cell
+
+
+def sentinel(cell: Cell) -> Cell:
+    """The cell that a cell of lower precision is compared with; any other cell as it is."""
+    if isinstance(cell, _RECOVERING) and cell.precision in SCOUTING:
+        return dataclasses.replace(cell, precision="float64")
+    return cell
+
+
+def disagreement(estimand: Estimand, *, low: Decision, high: Decision) -> str | None:
+    """Why a lower precision may not be used, or None where it may.
+
+    Parameters
+    ----------
+    estimand : Estimand
+        What is judged.
+    low, high : Decision
+        On the same replicates, in the lower precision and in float64.
+    """
+    if low.verdict is not high.verdict:
+        return f"float64 says {high.verdict.value} where it says {low.verdict.value}"
+    for effect in dict.fromkeys(criterion.effect for criterion in estimand.criteria):
+        there, here = (float(np.median(each.values[effect])) for each in (high, low))
+        if not abs(here - there) <= TOLERANCE * abs(there):
+            return f"{effect} is {there:.3g} in float64 and {here:.3g} here"
+    return None

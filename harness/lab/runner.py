@@ -1,0 +1,285 @@
+"""The bench: assays measured, decided and kept.
+
+Replicates come look by look, records from the store or from workers. What stands beside a verdict
+(crossed blocks, the multiverse, distinct photographs) is measured with the first look.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.claim import (
+    Estimand,
+    Kind,
+)
+from harness.execution.scheduler import Scheduler
+from harness.lab.condition import Assay
+from harness.lab.multiverse import LOOKS
+from harness.lab.precision_check import (
+    disagreement,
+    sentinel,
+)
+from harness.lab.side_tables import (
+    asides,
+    labelled,
+)
+from harness.plan.buckets import replicates
+from harness.plan.cells import (
+    NON_FINITE,
+    Cell,
+    Inversion,
+)
+from harness.plan.identity import context, identity
+from harness.statistics.clusters import (
+    Beyond,
+    beyond,
+)
+from harness.statistics.components import Components
+from harness.statistics.multiverse import (
+    Choice,
+    Multiverse,
+    multiverse,
+)
+from harness.store import (
+    Record,
+    Store,
+)
+from harness.verdict.results import ConditionResult
+from harness.verdict.verdict import (
+    Decision,
+    Replicate,
+    Stop,
+    Verdict,
+    decide,
+)
+
+
+class Bench:
+    """Measures and decides assays against one store.
+
+    Parameters
+    ----------
+    store : Store
+        Where records are.
+    scheduler : Scheduler
+        Brings missing cells into the store.
+    device : str
+        Part of the identity of cells.
+    """
+
+    def __init__(self, *, store: Store, scheduler: Scheduler, device: str) -> None:
+        self._store = store
+        self._scheduler = scheduler
+        self._context = context(device=device)
+        self._records: dict[str, Record] = {}
+        self.used: set[str] = set()
+        self.components: dict[str, Components] = {}
+        self._choices: dict[tuple[str, str], list[Choice]] = {}
+
+    @property
+    def records(self) -> Mapping[str, Record]:
+        """The records read so far, by identity."""
+        return self._records
+
+    @property
+    def multiverses(self) -> dict[str, dict[str, Multiverse]]:
+        """What the multiverses measured so far say together, by claim and estimand."""
+        found: dict[str, dict[str, Multiverse]] = {}
+        for (claim, estimand), choices in self._choices.items():
+            found.setdefault(claim, {})[estimand] = multiverse(_alike(choices))
+        return found
+
+    def prepare(self, assays: Iterable[Assay]) -> None:
+        """Queue the first look of assays that will run, in their order.
+
+        Neighbours of one headline, or else of one claim, are queued together: they share networks.
+        """
+        groups = itertools.groupby(assays, key=lambda assay: assay.claim.headline or assay.claim.id)
+        for priority, (_, group) in enumerate(groups):
+            cells = [cell for assay in group for cell in assay.cells_up_to(assay.sizes[0])]
+            self._scheduler.offer(cells, priority=priority)
+
+    def run(self, assay: Assay, *, label: str, command: str) -> ConditionResult:
+        """Measure an assay look by look until it is decided."""
+        estimand = assay.claim.estimands[assay.estimand]
+        if estimand.kind is Kind.UNTESTABLE:
+            return not_run(assay, reason=estimand.text, command=command)
+        if assay.absent is not None:
+            return not_run(assay, reason=assay.absent, command=command)
+        decision = Decision(verdict=Verdict.NOT_RUN, reason="no replicate was measured", n=0)
+        records: list[Mapping[str, Record]] = []
+        judged: list[Replicate] = []
+        for size in assay.sizes:
+            self._scheduler.need(assay.cells_up_to(size), label=label)
+            records += [self._all(assay.cells(draw)) for draw in replicates(size)[len(records) :]]
+            judged = _replicates(records, assay)
+            decision = _decide(assay, judged)
+            if decision.final:
+                break
+        decision = self._vouched(assay, decision, judged)
+        self._describe(assay)
+        roles = {
+            role: tuple(by_role[role].id for by_role in records) for role in (records or [{}])[0]
+        }
+        return ConditionResult(
+            claim=assay.claim,
+            estimand=assay.estimand,
+            parameters=assay.parameters,
+            confirmatory=assay.confirmatory,
+            decision=decision,
+            records=roles,
+            command=command,
+            tables=(*assay.tables(records), *asides(estimand, decision, judged, records)),
+            gallery={role: self._read(cell).id for role, cell in assay.gallery.items()},
+            beyond=_beyond(estimand, decision, judged, records, size=assay.sizes[0]),
+        )
+
+    def _describe(self, assay: Assay) -> None:
+        """Note what the crossed block and the multiverse of an assay say; they decide nothing."""
+        estimand = assay.claim.estimands[assay.estimand]
+        block = assay.block
+        if assay.family is not None and block is not None:
+            name = estimand.criteria[0].effect
+            effects = [assay.effects(self._all(cells))[name] for cells in block.cells]
+            found = block.components(effects)
+            if found is not None:
+                self.components[assay.family] = found
+        for cells in zip(*assay.variations(), strict=True):
+            records = [self._all(variation.cells) for variation in cells]
+            decision = decide(
+                estimand,
+                _replicates(records, assay),
+                alpha=assay.claim.alpha,
+                looks=LOOKS,
+            )
+            effect = decision.parts[0].effect if decision.parts else None
+            self._choices.setdefault((assay.claim.id, assay.estimand), []).append(
+                Choice(
+                    factors={**assay.parameters, **cells[0].factors},
+                    verdict=decision.verdict.value,
+                    effect=None if effect is None else effect.value,
+                )
+            )
+
+    def _all(self, cells: Mapping[str, Cell]) -> dict[str, Record]:
+        return {role: self._read(cell) for role, cell in cells.items()}
+
+    def _vouched(self, assay: Assay, decision: Decision, judged: Sequence[Replicate]) -> Decision:
+        """The decision, or "invalid" where float64 disagrees on the first look's replicates."""
+        if not assay.sentinels():
+            return decision
+        first = assay.sizes[0]
+        records = [
+            {role: self._read(sentinel(cell)) for role, cell in assay.cells(draw).items()}
+            for draw in replicates(first)
+        ]
+        reason = disagreement(
+            assay.claim.estimands[assay.estimand],
+            low=_decide(assay, judged[:first]),
+            high=_decide(assay, _replicates(records, assay)),
+        )
+        if reason is None:
+            return decision
+        return dataclasses.replace(
+            decision,
+            verdict=Verdict.INVALID,
+            stop=Stop.INVALID,
+            reason=f"the precision does not suffice: {reason}",
+        )
+
+    def _read(self, cell: Cell) -> Record:
+        key = identity(cell, context=self._context)
+        self.used.add(key)
+        if key not in self._records:
+            self._records[key] = self._store.read(key)
+        return self._records[key]
+
+
+def not_run(assay: Assay, *, reason: str, command: str) -> ConditionResult:
+    """The result of an assay without a measurement; what is not testable stays so."""
+    untestable = assay.claim.estimands[assay.estimand].kind is Kind.UNTESTABLE
+    verdict = Verdict.NOT_TESTABLE if untestable else Verdict.NOT_RUN
+    return ConditionResult(
+        claim=assay.claim,
+        estimand=assay.estimand,
+        parameters=assay.parameters,
+        confirmatory=assay.confirmatory,
+        decision=Decision(verdict=verdict, reason=reason, n=0),
+        records={},
+        command=command,
+    )
+
+
+def _decide(assay: Assay, judged: Sequence[Replicate]) -> Decision:
+    return decide(
+        assay.claim.estimands[assay.estimand],
+        judged,
+        alpha=assay.claim.alpha,
+        looks=assay.looks or assay.claim.looks[:1],
+    )
+
+
+def _replicates(records: Sequence[Mapping[str, Record]], assay: Assay) -> list[Replicate]:
+    return [_replicate(number, by_role, assay) for number, by_role in enumerate(records)]
+
+
+def _replicate(number: int, records: Mapping[str, Record], assay: Assay) -> Replicate:
+    descents = [record for record in records.values() if record.cell["type"] == Inversion.__name__]
+    return Replicate(
+        index=number,
+        effects=assay.effects(records),
+        descended=all(record.values["m_g"] <= record.values["m_g0"] / 2 for record in descents)
+        if descents
+        else None,
+        failed_control="a value became infinite or not a number"
+        if any(record.status == NON_FINITE for record in records.values())
+        else assay.control(records),
+        shown=next(labelled(records, "counterexample"), None),
+    )
+
+
+def _beyond(
+    estimand: Estimand,
+    decision: Decision,
+    replicates: Sequence[Replicate],
+    records: Sequence[Mapping[str, Record]],
+    *,
+    size: int,
+) -> Beyond | None:
+    """What the first look's replicates say of images at large, the number being fixed beforehand.
+
+    None where an estimand has several criteria, no share to count, or no images drawn.
+    """
+    if len(estimand.criteria) > 1 or estimand.kind in (Kind.EXACT, Kind.EXISTENTIAL):
+        return None
+    drawn = [_photograph(by_role) for by_role in records[:size]]
+    known = [photograph for photograph in drawn if photograph is not None]
+    if len(known) < size:
+        return None
+    (criterion,) = estimand.criteria
+    values = [
+        math.nan if place in decision.failed else replicate.effects[criterion.effect]
+        for place, replicate in enumerate(replicates[:size])
+    ]
+    return beyond(criterion, values, photographs=known)
+
+
+def _photograph(records: Mapping[str, Record]) -> str | None:
+    """The photograph of a replicate; None where its image was made, or it has none."""
+    for record in records.values():
+        images = record.cell.get("images")
+        if isinstance(images, Mapping) and images.get("source") in ("photographs", "folder"):
+            return record.labels.get("image")
+    return None
+
+
+def _alike(choices: Sequence[Choice]) -> list[Choice]:
+    """Choices that all name the same factors: conditions may differ in what they vary."""
+    names = dict.fromkeys(name for choice in choices for name in choice.factors)
+    return [
+        dataclasses.replace(choice, factors={name: choice.factors.get(name, "") for name in names})
+        for choice in choices
+    ]

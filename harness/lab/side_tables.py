@@ -1,0 +1,134 @@
+"""What a condition reports beside its verdict: further numbers, and how its runs ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from harness.claim import Estimand
+from harness.plan.cells import Inversion
+from harness.store import Record
+from harness.verdict.results import Table
+from harness.verdict.verdict import (
+    Decision,
+    Replicate,
+)
+
+
+def asides(
+    estimand: Estimand,
+    decision: Decision,
+    replicates: Sequence[Replicate],
+    records: Sequence[Mapping[str, Record]],
+) -> tuple[Table, ...]:
+    """The tables of a condition that none of its claims' tests asks for.
+
+    Parameters
+    ----------
+    estimand : Estimand
+        What is judged.
+    decision : Decision
+        What was decided.
+    replicates : sequence of Replicate
+        With their effects.
+    records : sequence of mapping of str to Record
+        Of the same replicates, by role.
+    """
+    return (
+        *_counterexample(decision, records),
+        *_beside(estimand, replicates),
+        *_endings(records),
+    )
+
+
+def labelled(records: Mapping[str, Record], label: str) -> Iterator[str]:
+    """What the records of a replicate have under a label."""
+    return (record.labels[label] for record in records.values() if label in record.labels)
+
+
+def _counterexample(
+    decision: Decision, records: Sequence[Mapping[str, Record]]
+) -> tuple[Table, ...]:
+    """The counterexample that refuted an exact claim, where its search describes it."""
+    if decision.counterexample is None:
+        return ()
+    found = records[decision.counterexample]
+    columns = ("counterexample", "counterexample as JSON")
+    rows = tuple(zip(*(labelled(found, column) for column in columns), strict=True))
+    return (
+        (Table(title="The simplest that was found.", columns=columns, rows=rows),) if rows else ()
+    )
+
+
+def _beside(estimand: Estimand, replicates: Sequence[Replicate]) -> tuple[Table, ...]:
+    """What the replicates yield beyond the effects that are judged."""
+    judged = {criterion.effect for criterion in estimand.criteria}
+    names = [name for name in replicates[0].effects if name not in judged] if replicates else []
+    if not names:
+        return ()
+    rows = []
+    for name in names:
+        values = [replicate.effects[name] for replicate in replicates]
+        rows.append((name, _median(values), float(np.min(values)), float(np.max(values))))
+    return (
+        Table(
+            title="Measured beside the effect; it decides nothing.",
+            columns=("over replicates", "median", "least", "largest"),
+            rows=tuple(rows),
+        ),
+    )
+
+
+def _endings(records: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
+    """How the runs ended, by role, and where rho stood."""
+    runs = {
+        role: [seen[role] for seen in records]
+        for role, record in (records[0].items() if records else ())
+        if record.cell["type"] == Inversion.__name__
+    }
+    if not runs:
+        return ()
+    statuses = sorted({record.status for ended in runs.values() for record in ended})
+    rows: list[tuple[str | int | float, ...]] = []
+    for role, ended in runs.items():
+        counts = Counter(record.status for record in ended)
+        rho = _median([record.values["rho"] for record in ended])
+        # Decoders without a step of their own have none.
+        rows.append((role, *(counts[status] for status in statuses), "" if rho != rho else rho))
+    return (
+        *_memory(runs),
+        Table(
+            title="How many runs ended in which way, and the median of rho = step * |g|^2 / (2 f) "
+            "at their ends.",
+            columns=("run", *statuses, "rho"),
+            rows=tuple(rows),
+        ),
+    )
+
+
+def _memory(runs: Mapping[str, Sequence[Record]]) -> tuple[Table, ...]:
+    """Which runs were split because memory ran out."""
+    split = [
+        (role, record.labels["memory"])
+        for role, ended in runs.items()
+        for record in ended
+        if "memory" in record.labels
+    ]
+    if not split:
+        return ()
+    return (
+        Table(
+            title="Memory ran out; these runs were split into smaller batches, which moves their "
+            "rounding.",
+            columns=("run", "replicates"),
+            rows=tuple(dict.fromkeys(split)),
+        ),
+    )
+
+
+def _median(values: Sequence[float]) -> float:
+    # Between infinities of both signs there is none.
+    with np.errstate(invalid="ignore"):
+        return float(np.median(values))

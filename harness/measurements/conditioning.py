@@ -1,0 +1,53 @@
+"""Condition numbers of linear stacks by depth, and how fast very deep ones part."""
+
+from __future__ import annotations
+
+import torch
+
+from harness.measurements.measurement import (
+    Measurement,
+    status_of,
+)
+from harness.measurements.theory import newman_rate
+from harness.plan.probes import (
+    Conditioning,
+    SpreadRate,
+)
+from harness.plan.seeds import Source
+from harness.subjects import draws
+from harness.subjects.mlp import (
+    draw_layers,
+    draw_weight,
+)
+
+
+def conditioning(cell: Conditioning) -> Measurement:
+    """Logarithms of the condition number up to each layer."""
+    layers = draw_layers(cell.network, generators=[draws.generator(cell.draw, Source.WEIGHTS)])
+    matrix = torch.eye(cell.network.inputs, dtype=torch.float64)
+    values = {}
+    for depth, layer in enumerate(layers, start=1):
+        matrix = layer.weight[0] @ matrix
+        singular = torch.linalg.svdvals(matrix)
+        values[f"log_condition_{depth}"] = float((singular[0] / singular[-1]).log())
+    return Measurement(values=values, status=status_of(values))
+
+
+def spread_rate(cell: SpreadRate) -> Measurement:
+    """Nats a layer by which the greatest singular value outgrows the least, beside Newman's law."""
+    generator = draws.generator(cell.draw, Source.WEIGHTS)
+    frame = torch.eye(cell.inputs, dtype=torch.float64)
+    logs = torch.zeros(cell.inputs, dtype=torch.float64)
+    for _ in range(cell.depth):
+        weight = draw_weight(
+            out=cell.width,
+            inputs=len(frame),
+            initialisation=cell.initialisation,
+            generator=generator,
+        )
+        frame, triangle = torch.linalg.qr(weight @ frame)
+        logs += triangle.diagonal().abs().log()
+    rate = float(logs[0] - logs[-1]) / cell.depth
+    law = newman_rate(inputs=cell.inputs, width=cell.width)
+    values = {"rate": rate, "law": law, "ratio": rate / law}
+    return Measurement(values=values, status=status_of(values))

@@ -1,0 +1,75 @@
+"""Norms of the article's gradient by the layer that it comes from."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness.inversion.distances import l2
+from harness.measurements.measurement import (
+    Measurement,
+    status_of,
+)
+from harness.plan.images import ARTICLE_START
+from harness.plan.networks import CUTS
+from harness.plan.probes import GradientNorms
+from harness.plan.seeds import Source
+from harness.subjects import draws
+from harness.subjects.images.images import draw_image
+from harness.subjects.resnet import build_resnet
+
+
+def gradient_norms(cell: GradientNorms) -> Measurement:
+    """Geometric means over the photographs that go through the network together."""
+    rng = cell.draw.rng(Source.IMAGE)
+    folder = cell.images.folder.path if cell.images.folder else None
+    drawn = [
+        draw_image(cell.images.source, pixels=cell.images.pixels, rng=rng, folder=folder)
+        for _ in range(cell.together)
+    ]
+    originals = torch.from_numpy(np.stack([image.values for image in drawn])).float()
+    starts = draws.starts(ARTICLE_START, cell.images, cell.draw, restarts=cell.together).float()
+    network = build_resnet(cell.network, seed=draws.weights_seed(cell.draw))
+    if cell.statistics != "eval":
+        _take_statistics(network, originals, keep=cell.statistics == "calibrated")
+    with torch.no_grad():
+        targets = _outputs(network, originals)
+    starts.requires_grad_()
+    outputs = _outputs(network, starts)
+    values = {}
+    for cut, output in outputs.items():
+        loss = (output - targets[cut]).abs().sum()
+        (gradient,) = torch.autograd.grad(loss, starts, retain_graph=True)
+        values[f"gradient_{cut}"] = float(l2(gradient).double().log().mean().exp())
+    return Measurement(values=values, status=status_of(values))
+
+
+def _take_statistics(network: nn.Module, images: Tensor, *, keep: bool) -> None:
+    """Have BatchNorm take the statistics of each batch, or keep those of these images."""
+    network.train()
+    if not keep:
+        return
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # The plain mean of all batches seen, which here is one.
+            module.momentum = None
+    with torch.no_grad():
+        network(images)
+    network.eval()
+
+
+def _outputs(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """What every cut of a ResNet yields."""
+    found = {}
+    hidden = images
+    for name, module in network.named_children():
+        hidden = module(hidden)
+        if name in CUTS:
+            # A rectifier after it may overwrite it.
+            found[name] = hidden.clone()
+        elif name == "maxpool":
+            found["stem"] = hidden
+        if name == CUTS[-1]:
+            return found
+    return found

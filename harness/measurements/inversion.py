@@ -1,0 +1,227 @@
+"""Inversions: recover the images of a block of replicates."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from harness.checkpoint import Checkpoint
+from harness.encoders.adapters import (
+    Cast,
+    Reshaped,
+)
+from harness.encoders.runtime import (
+    Precision,
+    precision_of,
+)
+from harness.errors import DeviceError
+from harness.inversion.invert import (
+    Spread,
+    invert,
+)
+from harness.measurements.measurement import Measurement
+from harness.measurements.reconstruction_quality import kept
+from harness.plan.cells import Inversion
+from harness.plan.networks import ResNet
+from harness.plan.seeds import Source
+from harness.subjects import draws
+from harness.subjects.resnet import forget_encoder
+
+_FULL = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""What errors of CUDA and its libraries say where memory is full."""
+
+
+def invert_block(
+    cells: Sequence[Inversion],
+    *,
+    device: torch.device,
+    checkpoint: Checkpoint | None,
+    together: int | None = None,
+) -> tuple[Measurement, ...]:
+    """Invert a block in one batch, or in halves of it where memory runs out.
+
+    Parameters
+    ----------
+    cells : sequence of Inversion
+        The block.
+    device : torch.device
+        Where.
+    checkpoint : Checkpoint or None
+        Of the block's run.
+    together : int or None
+        Starts of each image that are run beside each other; None for all.
+
+    Raises
+    ------
+    DeviceError
+        Where the memory does not hold one start of one image.
+    """
+    together = together or cells[0].restarts
+    try:
+        with precision_of(cells[0].precision, device=device) as precision:
+            return _invert(
+                cells,
+                precision=precision,
+                device=device,
+                checkpoint=checkpoint,
+                together=together,
+            )
+    except RuntimeError as error:
+        if not lacks_memory(error):
+            raise
+        if len(cells) == together == 1:
+            raise DeviceError(
+                device.type,
+                rule="its memory does not hold the inversion of one image from one start",
+                remedy="Choose a smaller profile, or another --device",
+            ) from error
+    # Outside the handler, whose error still holds what was allocated.
+    forget_encoder()
+    gc.collect()
+    torch.cuda.empty_cache()
+    if len(cells) == 1:
+        half = (together + 1) // 2
+        (result,) = invert_block(cells, device=device, checkpoint=checkpoint, together=half)
+        return (_labelled(result, f"{half} starts at a time"),)
+    half = (len(cells) + 1) // 2
+    return tuple(
+        _labelled(result, f"{len(part)} at a time")
+        for number, part in enumerate((cells[:half], cells[half:]))
+        for result in invert_block(
+            part, device=device, checkpoint=checkpoint and checkpoint.part(number)
+        )
+    )
+
+
+def _labelled(result: Measurement, memory: str) -> Measurement:
+    """A result that tells what the memory held, unless it already tells of less."""
+    return dataclasses.replace(result, labels={"memory": memory, **result.labels})
+
+
+def lacks_memory(error: BaseException | None) -> bool:
+    """Whether an error says, or was raised over one that says, that a device's memory is full.
+
+    Where memory runs out while a graph is captured, ending the capture fails, too, and is what is
+    raised. Libraries have words of their own.
+    """
+    while error is not None:
+        words = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or any(each in words for each in _FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _invert(
+    cells: Sequence[Inversion],
+    *,
+    precision: Precision,
+    device: torch.device,
+    checkpoint: Checkpoint | None,
+    together: int,
+) -> tuple[Measurement, ...]:
+    cell = cells[0]
+    replicates = [each.draw for each in cells]
+    drawn = [draws.original(cell.images, draw) for draw in replicates]
+    originals = torch.stack([image for image, _ in drawn])
+    starts = torch.cat(
+        [draws.starts(cell.start, cell.images, draw, restarts=cell.restarts) for draw in replicates]
+    )
+    noises = torch.stack([draws.noise(cell.noise, cell.images, draw) for draw in replicates])
+    encoder = draws.encoder(
+        cell.network,
+        replicates,
+        dtype=precision.network,
+        device=device,
+        shape=cell.images.shape,
+    )
+    if precision.network != precision.images:
+        encoder = Cast(encoder, inside=precision.network, outside=precision.images)
+    # Only priors need to see rows and columns where the network takes vectors.
+    of_vectors = not isinstance(cell.network, ResNet)
+    vectors = of_vectors and not cell.decoder.priors
+    if of_vectors and not vectors:
+        encoder = Reshaped(encoder)
+
+    def placed(images: Tensor) -> Tensor:
+        return (images.flatten(1) if vectors else images).to(device, precision.images)
+
+    recovery = invert(
+        encoder,
+        placed(originals),
+        start=placed(starts),
+        noised=placed(originals + noises),
+        decoder=cell.decoder,
+        iterations=cell.iterations,
+        generators=[
+            draws.generator(draw, Source.PRIOR, number)
+            for draw in replicates
+            for number in range(cell.restarts)
+        ],
+        checkpoint=checkpoint,
+        together=together,
+    )
+    begun, copies = (
+        images.reshape(originals.shape).cpu().double() for images in (recovery.begun, recovery.copy)
+    )
+    traces = {name: table.cpu().double() for name, table in recovery.traces.items()}
+    results = []
+    for sample in range(len(cells)):
+        along = {name: tuple(table[:, sample].tolist()) for name, table in traces.items()}
+        half = recovery.points.index(cell.iterations // 2)
+        m_i = float(recovery.m_i[sample])
+        results.append(
+            Measurement(
+                values={
+                    "m_g": float(recovery.m_g[sample]),
+                    "m_i": m_i,
+                    "m_r": float(recovery.m_r[sample]),
+                    "m_n": float(recovery.m_n[sample]),
+                    "m_g0": along["m_g"][0],
+                    "m_i0": along["m_i"][0],
+                    "m_i_half": along["m_i"][half],
+                    "r": m_i / along["m_i"][0],
+                    "rho": along["rho"][-1],
+                    "scale": float(recovery.scale[sample]),
+                    "at": float(recovery.at[sample]),
+                    **_restarts(recovery.spread, sample),
+                    **kept(
+                        cells[sample],
+                        original=originals[sample],
+                        noised=(originals + noises)[sample],
+                        copy=copies[sample],
+                    ),
+                },
+                status=recovery.statuses[sample].value,
+                traces={"iteration": tuple(map(float, recovery.points)), **along},
+                labels={
+                    "image": drawn[sample][1],
+                    "ending": recovery.endings[sample].name.lower(),
+                },
+                images={
+                    "target": originals[sample].numpy(),
+                    "start": begun[sample].numpy(),
+                    "noised": (originals + noises)[sample].numpy(),
+                    "copy": copies[sample].numpy(),
+                },
+            )
+        )
+    return tuple(results)
+
+
+def _restarts(spread: Spread, sample: int) -> dict[str, float]:
+    """How far the restarts of an image ended from each other, where there are any."""
+    m_g, m_i = spread.m_g[sample], spread.m_i[sample]
+    if len(m_g) == 1:
+        return {}
+    return {
+        "m_g_largest": float(m_g.max()),
+        "m_i_least": float(m_i.min()),
+        "m_i_largest": float(m_i.max()),
+        "apart": float(spread.apart[sample]),
+        "apart_start": float(spread.apart_start[sample]),
+    }

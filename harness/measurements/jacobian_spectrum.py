@@ -1,0 +1,36 @@
+"""The condition number of a ResNet's Jacobian."""
+
+from __future__ import annotations
+
+import torch
+
+from harness.encoders.spectrum import (
+    jacobian,
+    spectra,
+)
+from harness.measurements.measurement import (
+    Measurement,
+    status_of,
+)
+from harness.plan.training_cells import JacobianSpectrum
+from harness.subjects import draws
+
+
+def jacobian_spectrum(cell: JacobianSpectrum) -> Measurement:
+    """Over the singular values above LAPACK's tolerance; beside it, the share of outputs of 0."""
+    image, label = draws.original(cell.images, cell.draw)
+    encoder = draws.encoder(
+        cell.network,
+        [cell.draw],
+        dtype=torch.float64,
+        device=torch.device("cpu"),
+    )
+    (found,) = spectra(jacobian(encoder, image[None]))
+    values = {
+        "condition": found.condition,
+        "rank": float(found.rank),
+        "units": float(len(found.values)),
+        "decided": float(found.decided),
+        "zero_share": float((encoder.encode(image[None]) == 0).double().mean()),
+    }
+    return Measurement(values=values, status=status_of(values), labels={"image": label})

@@ -1,0 +1,74 @@
+"""What a linear probe finds of the input in a layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from harness.measurements.image_quality import (
+    Examples,
+    probe,
+)
+from harness.measurements.measurement import (
+    Measurement,
+    status_of,
+)
+from harness.plan.seeds import Source
+from harness.plan.training_cells import LinearProbe
+from harness.subjects.draws import weights_seed
+from harness.subjects.resnet import (
+    cut_resnet,
+    whole_resnet,
+)
+from harness.subjects.training.content import (
+    PICTURES,
+    crops,
+)
+from harness.subjects.training.content import Examples as Crops
+
+_PIXELS = 32
+"""Side to which the target images are averaged, where they are larger."""
+
+_AT_ONCE = 32
+
+
+def linear_probe(cell: LinearProbe) -> Measurement:
+    """R^2 of a ridge regression of the pixels on the layer's outputs, for unseen crops.
+
+    Beside it what the same regression finds in nothing but which picture a crop is of.
+    """
+    rng = cell.draw.rng(Source.IMAGE)
+    layer = cut_resnet(
+        whole_resnet(cell.network, seed=weights_seed(cell.draw)), cut=cell.network.cut
+    )
+    seen, unseen = (
+        crops(classes=len(PICTURES), pixels=cell.pixels, number=number, rng=rng, held_out=held_out)
+        for number, held_out in ((cell.examples, False), (cell.examples // 4, True))
+    )
+    known = _examples(seen, _outputs(layer, seen))
+    values = {
+        "r_squared": probe(known, _examples(unseen, _outputs(layer, unseen))),
+        "r_squared_of_picture": probe(
+            *(_examples(some, _picture(some)) for some in (seen, unseen))
+        ),
+        "features": float(known.features.shape[1]),
+    }
+    return Measurement(values=values, status=status_of(values))
+
+
+def _outputs(layer: nn.Module, drawn: Crops) -> Tensor:
+    """The layer's outputs, one row a crop."""
+    with torch.no_grad():
+        parts = torch.split(torch.arange(len(drawn.labels)), _AT_ONCE)
+        return torch.cat([layer(drawn.pictures(some)).flatten(1) for some in parts])
+
+
+def _picture(drawn: Crops) -> Tensor:
+    """Which picture each crop is of, one column a picture."""
+    return nn.functional.one_hot(drawn.labels, len(PICTURES))
+
+
+def _examples(drawn: Crops, features: Tensor) -> Examples:
+    images = drawn.pictures(torch.arange(len(drawn.labels)))
+    small = nn.functional.adaptive_avg_pool2d(images, min(images.shape[-1], _PIXELS))
+    return Examples(features=features.double().numpy(), targets=small.flatten(1).double().numpy())

@@ -1,0 +1,48 @@
+"""What a cell yields."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.plan.cells import NON_FINITE
+
+MEASURED = "measured"
+"""Status of a cell in which nothing ran, and whose values are finite."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What one cell yielded, on the host.
+
+    Parameters
+    ----------
+    values : mapping of str to float
+        Numbers by name; may be non-finite.
+    status : str
+        How a run ended, or "measured".
+    traces : mapping of str to tuple of float
+        Numbers along a run; ``traces["iteration"]`` says when.
+    labels : mapping of str to str
+        What was drawn.
+    images : mapping of str to array, shape (channels, rows, columns)
+        Target, start, noised target and copy.
+    seconds : float
+        Wall time, shared evenly by the block.
+    """
+
+    values: Mapping[str, float]
+    status: str = MEASURED
+    traces: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    images: Mapping[str, NDArray[np.float64]] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def status_of(values: Mapping[str, float], *, but: str = "") -> str:
+    """The status of values; one may be infinite or nan by its nature."""
+    finite = all(np.isfinite(value) for name, value in values.items() if name != but)
+    return MEASURED if finite else NON_FINITE

@@ -1,0 +1,88 @@
+"""Inputs whose outputs lie near that of an image, by exact inversion of square linear stacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from harness.encoders.stacks import Layer
+from harness.inversion.distances import l2
+from harness.measurements.measurement import (
+    Measurement,
+    status_of,
+)
+from harness.measurements.theory import neighbour_stretch
+from harness.plan.images import NOISE_TEXT
+from harness.plan.probes import (
+    NeighbourLaw,
+    Neighbours,
+)
+from harness.plan.seeds import Source
+from harness.subjects import draws
+from harness.subjects.mlp import draw_layers
+
+
+def neighbours(cell: Neighbours) -> Measurement:
+    """Distances of the neighbours, as they are and clipped to [0, 1]; sorted in the traces."""
+    image, label = draws.original(cell.images, cell.draw)
+    original = image.flatten()[None]
+    layers = draw_layers(cell.network, generators=[draws.generator(cell.draw, Source.WEIGHTS)])
+    output = _forward(layers, original)
+    noise = cell.sd * torch.randn(
+        cell.points,
+        output.shape[1],
+        dtype=torch.float64,
+        generator=draws.generator(cell.draw, Source.NOISE, 1),
+    )
+    found = output + noise
+    for layer in reversed(layers):
+        found = torch.linalg.solve(layer.weight[0], (found - layer.bias[0]).T).T
+    distances, outputs = l2(found - original), l2(noise)
+    order = distances.argsort()
+    missed = l2(_forward(layers, found) - output - noise) / outputs
+    noised = float(l2(draws.noise(NOISE_TEXT, cell.images, cell.draw).flatten()[None]))
+    values = {
+        "distance": float(distances.median()),
+        "m_n": noised,
+        "nearer_than_noised": float((distances < noised).double().mean()),
+        "outside": float(((found < 0) | (found > 1)).double().mean(1).median()),
+        "clipped": float(l2(found.clamp(0, 1) - original).median()),
+        "error": float(missed.max()),
+    }
+    return Measurement(
+        values=values,
+        status=status_of(values),
+        traces={
+            "iteration": tuple(map(float, range(1, cell.points + 1))),
+            "distance": tuple(distances[order].tolist()),
+            "output": tuple(outputs[order].tolist()),
+        },
+        labels={"image": label},
+    )
+
+
+def _forward(layers: Sequence[Layer], inputs: Tensor) -> Tensor:
+    for layer in layers:
+        inputs = inputs @ layer.weight[0].T + layer.bias[0]
+    return inputs
+
+
+def neighbour_law(cell: NeighbourLaw) -> Measurement:
+    """The median over networks of how far one output's distance is stretched, beside its law."""
+    n, depth = cell.network.inputs, len(cell.network.widths)
+    generator = draws.generator(cell.draw, Source.WEIGHTS)
+    found = torch.randn(
+        cell.networks, n, 1, dtype=torch.float64, generator=draws.generator(cell.draw, Source.NOISE)
+    )
+    lengths = l2(found)
+    for layer in reversed(draw_layers(cell.network, generators=[generator] * cell.networks)):
+        found = torch.linalg.solve(layer.weight, found)
+    stretch = float((l2(found) / lengths).median())
+    # The variance of both initialisations of torch's kind is stated in the settings.
+    sd = {"gaussian": n**-0.5, "default": (3 * n) ** -0.5}[cell.network.initialisation]
+    law = neighbour_stretch(depth=depth, sd=sd)
+    values = {"stretch": stretch, "law": law, "log_ratio": math.log(stretch / law)}
+    return Measurement(values=values, status=status_of(values))

@@ -1,0 +1,59 @@
+"""The part of a copy's error in the null space of the network at the image."""
+
+from __future__ import annotations
+
+import torch
+
+from harness.checkpoint import Checkpoint
+from harness.encoders.spectrum import (
+    decompose,
+    jacobian,
+)
+from harness.measurements.inversion import invert_block
+from harness.measurements.measurement import (
+    Measurement,
+    status_of,
+)
+from harness.plan.cells import Inversion
+from harness.plan.probes import ErrorInNullSpace
+from harness.subjects import draws
+
+
+def error_in_null_space(
+    cell: ErrorInNullSpace, *, device: torch.device, checkpoint: Checkpoint | None
+) -> Measurement:
+    """Shares of the squared distance to the image, at the start and at the end."""
+    (run,) = invert_block(
+        [
+            Inversion(
+                draw=cell.draw,
+                network=cell.network,
+                images=cell.images,
+                decoder=cell.decoder,
+                iterations=cell.iterations,
+                precision=cell.precision,
+            )
+        ],
+        device=device,
+        checkpoint=checkpoint,
+    )
+    original, start, copy = (
+        torch.from_numpy(run.images[name]).double() for name in ("target", "start", "copy")
+    )
+    encoder = draws.encoder(
+        cell.network,
+        [cell.draw],
+        dtype=torch.float64,
+        device=torch.device("cpu"),
+        shape=cell.images.shape,
+    )
+    (found,) = decompose(jacobian(encoder, original[None]))
+    first, last = found.null_share(torch.stack([start - original, copy - original])).square()
+    values = {
+        "null_dimension_share": 1 - found.rank / cell.images.elements,
+        "null_share_start": float(first),
+        "null_share": float(last),
+        "r": run.values["r"],
+        "m_g_share": run.values["m_g"] / run.values["m_g0"],
+    }
+    return Measurement(values=values, status=status_of(values), labels=run.labels)

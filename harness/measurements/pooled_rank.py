@@ -1,0 +1,116 @@
+"""Ranks of a ResNet's first layers before and after max-pooling."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.optimize import linprog
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness.encoders.spectrum import (
+    decompose,
+    jacobian,
+    spectra,
+)
+from harness.measurements.measurement import (
+    Measurement,
+    status_of,
+)
+from harness.plan.probes import PooledRank
+from harness.subjects import draws
+from harness.subjects.resnet import (
+    build_resnet,
+    cut_resnet,
+    encoder_of,
+)
+
+_CPU = torch.device("cpu")
+
+
+def pooled_rank(cell: PooledRank) -> Measurement:
+    """Ranks, the arg-max positions that rule them, and a second input with the pooled output."""
+    image, label = draws.original(cell.images, cell.draw)
+    inputs, n = image[None], cell.images.elements
+    whole = build_resnet(cell.network, seed=draws.weights_seed(cell.draw))
+    early, late = (
+        encoder_of(whole, cut=cut, dtype=torch.float64, device=_CPU) for cut in ("conv1", "stem")
+    )
+    (before,) = spectra(jacobian(early, inputs))
+    (after,) = decompose(jacobian(late, inputs))
+    before_pooling = cut_resnet(whole, cut="stem")[:-1].double()
+    before_rectifier = cut_resnet(whole, cut="stem")[:-2].double()
+    positions = _positions(before_pooling, inputs)
+    distinct = len(set(positions[positions >= 0].tolist()))
+    law = min(n, distinct)
+    values = {
+        "rank_conv1_share": before.rank / n,
+        "rank_stem_share": after.rank / n,
+        "outputs_share": positions.numel() / n,
+        "distinct_share": distinct / n,
+        "excess": float(after.rank - law),
+        "decided": float(after.decided),
+    }
+    if len(after.null):
+        change = _change(before_rectifier, inputs, along=after.null[-cell.directions :])
+        output = late.encode(inputs)
+        moved = late.encode(inputs + change)
+        scale = torch.finfo(torch.float64).eps * float(output.norm())
+        values |= {
+            "witness_distance": float(change.norm()),
+            "witness_change": float(change.abs().max()),
+            "witness_residual": float((moved - output).norm()) / scale,
+        }
+    return Measurement(values=values, status=status_of(values), labels={"image": label})
+
+
+def _change(
+    before_rectifier: nn.Module,
+    inputs: Float[Tensor, "1 channels rows columns"],
+    *,
+    along: Float[Tensor, "directions n"],
+) -> Float[Tensor, "1 channels rows columns"]:
+    """What turns an image into another one, in [0, 1], that has the same output after pooling.
+
+    Where every window goes on to take its value from the same place, or is 0 as before, the layers
+    are affine and the directions of the null space change nothing. That is a set of linear
+    inequalities: nothing in a window may rise above what the window yields. A linear programme goes
+    as far in it as it can, and nine tenths of the way are taken, well inside.
+    """
+    basis = along.reshape(-1, *inputs.shape[1:])
+    with torch.no_grad():
+        values = before_rectifier(inputs)[0]
+        moves = before_rectifier(basis) - before_rectifier(torch.zeros_like(inputs))
+        pooled = F.max_pool2d(values.clamp(min=0)[None], 3, stride=2, padding=1)[0]
+    most = torch.full_like(values, torch.inf)
+    for row, column in np.ndindex(*pooled.shape[1:]):
+        window = most[
+            :,
+            max(0, 2 * row - 1) : 2 * row + 2,
+            max(0, 2 * column - 1) : 2 * column + 2,
+        ]
+        window.clamp_(max=pooled[:, row, column][:, None, None])
+    room = (most - values).flatten()
+    # What a window takes has no room, and the directions do not move it.
+    free = room > 0
+    pixels = inputs.flatten()
+    found = linprog(
+        -np.ones(len(along)),
+        A_ub=torch.cat([moves.flatten(1).T[free], along.T, -along.T]).numpy(),
+        b_ub=torch.cat([room[free], 1 - pixels, pixels]).numpy(),
+        bounds=(None, None),
+        method="highs",
+    )
+    assert found.success, found.message  # the image itself is a solution, and pixels are bounded
+    return 0.9 * (torch.from_numpy(found.x) @ along).reshape(inputs.shape)
+
+
+def _positions(before_pooling: nn.Module, inputs: Tensor) -> Tensor:
+    """Where each window of each channel takes its value from; -1 where that is 0."""
+    with torch.no_grad():
+        values = before_pooling(inputs.clone())
+        pooled, taken = F.max_pool2d(values, 3, stride=2, padding=1, return_indices=True)
+    channels, pixels = values.shape[1], values[0, 0].numel()
+    offsets = torch.arange(channels).reshape(1, -1, 1, 1) * pixels
+    return torch.where(pooled > 0, taken + offsets, -1)

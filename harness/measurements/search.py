@@ -1,0 +1,41 @@
+"""Searches for counterexamples to exact statements."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from harness.measurements.exact.falsify import falsify
+from harness.measurements.exact.statements import statement
+from harness.measurements.measurement import (
+    Measurement,
+    status_of,
+)
+from harness.plan.probes import Search
+from harness.plan.seeds import Source
+
+
+def search(cell: Search) -> Measurement:
+    """The worst of the examples that hold, or the simplest that does not with what it is."""
+    asked = statement(cell.statement)
+    found = falsify(
+        asked.examples,
+        lambda example: asked.residual(example) < cell.below,
+        examples=cell.examples,
+        seed=cell.draw.seed(Source.EXAMPLES),
+    )
+    values = {"tried": float(len(found.held))}
+    labels = {"statement": cell.statement}
+    if found.counterexample is None:
+        values["residual"] = max(map(asked.residual, found.held))
+    else:
+        values["residual"] = asked.residual(found.counterexample)
+        labels["counterexample"] = str(found.counterexample)
+        labels["counterexample as JSON"] = _json(found.counterexample)
+    return Measurement(values=values, status=status_of(values), labels=labels)
+
+
+def _json(example: Any) -> str:
+    # Fractions are written as text, "1/1000".
+    return json.dumps(dataclasses.asdict(example), default=str)

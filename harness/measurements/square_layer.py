@@ -1,0 +1,52 @@
+"""Rank of one layer with as many outputs as inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from harness.encoders.encoder import ModuleEncoder
+from harness.encoders.spectrum import (
+    jacobian,
+    spectra,
+)
+from harness.measurements.measurement import (
+    Measurement,
+    status_of,
+)
+from harness.plan.probes import SquareLayer
+from harness.subjects import draws
+
+_ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "leaky-relu": nn.LeakyReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+
+
+def square_layer(cell: SquareLayer) -> Measurement:
+    """Rank in float64, and what of it float32 would tell from 0."""
+    image, label = draws.original(cell.images, cell.draw)
+    n, channels = cell.images.elements, cell.images.channels
+    # torch's constructors draw from its global generator: it is lent and given back.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draws.weights_seed(cell.draw))
+        linear = (
+            nn.Sequential(nn.Flatten(), nn.Linear(n, n))
+            if cell.layer == "dense"
+            else nn.Conv2d(channels, channels, 3, padding=1)
+        )
+    layer = nn.Sequential(linear, _ACTIVATIONS[cell.activation]()).double().requires_grad_(False)
+    (found,) = spectra(jacobian(ModuleEncoder(layer.eval()), image[None]))
+    coarse = dataclasses.replace(
+        found, tolerance=n * torch.finfo(torch.float32).eps * float(found.values[0])
+    )
+    values = {
+        "rank_share": found.rank / n,
+        "effective_share": coarse.rank / n,
+        "condition": found.condition,
+    }
+    return Measurement(values=values, status=status_of(values), labels={"image": label})

@@ -1,0 +1,64 @@
+"""Trained networks: trained unless they are there, and how well they do."""
+
+from __future__ import annotations
+
+from harness.measurements.measurement import (
+    MEASURED,
+    Measurement,
+)
+from harness.plan.cells import (
+    NON_FINITE,
+    Cell,
+)
+from harness.plan.networks import ResNet
+from harness.plan.seeds import (
+    Draw,
+    Source,
+)
+from harness.plan.training_cells import Train
+from harness.subjects.draws import weights_seed
+from harness.subjects.trained import (
+    course_of,
+    trained_path,
+)
+from harness.subjects.training import ensure_trained
+from harness.subjects.training.content import example
+
+
+def train_for(cell: Cell) -> None:
+    """Have the network of a cell trained, where it is to be; whoever comes first does it."""
+    network = getattr(cell, "network", None)
+    if isinstance(network, ResNet):
+        trained(network, cell.draw)
+
+
+def trained(network: ResNet, draw: Draw) -> None:
+    """Have the network of a replicate trained, where it is to be."""
+    if network.training is not None:
+        ensure_trained(network, seed=weights_seed(draw))
+
+
+def train(cell: Train) -> Measurement:
+    """Accuracy and the course of the loss; "non-finite" where the training diverged."""
+    training = cell.network.training
+    assert training is not None  # the cell's own rule
+    path = trained_path(cell.network, seed=weights_seed(cell.draw))
+    course, digest = course_of(path)
+    values = {
+        "accuracy": course.accuracy,
+        "epochs": float(len(course.losses)),
+        "seconds": course.seconds,
+    }
+    if course.held_out is not None:
+        values["held_out"] = course.held_out
+    image = example(training, rng=cell.draw.rng(Source.IMAGE))
+    return Measurement(
+        values=values,
+        status=NON_FINITE if course.diverged else MEASURED,
+        traces={
+            "iteration": tuple(map(float, range(1, len(course.losses) + 1))),
+            "loss": course.losses,
+        },
+        labels={"content": training.content, "weights": digest},
+        images={"example": image.double().numpy()},
+    )

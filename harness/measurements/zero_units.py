@@ -1,0 +1,66 @@
+"""Share of units that rectifiers set to zero."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from harness.measurements.measurement import (
+    Measurement,
+    status_of,
+)
+from harness.plan.networks import MLP
+from harness.plan.probes import ZeroUnits
+from harness.plan.seeds import Source
+from harness.subjects import draws
+from harness.subjects.mlp import draw_layers
+from harness.subjects.resnet import (
+    build_resnet,
+    cut_resnet,
+)
+
+
+def zero_units(cell: ZeroUnits) -> Measurement:
+    """Over all rectifiers together; one after the other in the traces."""
+    image, label = draws.original(cell.images, cell.draw)
+    zeros = [
+        (int((values == 0).sum()), values.numel())
+        for values in (
+            _of_stack(cell, image.flatten())
+            if isinstance(cell.network, MLP)
+            else _of_resnet(cell, image[None])
+        )
+    ]
+    values = {"zero_share": sum(zero for zero, _ in zeros) / sum(units for _, units in zeros)}
+    return Measurement(
+        values=values,
+        status=status_of(values),
+        traces={
+            "iteration": tuple(map(float, range(1, len(zeros) + 1))),
+            "zero_share": tuple(zero / units for zero, units in zeros),
+        },
+        labels={"image": label},
+    )
+
+
+def _of_stack(cell: ZeroUnits, hidden: Tensor) -> list[Tensor]:
+    assert isinstance(cell.network, MLP)
+    found = []
+    for layer in draw_layers(cell.network, generators=[draws.generator(cell.draw, Source.WEIGHTS)]):
+        hidden = torch.relu(layer.weight[0] @ hidden + layer.bias[0])
+        found.append(hidden)
+    return found
+
+
+def _of_resnet(cell: ZeroUnits, inputs: Tensor) -> list[Tensor]:
+    assert not isinstance(cell.network, MLP)
+    whole = build_resnet(cell.network, seed=draws.weights_seed(cell.draw))
+    module = cut_resnet(whole, cut=cell.network.cut)
+    found: list[Tensor] = []
+    for each in module.modules():
+        if isinstance(each, nn.ReLU):
+            # A block calls its only rectifier more than once; nothing overwrites what it yields.
+            each.register_forward_hook(lambda _, __, output: found.append(output))
+    with torch.no_grad():
+        module(inputs.float())
+    return found

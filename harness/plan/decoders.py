@@ -1,0 +1,438 @@
+"""Settings of decoders and of what they expect of an image; the article's descent among them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TypeVar
+
+from harness.plan.fields import LATER, SCHEDULES, check, known
+
+P = TypeVar("P")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Blur:
+    """A Gaussian blur after each step.
+
+    Sigma falls linearly over the run (the article's 2.4 to 0.4), so that a longer run is not a
+    continued shorter one.
+
+    Parameters
+    ----------
+    kernel : int
+        Pixels along each axis, odd.
+    first, last : float
+        Sigma in pixels.
+
+    Raises
+    ------
+    SettingError
+        Where a number is out of range; so do all settings below.
+    """
+
+    kernel: int = 3
+    first: float = 2.4
+    last: float = 0.4
+
+    def __post_init__(self) -> None:
+        check(
+            self.kernel > 0 and self.kernel % 2 == 1,
+            self,
+            rule="a kernel has a pixel in its middle",
+            remedy="Choose an odd number of pixels",
+        )
+        check(
+            self.first > 0 and self.last > 0,
+            self,
+            rule="sigma is above 0",
+            remedy="Leave the blur out where there should be none",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Box:
+    """Values clipped to an interval after each step."""
+
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        check(self.low < self.high, self, rule="low is below high", remedy="Swap them")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TotalVariation:
+    """The isotropic total variation of the image, added to the loss (Rudin, Osher, Fatemi 1992).
+
+    Parameters
+    ----------
+    weight : float
+        Its factor.
+    smoothing : float
+        Rounds the kink at 0: sqrt(dx^2 + dy^2 + smoothing^2).
+    """
+
+    weight: float
+    smoothing: float = 1e-3
+
+    def __post_init__(self) -> None:
+        check(
+            self.weight > 0 and self.smoothing > 0,
+            self,
+            rule="weight and smoothing are above 0",
+            remedy="Leave the prior out, or smooth less, where they should be 0",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Jitter:
+    """The image shifted cyclically at each step, by up to `pixels` along each axis."""
+
+    pixels: int = 2
+
+    def __post_init__(self) -> None:
+        check(
+            self.pixels > 0,
+            self,
+            rule="a shift is of one pixel or more",
+            remedy="Leave the jitter out where there should be none",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkPrior:
+    """The image as the output of a small convolutional network, whose weights are sought.
+
+    A deep image prior (Ulyanov, Vedaldi, Lempitsky 2018): the network's fixed input is noise, its
+    output passes a sigmoid. The start of the decoder is a draw of its weights.
+
+    Parameters
+    ----------
+    channels : int
+        Of its input and of each hidden layer.
+    depth : int
+        Convolutions, each after a doubling of the resolution.
+    """
+
+    channels: int = 16
+    depth: int = 2
+
+    def __post_init__(self) -> None:
+        check(
+            self.channels > 0 and self.depth >= 0,
+            self,
+            rule="a network has channels, and no less than no halvings",
+            remedy="Choose larger numbers",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Whitening:
+    """The image as coordinates of equal size: its spectrum over that of natural images.
+
+    Amplitudes of photographs fall as 1 / f (Field 1987). A step along such coordinates moves an
+    image by what photographs vary by, smooth changes first; it reaches the same images.
+
+    Parameters
+    ----------
+    exponent : float
+        Of the fall; 0 leaves pixels.
+    """
+
+    exponent: float = 1.0
+
+    def __post_init__(self) -> None:
+        check(
+            self.exponent > 0,
+            self,
+            rule="amplitudes fall with the frequency: the exponent is above 0",
+            remedy="Leave the whitening out where the decoder should move pixels",
+        )
+
+
+Prior = Blur | Box | TotalVariation | Jitter | NetworkPrior | Whitening
+"""What an image is expected to be; a decoder takes any number of them."""
+
+
+LOSSES = ("l1", "l2", "relative-l2")
+
+
+TOLERANCES = ("target", "noised")
+"""What a tolerance is a share of: |O(a)|, or m_r, the distance that a' has."""
+
+
+RULES = ("gradient", "polyak", "normalised")
+
+
+KEEPS = ("last", "best")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """What all decoders have in common.
+
+    Parameters
+    ----------
+    loss : str
+        "l1" (sum of absolute differences), "l2" (half the sum of squares) or "relative-l2" (the
+        same over that of the target).
+    priors : tuple of Prior
+        What an image is expected to be; one of each kind at most.
+    keep : str
+        Which image of a run is its result: the "last" one, or that of the least loss ("best").
+    tolerance : float
+        A sample ends where m_g falls to this share of a reference; 0 lets it run on.
+    tolerance_of : str
+        The reference, one of `TOLERANCES`.
+
+    Raises
+    ------
+    SettingError
+        Where a name is unknown, a number is out of range, or priors exclude each other.
+    """
+
+    loss: str = "l2"
+    priors: tuple[Prior, ...] = ()
+    keep: str = "best"
+    tolerance: float = 0.0
+    tolerance_of: str = dataclasses.field(default="target", metadata=LATER)
+
+    def __post_init__(self) -> None:
+        known(self.loss, LOSSES, what="loss")
+        known(self.keep, KEEPS, what="image to keep")
+        known(self.tolerance_of, TOLERANCES, what="reference of a tolerance")
+        check(
+            0 <= self.tolerance < (1 if self.tolerance_of == "target" else math.inf),
+            f"tolerance={self.tolerance}",
+            rule="a tolerance is a share of the target's norm, from 0 to below 1, or any of m_r",
+            remedy="Choose 0 for a run of all its iterations",
+        )
+        kinds = [type(prior) for prior in self.priors]
+        check(
+            len(set(kinds)) == len(kinds),
+            self.priors,
+            rule="a decoder takes one prior of a kind",
+            remedy="Leave out the second",
+        )
+        check(
+            len({NetworkPrior, Whitening} & set(kinds)) + bool({Blur, Box} & set(kinds)) <= 1,
+            self.priors,
+            rule="a blur and a box act on an image after each step; with a network prior the "
+            "decoder moves weights instead, with a whitening a spectrum",
+            remedy="Leave out these, or the network prior, or the whitening",
+        )
+
+    def prior(self, kind: type[P]) -> P | None:
+        """The prior of a kind, if there is one."""
+        return next((prior for prior in self.priors if isinstance(prior, kind)), None)
+
+    def _refuse(self, *kinds: type[Prior], reason: str) -> None:
+        for prior in self.priors:
+            check(
+                not isinstance(prior, kinds),
+                prior,
+                rule=f"{type(self).__name__} cannot take it, since {reason}",
+                remedy="Leave it out, or choose Descent or Adam",
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Descent(Decoding):
+    """Gradient descent, a <- a - size * g; by default the article's, except for its blur.
+
+    Parameters
+    ----------
+    step : float
+        epsilon; 0.1 in the article.
+    factor : float
+        Factor of the loss: 0.15 for its ResNets, 0.35 for its MLPs.
+    schedule : str
+        "fixed" (its code) or "decreasing" (its text: linearly to zero, but not below `minimum`).
+    minimum : float
+        Least step of the decreasing schedule.
+    rule : str
+        What the size of a step is, `factor * step` being s: s itself ("gradient"); s times the
+        loss over |g|^2, Polyak's for a least loss of 0 ("polyak"; s = 1 is his own); or s times
+        sqrt(n) / |g|, which moves an element by s in the mean square ("normalised").
+    """
+
+    loss: str = "l1"
+    keep: str = "last"
+    step: float = 0.1
+    factor: float = 0.15
+    schedule: str = "fixed"
+    minimum: float = 1e-4
+    rule: str = "gradient"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known(self.schedule, SCHEDULES, what="schedule")
+        known(self.rule, RULES, what="rule of a step")
+        check(
+            self.step * self.factor > 0 and self.minimum >= 0,
+            self,
+            rule="a step goes down the loss: step times factor is above 0, minimum not below",
+            remedy="Choose larger numbers",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Adam(Decoding):
+    """Adam on the input, its rate falling to zero along half a cosine (Kingma and Ba 2015)."""
+
+    rate: float = 0.02
+    beta1: float = 0.9
+    beta2: float = 0.999
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(
+            self.rate > 0 and 0 <= self.beta1 < 1 and 0 <= self.beta2 < 1,
+            self,
+            rule="a rate is above 0, and a moment decays by a share from 0 to below 1",
+            remedy="Choose numbers like those of the default",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LBFGS(Decoding):
+    """L-BFGS with a line search for each sample (Nocedal and Wright 2006, algorithm 7.5).
+
+    An iteration is one gradient: a trial of the line search, taken or not.
+
+    Parameters
+    ----------
+    history : int
+        Evaluations looked back on. Each trial that is taken leaves a pair of step and change of the
+        gradient there, as far as it has positive curvature; one that is rejected takes a place too.
+    stationary : float
+        A sample ends where its gradient's norm falls to this share of the first.
+    """
+
+    history: int = 20
+    stationary: float = 1e-9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._refuse(Blur, Box, Jitter, reason="they change the image or the loss between steps")
+        check(
+            self.history > 0 and 0 <= self.stationary < 1,
+            self,
+            rule="a history has an evaluation or more, and a share is from 0 to below 1",
+            remedy="Choose numbers like those of the default",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GaussNewton(Decoding):
+    """Gauss-Newton, its steps damped by Nielsen's rule and found by conjugate gradients.
+
+    An iteration is a step tried: two evaluations, and for each inner iteration one product with J
+    and one with its transpose.
+
+    Parameters
+    ----------
+    inner : int
+        Iterations of conjugate gradients a step.
+    damping : float
+        Initial damping over the squared norm of J, estimated along the gradient.
+    stationary : float
+        A sample ends where its gradient's norm falls to this share of the first.
+    """
+
+    inner: int = 10
+    damping: float = 1e-3
+    stationary: float = 1e-9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._refuse(
+            Blur,
+            Box,
+            Jitter,
+            TotalVariation,
+            NetworkPrior,
+            Whitening,
+            reason="it minimises squares alone",
+        )
+        check(
+            self.loss != "l1",
+            self.loss,
+            rule="Gauss-Newton minimises squares",
+            remedy="Choose l2 or relative-l2",
+        )
+        check(
+            self.inner > 0 and self.damping > 0 and 0 <= self.stationary < 1,
+            self,
+            rule="a solver takes an iteration or more, a damping grows from above 0, and a share "
+            "is from 0 to below 1",
+            remedy="Choose numbers like those of the default",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LinearSolve(Decoding):
+    """The exact solution for a linear network: of all best ones, that nearest to the start.
+
+    Parameters
+    ----------
+    rcond : float or None
+        Singular values below this share of the largest count as 0; None is max(m, n) * eps.
+    """
+
+    rcond: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._refuse(
+            Blur,
+            Box,
+            Jitter,
+            TotalVariation,
+            NetworkPrior,
+            Whitening,
+            reason="it solves equations alone",
+        )
+        check(
+            self.rcond is None or 0 <= self.rcond < 1,
+            self,
+            rule="a share of the largest singular value is from 0 to below 1",
+            remedy="Leave it out for that of rounding",
+        )
+
+
+Decoder = Descent | Adam | LBFGS | GaussNewton | LinearSolve
+
+
+PRECISIONS = ("float32", "tf32", "float64", "bf16")
+"""IEEE float32; float32 with products in TF32 (CUDA); IEEE float64; bfloat16 in the network, for
+scouting."""
+
+
+def decoder_name(decoder: Decoder) -> str:
+    """A decoder's name for people: its method."""
+    match decoder:
+        case Descent(rule="gradient"):
+            return "descent"
+        case Descent(rule=rule):
+            return rule
+        case Adam():
+            return "adam"
+        case LBFGS():
+            return "l-bfgs"
+        case GaussNewton():
+            return "gauss-newton"
+        case LinearSolve():
+            return "linear"
+
+
+ARTICLE = Descent(step=0.1, factor=0.15, schedule="fixed", priors=(Blur(),), loss="l1")
+"""The article's descent on ResNets as its code has it."""
+
+
+ARTICLE_WITHOUT_BLUR = Descent(step=0.1, factor=0.15, schedule="fixed", loss="l1")
+
+
+ARTICLE_MLP = Descent(step=0.1, factor=0.35, schedule="decreasing", minimum=1e-4, loss="l1")
+"""The article's descent on fully connected networks: no blur, least step 0.0001."""

@@ -1,0 +1,91 @@
+"""Identities: the SHA-256 of canonical settings and of what else decides an outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from harness.plan.cells import (
+    Cell,
+)
+from harness.plan.networks import (
+    Network,
+)
+
+ENGINE: Mapping[str, int] = {"cpu": 6, "cuda": 7, "any": 6}
+"""Version of everything between a cell and its measurement, by the device; raised where outcomes
+change. "any" is that of trained networks, which are used anywhere."""
+
+
+def canonical(cell: Cell | Network) -> dict[str, object]:
+    """The settings of a cell as plain JSON values, with the names of their types."""
+    return cast(dict[str, object], _plain(cell))
+
+
+def identity(cell: Cell | Network, *, context: Mapping[str, object]) -> str:
+    """SHA-256 (hex) of the canonical cell and of what else decides its outcome.
+
+    Parameters
+    ----------
+    cell : Cell or Network
+        The cell, or the network where that is what comes out.
+    context : mapping
+        Version of the engine, device, precision flags, versions of the libraries that draw and
+        compute.
+    """
+    text = json.dumps(
+        {"cell": canonical(cell), "context": dict(context)},
+        sort_keys=True,
+        separators=(",", ":"),
+        allow_nan=False,
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {
+            field.name: _plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if field.metadata.get("identity", True)
+            if not (field.metadata.get("later") and getattr(value, field.name) == field.default)
+        }
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, enum.Enum):
+        return value.name.lower()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+_LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "pillow",
+    "scikit-image",
+    "scikit-learn",
+)
+"""What draws and computes; scipy has the windows of SSIM, ranks and the linear programme."""
+
+
+@functools.cache
+def context(*, device: str) -> dict[str, object]:
+    """What decides the outcome of a cell besides its settings.
+
+    Versions of the libraries that draw (weights by constructor and seed, photographs) and compute,
+    the kind of device and the precision flags. Found without importing any of them.
+    """
+    return {
+        "engine": ENGINE[device],
+        "device": device,
+        "precision": "ieee",
+        "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+    }

@@ -1,0 +1,72 @@
+"""Settings of images, their starts and their noise."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+from harness.plan.fields import OUTSIDE_IDENTITY
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageFolder:
+    """A folder of the user's images, known by the digest of its content."""
+
+    sha256: str
+    path: Path = dataclasses.field(metadata=OUTSIDE_IDENTITY, compare=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Images:
+    """Where a replicate's image comes from, and its shape.
+
+    Parameters
+    ----------
+    pixels : int
+        Width in pixels.
+    rows : int or None
+        Height; None means square. Fewer rows than pixels keep the upper part of a square crop.
+    channels : int
+        3, or 1 for the mean of the three.
+    source : str
+        "photographs", "dead-leaves", "digits" or "folder".
+    folder : ImageFolder or None
+        The folder, for source "folder".
+    """
+
+    pixels: int
+    rows: int | None = None
+    channels: int = 3
+    source: str = "photographs"
+    folder: ImageFolder | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows, columns."""
+        return self.channels, self.rows or self.pixels, self.pixels
+
+    @property
+    def elements(self) -> int:
+        """Elements of an image, n."""
+        return math.prod(self.shape)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Start:
+    """The start of a descent, N(mean, sd) element by element (the article's N(0.7, 1/20))."""
+
+    mean: float = 0.7
+    sd: float = 0.05
+
+
+ARTICLE_START = Start()
+"""The article's start."""
+
+
+NOISE_TEXT = 1 / 25
+"""Standard deviation of a' - a in the article's text."""
+
+
+NOISE_CODE = 1 / 18
+"""Standard deviation of a' - a in the article's published code."""

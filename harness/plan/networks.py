@@ -1,0 +1,198 @@
+"""Settings of networks: which one, cut where, with what weights, trained on what."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from harness.plan.fields import LATER, OUTSIDE_IDENTITY, SCHEDULES, check, known
+
+CUTS = ("conv1", "stem", "layer1", "layer2", "layer3", "layer4")
+"""Where a ResNet is cut, from shallow to deep: conv1 before BatchNorm, stem after max-pooling;
+the article's Conv2 to Conv5 are layer1 to layer4."""
+
+
+ACTIVATIONS = ("none", "relu", "leaky-relu", "tanh", "sigmoid")
+
+
+INITIALISATIONS = ("default", "gaussian", "orthogonal")
+
+
+BLOCKS = ("attention", "transformer", "mixer")
+"""Blocks on tokens: self-attention alone, a transformer's and an MLP-mixer's."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WeightsFile:
+    """Weights from a local file, known by their digest."""
+
+    sha256: str
+    path: Path = dataclasses.field(metadata=OUTSIDE_IDENTITY, compare=False)
+
+
+CONTENTS = ("noise", "photographs")
+"""What networks are trained on here."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a network is trained to classify images, from its untrained weights on, by Adam.
+
+    Parameters
+    ----------
+    content : str
+        "noise": images of independent elements N(1/2, 1/4) under random labels, which can only be
+        memorised; they stay the same from epoch to epoch. "photographs": random crops of the
+        bundled photographs and textures, to be told from each other; a third of each picture is
+        held out, and colours and sides of the crops are drawn anew in every epoch.
+    classes : int
+        Labels. Of photographs and textures the first ones.
+    images : int
+        Of the training set.
+    pixels : int
+        Their side.
+    epochs : int
+        Passes over them.
+    batch : int
+        Images a step.
+    rate : float
+        Of Adam.
+    schedule : str
+        "fixed", or "decreasing": the rate falls linearly from epoch to epoch, towards zero.
+    device : str
+        "cpu" or "cuda": on another device sums are rounded otherwise, and other weights come out.
+    folder : Path or None
+        Where trained weights are kept, known by the digest of what they come from.
+
+    Raises
+    ------
+    SettingError
+        Where a number is out of range.
+    """
+
+    content: str
+    classes: int
+    images: int
+    pixels: int
+    epochs: int
+    batch: int = 128
+    rate: float = 1e-4
+    schedule: str = "fixed"
+    device: str = dataclasses.field(default="cpu", metadata=LATER)
+    folder: Path | None = dataclasses.field(default=None, metadata=OUTSIDE_IDENTITY, compare=False)
+
+    def __post_init__(self) -> None:
+        known(self.content, CONTENTS, what="content to train on")
+        known(self.schedule, SCHEDULES, what="schedule")
+        check(
+            self.images >= self.batch > 1 and self.epochs > 0 and self.pixels > 0,
+            self,
+            rule="a training has an epoch of at least one batch of at least two images",
+            remedy="Choose more images, or a smaller batch",
+        )
+        check(
+            1 < self.classes <= self.images and self.rate > 0,
+            self,
+            rule="there are two classes or more, an image or more for each, and a rate above 0",
+            remedy="Choose numbers like the article's: 100 classes of 10,000 images, rate 0.0001",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResNet:
+    """A torchvision ResNet cut at a layer, in eval mode.
+
+    Parameters
+    ----------
+    name : str
+        torchvision's name ("resnet50").
+    cut : str
+        One of `CUTS`.
+    weights : WeightsFile or None
+        None draws them from the replicate's seed, by torchvision's own initialisation.
+    width : float
+        Share of torchvision's channels that each layer has.
+    training : Training or None
+        Trained from the weights that the replicate's seed gives; None leaves them as they are.
+    """
+
+    name: str
+    cut: str
+    weights: WeightsFile | None = None
+    width: float = dataclasses.field(default=1.0, metadata=LATER)
+    training: Training | None = dataclasses.field(default=None, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        check(
+            0 < self.width <= 1,
+            self.width,
+            rule="a width is a share of torchvision's channels, above 0 and up to 1",
+            remedy="Choose 1 for torchvision's own",
+        )
+        check(
+            self.weights is None or (self.training is None and self.width == 1),
+            self,
+            rule="weights from a file belong to torchvision's own width and are not trained here",
+            remedy="Leave out either weights, or width and training",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MLP:
+    """A stack of fully connected layers.
+
+    Parameters
+    ----------
+    inputs : int
+        Elements of the input, n.
+    widths : tuple of int
+        Units of each layer, the last one is the output.
+    activation : str
+        One of `ACTIVATIONS`, after every layer but the last; "none" makes the stack linear.
+    initialisation : str
+        "default" (torch's U(-1/sqrt(fan_in), 1/sqrt(fan_in))), "gaussian" (N(0, 1/sqrt(fan_in)))
+        or "orthogonal".
+    bias : bool
+        Whether layers have biases, U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+    """
+
+    inputs: int
+    widths: tuple[int, ...]
+    activation: str = "none"
+    initialisation: str = "default"
+    bias: bool = True
+
+    @property
+    def linear(self) -> bool:
+        """Whether the whole stack is one affine map."""
+        return self.activation == "none"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shaped:
+    """A linear map with a chosen spectrum between random singular vectors (Haar).
+
+    Singular values fall evenly in their logarithms; their mean square is 1.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        n, and no fewer outputs.
+    condition : float
+        Greatest over least singular value, at least 1.
+    """
+
+    inputs: int
+    outputs: int
+    condition: float
+
+    def __post_init__(self) -> None:
+        check(
+            self.outputs >= self.inputs and self.condition >= 1,
+            self,
+            rule="the map has a condition number: no fewer outputs than inputs, and 1 at least",
+            remedy="Choose larger numbers",
+        )
+
+
+Network = ResNet | MLP | Shaped

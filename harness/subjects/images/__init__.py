@@ -1,0 +1,1 @@
+"""Where images come from: photographs, folders and dead leaves."""

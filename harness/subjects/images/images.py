@@ -1,0 +1,125 @@
+"""One image from any source: the single place that knows them all."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from harness.errors import (
+    ImageError,
+    UnknownNameError,
+)
+from harness.subjects.images.dead_leaves import draw_dead_leaves
+from harness.subjects.images.folder import (
+    list_images,
+    load_image,
+)
+from harness.subjects.images.photographs import (
+    draw_photograph,
+    random_crop,
+)
+
+SOURCES = ("photographs", "dead-leaves", "digits", "folder")
+"""Where images come from; "folder" is a folder of the user's."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Drawn:
+    """An image and what to call it.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Shape (3, pixels, pixels), float32 in [0, 1], contiguous, the caller's own.
+    label : str
+        What it shows, for people: a photograph's label, a file's name, "digit 7", "dead leaves".
+    """
+
+    values: NDArray[np.float32]
+    label: str
+
+
+def draw_image(
+    source: str, *, pixels: int, rng: np.random.Generator, folder: Path | None = None
+) -> Drawn:
+    """Draw one image.
+
+    Photographs and the images of a folder are drawn uniformly with replacement and cropped as
+    `photographs.draw_box` says. Digits are drawn uniformly from scikit-learn's
+    1797 and enlarged from 8 x 8 bilinearly. Dead leaves are independent images without end.
+
+    Parameters
+    ----------
+    source : str
+        One of `SOURCES`.
+    pixels : int
+        Side of the image, in pixels, at least 1.
+    rng : numpy.random.Generator
+        The source of randomness; with `source`, `pixels` and the folder's images it determines
+        the result.
+    folder : pathlib.Path or None
+        The folder, for the source "folder"; no other source looks at it. It is listed at every
+        draw: call `harness.subjects.images.folder.scan_folder` once before anything expensive.
+
+    Returns
+    -------
+    Drawn
+        The image and its label.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such source.
+    ImageError
+        If a photograph is missing from its wheel, if the folder is not given or cannot be used.
+    ValueError
+        If `pixels` is below 1.
+    """
+    if pixels < 1:
+        raise ValueError(f"an image needs at least one pixel: {pixels=}")
+    match source:
+        case "photographs":
+            label, image = draw_photograph(rng=rng)
+            return Drawn(values=random_crop(image, pixels=pixels, rng=rng), label=label)
+        case "dead-leaves":
+            return Drawn(values=draw_dead_leaves(pixels=pixels, rng=rng), label="dead leaves")
+        case "digits":
+            return _draw_digit(pixels=pixels, rng=rng)
+        case "folder":
+            return _draw_from(folder, pixels=pixels, rng=rng)
+    raise UnknownNameError.nearest(source, SOURCES, what="source of images")
+
+
+def _draw_from(folder: Path | None, *, pixels: int, rng: np.random.Generator) -> Drawn:
+    if folder is None:
+        raise ImageError("folder", rule="no folder of images is given", remedy="Give --images DIR")
+    paths = list_images(folder)
+    path = paths[rng.integers(len(paths))]
+    # Names of files may be no text at all, and labels are.
+    label = os.fsencode(path.name).decode("utf-8", "replace")
+    return Drawn(values=random_crop(load_image(path), pixels=pixels, rng=rng), label=label)
+
+
+@functools.cache
+def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Load scikit-learn's digits, shape (1797, 8, 8) in [0, 1], and what each one is."""
+    # Imported here because it takes a second, which only the digits should cost.
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return (digits.images / 16).astype(np.float32), digits.target
+
+
+def _draw_digit(*, pixels: int, rng: np.random.Generator) -> Drawn:
+    images, targets = _digits()
+    chosen = int(rng.integers(len(images)))
+    # Bilinear weights are positive and sum to one: the values stay within [0, 1] up to rounding.
+    resized = Image.fromarray(images[chosen]).resize((pixels, pixels), Image.Resampling.BILINEAR)
+    grey = np.clip(np.asarray(resized, dtype=np.float32), 0, 1)
+    return Drawn(values=np.repeat(grey[np.newaxis], 3, axis=0), label=f"digit {targets[chosen]}")

@@ -1,0 +1,80 @@
+"""Trained weights on disk: trained once, by whoever needs them first, and then loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from filelock import FileLock
+
+from harness.checkpoint import Checkpoint
+from harness.encoders.runtime import precision_of, threads
+from harness.errors import StoreError
+from harness.files import replacing
+from harness.plan.networks import ResNet
+from harness.subjects.resnet import initial_resnet
+from harness.subjects.trained import (
+    Course,
+    notes_of,
+    trained_path,
+)
+from harness.subjects.training.fit import fit
+
+
+def ensure_trained(network: ResNet, *, seed: int) -> Path:
+    """Train a network unless its weights are there; returns their file.
+
+    Of several processes that ask for the same weights at the same time one trains, and the others
+    wait for it. The lock goes with its process: whoever is killed leaves a checkpoint behind, from
+    which the next one goes on.
+
+    Parameters
+    ----------
+    network : ResNet
+        With its training; the cut plays no part.
+    seed : int
+        Of the untrained weights and of everything that the training draws.
+
+    Raises
+    ------
+    StoreError
+        Where the weights cannot be written.
+    """
+    path = trained_path(network, seed=seed)
+    if path.exists():
+        return path
+    running = path.parent / "running"
+    try:
+        running.mkdir(parents=True, exist_ok=True)
+        with FileLock(running / f"{path.stem}.lock"):
+            if not path.exists():
+                checkpoint = Checkpoint(running / f"{path.stem}.safetensors")
+                _train(network, seed=seed, path=path, checkpoint=checkpoint)
+                # With the lock's file: who waits for it finds the weights.
+                checkpoint.remove()
+    except OSError as error:
+        raise StoreError(
+            path,
+            rule=f"the trained weights cannot be written ({error.strerror})",
+            remedy="Free space, or choose another store with --store DIR",
+        ) from error
+    return path
+
+
+def _train(network: ResNet, *, seed: int, path: Path, checkpoint: Checkpoint) -> None:
+    assert network.training is not None  # its path has a name
+    device = torch.device(network.training.device)
+    began = time.monotonic()
+    whole = initial_resnet(network, seed=seed)
+    # The sums of several threads are not those of one: weights are to depend on no layout.
+    alone = threads(1) if device.type == "cpu" else contextlib.nullcontext()
+    with alone, precision_of("float32", device=device):
+        found = fit(whole, network.training, seed=seed, device=device, checkpoint=checkpoint)
+    course = Course(**dataclasses.asdict(found), seconds=time.monotonic() - began)
+    state = {name: value.contiguous() for name, value in whole.state_dict().items()}
+    with replacing(path) as part:
+        safetensors.torch.save_file(state, part, metadata=notes_of(course, state, path=path))

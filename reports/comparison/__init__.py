@@ -1,0 +1,1 @@
+"""Two runs side by side, and the effects of many over time."""

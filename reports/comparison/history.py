@@ -1,0 +1,184 @@
+"""Effects over the runs of a folder: whether a verdict holds, and whether an effect drifts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+
+from harness.verdict.results import (
+    ConditionResult,
+    Run,
+)
+from harness.verdict.verdict import (
+    Effect,
+    Verdict,
+)
+from reports import words
+from reports.documents.build import plain
+from reports.page.template import environment
+from reports.summary import (
+    condition_name,
+    deciding_part,
+    effect_of,
+    extent_text,
+    setting_text,
+    summarise,
+)
+
+PAGE = "history.html"
+
+_INSET = 6.0
+_TOLD = 12
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A condition in one run; places in percent, `low` and `high` down the figure."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    verdict: Verdict
+    title: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Line:
+    """A condition over the runs that measured it under one profile, on one kind of device.
+
+    Subjects of the user's own make it another line; `name` tells of all this where runs differ in
+    it. So does another statement of its claim: `stated` is the first run that has it, where there
+    are several.
+    """
+
+    claim: str
+    name: str
+    stated: int | None
+    confirmatory: bool
+    verdicts: tuple[Verdict, ...]
+    first: str
+    last: str
+    marks: tuple[Mark, ...]
+    margin: float | None
+
+    @property
+    def steady(self) -> bool:
+        """Whether its verdict was always the same."""
+        return len(set(self.verdicts)) <= 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class History:
+    """Runs, oldest first, and the conditions that they measured."""
+
+    runs: tuple[Run, ...]
+    left_out: int
+    lines: tuple[Line, ...]
+
+
+def history(runs: Sequence[Run]) -> History:
+    """Effects over runs; a run that says nothing but what the one before it says is left out."""
+    ordered = sorted(runs, key=lambda run: run.ended)
+    told: list[Run] = []
+    for run in ordered:
+        if not told or not _said(run) <= _said(told[-1]):
+            told.append(run)
+    alike = len({setting_text(run) for run in told}) <= 1
+    measured: dict[tuple[str, str, str], dict[str, dict[int, ConditionResult]]] = {}
+    for number, run in enumerate(told):
+        for item in run.conditions:
+            if item.measured:
+                key = item.claim.id, condition_name(item), setting_text(run)
+                stated = measured.setdefault(key, {}).setdefault(item.claim.digest, {})
+                stated[number] = item
+    return History(
+        runs=tuple(told),
+        left_out=len(ordered) - len(told),
+        lines=tuple(
+            _line(
+                claim,
+                name if alike else " · ".join(filter(None, (name, setting))),
+                found,
+                stated=min(found) + 1 if len(statements) > 1 else None,
+                of=len(told),
+            )
+            for (claim, name, setting), statements in measured.items()
+            for found in statements.values()
+        ),
+    )
+
+
+def render(found: History) -> str:
+    """The page of a history."""
+    return (
+        environment()
+        .get_template("history.html")
+        .render(
+            found=found,
+            counts=list(map(verdicts_text, found.runs)),
+            extent_text=extent_text,
+            most=_TOLD,
+        )
+    )
+
+
+def verdicts_text(run: Run) -> str:
+    """How many of the claims that a run was asked for have which verdict."""
+    return words.counts_text(item.verdict for item in summarise(run).selected().claims)
+
+
+def _said(run: Run) -> set[str]:
+    """What a run measured, under what, without when and how it came to be."""
+    return {
+        json.dumps([setting_text(run), plain(item)]) for item in run.conditions if item.measured
+    }
+
+
+def _line(
+    claim: str, name: str, found: dict[int, ConditionResult], *, stated: int | None, of: int
+) -> Line:
+    effects = {
+        number: effect
+        for number, item in found.items()
+        if (effect := effect_of(deciding_part(item))) is not None
+    }
+    last = found[max(found)]
+    part = deciding_part(last)
+    margin = part.criterion.margin if part is not None else None
+    ends = [end for effect in effects.values() for end in _ends(effect)]
+    ends += [margin] if margin is not None and ends else []
+    low, high = min(ends, default=0.0), max(ends, default=0.0)
+
+    def up(value: float) -> float:
+        share = (value - low) / (high - low) if math.isfinite(high - low) and high > low else 0.5
+        return round(100 - _INSET - (100 - 2 * _INSET) * share, 2)
+
+    return Line(
+        claim=claim,
+        name=name,
+        stated=stated,
+        confirmatory=last.confirmatory,
+        verdicts=tuple(item.decision.verdict for item in found.values()),
+        first=words.effect_text(effects[min(effects)]) if effects else "-",
+        last=words.effect_text(effects[max(effects)]) if effects else "-",
+        marks=tuple(
+            Mark(
+                x=round(_INSET + (100 - 2 * _INSET) * (number / (of - 1) if of > 1 else 0.5), 2),
+                y=up(effect.value),
+                low=100.0 if effect.low is None else up(effect.low),
+                high=0.0 if effect.high is None else up(effect.high),
+                verdict=found[number].decision.verdict,
+                title=f"run {number + 1}: {words.effect_text(effect)}, "
+                f"{found[number].decision.verdict.value}",
+            )
+            for number, effect in effects.items()
+        ),
+        margin=up(margin) if margin is not None and effects else None,
+    )
+
+
+def _ends(effect: Effect) -> list[float]:
+    return [end for end in (effect.value, effect.low, effect.high) if end is not None]

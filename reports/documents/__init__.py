@@ -1,0 +1,1 @@
+"""A run as a document and as tables, written, read and archived."""

@@ -1,0 +1,1 @@
+"""Figures: charts, galleries and the geometry of small drawings."""

@@ -1,0 +1,200 @@
+"""Galleries: what was to be recovered, what it started from, and the copies by layer."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import hashlib
+import math
+from collections.abc import Mapping
+
+from harness.store import Record
+from harness.verdict.results import ConditionResult
+from harness.verdict.verdict import Verdict
+from reports.summary import (
+    deciding_part,
+    effect_of,
+)
+from reports.words import (
+    number,
+    value_text,
+)
+
+GIVEN: Mapping[str, str] = {
+    "target": "target",
+    "start": "start",
+    "noised": "target, noised",
+}
+"""Thumbnails that copies of one replicate share, with their captions."""
+
+COPY = "copy"
+
+EXAMPLE = "example"
+"""Thumbnail of a training image, which stands alone."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pictured:
+    """A record to look at, with the condition that it is of and one that its verdict rests on."""
+
+    record: Record
+    condition: ConditionResult
+    judged: Record | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judged:
+    """How the condition of a picture was judged, and on what; `verdict` is None beside a claim."""
+
+    verdict: Verdict | None
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image of an album with what is written below it."""
+
+    key: str
+    caption: str
+    notes: tuple[str, ...] = ()
+    judged: Judged | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """The images of one replicate: what was given, and the copies.
+
+    `recovered` is whether any of them is a copy; examples of what was trained on are none.
+    """
+
+    title: str
+    given: tuple[Picture, ...]
+    copies: tuple[Picture, ...]
+    recovered: bool
+
+
+class Album:
+    """Images of a page, each kept once whatever the number of places that show it.
+
+    Parameters
+    ----------
+    limit : int
+        Characters of base64 that the album takes; further images are left out and counted.
+    """
+
+    def __init__(self, *, limit: int) -> None:
+        self._free = limit
+        self.images: dict[str, str] = {}
+        self.left_out = 0
+
+    def add(self, content: str) -> str | None:
+        """The key of an image, or None where it is no PNG or does not fit."""
+        key = "p" + hashlib.sha256(content.encode()).hexdigest()[:12]
+        if key in self.images:
+            return key
+        if not _is_png(content):
+            return None
+        if len(content) > self._free:
+            self.left_out += 1
+            return None
+        self._free -= len(content)
+        self.images[key] = content
+        return key
+
+
+def galleries(pictured: Mapping[str, Pictured], album: Album) -> tuple[Gallery, ...]:
+    """Galleries of records by caption, those of one replicate and start together."""
+    grouped: dict[tuple[str, ...], dict[str, Pictured]] = {}
+    for caption, item in pictured.items():
+        thumbnails = item.record.thumbnails
+        if not {COPY, EXAMPLE}.isdisjoint(thumbnails):
+            given = tuple(thumbnails.get(name, "") for name in GIVEN)
+            grouped.setdefault(given, {})[caption] = item
+    found = (_gallery(group, album) for group in grouped.values())
+    return tuple(gallery for gallery in found if gallery.copies)
+
+
+def input_ratio(record: Record) -> float | None:
+    """How far the copy is from the target, over how far the start was: |a_g - a| / |a0 - a|."""
+    values = record.values
+    for name in ("r", "m_i_ratio"):
+        if name in values:
+            return values[name] if math.isfinite(values[name]) else None
+    trace = record.traces.get("m_i", ())
+    if len(trace) < 2 or not math.isfinite(trace[0]) or trace[0] == 0:
+        return None
+    last = values.get("m_i", trace[-1])
+    return last / trace[0] if math.isfinite(last) else None
+
+
+def output_ratio(record: Record) -> float | None:
+    """How far the copy's output is from the target's, over how far the noised target's is."""
+    m_g, m_r = (record.values.get(name, math.nan) for name in ("m_g", "m_r"))
+    return m_g / m_r if math.isfinite(m_g) and math.isfinite(m_r) and m_r > 0 else None
+
+
+def _gallery(pictured: Mapping[str, Pictured], album: Album) -> Gallery:
+    first = next(iter(pictured.values())).record
+    given = []
+    for name, caption in GIVEN.items():
+        key = album.add(first.thumbnails[name]) if name in first.thumbnails else None
+        if key is not None:
+            size = _size(first) if name == "target" else ""
+            given.append(Picture(key=key, caption=f"{caption}, {size}" if size else caption))
+    copies, recovered = [], False
+    for caption, item in pictured.items():
+        record = item.record
+        example = record.thumbnails.get(EXAMPLE)
+        key = album.add(record.thumbnails[COPY] if example is None else example)
+        if key is not None:
+            shown = caption if example is None else f"{caption}: an image"
+            judged = _judged(item) if example is None else None
+            copies.append(Picture(key=key, caption=shown, notes=_notes(record), judged=judged))
+            recovered = recovered or example is None
+    return Gallery(
+        title=" · ".join(str(label) for label in first.labels.values()),
+        given=tuple(given),
+        copies=tuple(copies),
+        recovered=recovered,
+    )
+
+
+def _size(record: Record) -> str:
+    """The side of a record's image in words, where its cell tells it."""
+    images = record.cell.get("images")
+    pixels = images.get("pixels") if isinstance(images, Mapping) else None
+    return f"{pixels} pixels" if pixels else ""
+
+
+def _judged(pictured: Pictured) -> Judged:
+    """How the condition of a picture was judged: a verdict only where it decides its claim."""
+    condition = pictured.condition
+    effect = effect_of(deciding_part(condition))
+    size = "" if pictured.judged is None else _size(pictured.judged)
+    who = f"{'' if condition.confirmatory else 'beside '}{condition.claim.id}"
+    found = "" if effect is None else f"{effect.label} {value_text(effect)}, "
+    return Judged(
+        verdict=condition.decision.verdict if condition.confirmatory else None,
+        text=f"{who}{f' at {size}' if size else ''}: {found}n = {condition.decision.n}",
+    )
+
+
+def _notes(record: Record) -> tuple[str, ...]:
+    """How near the copy came, in the input and in the output, and how its run ended."""
+    near, output = input_ratio(record), output_ratio(record)
+    size = _size(record)
+    told = (
+        f"this draw, {size}" if size else "",
+        "" if near is None else f"m_i / m_i(0) {number(near)}",
+        "" if output is None else f"m_g / m_r {number(output)}",
+        "" if record.status == "measured" else record.status,
+    )
+    return tuple(text for text in told if text)
+
+
+def _is_png(content: str) -> bool:
+    try:
+        return base64.b64decode(content[:16], validate=True).startswith(b"\x89PNG")
+    except (binascii.Error, ValueError):
+        return False

@@ -1,0 +1,170 @@
+"""The records behind a claim's conditions: what they share a chart or a gallery with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.errors import StoreError
+from harness.store import (
+    Record,
+    Store,
+)
+from harness.verdict.results import (
+    ConditionResult,
+    Run,
+)
+from reports import words
+from reports.figures.pictures import Pictured
+
+
+class Library:
+    """Records of a store, each read once; those that cannot be read are told of.
+
+    Parameters
+    ----------
+    store : Store
+        Where the records are.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._records: dict[str, Record | str] = {}
+        self.problems: list[str] = []
+        """What could not be read since `problems` was last emptied."""
+
+    def read(self, identity: str) -> Record | None:
+        """A record; one that cannot be read is named wherever it is asked for."""
+        if identity not in self._records:
+            try:
+                self._records[identity] = self._store.read(identity)
+            except StoreError as error:
+                self._records[identity] = f"Record {identity[:12]}: {error.rule}. {error.remedy}."
+        found = self._records[identity]
+        if isinstance(found, str):
+            self.problems.append(found)
+            return None
+        return found
+
+    def read_all(self, ids: Mapping[str, str]) -> dict[str, Record]:
+        """Records by role, those that can be read."""
+        return {
+            role: record
+            for role, identity in ids.items()
+            if (record := self.read(identity)) is not None
+        }
+
+    def of(self, run: Run) -> dict[str, Record]:
+        """All records that the replicates of a run name, by identity."""
+        ids = dict.fromkeys(
+            identity
+            for condition in run.conditions
+            for own in condition.records.values()
+            for identity in own
+        )
+        return self.read_all({identity: identity for identity in ids})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cells:
+    """The records of a condition's first replicate by role, and those to look at."""
+
+    condition: ConditionResult
+    records: Mapping[str, Record]
+    gallery: Mapping[str, Record]
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Networks that take part, in the words of the page's filter."""
+        told = self.condition.parameters.get("network")
+        return _distinct(
+            [
+                *([str(told)] if told is not None else []),
+                *(_network(record.cell.get("network")) for record in self.records.values()),
+            ]
+        )
+
+    @property
+    def decoders(self) -> tuple[str, ...]:
+        """Decoders that take part, likewise."""
+        return _distinct(_decoder(record.cell.get("decoder")) for record in self.records.values())
+
+
+def cells_of(condition: ConditionResult, library: Library) -> Cells:
+    """The cells of one condition."""
+    ids = {role: names[0] for role, names in condition.records.items() if names}
+    return Cells(
+        condition=condition,
+        records=library.read_all(ids),
+        gallery=library.read_all(condition.gallery),
+    )
+
+
+def distinct(cells: Iterable[Cells]) -> list[Cells]:
+    """Cells without those whose records another condition has shown."""
+    seen: set[frozenset[str]] = set()
+    found = []
+    for item in cells:
+        key = frozenset(record.id for record in (*item.records.values(), *item.gallery.values()))
+        if item.records and key not in seen:
+            seen.add(key)
+            found.append(item)
+    return found
+
+
+def captions(cells: Sequence[Cells]) -> dict[str, Pictured]:
+    """What to look at by what tells it apart: the condition, and the role where it has several."""
+    named: dict[str, Pictured] = {}
+    for item in cells:
+        name = words.parameters_text(item.condition.parameters)
+        judged = next(iter(item.records.values()), None)
+        pictures = item.gallery or item.records
+        for role, record in pictures.items():
+            several = len(pictures) > 1
+            caption = " · ".join(text for text in (name, role if several else "") if text)
+            pictured = Pictured(record=record, condition=item.condition, judged=judged)
+            named.setdefault(caption or role, pictured)
+    return named
+
+
+def panels(cells: Sequence[Cells], *, most: int) -> list[tuple[str, dict[str, Record]]]:
+    """Records that share a chart, at most so many, under what they have in common.
+
+    The roles of a condition share one; of conditions with a single role, those that differ in
+    their last parameter alone do.
+    """
+    grouped: dict[tuple[str, int], dict[str, Record]] = {}
+    for number, item in enumerate(cells):
+        parameters = list(item.condition.parameters.items())
+        if len(item.records) > 1:
+            name = words.parameters_text(dict(parameters))
+            grouped[name, number] = dict(item.records)
+            continue
+        for role, record in item.records.items():
+            common = words.parameters_text(dict(parameters[:-1]))
+            own = words.parameters_text(dict(parameters[-1:])) or role
+            grouped.setdefault((common, -1), {}).setdefault(own, record)
+    return [
+        (name, dict(lines[start : start + most]))
+        for (name, _), records in grouped.items()
+        if (lines := list(records.items()))
+        for start in range(0, len(lines), most)
+    ]
+
+
+def _network(cell: object) -> str:
+    if not isinstance(cell, Mapping):
+        return ""
+    kind = str(cell.get("type", ""))
+    return words.NETWORK_NAMES.get(kind) or str(cell.get("name", kind))
+
+
+def _decoder(cell: object) -> str:
+    if not isinstance(cell, Mapping):
+        return ""
+    kind = str(cell.get("type", ""))
+    return words.DECODER_NAMES.get(kind, kind)
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in names if name))

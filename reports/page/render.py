@@ -1,0 +1,113 @@
+"""The page of a run: one document that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from altair.utils.schemapi import debug_mode
+
+from reports import words
+from reports.documents.citation import citation
+from reports.figures import (
+    charts,
+    distributions,
+    profiles,
+)
+from reports.figures.records import Library
+from reports.figures.runtime import runtime
+from reports.page.claim import Claims
+from reports.page.figures import figure_views
+from reports.page.panels import components_view
+from reports.page.provenance import (
+    facts,
+    seeds_text,
+)
+from reports.page.template import environment
+from reports.summary import (
+    ClaimSummary,
+    HeadlineSummary,
+    Summary,
+)
+
+
+def render(summary: Summary, library: Library) -> str:
+    """The page of a run with its records."""
+    run = summary.run
+    made = Claims(summary, library)
+    claims = {item.claim.id: made.view(item) for item in summary.claims}
+    figures = figure_views(summary, made, library)
+    seeds = run.provenance.get("seeds")
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            run=run,
+            summary=summary,
+            claims=claims,
+            figures=figures,
+            groups=_groups(summary),
+            counts=words.counts(item.verdict for item in summary.claims),
+            meanings=words.VERDICT_MEANINGS,
+            endings=words.ENDING_MEANINGS,
+            names=words.CONDITION_NAMES,
+            sections=tuple(dict.fromkeys(item.claim.section for item in summary.claims)),
+            networks=_all(view.networks for view in claims.values()),
+            decoders=_all(view.decoders for view in claims.values()),
+            components=tuple(components_view(name, item) for name, item in run.components.items()),
+            seeds=seeds_text(seeds) if isinstance(seeds, dict) else "",
+            facts=facts(run),
+            citation=citation(summary),
+            album=made.album,
+            specifications=_specifications({chart.spec for chart in made.charts.values()}),
+            charts={
+                key: {
+                    "spec": chart.spec,
+                    "description": chart.description,
+                    "height": chart.height,
+                    "tables": chart.tables,
+                }
+                for key, chart in made.charts.items()
+            },
+            titles={key: chart.title for key, chart in made.charts.items()},
+            charts_left_out=made.charts_left_out,
+            runtime=runtime() if made.charts else "",
+        )
+    )
+
+
+def _groups(
+    summary: Summary,
+) -> list[tuple[HeadlineSummary | None, list[tuple[ClaimSummary, bool]]]]:
+    """Claims under their headlines, each with whether it stands beside; the others at the end."""
+    groups: list[tuple[HeadlineSummary | None, list[tuple[ClaimSummary, bool]]]] = [
+        (
+            headline,
+            [
+                *((item, False) for item in headline.claims),
+                *((item, True) for item in headline.beside),
+            ],
+        )
+        for headline in summary.headlines
+    ]
+    if summary.others:
+        groups.append((None, [(item, False) for item in summary.others]))
+    return groups
+
+
+def _specifications(used: Collection[str]) -> dict[str, object]:
+    """Those of the charts that a page has; nothing in them depends on a run."""
+    known = {
+        **charts.specifications(),
+        **distributions.specifications(),
+        **profiles.specifications(),
+    }
+    # Validation takes most of a second, of the parts as of the whole; the tests do it.
+    with debug_mode(False):
+        return {
+            name: make().to_dict(validate=False) for name, make in known.items() if name in used
+        }
+
+
+def _all(groups: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """Every name that occurs, sorted."""
+    return tuple(sorted({name for group in groups for name in group}))

@@ -1,0 +1,1 @@
+"""A run in words: console, Markdown, badge and citation."""

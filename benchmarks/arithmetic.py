@@ -15,15 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.cases import Case
-from harness.plan.networks import (
-    MLP,
-    Network,
-    ResNet,
-)
-from harness.subjects.resnet import (
-    build_resnet,
-    cut_resnet,
-)
+from harness.plan.networks import MLP, Network, ResNet
+from harness.subjects.resnet import build_resnet, truncated_resnet
 
 PASSES = 2
 """Forward and back."""
@@ -92,4 +85,4 @@ def _skeleton(network: Network) -> nn.Module:
             widths = (network.inputs, *network.widths)
             return nn.Sequential(*map(nn.Linear, widths, widths[1:]))
         case ResNet():
-            return cut_resnet(build_resnet(network, seed=0), cut=network.cut)
+            return truncated_resnet(build_resnet(network, seed=0), layer=network.layer)

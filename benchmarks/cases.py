@@ -6,17 +6,9 @@ import dataclasses
 import itertools
 
 from harness.plan import fields as settings
-from harness.plan.decoders import (
-    ARTICLE,
-    ARTICLE_MLP,
-    Decoder,
-)
+from harness.plan.decoders import ARTICLE, ARTICLE_MLP, Decoder
 from harness.plan.images import Images
-from harness.plan.networks import (
-    MLP,
-    Network,
-    ResNet,
-)
+from harness.plan.networks import MLP, Network, ResNet
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 
@@ -85,7 +77,7 @@ def resnet(
     return Case(
         name=name,
         layer=layer,
-        network=ResNet(name=name, cut=layer),
+        network=ResNet(name=name, layer=layer),
         images=Images(pixels=pixels),
         decoder=decoder,
         batch=batch,

@@ -25,7 +25,7 @@ class Goal:
         What is measured, for people.
     bound : float
         The figure.
-    most : bool
+    max_replicates : bool
         Whether the measured one may be that at most, or has to be that at least.
     measured : callable
         The measured one from what was found: None where it was not measured, infinite where what

@@ -17,11 +17,7 @@ from benchmarks.loops.loop import Loop
 from benchmarks.loops.lucent import LucentLoop
 from benchmarks.loops.plenoptic import PlenopticLoop
 from benchmarks.tasks import Task
-from harness.plan.decoders import (
-    Adam,
-    Decoder,
-    Descent,
-)
+from harness.plan.decoders import Adam, Decoder, Descent
 
 ADAM = Adam(rate=0.01)
 """What the engine runs beside peers that minimise squares with Adam."""

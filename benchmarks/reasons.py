@@ -24,7 +24,7 @@ def reason(facts: Facts, *, figure: float, most: bool) -> str:
         Of a benchmark of throughput, with its profile.
     figure : float
         That is missed, in proportion to the time of a step or to its inverse.
-    most : bool
+    max_replicates : bool
         Whether the figure should be small.
     """
     profile: Mapping[str, float] = facts["profile"]

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.plan.networks import CUTS
+from harness.plan.networks import RESNET_LAYERS
 
 Facts = Mapping[str, Any]
 """What one benchmark states, and its group."""
@@ -124,7 +124,11 @@ def _network(facts: Facts) -> str:
 def _place(facts: Facts) -> tuple[Any, ...]:
     """By network, by who has weights of their own, by depth."""
     layer = facts["layer"]
-    return facts["network"], facts["weights"] == "own", CUTS.index(layer) if layer in CUTS else 0
+    return (
+        facts["network"],
+        facts["weights"] == "own",
+        RESNET_LAYERS.index(layer) if layer in RESNET_LAYERS else 0,
+    )
 
 
 def _peer(facts: Facts) -> str:

@@ -13,22 +13,12 @@ from harness.encoders.adapters import Cast
 from harness.encoders.encoder import Encoder
 from harness.encoders.runtime import Precision
 from harness.inversion.distances import l2
-from harness.plan.images import (
-    NOISE_TEXT,
-    Start,
-)
+from harness.plan.images import NOISE_TEXT, Start
 from harness.plan.networks import MLP
-from harness.plan.seeds import (
-    Draw,
-    Source,
-    Stream,
-)
+from harness.plan.seeds import ReplicateSeeds, Source, Stream
 from harness.subjects import draws
 from harness.subjects.mlp import draw_layers
-from harness.subjects.resnet import (
-    build_resnet,
-    cut_resnet,
-)
+from harness.subjects.resnet import build_resnet, truncated_resnet
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +38,7 @@ class Task:
     """
 
     case: Case
-    owners: tuple[Draw, ...]
+    owners: tuple[ReplicateSeeds, ...]
     precision: Precision
     original: Tensor
     start: Tensor
@@ -103,7 +93,7 @@ class Task:
         whole = self.whole()
         if isinstance(self.case.network, MLP):
             return whole
-        return cut_resnet(whole, cut=self.case.layer)
+        return truncated_resnet(whole, layer=self.case.layer)
 
 
 def draw_tasks(case: Case, *, precision: Precision, device: torch.device) -> tuple[Task, ...]:
@@ -111,10 +101,12 @@ def draw_tasks(case: Case, *, precision: Precision, device: torch.device) -> tup
 
     Image, start and noise number i are the same whatever the batch.
     """
-    replicates = [Draw(replicate=number, stream=Stream.PILOT) for number in range(case.batch)]
-    originals = torch.stack([draws.original(case.images, draw)[0] for draw in replicates])
-    starts = torch.cat([draws.starts(Start(), case.images, draw) for draw in replicates])
-    noises = torch.stack([draws.noise(NOISE_TEXT, case.images, draw) for draw in replicates])
+    replicates = [
+        ReplicateSeeds(replicate=number, stream=Stream.PILOT) for number in range(case.batch)
+    ]
+    originals = torch.stack([draws.original(case.images, seeds)[0] for seeds in replicates])
+    starts = torch.cat([draws.starts(Start(), case.images, seeds) for seeds in replicates])
+    noises = torch.stack([draws.noise(NOISE_TEXT, case.images, seeds) for seeds in replicates])
 
     def placed(images: Tensor) -> Tensor:
         shaped = images.flatten(1) if isinstance(case.network, MLP) else images
@@ -135,7 +127,7 @@ def draw_tasks(case: Case, *, precision: Precision, device: torch.device) -> tup
     )
 
 
-def _sequential(network: MLP, owner: Draw) -> nn.Module:
+def _sequential(network: MLP, owner: ReplicateSeeds) -> nn.Module:
     """An MLP of torch's own layers; the engine's are batched."""
     stack = nn.Sequential()
     for number, layer in enumerate(

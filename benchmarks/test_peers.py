@@ -18,10 +18,7 @@ from benchmarks.pace import Pace, fastest, rounds
 from benchmarks.peers import ARTICLE, EAGER, LUCENT, PLAIN, PLENOPTIC, Peer
 from benchmarks.tables import PEERS, Facts
 from benchmarks.tasks import Task, draw_tasks
-from harness.encoders.runtime import (
-    Precision,
-    precision_of,
-)
+from harness.encoders.runtime import Precision, precision_of
 
 pytest.importorskip("pytest_benchmark", reason="the benchmarks need pytest-benchmark")
 

@@ -14,10 +14,7 @@ from benchmarks.limit import case_facts
 from benchmarks.tables import SPECTRUM, Facts
 from benchmarks.tasks import Task, draw_tasks
 from harness.encoders.runtime import precision_of
-from harness.encoders.spectrum import (
-    decompose,
-    jacobian,
-)
+from harness.encoders.spectrum import decompose, jacobian
 from harness.execution.peak_rate import synchronize
 
 pytest.importorskip("pytest_benchmark", reason="the benchmarks need pytest-benchmark")

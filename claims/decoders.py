@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from harness.plan.decoders import (
-    ARTICLE,
-    ARTICLE_WITHOUT_BLUR,
-    LBFGS,
-    Adam,
-    Blur,
-    Decoder,
-    Descent,
-)
+from harness.plan.decoders import ARTICLE, ARTICLE_WITHOUT_BLUR, LBFGS, Adam, Blur, Decoder, Descent
 from harness.plan.profile import Profile
 
 

@@ -32,9 +32,9 @@ def search(
     lab.judge(
         claim,
         estimand=estimand,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             "search": Search(
-                draw=draw,
+                seeds=seeds,
                 statement=statement,
                 examples=lab.profile.pick(quick=25, standard=100, article=400),
                 below=criterion.margin,
@@ -46,5 +46,5 @@ def search(
             "examples that hold, per search": seen["search"].values["tried"],
         },
         confirmatory=confirmatory,
-        most=BATCH,
+        max_replicates=BATCH,
     )

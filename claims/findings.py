@@ -15,34 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from claims.plugin.registry import all_claims
-from harness.claim import (
-    HEADLINES,
-    Claim,
-    Criterion,
-    Estimand,
-    Kind,
-)
+from harness.claim import HEADLINES, Claim, Criterion, Estimand, Kind
 from harness.errors import LockError
 from harness.plan.profile import PROFILES
-from harness.verdict.lock import (
-    Entry,
-    Lock,
-    Locked,
-    read_lock,
-)
-from harness.verdict.verdict import (
-    Decision,
-    Effect,
-    Verdict,
-    decide_claim,
-)
-from reports.words import (
-    VERDICT_MARKS,
-    counts_text,
-    effect_text,
-    parts_text,
-    without_tex,
-)
+from harness.verdict.lock import Entry, Lock, Locked, read_lock
+from harness.verdict.verdict import Decision, Effect, Verdict, decide_claim
+from reports.words import VERDICT_MARKS, counts_text, effect_text, parts_text, without_tex
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "claims" / "verdicts.toml"

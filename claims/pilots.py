@@ -11,22 +11,13 @@ import argparse
 import dataclasses
 
 from claims.trained import network
-from harness.lab.lab import (
-    Custom,
-    Lab,
-)
+from harness.lab.lab import Custom, Lab
 from harness.plan.cells import Inversion
 from harness.plan.decoders import ARTICLE_WITHOUT_BLUR
 from harness.plan.images import Images
 from harness.plan.networks import ResNet
-from harness.plan.profile import (
-    PROFILES,
-    Profile,
-)
-from harness.plan.seeds import (
-    Draw,
-    Stream,
-)
+from harness.plan.profile import PROFILES, Profile
+from harness.plan.seeds import ReplicateSeeds, Stream
 
 GRID = (1, 1 / 3, 1 / 10, 1 / 30, 1 / 100)
 """Shares of the article's nominal step."""
@@ -39,8 +30,8 @@ def pilot(
 ) -> Inversion:
     """The cell of one pilot replicate at one step, of a trained network where one is given."""
     return Inversion(
-        draw=Draw(replicate=replicate, stream=Stream.PILOT),
-        network=trained or ResNet(name="resnet50", cut="layer4"),
+        seeds=ReplicateSeeds(replicate=replicate, stream=Stream.PILOT),
+        network=trained or ResNet(name="resnet50", layer="layer4"),
         images=Images(pixels=profile.pick(quick=32, standard=64, article=299)),
         decoder=dataclasses.replace(ARTICLE_WITHOUT_BLUR, step=share * ARTICLE_WITHOUT_BLUR.step),
         iterations=profile.pick(quick=200, standard=500, article=500),

@@ -6,21 +6,13 @@ import pytest
 
 from claims.decoders import resnet_decoder
 from claims.effects import ratio
-from harness.claim import (
-    Claim,
-    Criterion,
-    event,
-    trend,
-)
+from harness.claim import Claim, Criterion, event, trend
 from harness.lab.lab import Lab
-from harness.plan.cells import (
-    Cell,
-    Inversion,
-)
+from harness.plan.cells import Cell, Inversion
 from harness.plan.decoders import Blur
-from harness.plan.networks import CUTS
+from harness.plan.networks import RESNET_LAYERS
 from harness.plan.probes import BlurLoss
-from harness.plan.seeds import Draw
+from harness.plan.seeds import ReplicateSeeds
 from harness.statistics.trend import theil_sen
 
 SECTION = "Trivial autoencoding ability decreases with model depth"
@@ -66,23 +58,29 @@ A2 = Claim(
 
 
 def copy_at(
-    lab: Lab, draw: Draw, *, network: str, cut: str, decoder: str, pixels: int | None = None
+    lab: Lab,
+    seeds: ReplicateSeeds,
+    *,
+    network: str,
+    layer: str,
+    decoder: str,
+    pixels: int | None = None,
 ) -> Inversion:
     """The cell that recovers a photograph from one layer; other sections use it, too."""
     size = lab.profile.pick(quick=32, standard=64, article=299)
     return Inversion(
-        draw=draw,
-        network=lab.resnet(network, cut),
+        seeds=seeds,
+        network=lab.resnet(network, layer),
         images=lab.photographs(pixels=pixels or size),
         decoder=resnet_decoder(decoder, lab.profile),
         iterations=lab.profile.pick(quick=200, standard=500, article=500),
     )
 
 
-def last_blur(lab: Lab, draw: Draw) -> BlurLoss:
+def last_blur(lab: Lab, seeds: ReplicateSeeds) -> BlurLoss:
     """The cell that blurs the photograph itself as the article's descent does last."""
     size = lab.profile.pick(quick=32, standard=64, article=299)
-    return BlurLoss(draw=draw, images=lab.photographs(pixels=size), blur=Blur())
+    return BlurLoss(seeds=seeds, images=lab.photographs(pixels=size), blur=Blur())
 
 
 def at_most(lab: Lab, *, confirmatory: bool) -> int:
@@ -93,25 +91,30 @@ def at_most(lab: Lab, *, confirmatory: bool) -> int:
     )
 
 
-def gallery(lab: Lab, *, network: str, decoder: str, cuts: tuple[str, ...]) -> dict[str, Cell]:
+def gallery(lab: Lab, *, network: str, decoder: str, layers: tuple[str, ...]) -> dict[str, Cell]:
     """One replicate at a size at which a person sees something."""
     pixels = lab.profile.pick(quick=64, standard=128, article=299)
     return {
-        cut: copy_at(
-            lab, Draw(replicate=0), network=network, cut=cut, decoder=decoder, pixels=pixels
+        layer: copy_at(
+            lab,
+            ReplicateSeeds(replicate=0),
+            network=network,
+            layer=layer,
+            decoder=decoder,
+            pixels=pixels,
         )
-        for cut in cuts
+        for layer in layers
     }
 
 
 @pytest.mark.networks("resnet50", "resnet18")
-@pytest.mark.parametrize("cut", ["conv1", "stem", "layer1"])
-def test_a1_early_layers_nearly_copy_the_input(lab: Lab, network: str, cut: str) -> None:
+@pytest.mark.parametrize("layer", ["conv1", "stem", "layer1"])
+def test_a1_early_layers_nearly_copy_the_input(lab: Lab, network: str, layer: str) -> None:
     lab.judge(
         A1,
-        cells=lambda draw: {
-            "copy": copy_at(lab, draw, network=network, cut=cut, decoder="article"),
-            "blurred": last_blur(lab, draw),
+        cells=lambda seeds: {
+            "copy": copy_at(lab, seeds, network=network, layer=layer, decoder="article"),
+            "blurred": last_blur(lab, seeds),
         },
         effects=lambda seen: {
             "r": seen["copy"].values["r"],
@@ -120,8 +123,8 @@ def test_a1_early_layers_nearly_copy_the_input(lab: Lab, network: str, cut: str)
             ),
             "m_g / m_r": ratio(seen["copy"].values["m_g"], seen["copy"].values["m_r"]),
         },
-        gallery=gallery(lab, network=network, decoder="article", cuts=(cut,)),
-        family="copies from a ResNet" if (network, cut) == ("resnet18", "layer1") else None,
+        gallery=gallery(lab, network=network, decoder="article", layers=(layer,)),
+        family="copies from a ResNet" if (network, layer) == ("resnet18", "layer1") else None,
     )
 
 
@@ -130,11 +133,14 @@ def test_a1_early_layers_nearly_copy_the_input(lab: Lab, network: str, cut: str)
 def test_a2_copying_gets_worse_with_depth(lab: Lab, network: str, decoder: str) -> None:
     lab.judge(
         A2,
-        cells=lambda draw: {
-            cut: copy_at(lab, draw, network=network, cut=cut, decoder=decoder) for cut in CUTS
+        cells=lambda seeds: {
+            layer: copy_at(lab, seeds, network=network, layer=layer, decoder=decoder)
+            for layer in RESNET_LAYERS
         },
-        effects=lambda seen: {"slope": theil_sen([seen[cut].values["r"] for cut in CUTS])},
-        gallery=gallery(lab, network=network, decoder=decoder, cuts=CUTS),
+        effects=lambda seen: {
+            "slope": theil_sen([seen[layer].values["r"] for layer in RESNET_LAYERS])
+        },
+        gallery=gallery(lab, network=network, decoder=decoder, layers=RESNET_LAYERS),
         confirmatory=decoder == "adam",
-        most=at_most(lab, confirmatory=decoder == "adam"),
+        max_replicates=at_most(lab, confirmatory=decoder == "adam"),
     )

@@ -10,31 +10,13 @@ from claims.decoders import resnet_decoder
 from claims.effects import log_ratio
 from claims.exact import search
 from claims.test_noninvertible_maps import NONE
-from harness.claim import (
-    Claim,
-    Criterion,
-    Scale,
-    conjunction,
-    equivalence,
-    exact,
-)
+from harness.claim import Claim, Criterion, Scale, conjunction, equivalence, exact
 from harness.lab.lab import Lab
-from harness.plan.cells import (
-    Cell,
-    Inversion,
-)
-from harness.plan.decoders import (
-    LBFGS,
-    Adam,
-    Decoder,
-    GaussNewton,
-)
-from harness.plan.networks import CUTS
-from harness.plan.probes import (
-    STATISTICS,
-    GradientNorms,
-)
-from harness.plan.seeds import Draw
+from harness.plan.cells import Cell, Inversion
+from harness.plan.decoders import LBFGS, Adam, Decoder, GaussNewton
+from harness.plan.networks import RESNET_LAYERS
+from harness.plan.probes import STATISTICS, GradientNorms
+from harness.plan.seeds import ReplicateSeeds
 
 SECTION = "Imperfect representations are due to nonunique approximation"
 
@@ -119,9 +101,9 @@ def test_b1_conv5_could_hold_the_input(lab: Lab) -> None:
 def test_b2_gradients_keep_their_scale(lab: Lab, batchnorm: str) -> None:
     lab.judge(
         B2,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             "gradients": GradientNorms(
-                draw=draw,
+                seeds=seeds,
                 network=lab.resnet(lab.custom.network or "resnet50", "layer4"),
                 images=lab.photographs(pixels=lab.profile.pick(quick=32, standard=64, article=299)),
                 statistics=batchnorm,
@@ -134,12 +116,15 @@ def test_b2_gradients_keep_their_scale(lab: Lab, batchnorm: str) -> None:
                     seen["gradients"].values["gradient_layer1"],
                 )
             }
-            | {f"norm at {cut}": seen["gradients"].values[f"gradient_{cut}"] for cut in CUTS}
+            | {
+                f"norm at {layer}": seen["gradients"].values[f"gradient_{layer}"]
+                for layer in RESNET_LAYERS
+            }
         ),
     )
 
 
-def ladder(lab: Lab, draw: Draw, *, network: str) -> dict[str, Inversion]:
+def ladder(lab: Lab, seeds: ReplicateSeeds, *, network: str) -> dict[str, Inversion]:
     """Runs of ever stronger decoders at Conv5; other sections use them, too."""
     usual = lab.profile.pick(quick=200, standard=500, article=500)
     decoders: dict[str, tuple[Decoder, int]] = {
@@ -150,7 +135,7 @@ def ladder(lab: Lab, draw: Draw, *, network: str) -> dict[str, Inversion]:
     }
     return {
         name: Inversion(
-            draw=draw,
+            seeds=seeds,
             network=lab.resnet(network, "layer4"),
             images=lab.photographs(pixels=lab.profile.pick(quick=32, standard=64, article=299)),
             decoder=decoder,
@@ -165,8 +150,8 @@ def test_b9_the_forward_pass_is_the_cause(lab: Lab) -> None:
         quick="resnet18", standard="resnet50", article="resnet50"
     )
 
-    def cells(draw: Draw) -> dict[str, Cell]:
-        return dict(ladder(lab, draw, network=network))
+    def cells(seeds: ReplicateSeeds) -> dict[str, Cell]:
+        return dict(ladder(lab, seeds, network=network))
 
     lab.judge(
         B9,
@@ -181,5 +166,5 @@ def test_b9_the_forward_pass_is_the_cause(lab: Lab) -> None:
             }
             | {f"m_i(T) / m_i(0) by {name}": record.values["r"] for name, record in seen.items()}
         ),
-        most=lab.profile.pick(quick=12, standard=24, article=48),
+        max_replicates=lab.profile.pick(quick=12, standard=24, article=48),
     )

@@ -11,11 +11,7 @@ import pytest
 
 from claims.effects import log_ratio
 from claims.exact import search
-from claims.test_depth import (
-    WIDE,
-    small_image,
-    tiny_image,
-)
+from claims.test_depth import WIDE, small_image, tiny_image
 from claims.test_noninvertible_maps import NONE
 from harness.claim import (
     LN_11,
@@ -30,23 +26,12 @@ from harness.claim import (
 )
 from harness.lab.lab import Lab
 from harness.measurements.theory import newman_rate
-from harness.plan.cells import (
-    BATCH,
-    Cell,
-    Inversion,
-)
+from harness.plan.cells import BATCH, Cell, Inversion
 from harness.plan.decoders import ARTICLE_MLP, LBFGS
 from harness.plan.images import Images
-from harness.plan.networks import (
-    MLP,
-    Network,
-    Shaped,
-)
-from harness.plan.probes import (
-    Conditioning,
-    SpreadRate,
-)
-from harness.plan.seeds import Draw
+from harness.plan.networks import MLP, Network, Shaped
+from harness.plan.probes import Conditioning, SpreadRate
+from harness.plan.seeds import ReplicateSeeds
 from harness.statistics.trend import theil_sen
 from harness.store import Record
 from harness.verdict.results import Table
@@ -192,7 +177,7 @@ C16 = Claim(
 
 def copy_of(
     images: Images,
-    draw: Draw,
+    seeds: ReplicateSeeds,
     network: Network,
     *,
     iterations: int,
@@ -201,7 +186,7 @@ def copy_of(
 ) -> Inversion:
     """A copy from a linear network, by the article's descent or by L-BFGS."""
     return Inversion(
-        draw=draw,
+        seeds=seeds,
         network=network,
         images=images,
         decoder=LBFGS() if strong else dataclasses.replace(ARTICLE_MLP, loss=loss),
@@ -225,10 +210,10 @@ def test_c9_depth_hurts_at_fixed_iterations(lab: Lab, initialisation: str) -> No
     images = small_image(lab)
     lab.judge(
         C9,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             str(depth): copy_of(
                 images,
-                draw,
+                seeds,
                 deep(images, depth=depth, initialisation=initialisation),
                 iterations=SHORT,
             )
@@ -249,9 +234,9 @@ def test_c10_iterations_make_up_for_depth(lab: Lab, layers: int) -> None:
     images = small_image(lab)
     lab.judge(
         C10,
-        cells=lambda draw: {
-            "shallow": copy_of(images, draw, deep(images, depth=2), iterations=SHORT),
-            "deep": copy_of(images, draw, deep(images, depth=layers), iterations=LONG),
+        cells=lambda seeds: {
+            "shallow": copy_of(images, seeds, deep(images, depth=2), iterations=SHORT),
+            "deep": copy_of(images, seeds, deep(images, depth=layers), iterations=LONG),
         },
         effects=lambda seen: {
             "ratio": log_ratio(seen["deep"].values["r"], seen["shallow"].values["r"])
@@ -275,9 +260,9 @@ def test_c13_the_condition_number_grows_with_depth(
     lab.judge(
         C13,
         estimand="growth",
-        cells=lambda draw: {
+        cells=lambda seeds: {
             "stack": Conditioning(
-                draw=draw,
+                seeds=seeds,
                 network=MLP(inputs=64, widths=(width,) * GROWN, initialisation=initialisation),
                 batch=BATCH,
             )
@@ -298,9 +283,9 @@ def test_c13_growth_is_that_of_newmans_law(lab: Lab, initialisation: str, width:
     lab.judge(
         C13,
         estimand="law",
-        cells=lambda draw: {
+        cells=lambda seeds: {
             "stack": SpreadRate(
-                draw=draw,
+                seeds=seeds,
                 inputs=64,
                 width=width,
                 depth=1000,
@@ -325,10 +310,10 @@ def test_c15_contraction_puts_the_copy_further_away(lab: Lab) -> None:
     images = tiny_image(lab)
     lab.judge(
         C15,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             str(spread): copy_of(
                 images,
-                draw,
+                seeds,
                 Shaped(
                     inputs=images.elements,
                     outputs=round(WIDE * images.elements),
@@ -363,9 +348,9 @@ def test_c16_the_narrowest_layer_decides(lab: Lab, depth: int) -> None:
         widths[(depth - 1) // 2] = round(middle * n)
         return MLP(inputs=n, widths=tuple(widths))
 
-    def cells(draw: Draw) -> dict[str, Cell]:
+    def cells(seeds: ReplicateSeeds) -> dict[str, Cell]:
         return {
-            ratio: copy_of(images, draw, network(float(ratio)), iterations=5000, strong=True)
+            ratio: copy_of(images, seeds, network(float(ratio)), iterations=5000, strong=True)
             for ratio in (*NARROW, "1.0", *WIDER)
         }
 

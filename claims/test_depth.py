@@ -8,32 +8,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from claims.effects import (
-    exponential_fit,
-    log_ratio,
-    power_fit,
-)
+from claims.effects import exponential_fit, log_ratio, power_fit
 from claims.exact import search
-from harness.claim import (
-    Claim,
-    Criterion,
-    Scale,
-    conjunction,
-    equivalence,
-    event,
-    exact,
-)
+from harness.claim import Claim, Criterion, Scale, conjunction, equivalence, event, exact
 from harness.lab.lab import Lab
-from harness.plan.cells import (
-    BATCH,
-    ExactInverse,
-    Inversion,
-    LocalRank,
-)
+from harness.plan.cells import BATCH, ExactInverse, Inversion, LocalRank
 from harness.plan.decoders import ARTICLE_MLP, LBFGS
 from harness.plan.images import Images
 from harness.plan.networks import MLP
-from harness.plan.seeds import Draw
+from harness.plan.seeds import ReplicateSeeds
 from harness.store import Record
 from harness.verdict.results import Table
 
@@ -216,8 +199,8 @@ def test_c6_a_second_input_has_the_same_output(lab: Lab, ratio: float) -> None:
     lab.judge(
         C6,
         estimand="witness",
-        cells=lambda draw: {
-            "witness": LocalRank(draw=draw, network=stack(images, ratio=ratio), images=images)
+        cells=lambda seeds: {
+            "witness": LocalRank(seeds=seeds, network=stack(images, ratio=ratio), images=images)
         },
         effects=lambda seen: {
             "residual": seen["witness"].values["witness_residual"],
@@ -236,7 +219,7 @@ def test_c6_a_narrow_layer_loses_the_image(lab: Lab, activation: str, decoder: s
     lab.judge(
         C6,
         estimand="loss",
-        cells=lambda draw: {"copy": narrow_copy(lab, draw, NARROW, activation, decoder)},
+        cells=lambda seeds: {"copy": narrow_copy(lab, seeds, NARROW, activation, decoder)},
         effects=lambda seen: {"r": seen["copy"].values["r"]},
         family="copies from fully connected layers"
         if (activation, decoder) == ("relu", "l-bfgs")
@@ -251,17 +234,19 @@ def test_c6_the_loss_is_what_the_null_space_holds(lab: Lab, ratio: float) -> Non
     lab.judge(
         C6,
         estimand="floor",
-        cells=lambda draw: {"copy": narrow_copy(lab, draw, ratio, "none", "l-bfgs")},
+        cells=lambda seeds: {"copy": narrow_copy(lab, seeds, ratio, "none", "l-bfgs")},
         effects=lambda seen: {"excess": seen["copy"].values["r"] - floor},
     )
 
 
-def narrow_copy(lab: Lab, draw: Draw, ratio: float, activation: str, decoder: str) -> Inversion:
+def narrow_copy(
+    lab: Lab, seeds: ReplicateSeeds, ratio: float, activation: str, decoder: str
+) -> Inversion:
     """A copy from a narrow network."""
     images = small_image(lab)
     strong = decoder == "l-bfgs"
     return Inversion(
-        draw=draw,
+        seeds=seeds,
         network=stack(images, ratio=ratio, activation=activation),
         images=images,
         decoder=LBFGS() if strong else ARTICLE_MLP,
@@ -278,13 +263,13 @@ LENGTHS = (1_000, 3_000, 10_000, 30_000, 100_000)
 
 
 def runs(
-    lab: Lab, draw: Draw, *, ratio: float, lengths: tuple[int, ...] = LENGTHS
+    lab: Lab, seeds: ReplicateSeeds, *, ratio: float, lengths: tuple[int, ...] = LENGTHS
 ) -> dict[str, Inversion]:
     """One run of each length, to the same photograph from the same start."""
     images = tiny_image(lab)
     return {
         str(length): Inversion(
-            draw=draw,
+            seeds=seeds,
             network=stack(images, ratio=ratio),
             images=images,
             decoder=ARTICLE_MLP,
@@ -330,7 +315,7 @@ def by_length(records: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
 def test_c7_wide_layers_let_the_input_distance_decay(lab: Lab) -> None:
     lab.judge(
         C7,
-        cells=lambda draw: runs(lab, draw, ratio=WIDE, lengths=(*LENGTHS, 200_000)),
+        cells=lambda seeds: runs(lab, seeds, ratio=WIDE, lengths=(*LENGTHS, 200_000)),
         effects=lambda seen: {
             "fit": exponential_fit(*at_ends(seen, "m_i")),
             "r": list(seen.values())[-1].values["r"],
@@ -343,7 +328,7 @@ def test_c7_wide_layers_let_the_input_distance_decay(lab: Lab) -> None:
 def test_c8_narrow_layers_stop_the_input_distance(lab: Lab) -> None:
     lab.judge(
         C8,
-        cells=lambda draw: runs(lab, draw, ratio=NARROW),
+        cells=lambda seeds: runs(lab, seeds, ratio=NARROW),
         effects=lambda seen: {
             "change": log_ratio(seen["100000"].values["m_i"], seen["1000"].values["m_i"]),
             "fit": exponential_fit(*at_ends(seen, "m_g")),
@@ -360,9 +345,9 @@ def test_c11_nearer_in_output_and_farther_in_input(lab: Lab, activation: str, de
     ratio = 2.4 if activation == "relu" else 1.2
     lab.judge(
         C11,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             "copy": Inversion(
-                draw=draw,
+                seeds=seeds,
                 network=stack(images, ratio=ratio, depth=depth, activation=activation),
                 images=images,
                 decoder=ARTICLE_MLP,
@@ -392,9 +377,9 @@ def test_d1_inversion_needs_float64(lab: Lab) -> None:
         sizes["3072"] = lab.photographs(pixels=32)
     lab.judge(
         D1,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             size: ExactInverse(
-                draw=draw,
+                seeds=seeds,
                 network=MLP(inputs=images.elements, widths=(images.elements,) * 3),
                 images=images,
             )

@@ -11,30 +11,14 @@ import pytest
 from claims.effects import log_ratio
 from claims.exact import search
 from claims.test_noninvertible_maps import ROUNDING
-from harness.claim import (
-    LN_11,
-    Claim,
-    Criterion,
-    Scale,
-    conjunction,
-    equivalence,
-    event,
-    exact,
-)
+from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, equivalence, event, exact
 from harness.lab.lab import Lab
-from harness.plan.cells import (
-    BATCH,
-    Cell,
-    Inversion,
-)
+from harness.plan.cells import BATCH, Cell, Inversion
 from harness.plan.decoders import ARTICLE_MLP
 from harness.plan.images import Images
 from harness.plan.networks import MLP
-from harness.plan.probes import (
-    NeighbourLaw,
-    Neighbours,
-)
-from harness.plan.seeds import Draw
+from harness.plan.probes import NeighbourLaw, Neighbours
+from harness.plan.seeds import ReplicateSeeds
 from harness.store import Record
 
 SECTION = "Why depth leads to nonunique trivial representations"
@@ -158,19 +142,19 @@ def square(images: Images) -> MLP:
     return MLP(inputs=images.elements, widths=(images.elements,) * LAYERS)
 
 
-def points(lab: Lab, draw: Draw) -> Neighbours:
+def points(lab: Lab, seeds: ReplicateSeeds) -> Neighbours:
     """The points a'' of a replicate."""
     images = square_image(lab)
-    return Neighbours(draw=draw, network=square(images), images=images)
+    return Neighbours(seeds=seeds, network=square(images), images=images)
 
 
-def with_copy(lab: Lab, draw: Draw) -> dict[str, Cell]:
+def with_copy(lab: Lab, seeds: ReplicateSeeds) -> dict[str, Cell]:
     """The points and a copy by a short descent, on the same network."""
     images = square_image(lab)
     return {
-        "points": points(lab, draw),
+        "points": points(lab, seeds),
         "copy": Inversion(
-            draw=draw,
+            seeds=seeds,
             network=square(images),
             images=images,
             decoder=ARTICLE_MLP,
@@ -184,7 +168,7 @@ def test_d2_points_near_the_output_are_far_from_the_image(lab: Lab) -> None:
     lab.judge(
         D2,
         estimand="distance",
-        cells=lambda draw: {"points": points(lab, draw)},
+        cells=lambda seeds: {"points": points(lab, seeds)},
         effects=lambda seen: {
             "ratio": log_ratio(seen["points"].values["distance"], seen["points"].values["m_n"]),
             "median |a'' - a|": seen["points"].values["distance"],
@@ -201,9 +185,9 @@ def test_d2_distances_follow_their_law(lab: Lab, initialisation: str) -> None:
     lab.judge(
         D2,
         estimand="law",
-        cells=lambda draw: {
+        cells=lambda seeds: {
             "networks": NeighbourLaw(
-                draw=draw,
+                seeds=seeds,
                 network=MLP(
                     inputs=n, widths=(n,) * LAYERS, initialisation=initialisation, bias=False
                 ),
@@ -241,13 +225,13 @@ def test_d3_descent_ends_nearer_than_almost_all_points(lab: Lab, compared: str) 
             "m_g of the copy": copy["m_g"],
         }
 
-    lab.judge(D3, cells=lambda draw: with_copy(lab, draw), effects=effects)
+    lab.judge(D3, cells=lambda seeds: with_copy(lab, seeds), effects=effects)
 
 
 def test_d4_points_leave_the_range_of_pixels(lab: Lab) -> None:
     lab.judge(
         D4,
-        cells=lambda draw: with_copy(lab, draw),
+        cells=lambda seeds: with_copy(lab, seeds),
         effects=lambda seen: {
             "outside": seen["points"].values["outside"],
             "clipped": log_ratio(seen["points"].values["clipped"], seen["copy"].values["m_i"]),

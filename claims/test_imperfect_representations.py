@@ -6,28 +6,12 @@ import math
 
 import pytest
 
-from claims.effects import (
-    log_ratio,
-    ratio,
-    rise,
-)
-from claims.test_autoencoding import (
-    at_most,
-    copy_at,
-    gallery,
-)
-from harness.claim import (
-    LN_11,
-    Claim,
-    Criterion,
-    Scale,
-    conjunction,
-    event,
-    existential,
-)
+from claims.effects import log_ratio, ratio, rise
+from claims.test_autoencoding import at_most, copy_at, gallery
+from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, event, existential
 from harness.lab.lab import Lab
 from harness.plan.cells import Cell
-from harness.plan.seeds import Draw
+from harness.plan.seeds import ReplicateSeeds
 
 SECTION = "Imperfect representations are due to nonunique approximation"
 
@@ -154,9 +138,9 @@ def decides(lab: Lab, *, network: str, decoder: str) -> bool:
     return decoder == "article-falling" and lab.stands_for(network, article="resnet50")
 
 
-def conv5(lab: Lab, draw: Draw, *, network: str, decoder: str) -> dict[str, Cell]:
+def conv5(lab: Lab, seeds: ReplicateSeeds, *, network: str, decoder: str) -> dict[str, Cell]:
     """The run of B8 and B10."""
-    return {"conv5": copy_at(lab, draw, network=network, cut="layer4", decoder=decoder)}
+    return {"conv5": copy_at(lab, seeds, network=network, layer="layer4", decoder=decoder)}
 
 
 @pytest.mark.networks("resnet50", "resnet18")
@@ -165,9 +149,9 @@ def test_b3_output_distance_reverses_with_depth(lab: Lab, network: str, decoder:
     confirmatory = decoder == "article" and lab.stands_for(network, article="resnet50")
     lab.judge(
         B3,
-        cells=lambda draw: {
-            "conv2": copy_at(lab, draw, network=network, cut="layer1", decoder=decoder),
-            "conv5": copy_at(lab, draw, network=network, cut="layer4", decoder=decoder),
+        cells=lambda seeds: {
+            "conv2": copy_at(lab, seeds, network=network, layer="layer1", decoder=decoder),
+            "conv5": copy_at(lab, seeds, network=network, layer="layer4", decoder=decoder),
         },
         effects=lambda seen: (
             {
@@ -181,9 +165,9 @@ def test_b3_output_distance_reverses_with_depth(lab: Lab, network: str, decoder:
                 for role, record in seen.items()
             }
         ),
-        gallery=gallery(lab, network=network, decoder=decoder, cuts=("layer1", "layer4")),
+        gallery=gallery(lab, network=network, decoder=decoder, layers=("layer1", "layer4")),
         confirmatory=confirmatory,
-        most=at_most(lab, confirmatory=confirmatory),
+        max_replicates=at_most(lab, confirmatory=confirmatory),
     )
 
 
@@ -192,7 +176,7 @@ def test_b3_output_distance_reverses_with_depth(lab: Lab, network: str, decoder:
 def test_b8_input_distance_rises_at_conv5(lab: Lab, network: str, decoder: str) -> None:
     lab.judge(
         B8,
-        cells=lambda draw: conv5(lab, draw, network=network, decoder=decoder),
+        cells=lambda seeds: conv5(lab, seeds, network=network, decoder=decoder),
         effects=lambda seen: {
             "rise": rise(seen["conv5"]),
             "m_i(T) / m_i(0), whether or not m_g halved": seen["conv5"].values["r"],
@@ -202,9 +186,9 @@ def test_b8_input_distance_rises_at_conv5(lab: Lab, network: str, decoder: str) 
             "m_g(T) / m_g(0)": ratio(seen["conv5"].values["m_g"], seen["conv5"].values["m_g0"]),
             "m_g(T) / m_r": ratio(seen["conv5"].values["m_g"], seen["conv5"].values["m_r"]),
         },
-        gallery=gallery(lab, network=network, decoder=decoder, cuts=("layer4",)),
+        gallery=gallery(lab, network=network, decoder=decoder, layers=("layer4",)),
         confirmatory=decides(lab, network=network, decoder=decoder),
-        most=at_most(lab, confirmatory=decides(lab, network=network, decoder=decoder)),
+        max_replicates=at_most(lab, confirmatory=decides(lab, network=network, decoder=decoder)),
     )
 
 
@@ -213,16 +197,16 @@ def test_b8_input_distance_rises_at_conv5(lab: Lab, network: str, decoder: str) 
 def test_b10_both_at_once(lab: Lab, network: str, decoder: str) -> None:
     lab.judge(
         B10,
-        cells=lambda draw: conv5(lab, draw, network=network, decoder=decoder),
+        cells=lambda seeds: conv5(lab, seeds, network=network, decoder=decoder),
         effects=lambda seen: {
             "both": min(
                 log_ratio(seen["conv5"].values["m_r"], seen["conv5"].values["m_g"]),
                 log_ratio(seen["conv5"].values["m_i"], seen["conv5"].values["m_i0"]),
             )
         },
-        gallery=gallery(lab, network=network, decoder=decoder, cuts=("layer4",)),
+        gallery=gallery(lab, network=network, decoder=decoder, layers=("layer4",)),
         confirmatory=decides(lab, network=network, decoder=decoder),
-        most=at_most(lab, confirmatory=decides(lab, network=network, decoder=decoder)),
+        max_replicates=at_most(lab, confirmatory=decides(lab, network=network, decoder=decoder)),
     )
 
 
@@ -232,8 +216,8 @@ def test_b6_input_distance_may_rise_at_conv2(lab: Lab, decoder: str) -> None:
     network = lab.custom.network or "resnet50"
     lab.judge(
         B6,
-        cells=lambda draw: {
-            "conv2": copy_at(lab, draw, network=network, cut="layer1", decoder=decoder)
+        cells=lambda seeds: {
+            "conv2": copy_at(lab, seeds, network=network, layer="layer1", decoder=decoder)
         },
         effects=lambda seen: {
             "rise": rise(seen["conv2"]),
@@ -243,7 +227,7 @@ def test_b6_input_distance_may_rise_at_conv2(lab: Lab, decoder: str) -> None:
             "m_g(T) / m_g(0)": ratio(seen["conv2"].values["m_g"], seen["conv2"].values["m_g0"]),
         },
         confirmatory=confirmatory,
-        most=at_most(lab, confirmatory=True),
+        max_replicates=at_most(lab, confirmatory=True),
     )
 
 
@@ -252,9 +236,9 @@ def test_b8b_the_rise_is_more_pronounced_at_conv5(lab: Lab, network: str) -> Non
     confirmatory = lab.stands_for(network, article="resnet50")
     lab.judge(
         B8b,
-        cells=lambda draw: {
-            name: copy_at(lab, draw, network=network, cut=cut, decoder="article-falling")
-            for name, cut in (("conv2", "layer1"), ("conv5", "layer4"))
+        cells=lambda seeds: {
+            name: copy_at(lab, seeds, network=network, layer=layer, decoder="article-falling")
+            for name, layer in (("conv2", "layer1"), ("conv5", "layer4"))
         },
         effects=lambda seen: {
             "contrast": log_ratio(seen["conv5"].values["r"], seen["conv2"].values["r"]),
@@ -262,5 +246,5 @@ def test_b8b_the_rise_is_more_pronounced_at_conv5(lab: Lab, network: str) -> Non
             "m_i(T) / m_i(0) at Conv5": seen["conv5"].values["r"],
         },
         confirmatory=confirmatory,
-        most=at_most(lab, confirmatory=confirmatory),
+        max_replicates=at_most(lab, confirmatory=confirmatory),
     )

@@ -6,12 +6,7 @@ import pytest
 
 from claims.exact import search
 from claims.test_noninvertible_maps import NONE
-from harness.claim import (
-    Claim,
-    Criterion,
-    exact,
-    untestable,
-)
+from harness.claim import Claim, Criterion, exact, untestable
 from harness.lab.lab import Lab
 
 SECTION = "Implications of imperfect input representation"

@@ -8,10 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from claims.decoders import resnet_decoder
-from claims.effects import (
-    log_ratio,
-    ratio,
-)
+from claims.effects import log_ratio, ratio
 from claims.test_training import sharpening
 from claims.trained import (
     at_most,
@@ -23,25 +20,11 @@ from claims.trained import (
     network,
     training,
 )
-from harness.claim import (
-    LN_11,
-    Claim,
-    Criterion,
-    Scale,
-    conjunction,
-    equivalence,
-    event,
-)
+from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, equivalence, event
 from harness.lab.lab import Lab
-from harness.plan.images import (
-    ARTICLE_START,
-    Start,
-)
-from harness.plan.networks import CUTS
-from harness.plan.training_cells import (
-    LinearProbe,
-    Reflection,
-)
+from harness.plan.images import ARTICLE_START, Start
+from harness.plan.networks import RESNET_LAYERS
+from harness.plan.training_cells import LinearProbe, Reflection
 from harness.store import Record
 
 SECTION = "Late layer representations are mostly inference"
@@ -213,7 +196,7 @@ G6 = Claim(
 def test_g1_noise_is_memorised(lab: Lab) -> None:
     lab.judge(
         G1,
-        cells=lambda draw: training(lab, draw, "noise"),
+        cells=lambda seeds: training(lab, seeds, "noise"),
         effects=lambda seen: {
             "accuracy": seen["noise training"].values["accuracy"],
             # A training that diverges at once has no epoch to show.
@@ -222,14 +205,16 @@ def test_g1_noise_is_memorised(lab: Lab) -> None:
             ),
             "seconds of training": seen["noise training"].values["seconds"],
         },
-        most=at_most(lab, "noise", confirmatory=True),
+        max_replicates=at_most(lab, "noise", confirmatory=True),
     )
 
 
 @pytest.mark.parametrize("natural", ["photographs", "imagenet"])
 @pytest.mark.parametrize("decoder", ["article", "adam-blur"])
-@pytest.mark.parametrize("cut", ["layer1", "layer2", "layer3", "layer4"])
-def test_g2_blur_suits_natural_images_alone(lab: Lab, cut: str, decoder: str, natural: str) -> None:
+@pytest.mark.parametrize("layer", ["layer1", "layer2", "layer3", "layer4"])
+def test_g2_blur_suits_natural_images_alone(
+    lab: Lab, layer: str, decoder: str, natural: str
+) -> None:
     confirmatory = decides(lab, natural) and decoder == "article"
     networks = {"noise": "noise", "natural": natural}
     judge_trained(
@@ -237,8 +222,8 @@ def test_g2_blur_suits_natural_images_alone(lab: Lab, cut: str, decoder: str, na
         G2,
         "noise",
         natural,
-        cells=lambda draw: {
-            role: copy(lab, draw, cut, trained=each, decoder=decoder)
+        cells=lambda seeds: {
+            role: copy(lab, seeds, layer, trained=each, decoder=decoder)
             for role, each in networks.items()
         },
         effects=lambda seen: {
@@ -255,19 +240,22 @@ def test_g3_without_blur_it_is_easy(lab: Lab, decoder: str) -> None:
         lab,
         G3,
         "noise",
-        cells=lambda draw: {
-            cut: copy(lab, draw, cut, trained="noise", decoder=decoder) for cut in CUTS
+        cells=lambda seeds: {
+            layer: copy(lab, seeds, layer, trained="noise", decoder=decoder)
+            for layer in RESNET_LAYERS
         },
         effects=lambda seen: {
             "worst": max(
-                log_ratio(seen[cut].values["m_g"], seen[cut].values["m_r"]) for cut in CUTS
+                log_ratio(seen[layer].values["m_g"], seen[layer].values["m_r"])
+                for layer in RESNET_LAYERS
             ),
             **{
-                f"m_g / m_r at {cut}": ratio(seen[cut].values["m_g"], seen[cut].values["m_r"])
-                for cut in CUTS
+                f"m_g / m_r at {layer}": ratio(seen[layer].values["m_g"], seen[layer].values["m_r"])
+                for layer in RESNET_LAYERS
             },
             "least m_g / m_r of the layers at the start": min(
-                ratio(seen[cut].values["m_g0"], seen[cut].values["m_r"]) for cut in CUTS
+                ratio(seen[layer].values["m_g0"], seen[layer].values["m_r"])
+                for layer in RESNET_LAYERS
             ),
         },
         confirmatory=confirmatory,
@@ -278,24 +266,26 @@ STARTS = {"flat": Start(mean=0.5, sd=0.001), "article": ARTICLE_START}
 
 
 @pytest.mark.parametrize("start", list(STARTS))
-@pytest.mark.parametrize("cut", ["layer2", "layer3", "layer4"])
-def test_g4_late_layers_infer_noise(lab: Lab, cut: str, start: str) -> None:
+@pytest.mark.parametrize("layer", ["layer2", "layer3", "layer4"])
+def test_g4_late_layers_infer_noise(lab: Lab, layer: str, start: str) -> None:
     confirmatory = start == "flat"
     pixels = lab.profile.pick(quick=32, standard=64, article=224)
     judge_trained(
         lab,
         G4,
         "noise",
-        cells=lambda draw: {
+        cells=lambda seeds: {
             **{
-                role: LinearProbe(draw=draw, network=network(lab, cut, trained=each), pixels=pixels)
+                role: LinearProbe(
+                    seeds=seeds, network=network(lab, layer, trained=each), pixels=pixels
+                )
                 for role, each in (("probe", "noise"), ("probe before", "no"))
             },
             **{
                 role: copy(
                     lab,
-                    draw,
-                    cut,
+                    seeds,
+                    layer,
                     trained=each,
                     decoder="article-nominal",
                     start=STARTS[start],
@@ -313,7 +303,7 @@ def test_g4_late_layers_infer_noise(lab: Lab, cut: str, start: str) -> None:
         gallery=gallery(
             lab,
             trained=("noise",),
-            cuts=(cut,),
+            layers=(layer,),
             decoder="article-nominal",
             start=STARTS[start],
         )
@@ -324,20 +314,20 @@ def test_g4_late_layers_infer_noise(lab: Lab, cut: str, start: str) -> None:
 
 
 @pytest.mark.parametrize("decoder", ["article", "adam-blur"])
-@pytest.mark.parametrize("cut", ["layer1", "layer2"])
-def test_g5_noise_sharpens_nothing(lab: Lab, cut: str, decoder: str) -> None:
+@pytest.mark.parametrize("layer", ["layer1", "layer2"])
+def test_g5_noise_sharpens_nothing(lab: Lab, layer: str, decoder: str) -> None:
     confirmatory = decoder == "article"
     networks = {"untrained": "no", "trained": "noise"}
     judge_trained(
         lab,
         G5,
         "noise",
-        cells=lambda draw: {
-            role: copy(lab, draw, cut, trained=each, decoder=decoder)
+        cells=lambda seeds: {
+            role: copy(lab, seeds, layer, trained=each, decoder=decoder)
             for role, each in networks.items()
         },
         effects=sharpening,
-        gallery=gallery(lab, trained=tuple(networks.values()), cuts=(cut,), decoder="article")
+        gallery=gallery(lab, trained=tuple(networks.values()), layers=(layer,), decoder="article")
         if confirmatory
         else {},
         confirmatory=confirmatory,
@@ -356,18 +346,18 @@ def told_apart(seen: Mapping[str, Record]) -> str | None:
 
 
 @pytest.mark.parametrize("decoder", ["article", "adam-blur"])
-@pytest.mark.parametrize("cut", ["layer3", "layer4"])
-def test_g6_late_layers_reflect_what_was_learnt(lab: Lab, cut: str, decoder: str) -> None:
+@pytest.mark.parametrize("layer", ["layer3", "layer4"])
+def test_g6_late_layers_reflect_what_was_learnt(lab: Lab, layer: str, decoder: str) -> None:
     confirmatory = decoder == "article"
     judge_trained(
         lab,
         G6,
         "photographs",
-        cells=lambda draw: {
+        cells=lambda seeds: {
             **judges_training(lab, "photographs"),
             "copy": Reflection(
-                draw=draw,
-                network=network(lab, cut, trained="photographs"),
+                seeds=seeds,
+                network=network(lab, layer, trained="photographs"),
                 images=lab.photographs(pixels=lab.profile.pick(quick=32, standard=64, article=224)),
                 decoder=resnet_decoder(decoder, lab.profile),
                 iterations=lab.profile.pick(quick=200, standard=500, article=500),

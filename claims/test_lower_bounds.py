@@ -10,27 +10,11 @@ from scipy import stats
 
 from claims.exact import search
 from claims.test_noninvertible_maps import ROUNDING
-from harness.claim import (
-    Claim,
-    Criterion,
-    equivalence,
-    event,
-    exact,
-)
+from harness.claim import Claim, Criterion, equivalence, event, exact
 from harness.lab.lab import Lab
-from harness.plan.cells import (
-    BATCH,
-    ActiveUnits,
-    LocalRank,
-)
-from harness.plan.networks import (
-    MLP,
-    ResNet,
-)
-from harness.plan.probes import (
-    SquareLayer,
-    ZeroUnits,
-)
+from harness.plan.cells import BATCH, ActiveUnits, LocalRank
+from harness.plan.networks import MLP, ResNet
+from harness.plan.probes import SquareLayer, ZeroUnits
 from harness.statistics.intervals import share_interval
 from harness.store import Record
 from harness.verdict.results import Table
@@ -143,9 +127,9 @@ def test_e1_relu_needs_twice_the_width(lab: Lab, pixels: int, initialisation: st
     images = lab.photographs(pixels=pixels)
     lab.judge(
         E1,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             "layer": ActiveUnits(
-                draw=draw, images=images, initialisation=initialisation, ratios=RATIOS
+                seeds=seeds, images=images, initialisation=initialisation, ratios=RATIOS
             )
         },
         effects=lambda seen: {"needed": seen["layer"].values["needed"]},
@@ -182,9 +166,9 @@ def test_e2_later_layers_lose_rank_at_constant_width(lab: Lab, ratio: int) -> No
     images = lab.photographs(pixels=lab.profile.pick(quick=8, standard=16, article=29))
     lab.judge(
         E2,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             "network": LocalRank(
-                draw=draw,
+                seeds=seeds,
                 network=MLP(
                     inputs=images.elements,
                     widths=(ratio * images.elements,) * 6,
@@ -195,7 +179,7 @@ def test_e2_later_layers_lose_rank_at_constant_width(lab: Lab, ratio: int) -> No
         },
         effects=lambda seen: {"rank": seen["network"].values["rank_share"]},
         confirmatory=ratio == 3,
-        most=48 if ratio == 3 else lab.profile.pick(quick=48, standard=12, article=48),
+        max_replicates=48 if ratio == 3 else lab.profile.pick(quick=48, standard=12, article=48),
     )
 
 
@@ -216,9 +200,9 @@ def square_layer(lab: Lab, *, estimand: str, layer: str, activation: str) -> Non
     lab.judge(
         E3,
         estimand=estimand,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             "layer": SquareLayer(
-                draw=draw, images=images, layer=layer, activation=activation, batch=BATCH
+                seeds=seeds, images=images, layer=layer, activation=activation, batch=BATCH
             )
         },
         effects=lambda seen: {
@@ -241,10 +225,10 @@ def test_e8_half_of_the_units_are_zero(lab: Lab, network: str) -> None:
         subject: MLP | ResNet = MLP(inputs=n, widths=(3 * n,) * 6, activation="relu")
     else:
         images = lab.photographs(pixels=lab.profile.pick(quick=32, standard=64, article=299))
-        subject = ResNet(name=network, cut="layer4")
+        subject = ResNet(name=network, layer="layer4")
     lab.judge(
         E8,
-        cells=lambda draw: {"network": ZeroUnits(draw=draw, network=subject, images=images)},
+        cells=lambda seeds: {"network": ZeroUnits(seeds=seeds, network=subject, images=images)},
         effects=lambda seen: {"zeros": seen["network"].values["zero_share"]},
         tables=lambda records: (zeros_by_rectifier(records),),
     )

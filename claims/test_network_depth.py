@@ -9,16 +9,11 @@ import pytest
 
 from claims.effects import log_ratio
 from claims.test_autoencoding import copy_at
-from harness.claim import (
-    Claim,
-    Criterion,
-    Scale,
-    conjunction,
-)
+from harness.claim import Claim, Criterion, Scale, conjunction
 from harness.lab.lab import Lab
 from harness.plan.cells import Inversion
 from harness.plan.decoders import Descent
-from harness.plan.seeds import Draw
+from harness.plan.seeds import ReplicateSeeds
 from harness.statistics.trend import theil_sen
 from harness.store import Record
 
@@ -110,9 +105,9 @@ def test_b4_both_layers_approximate_well(lab: Lab, network: str, decoder: str) -
     confirmatory = decoder == "adam"
     lab.judge(
         B4,
-        cells=lambda draw: {
-            name: copy_at(lab, draw, network=network, cut=cut, decoder=decoder)
-            for name, cut in (("conv2", "layer1"), ("conv5", "layer4"))
+        cells=lambda seeds: {
+            name: copy_at(lab, seeds, network=network, layer=layer, decoder=decoder)
+            for name, layer in (("conv2", "layer1"), ("conv5", "layer4"))
         },
         effects=lambda seen: (
             {
@@ -122,7 +117,7 @@ def test_b4_both_layers_approximate_well(lab: Lab, network: str, decoder: str) -
             | {"r": seen["conv5"].values["r"]}
         ),
         confirmatory=confirmatory,
-        most=late_replicates(lab, confirmatory=confirmatory),
+        max_replicates=late_replicates(lab, confirmatory=confirmatory),
     )
 
 
@@ -132,8 +127,8 @@ def test_b5_deeper_networks_have_poorer_copies(lab: Lab, decoder: str) -> None:
     alone = "it compares ResNet-18, ResNet-50 and ResNet-152" if lab.custom.network else None
     lab.judge(
         B5,
-        cells=lambda draw: {
-            layers: copy_at(lab, draw, network=f"resnet{layers}", cut="layer4", decoder=decoder)
+        cells=lambda seeds: {
+            layers: copy_at(lab, seeds, network=f"resnet{layers}", layer="layer4", decoder=decoder)
             for layers in ("18", "50", "152")
         },
         effects=lambda seen: (
@@ -143,9 +138,9 @@ def test_b5_deeper_networks_have_poorer_copies(lab: Lab, decoder: str) -> None:
             }
             | {f"m_i(T) / m_i(0) of ResNet-{name}": seen[name].values["r"] for name in seen}
         ),
-        absent=alone,
+        skip_reason=alone,
         confirmatory=confirmatory,
-        most=late_replicates(lab, confirmatory=confirmatory),
+        max_replicates=late_replicates(lab, confirmatory=confirmatory),
     )
 
 
@@ -153,10 +148,10 @@ FALLING = Descent(step=0.1, factor=0.15, schedule="decreasing", minimum=1e-4, lo
 
 
 def test_b7_the_input_distance_settles_far_from_0(lab: Lab) -> None:
-    def cells(draw: Draw) -> dict[str, Inversion]:
+    def cells(seeds: ReplicateSeeds) -> dict[str, Inversion]:
         return {
             "conv2": Inversion(
-                draw=draw,
+                seeds=seeds,
                 network=lab.resnet(lab.custom.network or "resnet152", "layer1"),
                 images=lab.photographs(pixels=lab.profile.pick(quick=32, standard=64, article=299)),
                 decoder=FALLING,
@@ -172,7 +167,7 @@ def test_b7_the_input_distance_settles_far_from_0(lab: Lab) -> None:
             "slope": late_slope(seen),
             "fall": log_ratio(seen["conv2"].values["m_g"], seen["conv2"].values["m_g0"]),
         },
-        most=lab.profile.pick(quick=24, standard=48, article=48),
+        max_replicates=lab.profile.pick(quick=24, standard=48, article=48),
     )
 
 

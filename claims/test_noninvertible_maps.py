@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 
 from claims.exact import search
-from harness.claim import (
-    Claim,
-    Criterion,
-    exact,
-)
+from harness.claim import Claim, Criterion, exact
 from harness.lab.lab import Lab
 
 SECTION = "Why depth leads to nonunique trivial representations"

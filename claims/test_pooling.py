@@ -7,35 +7,16 @@ from collections.abc import Mapping
 
 import pytest
 
-from claims.effects import (
-    log_ratio,
-    ratio,
-)
+from claims.effects import log_ratio, ratio
 from claims.exact import search
-from claims.test_autoencoding import (
-    copy_at,
-    gallery,
-)
+from claims.test_autoencoding import copy_at, gallery
 from claims.test_cause import ladder
-from claims.test_noninvertible_maps import (
-    NONE,
-    ROUNDING,
-)
-from harness.claim import (
-    Claim,
-    Criterion,
-    Scale,
-    conjunction,
-    event,
-    exact,
-)
+from claims.test_noninvertible_maps import NONE, ROUNDING
+from harness.claim import Claim, Criterion, Scale, conjunction, event, exact
 from harness.lab.lab import Lab
 from harness.plan.cells import Cell
-from harness.plan.probes import (
-    ErrorInNullSpace,
-    PooledRank,
-)
-from harness.plan.seeds import Draw
+from harness.plan.probes import ErrorInNullSpace, PooledRank
+from harness.plan.seeds import ReplicateSeeds
 from harness.store import Record
 
 SECTION = "Theoretical lower bounds for perfect input representation"
@@ -147,25 +128,25 @@ def test_e6_pooling_spoils_the_copy(lab: Lab, network: str, decoder: str) -> Non
     lab.judge(
         E6,
         estimand="loss",
-        cells=lambda draw: {
-            cut: copy_at(lab, draw, network=network, cut=cut, decoder=decoder)
-            for cut in ("conv1", "stem")
+        cells=lambda seeds: {
+            layer: copy_at(lab, seeds, network=network, layer=layer, decoder=decoder)
+            for layer in ("conv1", "stem")
         },
         effects=lambda seen: {
             "difference": seen["stem"].values["r"] - seen["conv1"].values["r"],
             "m_i(T) / m_i(0) at conv1": seen["conv1"].values["r"],
             "m_i(T) / m_i(0) at the stem": seen["stem"].values["r"],
         },
-        gallery=gallery(lab, network=network, decoder=decoder, cuts=("conv1", "stem")),
+        gallery=gallery(lab, network=network, decoder=decoder, layers=("conv1", "stem")),
     )
 
 
-def pooled(lab: Lab, draw: Draw) -> dict[str, Cell]:
+def pooled(lab: Lab, seeds: ReplicateSeeds) -> dict[str, Cell]:
     """Ranks of the first layers of a ResNet; those of all sizes have the same."""
     pixels = lab.profile.pick(quick=16, standard=24, article=32)
     return {
         "stem": PooledRank(
-            draw=draw,
+            seeds=seeds,
             network=lab.resnet(lab.custom.network or "resnet18", "stem"),
             images=lab.photographs(pixels=pixels),
         )
@@ -176,14 +157,14 @@ def test_e6_the_rank_after_pooling_is_that_of_its_positions(lab: Lab) -> None:
     lab.judge(
         E6,
         estimand="rank",
-        cells=lambda draw: pooled(lab, draw),
+        cells=lambda seeds: pooled(lab, seeds),
         effects=lambda seen: {
             "off": abs(seen["stem"].values["excess"]),
             "rank of conv1 / n": seen["stem"].values["rank_conv1_share"],
             "rank after pooling / n": seen["stem"].values["rank_stem_share"],
             "pooled outputs / n": seen["stem"].values["outputs_share"],
         },
-        most=12,
+        max_replicates=12,
     )
 
 
@@ -191,13 +172,13 @@ def test_e6_a_second_input_has_the_same_pooled_output(lab: Lab) -> None:
     lab.judge(
         E6,
         estimand="witness",
-        cells=lambda draw: pooled(lab, draw),
+        cells=lambda seeds: pooled(lab, seeds),
         effects=lambda seen: {
             "residual": unless_alike(seen["stem"]),
             "largest change of a pixel": seen["stem"].values.get("witness_change", 0.0),
             "distance of the second image": seen["stem"].values.get("witness_distance", 0.0),
         },
-        most=12,
+        max_replicates=12,
     )
 
 
@@ -233,14 +214,18 @@ def test_e7_what_outputs_tell_is_recovered(lab: Lab) -> None:
 def judge_null_space(lab: Lab, estimand: str) -> None:
     """One run serves both estimands."""
     asked = copy_at(
-        lab, Draw(replicate=0), network=deep_network(lab), cut="layer4", decoder="article-falling"
+        lab,
+        ReplicateSeeds(replicate=0),
+        network=deep_network(lab),
+        layer="layer4",
+        decoder="article-falling",
     )
     lab.judge(
         E7,
         estimand=estimand,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             "copy": ErrorInNullSpace(
-                draw=draw,
+                seeds=seeds,
                 network=lab.resnet(deep_network(lab), "layer4"),
                 images=lab.photographs(pixels=32),
                 decoder=asked.decoder,
@@ -256,7 +241,7 @@ def judge_null_space(lab: Lab, estimand: str) -> None:
             "m_i(T) / m_i(0)": seen["copy"].values["r"],
             "m_g(T) / m_g(0)": seen["copy"].values["m_g_share"],
         },
-        most=lab.profile.pick(quick=24, standard=48, article=48),
+        max_replicates=lab.profile.pick(quick=24, standard=48, article=48),
     )
 
 
@@ -277,13 +262,13 @@ def test_e7_the_strongest_decoder_leaves_most_of_it(lab: Lab) -> None:
     lab.judge(
         E7,
         estimand="strongest decoder",
-        cells=lambda draw: {
-            name: ladder(lab, draw, network=deep_network(lab))[name]
+        cells=lambda seeds: {
+            name: ladder(lab, seeds, network=deep_network(lab))[name]
             for name in ("article-falling", "l-bfgs")
         },
         effects=lambda seen: {
             "floor": ratio(seen["l-bfgs"].values["m_i"], seen["article-falling"].values["m_i"])
         },
         control=reached,
-        most=lab.profile.pick(quick=12, standard=24, article=48),
+        max_replicates=lab.profile.pick(quick=12, standard=24, article=48),
     )

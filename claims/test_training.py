@@ -10,32 +10,10 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from claims.effects import (
-    log_ratio,
-    ratio,
-    rise,
-)
-from claims.test_lower_bounds import (
-    E8,
-    zeros_by_rectifier,
-)
-from claims.trained import (
-    at_most,
-    copy,
-    decides,
-    gallery,
-    judge_trained,
-    network,
-    untrained,
-)
-from harness.claim import (
-    LN_11,
-    Claim,
-    Criterion,
-    Scale,
-    equivalence,
-    event,
-)
+from claims.effects import log_ratio, ratio, rise
+from claims.test_lower_bounds import E8, zeros_by_rectifier
+from claims.trained import at_most, copy, decides, gallery, judge_trained, network, untrained
+from harness.claim import LN_11, Claim, Criterion, Scale, equivalence, event
 from harness.lab.lab import Lab
 from harness.plan.cells import Inversion
 from harness.plan.decoders import Descent
@@ -219,9 +197,9 @@ def test_e8_training_need_not_keep_the_share_of_zeros(lab: Lab, trained: str) ->
         lab,
         E8,
         trained,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             role: ZeroUnits(
-                draw=draw,
+                seeds=seeds,
                 network=network(lab, "layer4", trained=each),
                 images=lab.photographs(pixels=pixels),
             )
@@ -234,7 +212,7 @@ def test_e8_training_need_not_keep_the_share_of_zeros(lab: Lab, trained: str) ->
         tables=lambda seen: (zeros_by_rectifier(seen),),
         confirmatory=False,
         # Other claims have trained as many, and a look at their units costs next to nothing.
-        most=at_most(lab, trained, confirmatory=trained != "imagenet"),
+        max_replicates=at_most(lab, trained, confirmatory=trained != "imagenet"),
     )
 
 
@@ -256,8 +234,8 @@ def judge_f1(lab: Lab, estimand: str, *, trained: str) -> None:
         F1,
         trained,
         estimand=estimand,
-        cells=lambda draw: {
-            "conv5": copy(lab, draw, "layer4", trained=trained, decoder="article-nominal"),
+        cells=lambda seeds: {
+            "conv5": copy(lab, seeds, "layer4", trained=trained, decoder="article-nominal"),
         },
         effects=lambda seen: {
             "relation": relation(seen["conv5"]),
@@ -284,9 +262,9 @@ def test_f2_the_condition_number_stays_large(lab: Lab, trained: str) -> None:
         lab,
         F2,
         trained,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             role: JacobianSpectrum(
-                draw=draw,
+                seeds=seeds,
                 network=network(lab, "layer4", trained=each),
                 images=lab.photographs(pixels=32),
             )
@@ -305,16 +283,18 @@ def test_f2_the_condition_number_stays_large(lab: Lab, trained: str) -> None:
 
 @pytest.mark.parametrize("trained", ["photographs", "imagenet"])
 @pytest.mark.parametrize("decoder", ["article-nominal", "adam"])
-@pytest.mark.parametrize("cut", ["layer1", "layer2", "layer3", "layer4"])
-def test_f3_training_lowers_output_distance(lab: Lab, cut: str, decoder: str, trained: str) -> None:
+@pytest.mark.parametrize("layer", ["layer1", "layer2", "layer3", "layer4"])
+def test_f3_training_lowers_output_distance(
+    lab: Lab, layer: str, decoder: str, trained: str
+) -> None:
     confirmatory = decides(lab, trained) and decoder == "article-nominal"
     judge_trained(
         lab,
         F3,
         trained,
-        cells=lambda draw: {
-            "untrained": copy(lab, draw, cut, trained=untrained(trained), decoder=decoder),
-            "trained": copy(lab, draw, cut, trained=trained, decoder=decoder),
+        cells=lambda seeds: {
+            "untrained": copy(lab, seeds, layer, trained=untrained(trained), decoder=decoder),
+            "trained": copy(lab, seeds, layer, trained=trained, decoder=decoder),
         },
         effects=lambda seen: {
             "gain": log_ratio(relative(seen["untrained"]), relative(seen["trained"])),
@@ -333,9 +313,9 @@ def relative(run: Record) -> float:
 @pytest.mark.parametrize("trained", ["photographs", "imagenet"])
 @pytest.mark.parametrize("image", ["photographs", "dead-leaves"])
 @pytest.mark.parametrize("decoder", ["article", "adam-blur"])
-@pytest.mark.parametrize("cut", ["layer1", "layer2"])
+@pytest.mark.parametrize("layer", ["layer1", "layer2"])
 def test_f4_training_sharpens_copies(
-    lab: Lab, cut: str, decoder: str, image: str, trained: str
+    lab: Lab, layer: str, decoder: str, image: str, trained: str
 ) -> None:
     confirmatory = decides(lab, trained) and decoder == "article"
     networks = {"untrained": untrained(trained), "trained": trained}
@@ -343,12 +323,12 @@ def test_f4_training_sharpens_copies(
         lab,
         F4,
         trained,
-        cells=lambda draw: {
-            role: copy(lab, draw, cut, trained=each, decoder=decoder, source=image)
+        cells=lambda seeds: {
+            role: copy(lab, seeds, layer, trained=each, decoder=decoder, source=image)
             for role, each in networks.items()
         },
         effects=sharpening,
-        gallery=gallery(lab, trained=tuple(networks.values()), cuts=(cut,), decoder="article")
+        gallery=gallery(lab, trained=tuple(networks.values()), layers=(layer,), decoder="article")
         if confirmatory and image == "photographs"
         else {},
         confirmatory=confirmatory,
@@ -382,8 +362,8 @@ def test_f5_deep_layers_stay_unable(lab: Lab, decoder: str, trained: str) -> Non
         lab,
         F5,
         trained,
-        cells=lambda draw: {
-            role: copy(lab, draw, "layer4", trained=each, decoder=decoder)
+        cells=lambda seeds: {
+            role: copy(lab, seeds, "layer4", trained=each, decoder=decoder)
             for role, each in networks.items()
         },
         effects=lambda seen: {
@@ -420,9 +400,9 @@ def test_f6_early_layers_restrict_their_inputs(lab: Lab, trained: str) -> None:
         lab,
         F6,
         trained,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             role: Inversion(
-                draw=draw,
+                seeds=seeds,
                 network=network(lab, "layer1", trained=each),
                 images=lab.photographs(pixels=lab.profile.pick(quick=32, standard=64, article=299)),
                 decoder=RESTRICTING,
@@ -459,17 +439,17 @@ def far(seen: Mapping[str, Record]) -> str | None:
 
 
 @pytest.mark.parametrize("trained", ["photographs", "imagenet"])
-@pytest.mark.parametrize("cut", ["layer4", "layer3"])
-def test_f7_copies_keep_the_class(lab: Lab, cut: str, trained: str) -> None:
+@pytest.mark.parametrize("layer", ["layer4", "layer3"])
+def test_f7_copies_keep_the_class(lab: Lab, layer: str, trained: str) -> None:
     confirmatory = decides(lab, trained)
     iterations = lab.profile.pick(quick=500, standard=1000, article=1000)
     judge_trained(
         lab,
         F7,
         trained,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             "copy": dataclasses.replace(
-                copy(lab, draw, cut, trained=trained, decoder="adam"), iterations=iterations
+                copy(lab, seeds, layer, trained=trained, decoder="adam"), iterations=iterations
             ),
         },
         effects=lambda seen: {

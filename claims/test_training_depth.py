@@ -7,21 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from claims.trained import (
-    copy,
-    decides,
-    gallery,
-    judge_trained,
-    untrained,
-)
-from harness.claim import (
-    Claim,
-    Criterion,
-    event,
-)
+from claims.trained import copy, decides, gallery, judge_trained, untrained
+from harness.claim import Claim, Criterion, event
 from harness.lab.lab import Lab
 from harness.plan.cells import UNFINISHED
-from harness.plan.networks import CUTS
+from harness.plan.networks import RESNET_LAYERS
 from harness.plan.training_cells import EarlyUpdates
 from harness.store import Record
 from harness.verdict.results import Table
@@ -92,15 +82,20 @@ def test_a3_copies_end_where_they_turn_non_trivial(lab: Lab, decoder: str, train
         lab,
         A3,
         trained,
-        cells=lambda draw: {
-            f"{role} {cut}": copy(lab, draw, cut, trained=each, decoder=decoder)
+        cells=lambda seeds: {
+            f"{role} {layer}": copy(lab, seeds, layer, trained=each, decoder=decoder)
             for role, each in networks.items()
-            for cut in CUTS
+            for layer in RESNET_LAYERS
         },
         effects=lambda seen: _collapses(
-            {role: [seen[f"{role} {cut}"].values["r"] for cut in CUTS] for role in networks}
+            {
+                role: [seen[f"{role} {layer}"].values["r"] for layer in RESNET_LAYERS]
+                for role in networks
+            }
         ),
-        gallery=gallery(lab, trained=tuple(networks.values()), cuts=CUTS, decoder=decoder)
+        gallery=gallery(
+            lab, trained=tuple(networks.values()), layers=RESNET_LAYERS, decoder=decoder
+        )
         if confirmatory
         else {},
         tables=_layers,
@@ -112,11 +107,11 @@ def _layers(seen: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
     """What is left at each layer, and how many runs ended on their way."""
     rows = []
     for role in ("untrained", "trained"):
-        for cut in CUTS:
-            own = [records[f"{role} {cut}"] for records in seen]
+        for layer in RESNET_LAYERS:
+            own = [records[f"{role} {layer}"] for records in seen]
             left = statistics.median(record.values["r"] for record in own)
             falling = sum(record.status == UNFINISHED for record in own)
-            rows.append((f"{cut}, {role}", left, falling, len(own)))
+            rows.append((f"{layer}, {role}", left, falling, len(own)))
     return (
         Table(
             title="Median m_i(T) / m_i(0) by layer, and runs that ended above m_r with their loss "
@@ -140,9 +135,9 @@ def _collapses(distances: dict[str, list[float]]) -> dict[str, float]:
 def test_c14_poor_conditioning_spoils_early_updates(lab: Lab, step: str) -> None:
     lab.judge(
         C14,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             "stacks": EarlyUpdates(
-                draw=draw, width=64, depth=3, conditions=SPREADS, rate=0.5, steps=100
+                seeds=seeds, width=64, depth=3, conditions=SPREADS, rate=0.5, steps=100
             )
         },
         effects=lambda seen: {

@@ -7,24 +7,11 @@ import math
 import pytest
 
 from claims.effects import log_ratio
-from claims.test_conditioning import (
-    SHORT,
-    copy_of,
-    medians_of_r,
-)
+from claims.test_conditioning import SHORT, copy_of, medians_of_r
 from claims.test_depth import small_image
-from harness.claim import (
-    Claim,
-    Criterion,
-    Scale,
-    equivalence,
-    trend,
-)
+from harness.claim import Claim, Criterion, Scale, equivalence, trend
 from harness.lab.lab import Lab
-from harness.plan.networks import (
-    MLP,
-    Shaped,
-)
+from harness.plan.networks import MLP, Shaped
 from harness.statistics.trend import theil_sen
 
 SECTION = "Theoretical lower bounds for perfect input representation"
@@ -92,10 +79,10 @@ def test_e4_wider_later_layers_give_a_better_copy(lab: Lab, depth: int) -> None:
     n = images.elements
     lab.judge(
         E4,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             str(ratio): copy_of(
                 images,
-                draw,
+                seeds,
                 MLP(inputs=n, widths=(round(FIRST * n), *[round(ratio * n)] * (depth - 1))),
                 iterations=SHORT,
             )
@@ -116,10 +103,10 @@ def test_e5_the_gain_is_one_of_conditioning(lab: Lab, loss: str) -> None:
     n = images.elements
     lab.judge(
         E5,
-        cells=lambda draw: {
+        cells=lambda seeds: {
             str(ratio): copy_of(
                 images,
-                draw,
+                seeds,
                 Shaped(inputs=n, outputs=round(ratio * n), condition=30.0),
                 iterations=SHORT,
                 loss=loss,

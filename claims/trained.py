@@ -7,41 +7,16 @@ from collections.abc import Mapping, Sequence
 
 from claims.decoders import resnet_decoder
 from harness.claim import Claim
-from harness.lab.condition import (
-    Control,
-    Effects,
-    Tables,
-    no_control,
-    no_tables,
-)
+from harness.lab.condition import Control, Effects, Tables, no_control, no_tables
 from harness.lab.crossed_design import Cells
 from harness.lab.lab import Lab
-from harness.plan.cells import (
-    Cell,
-    Inversion,
-)
-from harness.plan.images import (
-    ARTICLE_START,
-    Images,
-    Start,
-)
-from harness.plan.networks import (
-    ResNet,
-    Training,
-    WeightsFile,
-)
-from harness.plan.seeds import Draw
-from harness.plan.training_cells import (
-    JUDGE,
-    Train,
-)
+from harness.plan.cells import Cell, Inversion
+from harness.plan.images import ARTICLE_START, Images, Start
+from harness.plan.networks import ResNet, Training, WeightsFile
+from harness.plan.seeds import ReplicateSeeds
+from harness.plan.training_cells import JUDGE, Train
 from harness.store import Record
-from harness.subjects.imagenet import (
-    ABSENT,
-    NETWORK,
-    is_the_articles,
-    release_of,
-)
+from harness.subjects.imagenet import ABSENT, NETWORK, is_the_articles, release_of
 from harness.verdict.results import Table
 
 FITTED = {"noise": ("accuracy", 0.9), "photographs": ("held_out", 0.7)}
@@ -86,7 +61,7 @@ def photograph_training(lab: Lab) -> Training:
     )
 
 
-def network(lab: Lab, cut: str, *, trained: str) -> ResNet:
+def network(lab: Lab, layer: str, *, trained: str) -> ResNet:
     """A network of the claims on training, cut at a layer.
 
     Parameters
@@ -94,19 +69,19 @@ def network(lab: Lab, cut: str, *, trained: str) -> ResNet:
     lab : Lab
         `quick` has ResNet-18s with a quarter of the channels, `standard` has whole ResNet-18s, and
         `article` has ResNet-50s.
-    cut : str
+    layer : str
         Where.
     trained : str
         "no", "noise", "photographs", "imagenet", or "not imagenet": the untrained ResNet-50.
     """
     if trained in ("imagenet", "not imagenet"):
         return ResNet(
-            name=NETWORK, cut=cut, weights=lab.imagenet if trained == "imagenet" else None
+            name=NETWORK, layer=layer, weights=lab.imagenet if trained == "imagenet" else None
         )
     trainings = {"noise": noise_training, "photographs": photograph_training}
     return ResNet(
         name=lab.profile.pick(quick="resnet18", standard="resnet18", article="resnet50"),
-        cut=cut,
+        layer=layer,
         width=lab.profile.pick(quick=0.25, standard=1.0, article=1.0),
         training=trainings[trained](lab) if trained in trainings else None,
     )
@@ -117,10 +92,10 @@ def untrained(trained: str) -> str:
     return "not imagenet" if trained == "imagenet" else "no"
 
 
-def training(lab: Lab, draw: Draw, *contents: str) -> dict[str, Cell]:
+def training(lab: Lab, seeds: ReplicateSeeds, *contents: str) -> dict[str, Cell]:
     """The trainings of a replicate's networks, by role; ImageNet's was done by others."""
     return {
-        f"{content} training": Train(draw=draw, network=network(lab, "layer4", trained=content))
+        f"{content} training": Train(seeds=seeds, network=network(lab, "layer4", trained=content))
         for content in contents
         if content in FITTED
     }
@@ -128,7 +103,7 @@ def training(lab: Lab, draw: Draw, *contents: str) -> dict[str, Cell]:
 
 def judges_training(lab: Lab, content: str) -> dict[str, Cell]:
     """The training of the network that judges copies, by role; the same for every replicate."""
-    judge = Train(draw=JUDGE, network=network(lab, "layer4", trained=content))
+    judge = Train(seeds=JUDGE, network=network(lab, "layer4", trained=content))
     return {f"judge's {content} training": judge}
 
 
@@ -142,12 +117,12 @@ def unfitted(seen: Mapping[str, Record]) -> str | None:
     return None
 
 
-def absent(lab: Lab, *trained: str) -> str | None:
+def skip_reason(lab: Lab, *trained: str) -> str | None:
     """Why a condition cannot be measured here; None where it can."""
     return ABSENT if "imagenet" in trained and lab.imagenet is None else None
 
 
-def foreign(lab: Lab, *trained: str) -> bool:
+def external_weights(lab: Lab, *trained: str) -> bool:
     """Whether what stands for ImageNet's network is another one: no verdict on it is locked."""
     return "imagenet" in trained and lab.imagenet is not None and not is_the_articles(lab.imagenet)
 
@@ -187,7 +162,7 @@ def judge_trained(
     gallery: Mapping[str, Cell] | None = None,
     tables: Tables = no_tables,
     confirmatory: bool = True,
-    most: int | None = None,
+    max_replicates: int | None = None,
     control: Control = no_control,
 ) -> None:
     """State a condition on networks that learnt some contents; others as in `Lab.judge`.
@@ -200,7 +175,7 @@ def judge_trained(
     lab.judge(
         claim,
         estimand=estimand,
-        cells=lambda draw: {**training(lab, draw, *contents), **cells(draw)},
+        cells=lambda seeds: {**training(lab, seeds, *contents), **cells(seeds)},
         effects=effects,
         gallery=gallery,
         tables=lambda seen: (
@@ -208,17 +183,17 @@ def judge_trained(
             *tables(seen),
         ),
         confirmatory=confirmatory,
-        most=usual if most is None else most,
+        max_replicates=usual if max_replicates is None else max_replicates,
         control=lambda seen: unfitted(seen) or control(seen),
-        absent=absent(lab, *contents),
-        foreign=foreign(lab, *contents),
+        skip_reason=skip_reason(lab, *contents),
+        external_weights=external_weights(lab, *contents),
     )
 
 
 def copy(
     lab: Lab,
-    draw: Draw,
-    cut: str,
+    seeds: ReplicateSeeds,
+    layer: str,
     *,
     trained: str,
     decoder: str,
@@ -233,8 +208,8 @@ def copy(
     size = pixels or lab.profile.pick(quick=32, standard=64, article=299)
     images = lab.photographs(pixels=size)
     return Inversion(
-        draw=draw,
-        network=network(lab, cut, trained=trained),
+        seeds=seeds,
+        network=network(lab, layer, trained=trained),
         images=images if source == "photographs" else Images(pixels=size, source=source),
         decoder=resnet_decoder(decoder, lab.profile),
         iterations=lab.profile.pick(quick=200, standard=500, article=500),
@@ -246,7 +221,7 @@ def gallery(
     lab: Lab,
     *,
     trained: Sequence[str],
-    cuts: Sequence[str],
+    layers: Sequence[str],
     decoder: str,
     start: Start = ARTICLE_START,
 ) -> dict[str, Cell]:
@@ -254,18 +229,18 @@ def gallery(
     pixels = lab.profile.pick(quick=64, standard=128, article=299)
     named = {"no": "untrained", "not imagenet": "untrained"}
     return {
-        f"{cut}, {named.get(each, each)}": copy(
+        f"{layer}, {named.get(each, each)}": copy(
             lab,
-            Draw(replicate=0),
-            cut,
+            ReplicateSeeds(replicate=0),
+            layer,
             trained=each,
             decoder=decoder,
             start=start,
             pixels=pixels,
         )
-        for cut in cuts
+        for layer in layers
         for each in trained
-        if absent(lab, each) is None
+        if skip_reason(lab, each) is None
     }
 
 

@@ -12,27 +12,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import (
-    DepthClaimsError,
-    OptionError,
-)
+from harness.errors import DepthClaimsError, OptionError
 from harness.store import Store
-from reports.comparison import (
-    compare,
-    history,
-)
-from reports.documents.archive import (
-    RUNS,
-    documents,
-    latest,
-)
+from reports.comparison import compare, history
+from reports.documents.archive import RUNS, documents, latest
 from reports.documents.read import read_run
 from reports.summary import run_text
 from reports.text import console
-from reports.write import (
-    write_all,
-    write_report,
-)
+from reports.write import write_all, write_report
 
 _LATEST = Path("reports", "latest")
 _CHANGED = 1

@@ -6,10 +6,7 @@ from collections.abc import Sequence
 
 from harness.verdict.results import ConditionResult
 from harness.verdict.verdict import Verdict
-from reports.words import (
-    VERDICT_MARKS,
-    parameters_text,
-)
+from reports.words import VERDICT_MARKS, parameters_text
 
 _ESTIMAND = ""
 """Stands for the name of the estimand among those of parameters."""

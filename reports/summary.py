@@ -6,28 +6,13 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
-from harness.claim import (
-    HEADLINES,
-    Claim,
-    Kind,
-)
+from harness.claim import HEADLINES, Claim, Kind
 from harness.statistics.multiplicity import Family
 from harness.verdict import verdict as verdicts
 from harness.verdict.family import family
-from harness.verdict.results import (
-    ConditionResult,
-    Run,
-)
-from harness.verdict.verdict import (
-    Decision,
-    Effect,
-    Part,
-    Verdict,
-)
-from reports.words import (
-    bounds_text,
-    parameters_text,
-)
+from harness.verdict.results import ConditionResult, Run
+from harness.verdict.verdict import Decision, Effect, Part, Verdict
+from reports.words import bounds_text, parameters_text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,18 +8,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from harness.claim import (
-    Criterion,
-    Estimand,
-    Kind,
-    Scale,
-)
+from harness.claim import Criterion, Estimand, Kind, Scale
 from harness.verdict import reasons
-from harness.verdict.verdict import (
-    Effect,
-    Stop,
-    Verdict,
-)
+from harness.verdict.verdict import Effect, Stop, Verdict
 
 VERDICT_MARKS: Mapping[Verdict, str] = {
     Verdict.SUPPORTED: "✓",

@@ -9,12 +9,8 @@ from harness.errors import OptionError
 from harness.files import write_atomically
 from harness.store import Store
 from harness.verdict.results import Run
-from reports.documents import (
-    build as document,
-)
-from reports.documents import (
-    tables as frames,
-)
+from reports.documents import build as document
+from reports.documents import tables as frames
 from reports.documents.citation import citation
 from reports.figures.records import Library
 from reports.page import render as html

@@ -12,17 +12,10 @@ from networks import Mixer
 from torch import Tensor, nn
 
 from harness.checkpoint import Checkpoint
-from harness.encoders.encoder import (
-    AffineEncoder,
-    Encoder,
-    ModuleEncoder,
-)
+from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
 from harness.encoders.ensemble import ensemble_encoder
 from harness.inversion import loop
-from harness.inversion.invert import (
-    Recovery,
-    invert,
-)
+from harness.inversion.invert import Recovery, invert
 from harness.inversion.steppers import Eager
 from harness.measurements.measure import measure
 from harness.plan.cells import Inversion
@@ -41,14 +34,8 @@ from harness.plan.decoders import (
     Whitening,
 )
 from harness.plan.images import Images
-from harness.plan.networks import (
-    CUTS,
-    MLP,
-    Network,
-    ResNet,
-    Shaped,
-)
-from harness.plan.seeds import Draw
+from harness.plan.networks import MLP, RESNET_LAYERS, Network, ResNet, Shaped
+from harness.plan.seeds import ReplicateSeeds
 
 CPU = torch.device("cpu")
 SAMPLES = 4
@@ -192,7 +179,7 @@ def cell(
     """A short inversion of a small image."""
     pixels = 32 if isinstance(network, ResNet) else 4
     return Inversion(
-        draw=Draw(replicate=0),
+        seeds=ReplicateSeeds(replicate=0),
         network=network,
         images=Images(pixels=pixels, source="dead-leaves"),
         decoder=decoder,
@@ -211,11 +198,11 @@ CELLS = [
     cell(RELU, decoder=LBFGS(history=2), precision="bf16"),
     cell(RELU, decoder=Adam(), precision="float64", restarts=3),
     cell(RELU, decoder=Descent(priors=(Blur(kernel=3), Box(), Jitter(pixels=1)))),
-    *(cell(ResNet(name="resnet18", cut=cut)) for cut in CUTS),
-    cell(ResNet(name="resnet18", cut="layer2"), decoder=GaussNewton(inner=2)),
-    cell(ResNet(name="resnet18", cut="layer1"), decoder=LBFGS(priors=(Whitening(),))),
-    cell(ResNet(name="resnet18", cut="layer3"), precision="bf16", restarts=2),
-    cell(ResNet(name="resnet50", cut="layer2"), decoder=Adam(), precision="float64"),
+    *(cell(ResNet(name="resnet18", layer=layer)) for layer in RESNET_LAYERS),
+    cell(ResNet(name="resnet18", layer="layer2"), decoder=GaussNewton(inner=2)),
+    cell(ResNet(name="resnet18", layer="layer1"), decoder=LBFGS(priors=(Whitening(),))),
+    cell(ResNet(name="resnet18", layer="layer3"), precision="bf16", restarts=2),
+    cell(ResNet(name="resnet50", layer="layer2"), decoder=Adam(), precision="float64"),
 ]
 """Networks of every kind, in every precision that a CPU has."""
 
@@ -223,7 +210,7 @@ CELLS = [
 def named(cell: Inversion) -> str:
     """A cell's name, for people."""
     network, decoder = cell.network, type(cell.decoder).__name__
-    kind = f"{network.name} {network.cut}" if isinstance(network, ResNet) else ""
+    kind = f"{network.name} {network.layer}" if isinstance(network, ResNet) else ""
     kind = kind or getattr(network, "activation", "shaped")
     return f"{kind}, {decoder}, {cell.precision}, {cell.restarts}"
 

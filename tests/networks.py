@@ -12,7 +12,7 @@ from harness.subjects.resnet import build_resnet
 
 def lively_resnet(name: str) -> nn.Module:
     """A ResNet in eval mode whose BatchNorms do something."""
-    whole = build_resnet(ResNet(name=name, cut="conv1"), seed=7)
+    whole = build_resnet(ResNet(name=name, layer="conv1"), seed=7)
     source = np.random.default_rng(7)
     for module in whole.modules():
         if isinstance(module, nn.BatchNorm2d):

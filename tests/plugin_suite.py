@@ -19,25 +19,13 @@ import sklearn.datasets
 import claims.plugin.hooks
 import harness.execution.worker
 import harness.subjects.resnet
-from harness.claim import (
-    Claim,
-    Criterion,
-    event,
-)
+from harness.claim import Claim, Criterion, event
 from harness.lab.lab import Lab
-from harness.plan.cells import (
-    ActiveUnits,
-    Cell,
-)
+from harness.plan.cells import ActiveUnits, Cell
 from harness.plan.images import Images
-from harness.plan.seeds import Draw
+from harness.plan.seeds import ReplicateSeeds
 from harness.store import Record
-from harness.verdict.lock import (
-    Entry,
-    Lock,
-    Locked,
-    write_lock,
-)
+from harness.verdict.lock import Entry, Lock, Locked, write_lock
 from harness.verdict.verdict import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,13 +62,13 @@ def claim(name: str, *, headline: str | None = None, margin: float = 0.0) -> Cla
 def judge(lab: Lab, stated: Claim, verdict: str, **options: Any) -> None:
     """State a condition that comes to a verdict; all share their cells."""
 
-    def cells(draw: Draw) -> Mapping[str, Cell]:
+    def cells(seeds: ReplicateSeeds) -> Mapping[str, Cell]:
         images = Images(pixels=8, channels=1, source="digits")
-        return {"layer": ActiveUnits(draw=draw, images=images)}
+        return {"layer": ActiveUnits(seeds=seeds, images=images)}
 
     def effects(seen: Mapping[str, Record]) -> Mapping[str, float]:
-        draw: Any = seen["layer"].cell["draw"]
-        return {"x": EFFECTS[verdict](draw["replicate"])}
+        seeds: Any = seen["layer"].cell["seeds"]
+        return {"x": EFFECTS[verdict](seeds["replicate"])}
 
     lab.judge(stated, cells=cells, effects=effects, **options)
 

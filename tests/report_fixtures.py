@@ -29,29 +29,11 @@ from harness.claim import (
 )
 from harness.plan.seeds import seeding
 from harness.statistics.clusters import beyond
-from harness.statistics.components import (
-    Components,
-    components,
-)
-from harness.statistics.multiverse import (
-    Choice,
-    Multiverse,
-    multiverse,
-)
-from harness.store import (
-    Record,
-    Store,
-)
-from harness.verdict.results import (
-    ConditionResult,
-    Run,
-)
-from harness.verdict.verdict import (
-    Decision,
-    Replicate,
-    Verdict,
-    decide,
-)
+from harness.statistics.components import Components, components
+from harness.statistics.multiverse import Choice, Multiverse, multiverse
+from harness.store import Record, Store
+from harness.verdict.results import ConditionResult, Run
+from harness.verdict.verdict import Decision, Replicate, Verdict, decide
 
 Parameters = Mapping[str, str | int | float]
 Draw = Callable[[np.random.Generator], Mapping[str, float]]
@@ -94,7 +76,7 @@ def record(
             "network": {"type": "MLP"}
             if name.endswith("mlp")
             else {"type": "ResNet", "name": first if first.startswith("resnet") else "resnet50"},
-            "cut": name.split("/")[-1],
+            "layer": name.split("/")[-1],
             "decoder": {"type": "Descent"},
             "images": {"pixels": 64},
         },
@@ -183,7 +165,7 @@ def make_run(conditions: Sequence[ConditionResult], **changes: object) -> Run:
             "dirty": True,
             "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
             "precision": "IEEE float32 (no TF32)",
-            "seeds": seeding(),
+            "draw": seeding(),
             "ceiling": [
                 {
                     "processor": "<i>P</i>",
@@ -217,7 +199,7 @@ def full_run(store: Store) -> Run:
     def kept(*made: Record) -> dict[str, tuple[str, ...]]:
         for item in made:
             store.write(item)
-        return {str(item.cell["cut"]): (item.id,) for item in made}
+        return {str(item.cell["layer"]): (item.id,) for item in made}
 
     below = Criterion(effect="r", label="m_i / m_i(0)", below=0.25)
     a1 = make_claim(
@@ -356,26 +338,26 @@ def full_run(store: Store) -> Run:
 
     found: list[ConditionResult] = []
     for network in ("resnet18", "resnet50"):
-        for cut in ("conv1", "stem", "layer1"):
+        for layer in ("conv1", "stem", "layer1"):
             found.append(
                 condition(
                     a1,
-                    {"network": network, "cut": cut},
-                    normal("r", RATIOS[cut] * (0.8 if network == "resnet18" else 1), 0.03),
-                    records=kept(record(f"{network}/{cut}", ratio=RATIOS[cut])),
+                    {"network": network, "layer": layer},
+                    normal("r", RATIOS[layer] * (0.8 if network == "resnet18" else 1), 0.03),
+                    records=kept(record(f"{network}/{layer}", ratio=RATIOS[layer])),
                 )
             )
     for decoder in ("adam", "l-bfgs"):
         found.append(
             condition(
                 a1,
-                {"network": "resnet50", "cut": "layer1", "decoder": decoder},
+                {"network": "resnet50", "layer": "layer1", "decoder": decoder},
                 normal("r", 0.17, 0.05),
                 confirmatory=False,
                 n=12,
             )
         )
-    stages = [record(f"resnet50/{cut}", ratio=ratio_) for cut, ratio_ in RATIOS.items()]
+    stages = [record(f"resnet50/{layer}", ratio=ratio_) for layer, ratio_ in RATIOS.items()]
     found.append(
         condition(
             a2,

@@ -16,23 +16,13 @@ from harness.execution import dask_compatibility as admission
 from harness.execution.remote import measure_bucket
 from harness.execution.scheduler import Scheduler
 from harness.plan.buckets import Bucket
-from harness.plan.cells import (
-    Cell,
-    Inversion,
-    LocalRank,
-)
-from harness.plan.decoders import (
-    Decoder,
-    Descent,
-)
+from harness.plan.cells import Cell, Inversion, LocalRank
+from harness.plan.decoders import Decoder, Descent
 from harness.plan.identity import context, identity
 from harness.plan.images import Images
 from harness.plan.networks import MLP
-from harness.plan.seeds import Draw
-from harness.store import (
-    Record,
-    Store,
-)
+from harness.plan.seeds import ReplicateSeeds
+from harness.store import Record, Store
 
 IMAGES = Images(pixels=4, source="dead-leaves")
 PLAIN = Descent()
@@ -42,7 +32,7 @@ def cell(
     replicate: int, *, decoder: Decoder = PLAIN, batch: int = 1, iterations: int = 9
 ) -> Inversion:
     return Inversion(
-        draw=Draw(replicate=replicate),
+        seeds=ReplicateSeeds(replicate=replicate),
         network=MLP(inputs=48, widths=(60, 48), activation="relu"),
         images=IMAGES,
         decoder=decoder,
@@ -53,7 +43,9 @@ def cell(
 
 def rank(replicate: int) -> LocalRank:
     return LocalRank(
-        draw=Draw(replicate=replicate), network=MLP(inputs=48, widths=(40,)), images=IMAGES
+        seeds=ReplicateSeeds(replicate=replicate),
+        network=MLP(inputs=48, widths=(40,)),
+        images=IMAGES,
     )
 
 
@@ -98,7 +90,7 @@ def scheduler_of(
 
 def measure_bucket_or_die(bucket: Bucket, **named: Any) -> float:
     """As its namesake, but replicate 13 kills the process that measures it."""
-    if bucket.blocks[0][0].draw.replicate == 13:
+    if bucket.blocks[0][0].seeds.replicate == 13:
         os.kill(os.getpid(), signal.SIGKILL)
     return measure_bucket(bucket, **named)
 

@@ -197,7 +197,7 @@ def test_real_photographs_of_every_kind(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, torch.Tensor]:
-    return dict(build_resnet(ResNet(name="resnet18", cut="conv1"), seed=0).state_dict())
+    return dict(build_resnet(ResNet(name="resnet18", layer="conv1"), seed=0).state_dict())
 
 
 class Pickled:
@@ -255,8 +255,8 @@ CLAIM = Claim(
 def test_network(lab, network):
     lab.judge(
         CLAIM,
-        cells=lambda draw: {"copy": Inversion(
-            draw=draw,
+        cells=lambda seeds: {"copy": Inversion(
+            seeds=seeds,
             network=lab.resnet(network, "conv1"),
             images=lab.photographs(pixels=32),
             decoder=Descent(),

@@ -100,7 +100,7 @@ def test_a_linear_layer_is_counted_as_by_hand() -> None:
 )
 def test_resnets_have_the_published_arithmetic(name: str, giga: float) -> None:
     with torch.device("meta"):
-        whole = build_resnet(ResNet(name=name, cut="layer4"), seed=0)
+        whole = build_resnet(ResNet(name=name, layer="layer4"), seed=0)
         macs, weights = count(whole, torch.empty(1, 3, 224, 224))
     assert round(macs / 1e9, 2) == giga
     linear_and_convolutional = sum(each.numel() for each in whole.parameters() if each.dim() > 1)
@@ -847,13 +847,13 @@ def test_a_reason_is_what_the_profile_shows(profile: dict[str, float], spent: st
         step_gbyte=0.04,
         ceiling_gbytes=20.0,
     )
-    text = reason(facts, figure=2.0, most=True)
+    text = reason(facts, figure=2.0, max_replicates=True)
     assert "its arithmetic would take 50% of that time" in text
     assert "reading its weights, forward and back, 20%." in text
     assert spent in text
     arithmetic = profile["convolutions"] + profile.get("matrix products", 0)
     assert text.endswith(f"the figure would be {2 * arithmetic:.2f}.")
-    faster = reason(facts, figure=1.2, most=False)
+    faster = reason(facts, figure=1.2, max_replicates=False)
     assert faster.endswith(f"the figure would be {1.2 / arithmetic:.2f}.")
 
 

@@ -23,14 +23,7 @@ from hypothesis import strategies as st
 
 from harness.errors import SettingError
 from harness.plan.buckets import buckets
-from harness.plan.cells import (
-    ActiveUnits,
-    Cell,
-    ExactInverse,
-    Inversion,
-    LocalRank,
-    block,
-)
+from harness.plan.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank, block
 from harness.plan.decoders import (
     KEEPS,
     LBFGS,
@@ -49,32 +42,11 @@ from harness.plan.decoders import (
     TotalVariation,
 )
 from harness.plan.fields import SCHEDULES
-from harness.plan.identity import (
-    canonical,
-    context,
-    identity,
-)
-from harness.plan.images import (
-    ImageFolder,
-    Images,
-    Start,
-)
-from harness.plan.networks import (
-    CONTENTS,
-    MLP,
-    ResNet,
-    Training,
-    WeightsFile,
-)
-from harness.plan.profile import (
-    PROFILES,
-    Profile,
-)
-from harness.plan.seeds import (
-    Draw,
-    Source,
-    Stream,
-)
+from harness.plan.identity import canonical, context, identity
+from harness.plan.images import ImageFolder, Images, Start
+from harness.plan.networks import CONTENTS, MLP, ResNet, Training, WeightsFile
+from harness.plan.profile import PROFILES, Profile
+from harness.plan.seeds import ReplicateSeeds, Source, Stream
 from harness.plan.training_cells import Train
 
 CONTEXT = {"engine": 1, "device": "cpu"}
@@ -86,14 +58,14 @@ NOISE = Training(content="noise", classes=10, images=64, pixels=8, epochs=2, bat
 STACK = MLP(inputs=48, widths=(60, 48), activation="relu")
 CELLS: tuple[Cell, ...] = (
     Inversion(
-        draw=Draw(replicate=3),
-        network=ResNet(name="resnet50", cut="layer4", weights=WEIGHTS),
+        seeds=ReplicateSeeds(replicate=3),
+        network=ResNet(name="resnet50", layer="layer4", weights=WEIGHTS),
         images=Images(pixels=64, rows=32, source="folder", folder=FOLDER),
         decoder=Descent(priors=(Blur(),)),
         iterations=500,
     ),
     Inversion(
-        draw=Draw(replicate=3, stream=Stream.PILOT),
+        seeds=ReplicateSeeds(replicate=3, stream=Stream.PILOT),
         network=STACK,
         images=Images(pixels=4),
         decoder=Adam(),
@@ -101,19 +73,19 @@ CELLS: tuple[Cell, ...] = (
         batch=12,
     ),
     Inversion(
-        draw=Draw(replicate=3),
+        seeds=ReplicateSeeds(replicate=3),
         network=STACK,
         images=Images(pixels=4),
         decoder=LBFGS(),
         iterations=7,
         precision="float64",
     ),
-    ExactInverse(draw=Draw(replicate=3), network=STACK, images=Images(pixels=4)),
-    ActiveUnits(draw=Draw(replicate=3), images=Images(pixels=4)),
-    LocalRank(draw=Draw(replicate=3), network=STACK, images=Images(pixels=4)),
+    ExactInverse(seeds=ReplicateSeeds(replicate=3), network=STACK, images=Images(pixels=4)),
+    ActiveUnits(seeds=ReplicateSeeds(replicate=3), images=Images(pixels=4)),
+    LocalRank(seeds=ReplicateSeeds(replicate=3), network=STACK, images=Images(pixels=4)),
     Train(
-        draw=Draw(replicate=3),
-        network=ResNet(name="resnet18", cut="layer4", width=0.25, training=NOISE),
+        seeds=ReplicateSeeds(replicate=3),
+        network=ResNet(name="resnet18", layer="layer4", width=0.25, training=NOISE),
     ),
 )
 
@@ -127,11 +99,11 @@ def name_of(cell: Cell) -> str:
 BY_HAND = {
     "cell": {
         "type": "Inversion",
-        "draw": {"type": "Draw", "replicate": 3, "stream": "confirmatory"},
+        "seeds": {"type": "ReplicateSeeds", "replicate": 3, "stream": "confirmatory"},
         "network": {
             "type": "ResNet",
             "name": "resnet50",
-            "cut": "layer4",
+            "layer": "layer4",
             "weights": {"type": "WeightsFile", "sha256": "ab" * 32},
         },
         "images": {
@@ -205,8 +177,8 @@ class TestStability:
         assert name_of(moved) == name_of(cell)
 
     def test_a_setting_that_came_later_is_told_where_it_is_chosen_alone(self) -> None:
-        plain = ResNet(name="resnet50", cut="layer4")
-        assert set(canonical(plain)) == {"type", "name", "cut", "weights"}
+        plain = ResNet(name="resnet50", layer="layer4")
+        assert set(canonical(plain)) == {"type", "name", "layer", "weights"}
         assert {"width", "training"} <= set(
             canonical(dataclasses.replace(plain, width=0.25, training=NOISE))
         )
@@ -332,13 +304,13 @@ class TestSensitivity:
 
     def test_a_family_of_cells_has_no_clashes(self) -> None:
         choices = {
-            "draw": [
-                Draw(replicate=replicate, stream=stream)
+            "seeds": [
+                ReplicateSeeds(replicate=replicate, stream=stream)
                 for replicate in range(12)
                 for stream in Stream
             ],
             "network": [
-                ResNet(name="resnet18", cut="conv1"),
+                ResNet(name="resnet18", layer="conv1"),
                 MLP(inputs=1, widths=(11,)),
                 MLP(inputs=11, widths=(1,)),
                 MLP(inputs=1, widths=(1, 1)),
@@ -375,7 +347,9 @@ class TestSensitivity:
     )
     _cells = st.builds(
         Inversion,
-        draw=st.builds(Draw, replicate=st.integers(0, 3), stream=st.sampled_from(Stream)),
+        seeds=st.builds(
+            ReplicateSeeds, replicate=st.integers(0, 3), stream=st.sampled_from(Stream)
+        ),
         network=_stacks,
         images=st.builds(Images, pixels=st.integers(1, 3), rows=st.none() | st.integers(1, 3)),
         decoder=st.builds(
@@ -389,7 +363,7 @@ class TestSensitivity:
         batch=st.integers(1, 3),
     ) | st.builds(
         LocalRank,
-        draw=st.builds(Draw, replicate=st.integers(0, 3)),
+        seeds=st.builds(ReplicateSeeds, replicate=st.integers(0, 3)),
         network=_stacks,
         images=st.builds(Images, pixels=st.integers(1, 3)),
     )
@@ -400,7 +374,7 @@ class TestSensitivity:
     @given(first=_cells, second=_cells)
     def test_identities_are_equal_where_cells_are(self, first: Cell, second: Cell) -> None:
         assert (name_of(first) == name_of(second)) == (first == second)
-        copied = dataclasses.replace(first, draw=dataclasses.replace(first.draw))
+        copied = dataclasses.replace(first, seeds=dataclasses.replace(first.seeds))
         assert name_of(copied) == name_of(first)
 
 
@@ -413,19 +387,19 @@ class TestSeeds:
     def test_a_seed_is_that_of_the_seed_sequence(
         self, replicate: int, stream: Stream, source: Source
     ) -> None:
-        draw = Draw(replicate=replicate, stream=stream)
+        seeds = ReplicateSeeds(replicate=replicate, stream=stream)
         sequence = np.random.SeedSequence(
             20_230_517,
             spawn_key=(list(Stream).index(stream), replicate, list(Source).index(source)),
         )
-        assert draw.seed(source) == int(sequence.generate_state(1, np.uint64)[0])
-        first, again = (draw.rng(source).random(4) for _ in range(2))
+        assert seeds.seed(source) == int(sequence.generate_state(1, np.uint64)[0])
+        first, again = (seeds.rng(source).random(4) for _ in range(2))
         np.testing.assert_array_equal(first, again)
 
     def test_replicates_streams_and_sources_share_no_seed(self) -> None:
         seeds = [
             # torch gets all bits but one.
-            Draw(replicate=replicate, stream=stream).seed(source) >> 1
+            ReplicateSeeds(replicate=replicate, stream=stream).seed(source) >> 1
             for replicate in range(300)
             for stream in Stream
             for source in Source
@@ -438,24 +412,24 @@ class TestBlocks:
     def test_blocks_are_aligned_and_shared_by_their_members(
         self, replicate: int, batch: int
     ) -> None:
-        cell = dataclasses.replace(CELLS[1], draw=Draw(replicate=replicate), batch=batch)
+        cell = dataclasses.replace(CELLS[1], seeds=ReplicateSeeds(replicate=replicate), batch=batch)
         mates = block(cell)
-        assert [mate.draw.replicate % batch for mate in mates] == list(range(batch))
+        assert [mate.seeds.replicate % batch for mate in mates] == list(range(batch))
         assert cell in mates
         assert all(block(mate) == mates for mate in mates)
-        assert {dataclasses.replace(mate, draw=cell.draw) for mate in mates} == {cell}
+        assert {dataclasses.replace(mate, seeds=cell.seeds) for mate in mates} == {cell}
 
     def test_equal_cells_come_once_and_a_resnets_cuts_come_together(self) -> None:
-        def cut(name: str, replicate: int) -> Inversion:
+        def layer(name: str, replicate: int) -> Inversion:
             return Inversion(
-                draw=Draw(replicate=replicate),
-                network=ResNet(name="resnet18", cut=name),
+                seeds=ReplicateSeeds(replicate=replicate),
+                network=ResNet(name="resnet18", layer=name),
                 images=Images(pixels=32),
                 decoder=Descent(),
                 iterations=3,
             )
 
-        wanted = [cut("conv1", 0), cut("layer4", 0), cut("conv1", 1), cut("conv1", 0)]
+        wanted = [layer("conv1", 0), layer("layer4", 0), layer("conv1", 1), layer("conv1", 0)]
         found = buckets([*wanted, CELLS[1], CELLS[1]], device="cpu")
         assert sorted(len(bucket.blocks) for bucket in found) == [1, 1, 2]
         for bucket in found:
@@ -469,18 +443,18 @@ class TestBlocks:
     def test_cells_of_one_cut_follow_each_other(self) -> None:
         asked = [
             Inversion(
-                draw=Draw(replicate=0),
-                network=ResNet(name="resnet18", cut=cut),
+                seeds=ReplicateSeeds(replicate=0),
+                network=ResNet(name="resnet18", layer=layer),
                 images=Images(pixels=32),
                 decoder=Descent(),
                 iterations=iterations,
             )
             for iterations in (3, 4)
-            for cut in ("layer4", "conv1", "layer2")
+            for layer in ("layer4", "conv1", "layer2")
         ]
         (found,) = buckets(asked, device="cpu")
-        order = [(cell.network.cut, cell.iterations) for (cell,) in found.blocks]
-        expected = [(cut, number) for cut in ("conv1", "layer2", "layer4") for number in (3, 4)]
+        order = [(cell.network.layer, cell.iterations) for (cell,) in found.blocks]
+        expected = [(layer, number) for layer in ("conv1", "layer2", "layer4") for number in (3, 4)]
         assert order == expected
 
     def test_profiles_pick_their_settings(self) -> None:

@@ -37,30 +37,16 @@ from inversion_cases import (
 from safetensors import SafetensorError
 
 from harness import checkpoint as module
-from harness.checkpoint import (
-    INTERVAL,
-    SHARE,
-    Checkpoint,
-)
+from harness.checkpoint import INTERVAL, SHARE, Checkpoint
 from harness.encoders.runtime import precision_of
 from harness.inversion import loop
-from harness.inversion.steppers import (
-    Eager,
-    Graphed,
-    InPlace,
-)
+from harness.inversion.steppers import Eager, Graphed, InPlace
 from harness.measurements.measure import measure
-from harness.plan.decoders import (
-    Decoder,
-    Descent,
-)
+from harness.plan.decoders import Decoder, Descent
 from harness.plan.images import Images
-from harness.plan.networks import (
-    ResNet,
-    Training,
-)
+from harness.plan.networks import ResNet, Training
 from harness.plan.probes import ErrorInNullSpace
-from harness.plan.seeds import Draw
+from harness.plan.seeds import ReplicateSeeds
 from harness.plan.training_cells import Reflection
 
 LENGTH = 30
@@ -215,13 +201,13 @@ class TestSeveralCopies:
         )
         network = ResNet(
             name="resnet18",
-            cut="layer4",
+            layer="layer4",
             width=0.0625,
             training=dataclasses.replace(pictures, folder=tmp_path / "weights"),
         )
         cells = [
             kind(
-                draw=Draw(replicate=number),
+                seeds=ReplicateSeeds(replicate=number),
                 network=network,
                 images=Images(pixels=16),
                 decoder=Descent(),
@@ -332,14 +318,14 @@ class TestDamage:
     @settings(
         max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
-    @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
+    @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), layer=st.booleans())
     def test_a_damaged_or_truncated_one_is_none(
-        self, place: float, bit: int, cut: bool, tmp_path: Path
+        self, place: float, bit: int, layer: bool, tmp_path: Path
     ) -> None:
         checkpoint = self.saved(tmp_path)
         content = bytearray(checkpoint.path.read_bytes())
         at = int(place * len(content))
-        if cut:
+        if layer:
             del content[at:]
         else:
             content[at] ^= 1 << bit

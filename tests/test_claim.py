@@ -23,11 +23,7 @@ from harness.claim import (
     trend,
 )
 from harness.errors import ClaimError
-from harness.plan.seeds import (
-    Draw,
-    Source,
-    Stream,
-)
+from harness.plan.seeds import ReplicateSeeds, Source, Stream
 
 PLAIN = Criterion(effect="x", label="X", above=0.0)
 DIGEST = "2e225bc0a4b47815917f9dfd2dd4468b6ce40b8fd8bb396975ac2df18b1dfeec"
@@ -106,7 +102,7 @@ def test_the_digest_of_a_claim_does_not_drift() -> None:
 
 def test_seeds_of_pilots_and_controls_are_no_seeds_of_claims() -> None:
     seeds = [
-        Draw(replicate=replicate, stream=stream).seed(source)
+        ReplicateSeeds(replicate=replicate, stream=stream).seed(source)
         for stream, replicate, source in itertools.product(Stream, range(100), Source)
     ]
     assert len(set(seeds)) == len(seeds)

@@ -18,33 +18,15 @@ import pytest
 
 import claims
 from claims.decoders import resnet_decoder
-from claims.effects import (
-    exponential_fit,
-    log_ratio,
-    power_fit,
-    ratio,
-    rise,
-)
+from claims.effects import exponential_fit, log_ratio, power_fit, ratio, rise
 from claims.plugin.registry import all_claims
-from harness.claim import (
-    HEADLINES,
-    LN_11,
-    LOOKS,
-    Kind,
-    freeze,
-)
+from harness.claim import HEADLINES, LN_11, LOOKS, Kind, freeze
 from harness.errors import ClaimError
 from harness.plan.decoders import Descent
-from harness.plan.profile import (
-    PROFILES,
-    Profile,
-)
+from harness.plan.profile import PROFILES, Profile
 from harness.store import Record
 from harness.verdict.lock import read_lock
-from reports.article import (
-    STAR,
-    figures,
-)
+from reports.article import STAR, figures
 
 CLAIMS = {
     "A": "1 2 3",
@@ -136,8 +118,8 @@ import json
 def pytest_collection_finish(session):
     from claims.plugin.hooks import _SESSION
     known = session.config.stash[_SESSION]
-    stated = [[assay.claim.id, assay.estimand, assay.parameters] for assay in known.assays]
-    print("told", json.dumps([known.conditions, stated]))
+    stated = [[each.claim.id, each.estimand, each.parameters] for each in known.conditions]
+    print("told", json.dumps([known.digests, stated]))
 """
 
 

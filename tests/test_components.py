@@ -10,10 +10,7 @@ from statsmodels.formula.api import mixedlm, ols
 from statsmodels.stats.anova import anova_lm
 
 from harness.errors import ClaimError
-from harness.statistics.components import (
-    Components,
-    components,
-)
+from harness.statistics.components import Components, components
 
 Floats = npt.NDArray[np.float64]
 FACTORS = ("network", "image", "start")

@@ -12,76 +12,40 @@ import pytest
 import torch
 from small_cells import scheduler_of
 
-from harness.claim import (
-    LN_11,
-    Claim,
-    Criterion,
-    Estimand,
-    Scale,
-    equivalence,
-    event,
-    exact,
-)
-from harness.lab.condition import Assay
-from harness.lab.runner import Bench
-from harness.plan.cells import (
-    BATCH,
-    Cell,
-    Inversion,
-    LocalRank,
-)
-from harness.plan.decoders import (
-    LBFGS,
-    Adam,
-    Decoder,
-    Descent,
-)
+from harness.claim import LN_11, Claim, Criterion, Estimand, Scale, equivalence, event, exact
+from harness.lab.condition import Condition
+from harness.lab.runner import Runner
+from harness.plan.cells import BATCH, Cell, Inversion, LocalRank
+from harness.plan.decoders import LBFGS, Adam, Decoder, Descent
 from harness.plan.images import Images
-from harness.plan.networks import (
-    MLP,
-    ResNet,
-    WeightsFile,
-)
-from harness.plan.seeds import (
-    Draw,
-    Source,
-    Stream,
-)
-from harness.store import (
-    Record,
-    Store,
-)
+from harness.plan.networks import MLP, ResNet, WeightsFile
+from harness.plan.seeds import ReplicateSeeds, Source, Stream
+from harness.store import Record, Store
 from harness.subjects.resnet import build_resnet
-from harness.verdict.verdict import (
-    NO_DESCENT,
-    Decision,
-    Refutation,
-    Stop,
-    Verdict,
-)
+from harness.verdict.verdict import NO_DESCENT, Decision, Refutation, Stop, Verdict
 
 IMAGES = Images(pixels=4, source="dead-leaves")
 N = IMAGES.elements
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OtherStart(Draw):
+class OtherStart(ReplicateSeeds):
     """The same replicate from another start: weights, image and noise are what they were."""
 
     def seed(self, source: Source, number: int = 0) -> int:
         stream = Stream.CONFIRMATORY if source is Source.START else self.stream
-        return Draw(replicate=self.replicate, stream=stream).seed(source, number)
+        return ReplicateSeeds(replicate=self.replicate, stream=stream).seed(source, number)
 
 
 def copy_of(
-    draw: Draw,
+    seeds: ReplicateSeeds,
     network: MLP,
     *,
     decoder: Decoder | None = None,
     iterations: int = 150,
 ) -> Inversion:
     return Inversion(
-        draw=draw,
+        seeds=seeds,
         network=network,
         images=IMAGES,
         decoder=decoder or LBFGS(),
@@ -97,27 +61,27 @@ def judged(tmp_path: Path) -> Callable[..., Decision]:
 
     def judge(
         estimand: Estimand,
-        cells: Callable[[Draw], Mapping[str, Cell]],
+        cells: Callable[[ReplicateSeeds], Mapping[str, Cell]],
         effects: Callable[[Mapping[str, Record]], Mapping[str, float]],
     ) -> Decision:
         claim = Claim(
             id="Z1", statement="A control.", section="", method="", estimands={"it": estimand}
         )
-        assay = Assay(
+        condition = Condition(
             claim=claim,
             estimand="it",
             parameters={},
-            cells=lambda draw: cells(dataclasses.replace(draw, stream=Stream.CONTROL)),
+            cells=lambda seeds: cells(dataclasses.replace(seeds, stream=Stream.CONTROL)),
             effects=effects,
             gallery={},
             tables=lambda _: (),
             confirmatory=True,
-            most=48,
+            max_replicates=48,
         )
         scheduler = scheduler_of(tmp_path)
         try:
-            bench = Bench(store=Store(tmp_path), scheduler=scheduler, device="cpu")
-            return bench.run(assay, label="control", command="").decision
+            runner = Runner(store=Store(tmp_path), scheduler=scheduler, device="cpu")
+            return runner.run(condition, label="control", command="").decision
         finally:
             scheduler.close()
 
@@ -127,12 +91,12 @@ def judged(tmp_path: Path) -> Callable[..., Decision]:
 # --- A/A ------------------------------------------------------------------------------------
 
 
-def two_starts(draw: Draw) -> dict[str, Inversion]:
+def two_starts(seeds: ReplicateSeeds) -> dict[str, Inversion]:
     """A narrow network, whose copies keep something of where they started."""
     network = MLP(inputs=N, widths=(N, N // 2), activation="relu")
-    one = copy_of(draw, network, decoder=Adam(rate=0.05), iterations=60)
-    other = OtherStart(replicate=draw.replicate, stream=draw.stream)
-    return {"one": one, "other": dataclasses.replace(one, draw=other)}
+    one = copy_of(seeds, network, decoder=Adam(rate=0.05), iterations=60)
+    other = OtherStart(replicate=seeds.replicate, stream=seeds.stream)
+    return {"one": one, "other": dataclasses.replace(one, seeds=other)}
 
 
 def contrast(seen: Mapping[str, Record]) -> dict[str, float]:
@@ -179,14 +143,14 @@ def test_an_orthogonal_network_is_found_invertible(judged: Callable[..., Decisio
     exact_copy = event("It is recovered.", Criterion(effect="r", label="r", below=1e-6))
     found = judged(
         exact_copy,
-        lambda draw: {"copy": copy_of(draw, network)},
+        lambda seeds: {"copy": copy_of(seeds, network)},
         lambda seen: {"r": seen["copy"].values["r"]},
     )
     assert (found.verdict, found.n) == (Verdict.SUPPORTED, 12)  # unanimous: the first look
     full = exact("Its rank is full.", Criterion(effect="rank", label="rank / n", above=1 - 1e-9))
     rank = judged(
         full,
-        lambda draw: {"rank": LocalRank(draw=draw, network=network, images=IMAGES)},
+        lambda seeds: {"rank": LocalRank(seeds=seeds, network=network, images=IMAGES)},
         lambda seen: {"rank": seen["rank"].values["rank_share"]},
     )
     assert rank.verdict is Verdict.SUPPORTED
@@ -202,14 +166,14 @@ def test_a_planted_null_space_is_found_lossy(judged: Callable[..., Decision]) ->
     lossy = event("A tenth is left.", Criterion(effect="r", label="r", above=0.1))
     found = judged(
         lossy,
-        lambda draw: {"copy": copy_of(draw, network)},
+        lambda seeds: {"copy": copy_of(seeds, network)},
         lambda seen: {"r": seen["copy"].values["r"]},
     )
     assert (found.verdict, found.n) == (Verdict.SUPPORTED, 12)
     recovered = event("It is recovered.", Criterion(effect="r", label="r", below=0.1))
     contrary = judged(
         recovered,
-        lambda draw: {"copy": copy_of(draw, network)},
+        lambda seeds: {"copy": copy_of(seeds, network)},
         lambda seen: {"r": seen["copy"].values["r"]},
     )
     assert contrary.verdict is Verdict.REFUTED
@@ -221,10 +185,10 @@ def test_a_planted_null_space_is_found_lossy(judged: Callable[..., Decision]) ->
         Criterion(effect="residual", label="difference in epsilons", below=100.0),
     )
 
-    def cells(draw: Draw) -> dict[str, Cell]:
+    def cells(seeds: ReplicateSeeds) -> dict[str, Cell]:
         return {
-            "copy": copy_of(draw, network),
-            "rank": LocalRank(draw=draw, network=network, images=IMAGES),
+            "copy": copy_of(seeds, network),
+            "rank": LocalRank(seeds=seeds, network=network, images=IMAGES),
         }
 
     at_the_floor = judged(
@@ -247,7 +211,7 @@ def test_a_batchnorm_blown_up_makes_a_claim_about_descents_invalid(
     tmp_path: Path, judged: Callable[..., Decision], scale: float, verdict: Verdict
 ) -> None:
     """The step is far too large for such gradients: m_g does not halve, so nothing is judged."""
-    network = ResNet(name="resnet18", cut="layer1")
+    network = ResNet(name="resnet18", layer="layer1")
     state = build_resnet(network, seed=1).state_dict()
     for name, tensor in state.items():
         if name.startswith("bn1.") and name.endswith("weight"):
@@ -257,10 +221,10 @@ def test_a_batchnorm_blown_up_makes_a_claim_about_descents_invalid(
     weights = WeightsFile(sha256=hashlib.sha256(file.read_bytes()).hexdigest(), path=file)
     blown_up = dataclasses.replace(network, weights=weights)
 
-    def cells(draw: Draw) -> dict[str, Cell]:
+    def cells(seeds: ReplicateSeeds) -> dict[str, Cell]:
         return {
             "copy": Inversion(
-                draw=draw,
+                seeds=seeds,
                 network=blown_up,
                 images=Images(pixels=16, source="dead-leaves"),
                 decoder=Descent(step=0.1, factor=0.15),  # as the article

@@ -7,34 +7,17 @@ import dataclasses
 import pytest
 
 from harness.plan.buckets import buckets
-from harness.plan.cells import (
-    Cell,
-    Inversion,
-    LocalRank,
-)
+from harness.plan.cells import Cell, Inversion, LocalRank
 from harness.plan.costs import estimate
-from harness.plan.decoders import (
-    LBFGS,
-    Adam,
-    Decoder,
-    Descent,
-)
+from harness.plan.decoders import LBFGS, Adam, Decoder, Descent
 from harness.plan.images import Images
-from harness.plan.networks import (
-    MLP,
-    Network,
-    ResNet,
-    Training,
-)
+from harness.plan.networks import MLP, Network, ResNet, Training
 from harness.plan.probes import ErrorInNullSpace
-from harness.plan.seeds import Draw
-from harness.plan.training_cells import (
-    Reflection,
-    Train,
-)
+from harness.plan.seeds import ReplicateSeeds
+from harness.plan.training_cells import Reflection, Train
 
-DRAW = Draw(replicate=0)
-DEEP = ResNet(name="resnet50", cut="layer4")
+DRAW = ReplicateSeeds(replicate=0)
+DEEP = ResNet(name="resnet50", layer="layer4")
 IMAGES = Images(pixels=299)
 NOISE = Training(content="noise", classes=10, images=640, pixels=64, epochs=10, batch=64)
 
@@ -43,7 +26,7 @@ def step(network: Network, *, images: Images, precision: str = "float32") -> flo
     """Seconds of one step on a GPU, what a run costs besides left out."""
     runs = [
         Inversion(
-            draw=DRAW,
+            seeds=DRAW,
             network=network,
             images=images,
             decoder=Descent(),
@@ -61,8 +44,8 @@ def step(network: Network, *, images: Images, precision: str = "float32") -> flo
     [
         (DEEP, Adam(), 500, 2.3),
         (DEEP, LBFGS(), 2000, 9.9),
-        (ResNet(name="resnet18", cut="layer1"), Descent(), 500, 0.5),
-        (ResNet(name="resnet50", cut="conv1"), Descent(), 500, 0.4),
+        (ResNet(name="resnet18", layer="layer1"), Descent(), 500, 0.5),
+        (ResNet(name="resnet50", layer="conv1"), Descent(), 500, 0.4),
         (MLP(inputs=192, widths=(228, 228)), Descent(), 200_000, 9.4),
     ],
     ids=str,
@@ -73,7 +56,7 @@ def test_what_was_measured_on_a_gpu(
     """By sixteen processes that shared an H200, each cell among others; MLPs in blocks of 12."""
     pixels = 64 if isinstance(network, ResNet) else 8
     cell = Inversion(
-        draw=DRAW,
+        seeds=DRAW,
         network=network,
         images=Images(pixels=pixels),
         decoder=decoder,
@@ -88,22 +71,28 @@ def test_small_images_save_nothing_on_a_gpu_and_shallow_cuts_do() -> None:
     assert (
         steps[0]
         == steps[1]
-        > 10 * step(dataclasses.replace(DEEP, cut="conv1"), images=Images(pixels=64))
+        > 10 * step(dataclasses.replace(DEEP, layer="conv1"), images=Images(pixels=64))
     )
     assert step(DEEP, images=IMAGES, precision="float64") > step(DEEP, images=IMAGES)
 
 
 def test_what_recovers_and_trains_nothing_costs_the_same_everywhere() -> None:
-    rank = LocalRank(draw=DRAW, network=MLP(inputs=48, widths=(60,)), images=Images(pixels=4))
+    rank = LocalRank(seeds=DRAW, network=MLP(inputs=48, widths=(60,)), images=Images(pixels=4))
     assert estimate([rank], device="cuda") == estimate([rank])
 
 
 def test_a_plan_for_a_gpu_reckons_with_it() -> None:
-    run = {"draw": DRAW, "network": DEEP, "images": IMAGES, "decoder": Descent(), "iterations": 500}
+    run = {
+        "seeds": DRAW,
+        "network": DEEP,
+        "images": IMAGES,
+        "decoder": Descent(),
+        "iterations": 500,
+    }
     trained = dataclasses.replace(DEEP, training=NOISE)
     cells: list[Cell] = [
         Inversion(**run),  # type: ignore[arg-type]
-        Train(draw=DRAW, network=trained),
+        Train(seeds=DRAW, network=trained),
         Reflection(**{**run, "network": trained}),  # type: ignore[arg-type]
     ]
     for cell in cells:

@@ -8,34 +8,23 @@ import numpy as np
 import pytest
 from small_cells import cell, rank
 
-from harness.lab.crossed_design import (
-    LEVELS,
-    Block,
-)
-from harness.plan.cells import (
-    Cell,
-    Inversion,
-)
+from harness.lab.crossed_design import LEVELS, Block
+from harness.plan.cells import Cell, Inversion
 from harness.plan.identity import canonical
-from harness.plan.seeds import (
-    Crossing,
-    Draw,
-    Source,
-    Stream,
-)
+from harness.plan.seeds import CrossedSeeds, ReplicateSeeds, Source, Stream
 
 
-def inversions(draw: Draw) -> Mapping[str, Cell]:
-    return {"copy": Inversion(**{**vars(cell(0, batch=12)), "draw": draw})}
+def inversions(seeds: ReplicateSeeds) -> Mapping[str, Cell]:
+    return {"copy": Inversion(**{**vars(cell(0, batch=12)), "seeds": seeds})}
 
 
-def ranks(draw: Draw) -> Mapping[str, Cell]:
-    return {"rank": type(rank(0))(**{**vars(rank(0)), "draw": draw})}
+def ranks(seeds: ReplicateSeeds) -> Mapping[str, Cell]:
+    return {"rank": type(rank(0))(**{**vars(rank(0)), "seeds": seeds})}
 
 
-def crossings(block: Block) -> list[Crossing]:
-    found = [next(iter(by_role.values())).draw for by_role in block.cells]
-    return [draw for draw in found if isinstance(draw, Crossing)]
+def crossings(block: Block) -> list[CrossedSeeds]:
+    found = [next(iter(by_role.values())).seeds for by_role in block.cells]
+    return [seeds for seeds in found if isinstance(seeds, CrossedSeeds)]
 
 
 @pytest.mark.parametrize(
@@ -61,11 +50,11 @@ def test_two_combinations_share_a_seed_where_they_share_its_level(
 
 
 def test_its_seeds_are_those_of_no_other_stream() -> None:
-    own = {draw.seed(source) for draw in crossings(Block.of(inversions)) for source in Source}
+    own = {seeds.seed(source) for seeds in crossings(Block.of(inversions)) for source in Source}
     for stream in Stream:
         if stream is not Stream.CROSSED:
-            others = [Draw(replicate=number, stream=stream) for number in range(48)]
-            assert own.isdisjoint({draw.seed(source) for draw in others for source in Source})
+            others = [ReplicateSeeds(replicate=number, stream=stream) for number in range(48)]
+            assert own.isdisjoint({seeds.seed(source) for seeds in others for source in Source})
 
 
 def test_every_combination_is_a_cell_of_its_own_measured_alone() -> None:
@@ -77,7 +66,7 @@ def test_every_combination_is_a_cell_of_its_own_measured_alone() -> None:
 def test_cells_that_descend_nowhere_have_no_start_to_cross() -> None:
     block = Block.of(ranks)
     assert block.levels == {"network": LEVELS["network"], "image": LEVELS["image"]}
-    assert {draw.start for draw in crossings(block)} == {0}
+    assert {seeds.start for seeds in crossings(block)} == {0}
 
 
 @pytest.mark.parametrize("source", list(LEVELS))
@@ -85,7 +74,7 @@ def test_what_one_source_adds_is_found_at_that_source(source: str) -> None:
     rng = np.random.default_rng(3)
     added = rng.normal(size=LEVELS[source])
     block = Block.of(inversions)
-    effects = [added[getattr(draw, source)] + 0.05 * rng.normal() for draw in crossings(block)]
+    effects = [added[getattr(seeds, source)] + 0.05 * rng.normal() for seeds in crossings(block)]
     found = block.components(effects)
     assert found is not None
     assert found.parts[0].source == (source,)

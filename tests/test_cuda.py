@@ -38,33 +38,14 @@ from torch import Tensor, nn
 from harness.encoders.runtime import precision_of
 from harness.execution.device import resolve_device
 from harness.inversion import loop
-from harness.inversion.steppers import (
-    Eager,
-    Graphed,
-    InPlace,
-    drive,
-)
+from harness.inversion.steppers import Eager, Graphed, InPlace, drive
 from harness.measurements.measure import measure
-from harness.plan.cells import (
-    Inversion,
-    block,
-)
-from harness.plan.decoders import (
-    Decoder,
-    Descent,
-)
+from harness.plan.cells import Inversion, block
+from harness.plan.decoders import Decoder, Descent
 from harness.plan.images import Images
-from harness.plan.networks import (
-    CUTS,
-    MLP,
-    ResNet,
-    Training,
-)
-from harness.plan.seeds import Draw
-from harness.subjects.resnet import (
-    encoder_of,
-    initial_resnet,
-)
+from harness.plan.networks import MLP, RESNET_LAYERS, ResNet, Training
+from harness.plan.seeds import ReplicateSeeds
+from harness.subjects.resnet import encoder_of, initial_resnet
 from harness.subjects.training.fit import fit
 
 CUDA = torch.device("cuda")
@@ -80,21 +61,24 @@ class TestPathsOfOneGradient:
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
-        ("where", "cut"),
-        [("cpu", "stem"), *(pytest.param("cuda", cut, marks=NEEDS_GPU) for cut in CUTS)],
+        ("where", "layer"),
+        [
+            ("cpu", "stem"),
+            *(pytest.param("cuda", layer, marks=NEEDS_GPU) for layer in RESNET_LAYERS),
+        ],
     )
-    def test_they_agree(self, where: str, cut: str, request: pytest.FixtureRequest) -> None:
+    def test_they_agree(self, where: str, layer: str, request: pytest.FixtureRequest) -> None:
         place = torch.device(where)
         if place == CPU:
             request.getfixturevalue("graphs")
         network = lively_resnet("resnet18")
-        exact = encoder_of(network, cut=cut, dtype=torch.float64, device=CPU)
+        exact = encoder_of(network, layer=layer, dtype=torch.float64, device=CPU)
         image, goal = (normal(4, 3, 32, 32, seed=seed) for seed in (1, 2))
         target = exact.encode(goal)
         output, pullback = exact.pull(image)
         truth = pullback(output - target)
 
-        program = encoder_of(network, cut=cut, dtype=torch.float32, device=place)
+        program = encoder_of(network, layer=layer, dtype=torch.float32, device=place)
         image, target = (each.to(place, torch.float32) for each in (image, target))
 
         def by_autograd(module: nn.Module) -> Tensor:
@@ -317,7 +301,7 @@ class TestMemory:
     ) -> None:
         cells = block(
             Inversion(
-                draw=Draw(replicate=0),
+                seeds=ReplicateSeeds(replicate=0),
                 network=MLP(inputs=48, widths=(3000, 3000), activation="relu"),
                 images=Images(pixels=4, source="dead-leaves"),
                 decoder=Descent(),
@@ -353,7 +337,7 @@ class TestMemory:
 
 def test_a_network_is_trained_on_the_device_and_ends_on_the_cpu(device: torch.device) -> None:
     training = Training(content="noise", classes=4, images=32, pixels=16, epochs=3, batch=16)
-    network = ResNet(name="resnet18", cut="layer4", width=1 / 16, training=training)
+    network = ResNet(name="resnet18", layer="layer4", width=1 / 16, training=training)
     whole = initial_resnet(network, seed=1)
     with precision_of("float32", device=device):
         found = fit(whole, training, seed=1, device=device)

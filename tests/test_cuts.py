@@ -11,7 +11,7 @@ from networks import lively_resnet
 from torch import Tensor, nn
 
 from harness.encoders.network import NetworkEncoder
-from harness.plan.networks import CUTS
+from harness.plan.networks import RESNET_LAYERS
 from harness.subjects.resnet import encoder_of
 from harness.subjects.vision import models
 
@@ -58,26 +58,26 @@ def errors(found: Tensor, expected: Tensor) -> Tensor:
 
 
 CASES = [
-    *(("resnet18", cut, pixels) for cut in CUTS for pixels in (32, 64)),
-    *(("resnet18", cut, 45) for cut in ("stem", "layer3")),
-    *(("resnet50", cut, 32) for cut in ("layer1", "layer2", "layer3", "layer4")),
-    *(("resnet50", cut, 64) for cut in ("layer1", "layer3")),
+    *(("resnet18", layer, pixels) for layer in RESNET_LAYERS for pixels in (32, 64)),
+    *(("resnet18", layer, 45) for layer in ("stem", "layer3")),
+    *(("resnet50", layer, 32) for layer in ("layer1", "layer2", "layer3", "layer4")),
+    *(("resnet50", layer, 64) for layer in ("layer1", "layer3")),
     ("resnext50_32x4d", "layer1", 32),
 ]
 
 
 @pytest.mark.parametrize("trimmed", [False, True])
-@pytest.mark.parametrize(("name", "cut", "pixels"), CASES)
+@pytest.mark.parametrize(("name", "layer", "pixels"), CASES)
 def test_every_cut_has_the_outputs_and_gradients_of_the_whole_network(
-    name: str, cut: str, pixels: int, trimmed: bool
+    name: str, layer: str, pixels: int, trimmed: bool
 ) -> None:
     inputs = images(5, pixels)
-    expected, gradient = truth(name, {"stem": "maxpool"}.get(cut, cut), inputs)
+    expected, gradient = truth(name, {"stem": "maxpool"}.get(layer, layer), inputs)
     cotangent = cotangent_of(expected)
     for dtype in (torch.float64, torch.float32):
         found = encoder_of(
             network(name),
-            cut=cut,
+            layer=layer,
             dtype=dtype,
             device=CPU,
             shape=(3, pixels, pixels) if trimmed else None,
@@ -107,7 +107,7 @@ def test_every_cut_has_the_outputs_and_gradients_of_the_whole_network(
 def test_images_need_not_be_square() -> None:
     inputs = images(2, 40, 23)
     expected, gradient = truth("resnet18", "layer2", inputs)
-    found = encoder_of(network("resnet18"), cut="layer2", dtype=torch.float64, device=CPU)
+    found = encoder_of(network("resnet18"), layer="layer2", dtype=torch.float64, device=CPU)
     output, pullback = found.pull(inputs)
     assert float(errors(output, expected).max()) < 1e-12
     assert float(errors(pullback(cotangent_of(expected)), gradient).max()) < 1e-12
@@ -147,11 +147,11 @@ def test_the_copy_of_a_feature_extractor_is_in_eval_mode() -> None:
     whole = network("resnet18")
     expected, _ = truth("resnet18", "layer1", images(3, 32))
     for number in (1, 3):
-        found = encoder_of(copy.deepcopy(whole), cut="layer1", dtype=torch.float64, device=CPU)
+        found = encoder_of(copy.deepcopy(whole), layer="layer1", dtype=torch.float64, device=CPU)
         output = found.encode(images(3, 32)[:number])
         assert float(errors(output, expected[:number]).max()) < 1e-12
     in_train_mode = copy.deepcopy(whole).train()
-    found = encoder_of(in_train_mode, cut="layer1", dtype=torch.float64, device=CPU)
+    found = encoder_of(in_train_mode, layer="layer1", dtype=torch.float64, device=CPU)
     assert float(errors(found.encode(images(3, 32)), expected).max()) < 1e-12
     assert in_train_mode.training
 
@@ -160,7 +160,7 @@ def test_the_same_bits_again() -> None:
     inputs = images(4, 32).float()
     results = []
     for _ in range(2):
-        found = encoder_of(network("resnet18"), cut="layer4", dtype=torch.float32, device=CPU)
+        found = encoder_of(network("resnet18"), layer="layer4", dtype=torch.float32, device=CPU)
         output, pullback = found.pull(inputs)
         results.append((output, pullback(output.sign())))
     for first, again in zip(*results, strict=True):

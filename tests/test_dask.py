@@ -33,24 +33,14 @@ from small_cells import (
 )
 from waiting import wait_until
 
-from harness.errors import (
-    ExecutorError,
-    WorkerError,
-)
-from harness.execution import (
-    dask_compatibility as admission,
-)
+from harness.errors import ExecutorError, WorkerError
+from harness.execution import dask_compatibility as admission
 from harness.execution import dask_workers as dask
-from harness.execution import (
-    scheduler,
-)
+from harness.execution import scheduler
 from harness.execution.dask_workers import DaskWorkers
 from harness.plan.cells import Cell
 from harness.plan.decoders import LBFGS
-from harness.store import (
-    Record,
-    Store,
-)
+from harness.store import Record, Store
 
 distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
 pytest_plugins = ("pytester",)
@@ -224,8 +214,8 @@ from harness.plan.images import Images
 def test_slow(lab, rows):
     lab.judge(
         claim("Z1"),
-        cells=lambda draw: {"layer": ActiveUnits(
-            draw=draw, images=Images(pixels=32, rows=rows)
+        cells=lambda seeds: {"layer": ActiveUnits(
+            seeds=seeds, images=Images(pixels=32, rows=rows)
         )},
         effects=lambda seen: {"x": seen["layer"].values["needed"]},
     )

@@ -14,18 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.claim import (
-    ALPHA,
-    LOOKS,
-    Kind,
-)
+from harness.claim import ALPHA, LOOKS, Kind
 from harness.errors import ClaimError
-from harness.statistics.decision import (
-    Course,
-    Ruling,
-    decided,
-    of_all,
-)
+from harness.statistics.decision import Course, Ruling, decided, of_all
 
 Bools = npt.NDArray[np.bool_]
 COUNTING = [Kind.EVENT, Kind.PROPORTION, Kind.TREND, Kind.CONJUNCTION, Kind.EQUIVALENCE]

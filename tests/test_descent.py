@@ -20,43 +20,16 @@ from inversion_cases import (
 )
 from torch import Tensor, nn
 
-from harness.encoders.encoder import (
-    AffineEncoder,
-    Encoder,
-)
+from harness.encoders.encoder import AffineEncoder, Encoder
 from harness.errors import UnknownNameError
-from harness.inversion.invert import (
-    Recovery,
-    invert,
-)
+from harness.inversion.invert import Recovery, invert
 from harness.inversion.loss import make_loss
-from harness.inversion.schedule import (
-    adam_rates,
-    descent_steps,
-    trace_points,
-)
-from harness.plan.decoders import (
-    LOSSES,
-    RULES,
-    Adam,
-    Blur,
-    Decoder,
-    Descent,
-)
-from harness.plan.networks import (
-    CUTS,
-    MLP,
-    ResNet,
-)
+from harness.inversion.schedule import adam_rates, descent_steps, trace_points
+from harness.plan.decoders import LOSSES, RULES, Adam, Blur, Decoder, Descent
+from harness.plan.networks import MLP, RESNET_LAYERS, ResNet
 from harness.subjects import vision  # noqa: F401  (makes the next import possible everywhere)
-from harness.subjects.mlp import (
-    draw_layers,
-    mlp_encoder,
-)
-from harness.subjects.resnet import (
-    build_resnet,
-    encoder_of,
-)
+from harness.subjects.mlp import draw_layers, mlp_encoder
+from harness.subjects.resnet import build_resnet, encoder_of
 
 # isort: split
 from torchvision.transforms.functional import gaussian_blur
@@ -87,23 +60,23 @@ def distance(found: Tensor, truth: Tensor) -> float:
 # The article's equations, step by step, on the network as torchvision made it.
 
 
-def naive_output(network: nn.Module, image: Tensor, *, cut: str) -> Tensor:
+def naive_output(network: nn.Module, image: Tensor, *, layer: str) -> Tensor:
     """O_l(a): the layers one after the other, nothing folded, nothing in place."""
     hidden = nn.functional.conv2d(image, network.get_parameter("conv1.weight"), stride=2, padding=3)
-    if cut == "conv1":
+    if layer == "conv1":
         return hidden
     hidden = torch.relu(network.get_submodule("bn1")(hidden))
     hidden = nn.functional.max_pool2d(hidden, kernel_size=3, stride=2, padding=1)
-    for layer in CUTS[2 : CUTS.index(cut) + 1]:
-        hidden = network.get_submodule(layer)(hidden)
+    for stage in RESNET_LAYERS[2 : RESNET_LAYERS.index(layer) + 1]:
+        hidden = network.get_submodule(stage)(hidden)
     return hidden
 
 
 def naive_gradient(
-    network: nn.Module, image: Tensor, target: Tensor, *, cut: str, factor: float, loss: str
+    network: nn.Module, image: Tensor, target: Tensor, *, layer: str, factor: float, loss: str
 ) -> Tensor:
     image = image.clone().requires_grad_()
-    output = naive_output(network, image, cut=cut)
+    output = naive_output(network, image, layer=layer)
     if loss == "l1":
         value = factor * torch.sum(torch.abs(target - output))
     else:
@@ -118,7 +91,7 @@ def naive_descent(
     target: Tensor,
     start: Tensor,
     *,
-    cut: str,
+    layer: str,
     iterations: int,
     decreasing: bool = False,
     blur: bool = True,
@@ -130,7 +103,7 @@ def naive_descent(
         epsilon = 0.1
         if decreasing:
             epsilon = max(0.1 * (iterations - iteration) / iterations, 0.0001)
-        gradient = naive_gradient(network, image, target, cut=cut, factor=0.15, loss=loss)
+        gradient = naive_gradient(network, image, target, layer=layer, factor=0.15, loss=loss)
         image = image - epsilon * gradient
         if blur:
             sigma = 2.4 - 2.0 * iteration / max(iterations - 1, 1)
@@ -141,7 +114,7 @@ def naive_descent(
 @pytest.fixture(scope="module")
 def network(request: pytest.FixtureRequest) -> nn.Module:
     """An untrained ResNet in float64, with BatchNorms that do something."""
-    whole = build_resnet(ResNet(name=request.param, cut="conv1"), seed=11).double()
+    whole = build_resnet(ResNet(name=request.param, layer="conv1"), seed=11).double()
     source = torch.Generator().manual_seed(11)
     for module in whole.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -162,17 +135,21 @@ class TestAgainstTheNaiveLoop:
     """L1 descent is chaotic: one step is compared tightly, trajectories only for smooth losses."""
 
     @pytest.mark.parametrize(
-        ("network", "cut"),
-        [*(("resnet18", cut) for cut in CUTS), ("resnet50", "layer1"), ("resnet50", "layer4")],
+        ("network", "layer"),
+        [
+            *(("resnet18", layer) for layer in RESNET_LAYERS),
+            ("resnet50", "layer1"),
+            ("resnet50", "layer4"),
+        ],
         indirect=["network"],
     )
-    def test_one_step_is_the_same(self, network: nn.Module, cut: str) -> None:
-        target = naive_output(network, IMAGE, cut=cut)
-        truth = naive_gradient(network, START, target, cut=cut, factor=0.15, loss="l1") / 0.15
-        step = naive_descent(network, target, START, cut=cut, iterations=1)
+    def test_one_step_is_the_same(self, network: nn.Module, layer: str) -> None:
+        target = naive_output(network, IMAGE, layer=layer)
+        truth = naive_gradient(network, START, target, layer=layer, factor=0.15, loss="l1") / 0.15
+        step = naive_descent(network, target, START, layer=layer, iterations=1)
         # In float32 a few signs of tiny residuals differ.
         for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 2e-2)):
-            encoder = encoder_of(network, cut=cut, dtype=dtype, device=CPU)
+            encoder = encoder_of(network, layer=layer, dtype=dtype, device=CPU)
             image, start = IMAGE.to(dtype), START.to(dtype)
             output, pullback = encoder.pull(start)
             gradient = pullback(torch.sign(output - encoder.encode(image)))
@@ -181,13 +158,13 @@ class TestAgainstTheNaiveLoop:
             found = run(encoder, image, start=start, decoder=ARTICLE, iterations=1)
             assert distance(found.copy - start, step - START) < tolerance
 
-    @pytest.mark.parametrize("cut", CUTS)
+    @pytest.mark.parametrize("layer", RESNET_LAYERS)
     @pytest.mark.parametrize("network", ["resnet18"], indirect=True)
-    def test_float32_is_float64_to_its_precision(self, network: nn.Module, cut: str) -> None:
+    def test_float32_is_float64_to_its_precision(self, network: nn.Module, layer: str) -> None:
         # Of a smooth loss: whole images, and each of its elements against the largest.
         found = {}
         for dtype in (torch.float64, torch.float32):
-            encoder = encoder_of(network, cut=cut, dtype=dtype, device=CPU)
+            encoder = encoder_of(network, layer=layer, dtype=dtype, device=CPU)
             image, start = IMAGE.to(dtype), START.to(dtype)
             output, pullback = encoder.pull(start)
             found[dtype] = pullback(output - encoder.encode(image)).double()
@@ -201,18 +178,18 @@ class TestAgainstTheNaiveLoop:
     def test_a_smooth_run_is_the_same_with_all_its_schedules(
         self, network: nn.Module, schedule: str
     ) -> None:
-        target = naive_output(network, IMAGE, cut="conv1")
+        target = naive_output(network, IMAGE, layer="conv1")
         truth = naive_descent(
             network,
             target,
             START,
-            cut="conv1",
+            layer="conv1",
             iterations=9,
             decreasing=schedule == "decreasing",
             loss="l2",
         )
         decoder = Descent(loss="l2", schedule=schedule, priors=(Blur(),))
-        encoder = encoder_of(network, cut="conv1", dtype=torch.float64, device=CPU)
+        encoder = encoder_of(network, layer="conv1", dtype=torch.float64, device=CPU)
         found = run(encoder, IMAGE, start=START, decoder=decoder, iterations=9)
         assert distance(found.copy - START, truth - START) < 1e-12
 

@@ -39,38 +39,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.encoders.runtime import precision_of
-from harness.inversion import (
-    loop,
-)
-from harness.inversion import (
-    steppers as drivers,
-)
-from harness.inversion.clock import (
-    Clock,
-    DeviceClock,
-    HostClock,
-)
-from harness.inversion.protocol import (
-    cloned,
-    tensors,
-    with_tensors,
-)
-from harness.inversion.steppers import (
-    Eager,
-    Graphed,
-    InPlace,
-    drive,
-)
+from harness.inversion import loop
+from harness.inversion import steppers as drivers
+from harness.inversion.clock import Clock, DeviceClock, HostClock
+from harness.inversion.protocol import cloned, tensors, with_tensors
+from harness.inversion.steppers import Eager, Graphed, InPlace, drive
 from harness.inversion.trace import Trace
 from harness.measurements.inversion import invert_block
 from harness.plan.cells import Inversion
-from harness.plan.decoders import (
-    Adam,
-    Blur,
-    Box,
-    Decoder,
-    Descent,
-)
+from harness.plan.decoders import Adam, Blur, Box, Decoder, Descent
 from harness.plan.networks import ResNet
 
 META = torch.device("meta")
@@ -386,5 +363,5 @@ def test_steps_take_images_in_one_layout(
                 super().step()
 
     monkeypatch.setattr(loop, "drive", Watched)
-    network = ResNet(name="resnet18", cut="layer2")
+    network = ResNet(name="resnet18", layer="layer2")
     invert_block([cell(network, decoder=decoder, restarts=restarts)], device=CPU, checkpoint=None)

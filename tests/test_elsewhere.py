@@ -21,23 +21,14 @@ from inversion_cases import (
 )
 from networks import lively_resnet
 
-from harness.encoders.spectrum import (
-    decompose,
-    jacobian,
-)
+from harness.encoders.spectrum import decompose, jacobian
 from harness.inversion import loop
 from harness.inversion.steppers import InPlace
 from harness.measurements.measure import measure
 from harness.plan.cells import Inversion
 from harness.plan.decoders import Decoder
-from harness.plan.networks import (
-    ResNet,
-    Training,
-)
-from harness.subjects.resnet import (
-    encoder_of,
-    initial_resnet,
-)
+from harness.plan.networks import ResNet, Training
+from harness.subjects.resnet import encoder_of, initial_resnet
 from harness.subjects.training.fit import fit
 
 
@@ -85,7 +76,7 @@ class TestOtherWork:
         training = Training(
             content="photographs", classes=3, images=24, pixels=16, epochs=2, batch=8, rate=1e-3
         )
-        network = ResNet(name="resnet18", cut="layer4", width=1 / 16, training=training)
+        network = ResNet(name="resnet18", layer="layer4", width=1 / 16, training=training)
         found, expected = (
             fit(initial_resnet(network, seed=3), training, seed=3, device=place)
             for place in (ELSEWHERE, CPU)
@@ -97,7 +88,7 @@ class TestOtherWork:
         network, image = lively_resnet("resnet18"), normal(1, 3, 8, 8, seed=1)
 
         def values(place: torch.device) -> list[float]:
-            encoder = encoder_of(network, cut="layer1", dtype=torch.float64, device=place)
+            encoder = encoder_of(network, layer="layer1", dtype=torch.float64, device=place)
             (found,) = decompose(jacobian(encoder, image.to(place)))
             found.null_share(image.to(place))
             assert found.values.device == place

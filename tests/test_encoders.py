@@ -14,35 +14,13 @@ from hypothesis import strategies as st
 from networks import lively_resnet
 from torch import Tensor, nn
 
-from harness.encoders.encoder import (
-    AffineEncoder,
-    Encoder,
-)
+from harness.encoders.encoder import AffineEncoder, Encoder
 from harness.encoders.network import NetworkEncoder
-from harness.encoders.stacks import (
-    Layer,
-    StackEncoder,
-    compose,
-)
+from harness.encoders.stacks import Layer, StackEncoder, compose
 from harness.errors import UnknownNameError
-from harness.plan.networks import (
-    ACTIVATIONS,
-    CUTS,
-    INITIALISATIONS,
-    MLP,
-    ResNet,
-)
-from harness.subjects.mlp import (
-    draw_layers,
-    draw_weight,
-    mlp_encoder,
-)
-from harness.subjects.resnet import (
-    build_resnet,
-    cut_resnet,
-    encoder_of,
-    resnet_encoder,
-)
+from harness.plan.networks import ACTIVATIONS, INITIALISATIONS, MLP, RESNET_LAYERS, ResNet
+from harness.subjects.mlp import draw_layers, draw_weight, mlp_encoder
+from harness.subjects.resnet import build_resnet, encoder_of, resnet_encoder, truncated_resnet
 
 CPU = torch.device("cpu")
 SIZES = st.integers(1, 9)
@@ -239,60 +217,60 @@ def truths(whole: nn.Module) -> dict[str, Tensor]:
     """Outputs at the cuts by torchvision's own forward pass, read by hooks that copy at once."""
     seen: dict[str, Tensor] = {}
 
-    def keep(cut: str) -> Callable[[nn.Module, object, Tensor], None]:
+    def keep(layer: str) -> Callable[[nn.Module, object, Tensor], None]:
         def hook(module: nn.Module, given: object, output: Tensor) -> None:
-            seen[cut] = output.clone()
+            seen[layer] = output.clone()
 
         return hook
 
     places = {"conv1": "conv1", "stem": "maxpool"}
     double = copy.deepcopy(whole).double().eval()
-    for cut in CUTS:
-        double.get_submodule(places.get(cut, cut)).register_forward_hook(keep(cut))
+    for layer in RESNET_LAYERS:
+        double.get_submodule(places.get(layer, layer)).register_forward_hook(keep(layer))
     double(IMAGES.double())
     return seen
 
 
 class TestResNets:
-    @pytest.mark.parametrize("cut", CUTS)
+    @pytest.mark.parametrize("layer", RESNET_LAYERS)
     def test_a_cut_is_what_torchvisions_forward_pass_has_there(
-        self, whole: nn.Module, truths: dict[str, Tensor], cut: str
+        self, whole: nn.Module, truths: dict[str, Tensor], layer: str
     ) -> None:
         for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
-            found = encoder_of(whole, cut=cut, dtype=dtype, device=CPU).encode(IMAGES.to(dtype))
+            found = encoder_of(whole, layer=layer, dtype=dtype, device=CPU).encode(IMAGES.to(dtype))
             assert found.dtype == dtype
-            assert found.shape == truths[cut].shape
-            assert float((found - truths[cut]).norm() / truths[cut].norm()) < tolerance
+            assert found.shape == truths[layer].shape
+            assert float((found - truths[layer]).norm() / truths[layer].norm()) < tolerance
 
     def test_conv1_is_the_value_before_batch_normalisation_and_rectifier(
         self, whole: nn.Module
     ) -> None:
         kernel = whole.get_parameter("conv1.weight")
         by_hand = nn.functional.conv2d(IMAGES, kernel, stride=2, padding=3)
-        found = encoder_of(whole, cut="conv1", dtype=torch.float32, device=CPU).encode(IMAGES)
+        found = encoder_of(whole, layer="conv1", dtype=torch.float32, device=CPU).encode(IMAGES)
         assert float(found.min()) < 0
         torch.testing.assert_close(found, by_hand)
 
     def test_an_encoder_leaves_its_network_as_it_was(self, whole: nn.Module) -> None:
         before = {name: value.clone() for name, value in whole.state_dict().items()}
-        encoder_of(whole, cut="layer2", dtype=torch.float64, device=CPU)
+        encoder_of(whole, layer="layer2", dtype=torch.float64, device=CPU)
         for name, value in whole.state_dict().items():
             assert value.dtype == before[name].dtype
             assert torch.equal(value, before[name])
 
     def test_nothing_is_in_train_mode_or_has_parameter_gradients(self, whole: nn.Module) -> None:
-        found = encoder_of(whole, cut="layer4", dtype=torch.float32, device=CPU)
+        found = encoder_of(whole, layer="layer4", dtype=torch.float32, device=CPU)
         # BatchNorm and its batch statistics are gone, folded into the convolutions.
         assert not any(isinstance(module, nn.BatchNorm2d) for module in found.module.modules())
         assert not any(parameter.requires_grad for parameter in found.module.parameters())
-        assert not cut_resnet(whole, cut="layer4").training
+        assert not truncated_resnet(whole, layer="layer4").training
 
     @settings(max_examples=8, deadline=None)
     @given(order=st.lists(st.integers(0, 2), min_size=1, max_size=5))
     def test_a_sample_does_not_depend_on_its_batch_mates(
         self, whole: nn.Module, order: list[int]
     ) -> None:
-        found = encoder_of(whole, cut="layer1", dtype=torch.float64, device=CPU)
+        found = encoder_of(whole, layer="layer1", dtype=torch.float64, device=CPU)
         images = torch.rand(3, 3, 32, 32, dtype=torch.float64, generator=generators(3)[0])
         outputs, pullback = found.pull(images)
         cotangent = torch.randn(outputs.shape, dtype=torch.float64, generator=generators(4)[0])
@@ -306,7 +284,7 @@ class TestResNets:
     def test_a_seed_is_a_network_and_torchs_own_generator_is_left_alone(self) -> None:
         torch.manual_seed(5)
         state = torch.get_rng_state()
-        network = ResNet(name="resnet18", cut="conv1")
+        network = ResNet(name="resnet18", layer="conv1")
         first, again, other = (build_resnet(network, seed=seed) for seed in (1, 1, 2))
         assert torch.equal(torch.get_rng_state(), state)
         kernels = [each.get_parameter("conv1.weight") for each in (first, again, other)]
@@ -314,8 +292,8 @@ class TestResNets:
         assert not torch.equal(kernels[0], kernels[2])
 
     def test_the_encoder_built_last_is_kept_and_the_one_before_it_is_not(self) -> None:
-        def get(cut: str, *, seed: int = 1, pixels: int = 32) -> NetworkEncoder:
-            network = ResNet(name="resnet18", cut=cut)
+        def get(layer: str, *, seed: int = 1, pixels: int = 32) -> NetworkEncoder:
+            network = ResNet(name="resnet18", layer=layer)
             shape = (3, pixels, pixels)
             return resnet_encoder(network, seed=seed, dtype=torch.float32, device=CPU, shape=shape)
 
@@ -323,14 +301,14 @@ class TestResNets:
         assert get("conv1") is first
         gone = weakref.ref(first)
         del first
-        for cut, seed, pixels in (("layer1", 1, 32), ("layer1", 2, 32), ("layer1", 2, 16)):
-            other = get(cut, seed=seed, pixels=pixels)
+        for layer, seed, pixels in (("layer1", 1, 32), ("layer1", 2, 32), ("layer1", 2, 16)):
+            other = get(layer, seed=seed, pixels=pixels)
             assert gone() is None
             gone = weakref.ref(other)
             del other
 
     def test_unknown_networks_and_cuts_are_named_with_the_nearest(self, whole: nn.Module) -> None:
         with pytest.raises(UnknownNameError, match=r"'resnet51': no such .* Choose .*resnet50"):
-            build_resnet(ResNet(name="resnet51", cut="conv1"), seed=0)
+            build_resnet(ResNet(name="resnet51", layer="conv1"), seed=0)
         with pytest.raises(UnknownNameError, match=r"'layer5': no such cut .* Choose .*layer4"):
-            cut_resnet(whole, cut="layer5")
+            truncated_resnet(whole, layer="layer5")

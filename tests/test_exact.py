@@ -17,41 +17,17 @@ from scipy import signal
 from torch.nn import functional as F
 
 from harness.errors import UnknownNameError
-from harness.measurements.exact import (
-    networks,
-    operations,
-)
-from harness.measurements.exact.convolutions import (
-    RectifiedConvolution,
-    Scan,
-    Window,
-)
+from harness.measurements.exact import networks, operations
+from harness.measurements.exact.convolutions import RectifiedConvolution, Scan, Window
 from harness.measurements.exact.falsify import falsify
-from harness.measurements.exact.maps import (
-    Composition,
-    LinearMap,
-    Shift,
-)
-from harness.measurements.exact.networks import (
-    Block,
-    Classifier,
-    Counted,
-)
-from harness.measurements.exact.operations import (
-    Operation,
-    Residual,
-)
-from harness.measurements.exact.statements import (
-    statement,
-    statements,
-)
-from harness.measurements.exact.witnesses import (
-    NarrowStack,
-    PooledConvolution,
-)
+from harness.measurements.exact.maps import Composition, LinearMap, Shift
+from harness.measurements.exact.networks import Block, Classifier, Counted
+from harness.measurements.exact.operations import Operation, Residual
+from harness.measurements.exact.statements import statement, statements
+from harness.measurements.exact.witnesses import NarrowStack, PooledConvolution
 from harness.measurements.measure import measure
 from harness.plan.probes import Search
-from harness.plan.seeds import Draw
+from harness.plan.seeds import ReplicateSeeds
 from harness.subjects.blocks import build_block
 
 FALSE = {
@@ -92,7 +68,10 @@ def test_an_unknown_statement_is_named() -> None:
 class TestSearches:
     def test_a_counterexample_is_kept_as_text_and_as_json(self) -> None:
         cell = Search(
-            draw=Draw(replicate=0), statement="swap, any kernel", examples=25, below=100.0
+            seeds=ReplicateSeeds(replicate=0),
+            statement="swap, any kernel",
+            examples=25,
+            below=100.0,
         )
         (found,) = measure([cell], device="cpu")
         assert found.values["residual"] > 1e12
@@ -104,7 +83,9 @@ class TestSearches:
         assert (len(kept.weights), sorted(map(abs, kept.weights))) == (2, [0, 1])
 
     def test_what_holds_keeps_its_worst_residual_and_how_many_were_tried(self) -> None:
-        cell = Search(draw=Draw(replicate=0), statement="null vector", examples=25, below=100.0)
+        cell = Search(
+            seeds=ReplicateSeeds(replicate=0), statement="null vector", examples=25, below=100.0
+        )
         (found,) = measure([cell], device="cpu")
         assert found.values["tried"] == 25
         assert 0 < found.values["residual"] < 100
@@ -115,7 +96,7 @@ class TestSearches:
             measure(
                 [
                     Search(
-                        draw=Draw(replicate=number),
+                        seeds=ReplicateSeeds(replicate=number),
                         statement="null vector",
                         examples=25,
                         below=100.0,

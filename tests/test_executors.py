@@ -17,29 +17,10 @@ import pytest
 import torch
 from waiting import wait_until
 
-from harness.errors import (
-    DepthClaimsError,
-    ExecutorError,
-    UnknownNameError,
-)
-from harness.execution import (
-    device,
-    executors,
-    mps,
-    tuning,
-    worker,
-)
-from harness.execution.executors import (
-    Chosen,
-    ProcessPool,
-    SerialExecutor,
-    chosen,
-    open_workers,
-)
-from harness.execution.tuning import (
-    Layout,
-    Machine,
-)
+from harness.errors import DepthClaimsError, ExecutorError, UnknownNameError
+from harness.execution import device, executors, mps, tuning, worker
+from harness.execution.executors import Chosen, ProcessPool, SerialExecutor, chosen, open_workers
+from harness.execution.tuning import Layout, Machine
 from harness.store import Store
 
 

@@ -7,16 +7,9 @@ from fractions import Fraction
 
 from hypothesis import strategies as st
 
-from harness.claim import (
-    Criterion,
-    exact,
-)
+from harness.claim import Criterion, exact
 from harness.measurements.exact.falsify import falsify
-from harness.verdict.verdict import (
-    Replicate,
-    Verdict,
-    decide,
-)
+from harness.verdict.verdict import Replicate, Verdict, decide
 
 
 def test_the_simplest_counterexample_is_returned() -> None:

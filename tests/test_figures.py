@@ -20,49 +20,21 @@ from report_fixtures import condition, full_run, make_claim, make_run, make_stor
 from small_cells import IMAGES, cell, rank
 
 import claims
-from harness.claim import (
-    Criterion,
-    Scale,
-    event,
-)
-from harness.lab.condition import Assay
-from harness.lab.lab import (
-    Custom,
-    Lab,
-)
+from harness.claim import Criterion, Scale, event
+from harness.lab.condition import Condition
+from harness.lab.lab import Custom, Lab
 from harness.measurements.measure import measure
 from harness.measurements.measurement import Measurement
-from harness.plan.cells import (
-    ActiveUnits,
-    Cell,
-)
+from harness.plan.cells import ActiveUnits, Cell
 from harness.plan.images import Images
-from harness.plan.networks import (
-    MLP,
-    ResNet,
-    WeightsFile,
-)
-from harness.plan.probes import (
-    Conditioning,
-    Neighbours,
-)
+from harness.plan.networks import MLP, ResNet, WeightsFile
+from harness.plan.probes import Conditioning, Neighbours
 from harness.plan.profile import Profile as Sizes
-from harness.plan.seeds import Draw
+from harness.plan.seeds import ReplicateSeeds
 from harness.plan.training_cells import LinearProbe
-from harness.store import (
-    Record,
-    Store,
-)
+from harness.store import Record, Store
 from harness.verdict.results import ConditionResult
-from reports.article import (
-    STAR,
-    Distribution,
-    Figure,
-    Line,
-    Profile,
-    Some,
-    figures,
-)
+from reports.article import STAR, Distribution, Figure, Line, Profile, Some, figures
 from reports.figures import distributions
 from reports.figures.charts import Chart
 from reports.figures.distributions import distribution_chart
@@ -103,8 +75,8 @@ def stated_tests() -> Iterator[tuple[Any, Mapping[str, Any]]]:
 
 
 @pytest.fixture(scope="module")
-def assays() -> list[Assay]:
-    stated: list[Assay] = []
+def conditions() -> list[Condition]:
+    stated: list[Condition] = []
     for test, parameters in stated_tests():
         lab = Lab(
             profile=Sizes("quick"),
@@ -120,32 +92,34 @@ def assays() -> list[Assay]:
     return stated
 
 
-def fitting(some: Some, assays: list[Assay]) -> list[Assay]:
+def fitting(some: Some, conditions: list[Condition]) -> list[Condition]:
     return [
-        assay
-        for assay in assays
-        if assay.claim.id == some.claim
+        condition
+        for condition in conditions
+        if condition.claim.id == some.claim
         and all(
-            name in assay.parameters and value in (STAR, assay.parameters[name])
+            name in condition.parameters and value in (STAR, condition.parameters[name])
             for name, value in some.where.items()
         )
     ]
 
 
-RESNET = ResNet(name="resnet18", cut="conv1")
+RESNET = ResNet(name="resnet18", layer="conv1")
 SMALL: list[Cell] = [
     cell(0),
     dataclasses.replace(cell(0), network=RESNET, images=Images(pixels=32), iterations=1),
-    ActiveUnits(draw=Draw(replicate=0), images=IMAGES),
+    ActiveUnits(seeds=ReplicateSeeds(replicate=0), images=IMAGES),
     rank(0),
-    Conditioning(draw=Draw(replicate=0), network=MLP(inputs=9, widths=(9, 9), activation="none")),
+    Conditioning(
+        seeds=ReplicateSeeds(replicate=0), network=MLP(inputs=9, widths=(9, 9), activation="none")
+    ),
     Neighbours(
-        draw=Draw(replicate=0),
+        seeds=ReplicateSeeds(replicate=0),
         network=MLP(inputs=48, widths=(48, 48), activation="none"),
         images=IMAGES,
         points=2,
     ),
-    LinearProbe(draw=Draw(replicate=0), network=RESNET, pixels=32, examples=8),
+    LinearProbe(seeds=ReplicateSeeds(replicate=0), network=RESNET, pixels=32, examples=8),
 ]
 """One of each kind that figures draw numbers of."""
 
@@ -170,34 +144,40 @@ def named(taken: dict[tuple[str, bool], Measurement]) -> dict[tuple[str, bool], 
 @pytest.mark.parametrize("figure", figures().values(), ids=lambda figure: figure.key)
 def test_what_a_figure_is_drawn_from_is_measured(
     figure: Figure,
-    assays: list[Assay],
+    conditions: list[Condition],
     named: dict[tuple[str, bool], set[str]],
     taken: dict[tuple[str, bool], Measurement],
 ) -> None:
     assert figure.claims
     assert figure.pictures or figure.traces or figure.charts
     for some in (*figure.pictures, *figure.traces):
-        assert fitting(some, assays), some
+        assert fitting(some, conditions), some
     rules = [rule for spread in figure.distributions for rule in spread.rules]
     for line in (*(line for profile in figure.charts for line in profile.lines), *rules):
-        assert faults(line, fitting(line, assays), named) == []
+        assert faults(line, fitting(line, conditions), named) == []
     for spread in figure.distributions:
-        for assay in fitting(spread, assays):
-            asked = assay.cells(Draw(replicate=0))[spread.role]
+        for fitted in fitting(spread, conditions):
+            asked = fitted.cells(ReplicateSeeds(replicate=0))[spread.role]
             assert spread.trace in taken[kind(asked)].traces
 
 
-def faults(line: Line, found: list[Assay], named: Mapping[tuple[str, bool], set[str]]) -> list[str]:
+def faults(
+    line: Line, found: list[Condition], named: Mapping[tuple[str, bool], set[str]]
+) -> list[str]:
     """Why a line of a figure would be empty, or not what it says."""
     told = [] if found else ["no condition"]
-    told += [f"absent: {assay.absent}" for assay in found if assay.absent is not None]
+    told += [
+        f"absent: {condition.skip_reason}"
+        for condition in found
+        if condition.skip_reason is not None
+    ]
     cells = [
         {
             role: each
-            for role, each in assay.cells(Draw(replicate=0)).items()
+            for role, each in condition.cells(ReplicateSeeds(replicate=0)).items()
             if fnmatch.fnmatchcase(role, line.role)
         }
-        for assay in found
+        for condition in found
     ]
     asked = [{kind(each) for each in by_role.values()} for by_role in cells]
     for value in line.value.split(" / "):
@@ -206,7 +186,7 @@ def faults(line: Line, found: list[Assay], named: Mapping[tuple[str, bool], set[
     elsewhere = [name for name, value in line.where.items() if value == STAR]
     if len(elsewhere) + line.value.count(STAR) > 1:
         told.append("more than one star")
-    if elsewhere and len({assay.parameters[elsewhere[0]] for assay in found}) < 2:
+    if elsewhere and len({condition.parameters[elsewhere[0]] for condition in found}) < 2:
         told.append(f"the star of {elsewhere[0]} stands for one value alone")
     if elsewhere or STAR in line.value:
         # The star of the role is not what the axis runs over.
@@ -225,9 +205,9 @@ def faults(line: Line, found: list[Assay], named: Mapping[tuple[str, bool], set[
         ({"value": "sim"}, ["no record has sim"]),
         ({"value": "m_g / m_rr"}, ["no record has m_rr"]),
         ({"role": "none"}, ["no record has ssim"]),
-        ({"where": {"cut": "nowhere"}}, ["no condition", "no record has ssim"]),
+        ({"where": {"layer": "nowhere"}}, ["no condition", "no record has ssim"]),
         ({"role": "*"}, ["numbers of photographs training, trained, untrained in one place"]),
-        ({"where": {"image": STAR, "cut": STAR}}, ["more than one star"]),
+        ({"where": {"image": STAR, "layer": STAR}}, ["more than one star"]),
         (
             {"where": {"image": "photographs"}, "role": "train*"},
             ["the star of the role stands for one role alone"],
@@ -237,12 +217,12 @@ def faults(line: Line, found: list[Assay], named: Mapping[tuple[str, bool], set[
 def test_a_misspelt_line_is_noticed(
     changed: dict[str, Any],
     told: list[str],
-    assays: list[Assay],
+    conditions: list[Condition],
     named: dict[tuple[str, bool], set[str]],
 ) -> None:
-    line = {"role": "trained", "value": "ssim", "where": {"image": "photographs", "cut": STAR}}
+    line = {"role": "trained", "value": "ssim", "where": {"image": "photographs", "layer": STAR}}
     asked = Line(name="name", claim="F4", **{**line, **changed})
-    assert faults(asked, fitting(asked, assays), named) == told
+    assert faults(asked, fitting(asked, conditions), named) == told
 
 
 def test_every_figure_of_the_article_that_shows_a_measurement_is_here() -> None:
@@ -351,11 +331,11 @@ def of(records: Mapping[str, tuple[str, ...]], **parameters: str | int) -> Condi
         ({"value": "r", "role": "of *"}, {"conv2": [0.5, 0.5]}),
         ({"value": "m_g / m_r"}, {"conv1": [0.5, 1.0], "of conv2": [math.nan, math.nan]}),
         ({"value": "m_g / unknown"}, {}),
-        ({"value": "r", "where": {"cut": STAR}, "role": "conv1"}, {"4": [0.1, 0.3]}),
+        ({"value": "r", "where": {"layer": STAR}, "role": "conv1"}, {"4": [0.1, 0.3]}),
         ({"value": "at_*", "role": "stack"}, {"10": [1.0], "2": [2.0]}),
         ({"value": "r", "role": "stack"}, {"name": [math.nan]}),
         ({"value": "r", "role": "conv1"}, {"name": [0.1, 0.3]}),
-        ({"value": "r", "where": {"cut": 5}}, {}),
+        ({"value": "r", "where": {"layer": 5}}, {}),
         ({"value": "unknown"}, {}),
     ],
 )
@@ -363,7 +343,7 @@ def test_points_are_taken_along_the_star(
     line: dict[str, Any], expected: dict[str, list[float]]
 ) -> None:
     conditions = [
-        of({"conv1": ("a0", "a1", "missing"), "of conv2": ("b0", "b0")}, cut=4),
+        of({"conv1": ("a0", "a1", "missing"), "of conv2": ("b0", "b0")}, layer=4),
         of({"stack": ("c0",)}, other=1),
     ]
     asked = Line(name="name", claim="Z", **line)
@@ -374,9 +354,9 @@ def test_points_are_taken_along_the_star(
 
 
 def test_conditions_are_chosen_by_claim_and_parameters() -> None:
-    one, other = of({}, cut=4, network="a"), of({}, cut=5, network="a")
+    one, other = of({}, layer=4, network="a"), of({}, layer=5, network="a")
     assert chosen(Some(claim="Z", where={"network": "a"}), [one, other]) == [one, other]
-    assert chosen(Some(claim="Z", where={"cut": 5}), [one, other]) == [other]
+    assert chosen(Some(claim="Z", where={"layer": 5}), [one, other]) == [other]
     assert chosen(Some(claim="Z", where={"decoder": STAR}), [one, other]) == []
     assert chosen(Some(claim="Y"), [one, other]) == []
 

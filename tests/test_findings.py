@@ -6,25 +6,10 @@ import dataclasses
 import tomllib
 from pathlib import Path
 
-from claims.findings import (
-    INSTEAD,
-    LOCK,
-    findings,
-    page,
-)
+from claims.findings import INSTEAD, LOCK, findings, page
 from claims.plugin.registry import all_claims
-from harness.claim import (
-    Claim,
-    Criterion,
-    Scale,
-    event,
-)
-from harness.verdict.lock import (
-    Entry,
-    Lock,
-    Locked,
-    read_lock,
-)
+from harness.claim import Claim, Criterion, Scale, event
+from harness.verdict.lock import Entry, Lock, Locked, read_lock
 from harness.verdict.verdict import Verdict
 from reports.words import without_tex
 

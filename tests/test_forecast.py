@@ -8,33 +8,26 @@ from collections.abc import Mapping
 from report_fixtures import make_claim
 
 from claims.plugin.forecast import forecast
-from harness.claim import (
-    Criterion,
-    event,
-    untestable,
-)
-from harness.lab.condition import Assay
+from harness.claim import Criterion, event, untestable
+from harness.lab.condition import Condition
 from harness.plan.buckets import replicates
-from harness.plan.cells import (
-    Cell,
-    LocalRank,
-)
+from harness.plan.cells import Cell, LocalRank
 from harness.plan.identity import context, identity
 from harness.plan.images import Images
 from harness.plan.networks import MLP
-from harness.plan.seeds import Draw
+from harness.plan.seeds import ReplicateSeeds
 
 CLAIM = make_claim(
     "Z1", "It is so.", event("r is below 2.", Criterion(effect="r", label="r", below=2.0))
 )
 
 
-def rank(draw: Draw) -> Mapping[str, Cell]:
+def rank(seeds: ReplicateSeeds) -> Mapping[str, Cell]:
     images = Images(pixels=2, source="dead-leaves")
-    return {"rank": LocalRank(draw=draw, network=MLP(inputs=12, widths=(8,)), images=images)}
+    return {"rank": LocalRank(seeds=seeds, network=MLP(inputs=12, widths=(8,)), images=images)}
 
 
-ASSAY = Assay(
+CONDITION = Condition(
     claim=CLAIM,
     estimand="main",
     parameters={"depth": 2},
@@ -43,17 +36,17 @@ ASSAY = Assay(
     gallery={},
     tables=lambda _: (),
     confirmatory=True,
-    most=24,
+    max_replicates=24,
 )
 
 
-def told(*assays: Assay, stored: frozenset[str] = frozenset()) -> dict[str, str]:
-    text = forecast(assays, stored=stored.__contains__, device="cpu")
+def told(*conditions: Condition, stored: frozenset[str] = frozenset()) -> dict[str, str]:
+    text = forecast(conditions, stored=stored.__contains__, device="cpu")
     return dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
 
 
 def test_what_two_conditions_share_is_counted_once() -> None:
-    found = told(ASSAY, dataclasses.replace(ASSAY, parameters={"depth": 3}))
+    found = told(CONDITION, dataclasses.replace(CONDITION, parameters={"depth": 3}))
     assert (
         found["Z1 2"] == found["Z1 3"] == found["in all, cells that several ask for counted once"]
     )
@@ -64,22 +57,24 @@ def test_what_two_conditions_share_is_counted_once() -> None:
 def test_what_is_stored_is_measured_by_nobody() -> None:
     settings = context(device="cpu")
     first, all_looks = (
-        frozenset(identity(rank(draw)["rank"], context=settings) for draw in replicates(count))
+        frozenset(identity(rank(seeds)["rank"], context=settings) for seeds in replicates(count))
         for count in (12, 24)
     )
-    found = told(ASSAY, stored=first)["Z1 2"]
+    found = told(CONDITION, stored=first)["Z1 2"]
     assert found.startswith("nothing for the first look, at most 12 cells, about ")
-    assert told(ASSAY, stored=all_looks)["Z1 2"] == "nothing"
+    assert told(CONDITION, stored=all_looks)["Z1 2"] == "nothing"
 
 
 def test_conditions_that_cannot_be_measured_are_told_by_their_reason() -> None:
     wish = dataclasses.replace(
-        ASSAY,
+        CONDITION,
         claim=dataclasses.replace(CLAIM, id="Z2", estimands={"main": untestable("it is a wish")}),
         parameters={},
     )
     bare = [
-        dataclasses.replace(ASSAY, parameters={"depth": depth}, absent="weights are missing")
+        dataclasses.replace(
+            CONDITION, parameters={"depth": depth}, skip_reason="weights are missing"
+        )
         for depth in (4, 5)
     ]
     found = told(wish, *bare)

@@ -11,24 +11,11 @@ import scipy.sparse.linalg
 import torch
 from torch import Tensor, nn
 
-from harness.encoders.encoder import (
-    AffineEncoder,
-    Encoder,
-    ModuleEncoder,
-)
+from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
 from harness.inversion.clock import HostClock
-from harness.inversion.decoders.gauss_newton import (
-    GaussNewtonMethod,
-    _least_squares,
-)
-from harness.inversion.invert import (
-    Recovery,
-    invert,
-)
-from harness.inversion.objective import (
-    Pixels,
-    make_problem,
-)
+from harness.inversion.decoders.gauss_newton import GaussNewtonMethod, _least_squares
+from harness.inversion.invert import Recovery, invert
+from harness.inversion.objective import Pixels, make_problem
 from harness.inversion.protocol import Ending
 from harness.inversion.status import Status
 from harness.plan.decoders import GaussNewton

@@ -14,20 +14,10 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
-from harness.errors import (
-    ImageError,
-    UnknownNameError,
-)
+from harness.errors import ImageError, UnknownNameError
 from harness.subjects.images import photographs
-from harness.subjects.images.dead_leaves import (
-    _covered,
-    draw_dead_leaves,
-    draw_radii,
-)
-from harness.subjects.images.images import (
-    SOURCES,
-    draw_image,
-)
+from harness.subjects.images.dead_leaves import _covered, draw_dead_leaves, draw_radii
+from harness.subjects.images.images import SOURCES, draw_image
 from harness.subjects.images.photographs import (
     PHOTOGRAPHS,
     draw_box,

@@ -26,8 +26,8 @@ def test_slow(lab, rows):
     # Each cell takes a tenth of a second: the run is ended while some are finished.
     lab.judge(
         claim("Z1"),
-        cells=lambda draw: {"layer": ActiveUnits(
-            draw=draw, images=Images(pixels=32, rows=rows)
+        cells=lambda seeds: {"layer": ActiveUnits(
+            seeds=seeds, images=Images(pixels=32, rows=rows)
         )},
         effects=lambda seen: {"x": 1.0},
     )

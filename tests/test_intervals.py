@@ -12,10 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from harness.claim import (
-    ALPHA,
-    LOOKS,
-)
+from harness.claim import ALPHA, LOOKS
 from harness.statistics.intervals import (
     hodges_lehmann,
     median_interval,

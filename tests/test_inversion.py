@@ -25,22 +25,11 @@ from inversion_cases import (
 )
 from torch import Tensor, nn
 
-from harness.encoders.encoder import (
-    AffineEncoder,
-    Encoder,
-    ModuleEncoder,
-)
+from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
 from harness.errors import SettingError
-from harness.inversion.invert import (
-    Recovery,
-    _check,
-    invert,
-)
+from harness.inversion.invert import Recovery, _check, invert
 from harness.inversion.protocol import Ending
-from harness.inversion.status import (
-    Status,
-    classify,
-)
+from harness.inversion.status import Status, classify
 from harness.plan.decoders import (
     LBFGS,
     Adam,

@@ -21,25 +21,12 @@ from inversion_cases import (
 from torch import Tensor
 
 from harness.inversion import loop
-from harness.inversion.clock import (
-    Clock,
-    DeviceClock,
-    HostClock,
-)
+from harness.inversion.clock import Clock, DeviceClock, HostClock
 from harness.inversion.decoders.best_so_far import Keeper
 from harness.inversion.invert import invert
-from harness.inversion.protocol import (
-    LATEST,
-    Ending,
-    View,
-)
+from harness.inversion.protocol import LATEST, Ending, View
 from harness.inversion.steppers import Eager
-from harness.plan.decoders import (
-    LBFGS,
-    Adam,
-    Decoder,
-    Descent,
-)
+from harness.plan.decoders import LBFGS, Adam, Decoder, Descent
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,52 +10,23 @@ from typing import Any, cast
 
 import pytest
 
-from harness.claim import (
-    Claim,
-    Criterion,
-    event,
-    exact,
-    untestable,
-)
+from harness.claim import Claim, Criterion, event, exact, untestable
 from harness.execution.scheduler import Scheduler
-from harness.lab.condition import Assay
-from harness.lab.lab import (
-    Custom,
-    Lab,
-)
-from harness.lab.precision_check import (
-    at_precision,
-    sentinel,
-)
-from harness.lab.runner import Bench
+from harness.lab.condition import Condition
+from harness.lab.lab import Custom, Lab
+from harness.lab.precision_check import at_precision, reference_cell
+from harness.lab.runner import Runner
 from harness.plan.buckets import replicates
-from harness.plan.cells import (
-    NON_FINITE,
-    Cell,
-    Inversion,
-)
-from harness.plan.decoders import (
-    Adam,
-    Descent,
-)
+from harness.plan.cells import NON_FINITE, Cell, Inversion
+from harness.plan.decoders import Adam, Descent
 from harness.plan.identity import context, identity
 from harness.plan.images import Images
-from harness.plan.networks import (
-    MLP,
-    ResNet,
-)
-from harness.plan.probes import (
-    ErrorInNullSpace,
-    Search,
-    ZeroUnits,
-)
+from harness.plan.networks import MLP, ResNet
+from harness.plan.probes import ErrorInNullSpace, Search, ZeroUnits
 from harness.plan.profile import Profile
-from harness.plan.seeds import Draw
+from harness.plan.seeds import ReplicateSeeds
 from harness.plan.training_cells import Reflection
-from harness.store import (
-    Record,
-    Store,
-)
+from harness.store import Record, Store
 from harness.verdict.results import ConditionResult
 from harness.verdict.verdict import Verdict
 
@@ -93,18 +64,18 @@ class Idle:
         pass
 
 
-def one(draw: Draw) -> Mapping[str, Inversion]:
+def one(seeds: ReplicateSeeds) -> Mapping[str, Inversion]:
     images = Images(pixels=2, source="dead-leaves")
     network = MLP(inputs=12, widths=(8,))
     return {
         "copy": Inversion(
-            draw=draw, network=network, images=images, decoder=Descent(), iterations=1
+            seeds=seeds, network=network, images=images, decoder=Descent(), iterations=1
         )
     }
 
 
 def judged(store: Told, effects: Callable[[Mapping[str, Record]], Any]) -> ConditionResult:
-    assay = Assay(
+    condition = Condition(
         claim=CLAIM,
         estimand="r",
         parameters={},
@@ -113,10 +84,10 @@ def judged(store: Told, effects: Callable[[Mapping[str, Record]], Any]) -> Condi
         gallery={},
         tables=lambda _: (),
         confirmatory=True,
-        most=48,
+        max_replicates=48,
     )
-    bench = Bench(store=cast(Store, store), scheduler=cast(Scheduler, Idle()), device="cpu")
-    return bench.run(assay, label="a", command="b")
+    runner = Runner(store=cast(Store, store), scheduler=cast(Scheduler, Idle()), device="cpu")
+    return runner.run(condition, label="a", command="b")
 
 
 def test_what_is_measured_beside_the_effect_and_how_runs_ended_is_told() -> None:
@@ -148,8 +119,8 @@ class InPrecisions:
         self._effects = {
             identity(cell, context=context(device="cpu")): effects[precision]
             for precision in effects
-            for draw in replicates(48)
-            for cell in [dataclasses.replace(one(draw)["copy"], precision=precision)]
+            for seeds in replicates(48)
+            for cell in [dataclasses.replace(one(seeds)["copy"], precision=precision)]
         }
 
     def read(self, key: str) -> Record:
@@ -160,7 +131,7 @@ class InPrecisions:
 
 
 def scouted(effects: Mapping[str, float], *, precision: str) -> ConditionResult:
-    stated: list[Assay] = []
+    stated: list[Condition] = []
     lab = Lab(
         profile=Profile("quick"),
         custom=Custom(),
@@ -170,7 +141,7 @@ def scouted(effects: Mapping[str, float], *, precision: str) -> ConditionResult:
     )
     lab.judge(CLAIM, cells=one, effects=lambda seen: {"r": seen["copy"].values["r"]})
     store = cast(Store, InPrecisions(effects))
-    return Bench(store=store, scheduler=cast(Scheduler, Idle()), device="cpu").run(
+    return Runner(store=store, scheduler=cast(Scheduler, Idle()), device="cpu").run(
         stated[0], label="a", command="b"
     )
 
@@ -197,9 +168,9 @@ class TestSentinels:
         assert scouted({precision: 1.0}, precision=precision).decision.verdict is Verdict.SUPPORTED
 
     def test_every_cell_that_recovers_an_image_follows_the_run(self) -> None:
-        network = ResNet(name="resnet18", cut="layer4")
+        network = ResNet(name="resnet18", layer="layer4")
         settings = {
-            "draw": Draw(replicate=0),
+            "seeds": ReplicateSeeds(replicate=0),
             "network": network,
             "images": Images(pixels=32),
             "decoder": Adam(),
@@ -208,16 +179,18 @@ class TestSentinels:
         for kind in (Inversion, ErrorInNullSpace, Reflection):
             cell = kind(**settings)  # type: ignore[arg-type]
             low = at_precision(cell, "tf32")
-            assert (low.precision, sentinel(low).precision) == ("tf32", "float64")  # type: ignore[union-attr]
-            assert sentinel(cell) == cell
+            assert (low.precision, reference_cell(low).precision) == ("tf32", "float64")  # type: ignore[union-attr]
+            assert reference_cell(cell) == cell
             # What a claim asks in float64 stays.
             own = dataclasses.replace(cell, precision="float64")
             assert at_precision(own, "bf16") == own
-        look = ZeroUnits(draw=Draw(replicate=0), network=network, images=Images(pixels=32))
+        look = ZeroUnits(
+            seeds=ReplicateSeeds(replicate=0), network=network, images=Images(pixels=32)
+        )
         assert at_precision(look, "tf32") == look
 
     def test_sentinels_are_planned_with_the_first_look(self) -> None:
-        stated: list[Assay] = []
+        stated: list[Condition] = []
         lab = Lab(
             profile=Profile("quick"),
             custom=Custom(),
@@ -236,7 +209,7 @@ class Drawn:
     """A store in which a copy is worse the higher its network's level, or its decoder's step."""
 
     def __init__(self) -> None:
-        stated = assay(family="a family", varied=True)
+        stated = condition(family="a family", varied=True)
         assert stated.block is not None
         self._effects: dict[str, float] = {}
         self._photographs: dict[str, str] = {}
@@ -266,8 +239,8 @@ class Drawn:
         )
 
 
-def assay(*, family: str | None = None, varied: bool = False) -> Assay:
-    return Assay(
+def condition(*, family: str | None = None, varied: bool = False) -> Condition:
+    return Condition(
         claim=CLAIM,
         estimand="r",
         parameters={"layer": "a"},
@@ -276,7 +249,7 @@ def assay(*, family: str | None = None, varied: bool = False) -> Assay:
         gallery={},
         tables=lambda _: (),
         confirmatory=True,
-        most=12,
+        max_replicates=12,
         family=family,
         varied=varied,
     )
@@ -292,16 +265,16 @@ def test_conditions_of_a_headline_or_of_a_claim_are_queued_together() -> None:
         def offer(self, cells: list[Cell], *, priority: int) -> None:
             self.offered[priority] = cells
 
-    def stated(name: str, *, headline: str | None, sd: float) -> Assay:
+    def stated(name: str, *, headline: str | None, sd: float) -> Condition:
         return dataclasses.replace(
-            assay(),
+            condition(),
             claim=dataclasses.replace(CLAIM, id=name, headline=headline),
-            cells=lambda draw: {"copy": dataclasses.replace(one(draw)["copy"], noise=sd)},
+            cells=lambda seeds: {"copy": dataclasses.replace(one(seeds)["copy"], noise=sd)},
         )
 
     queue = Queue()
-    bench = Bench(store=cast(Store, None), scheduler=cast(Scheduler, queue), device="cpu")
-    bench.prepare(
+    runner = Runner(store=cast(Store, None), scheduler=cast(Scheduler, queue), device="cpu")
+    runner.prepare(
         [
             stated("A1", headline="width", sd=0.1),
             stated("A2", headline="width", sd=0.2),
@@ -318,21 +291,21 @@ def test_conditions_of_a_headline_or_of_a_claim_are_queued_together() -> None:
 
 
 class TestWhatStandsBesideAVerdict:
-    def bench(self) -> tuple[Bench, ConditionResult]:
+    def runner(self) -> tuple[Runner, ConditionResult]:
         store = cast(Store, Drawn())
-        bench = Bench(store=store, scheduler=cast(Scheduler, Idle()), device="cpu")
-        stated = assay(family="a family", varied=True)
-        return bench, bench.run(stated, label="a", command="b")
+        runner = Runner(store=store, scheduler=cast(Scheduler, Idle()), device="cpu")
+        stated = condition(family="a family", varied=True)
+        return runner, runner.run(stated, label="a", command="b")
 
     def test_a_crossed_block_names_the_source_that_moves_the_effect(self) -> None:
-        bench, _ = self.bench()
-        found = bench.components["a family"]
+        runner, _ = self.runner()
+        found = runner.components["a family"]
         assert found.parts[0].source == ("network",)
         assert found.parts[0].share == pytest.approx(1)
 
     def test_a_multiverse_names_the_factor_that_moves_the_verdict(self) -> None:
-        bench, found = self.bench()
-        (own,) = bench.multiverses.values()
+        runner, found = self.runner()
+        (own,) = runner.multiverses.values()
         ((estimand, around),) = own.items()
         assert estimand == found.estimand
         assert around.factors[0].name == "step"
@@ -344,21 +317,21 @@ class TestWhatStandsBesideAVerdict:
         assert found.decision.verdict is Verdict.SUPPORTED
 
     def test_distinct_photographs_count_once(self) -> None:
-        _, found = self.bench()
+        _, found = self.runner()
         assert found.beyond is not None
         assert set(found.beyond.means) == {f"photograph {number}" for number in range(5)}
         # All five of five: P of the exact sign test, both tails.
         assert found.beyond.p_supported == pytest.approx(2 / 2**5)
 
     def test_an_invalid_replicate_makes_its_photograph_no_event(self) -> None:
-        stated = assay(family="a family", varied=True)
-        third = stated.cells(Draw(replicate=2))["copy"]
+        stated = condition(family="a family", varied=True)
+        third = stated.cells(ReplicateSeeds(replicate=2))["copy"]
         unlucky = identity(third, context=context(device="cpu"))
         failing = dataclasses.replace(
             stated, control=lambda seen: "it failed" if seen["copy"].id == unlucky else None
         )
-        bench = Bench(store=cast(Store, Drawn()), scheduler=cast(Scheduler, Idle()), device="cpu")
-        found = bench.run(failing, label="a", command="b").beyond
+        runner = Runner(store=cast(Store, Drawn()), scheduler=cast(Scheduler, Idle()), device="cpu")
+        found = runner.run(failing, label="a", command="b").beyond
         assert found is not None
         assert [name for name, mean in found.means.items() if math.isnan(mean)] == ["photograph 2"]
         assert found.events == 4
@@ -381,17 +354,19 @@ class TestWhatStandsBesideAVerdict:
                     seconds=0.0,
                 )
 
-        bench = Bench(
+        runner = Runner(
             store=cast(Store, Undecided()), scheduler=cast(Scheduler, Idle()), device="cpu"
         )
-        found = bench.run(dataclasses.replace(assay(), most=48), label="a", command="b")
+        found = runner.run(
+            dataclasses.replace(condition(), max_replicates=48), label="a", command="b"
+        )
         assert found.decision.n == 48
         assert found.beyond is not None
         assert set(found.beyond.means) == {f"photograph {number}" for number in range(1, 13)}
         assert found.beyond.events == 6
 
     def test_they_are_measured_with_the_first_look(self) -> None:
-        plain, full = assay(), assay(family="a", varied=True)
+        plain, full = condition(), condition(family="a", varied=True)
         cells = len(plain.cells_up_to(12))
         assert full.block is not None
         variations = sum(map(len, full.variations()))
@@ -400,8 +375,8 @@ class TestWhatStandsBesideAVerdict:
         assert plain.variations() == []
 
 
-def stated(claim: Claim, **arguments: Any) -> Assay:
-    found: list[Assay] = []
+def stated(claim: Claim, **arguments: Any) -> Condition:
+    found: list[Condition] = []
     lab = Lab(
         profile=Profile("quick"),
         custom=Custom(),
@@ -441,17 +416,17 @@ class TestExactClaims:
     )
 
     def found(self, *, labels: Mapping[str, str], residual: float) -> ConditionResult:
-        assay = stated(
+        condition = stated(
             self.CLAIM,
-            cells=lambda draw: {
-                "search": Search(draw=draw, statement="null vector", examples=1, below=0.5)
+            cells=lambda seeds: {
+                "search": Search(seeds=seeds, statement="null vector", examples=1, below=0.5)
             },
             effects=lambda seen: {"residual": seen["search"].values["residual"]},
-            most=12,
+            max_replicates=12,
         )
         store = cast(Store, Searches(labels=labels, residual=residual))
-        bench = Bench(store=store, scheduler=cast(Scheduler, Idle()), device="cpu")
-        return bench.run(assay, label="a", command="b")
+        runner = Runner(store=store, scheduler=cast(Scheduler, Idle()), device="cpu")
+        return runner.run(condition, label="a", command="b")
 
     def test_the_counterexample_is_told_and_kept(self) -> None:
         labels = {"counterexample": "x = 3", "counterexample as JSON": '{"x": 3}'}
@@ -469,8 +444,8 @@ class TestExactClaims:
 
 
 def test_what_is_not_testable_is_recorded_with_its_reason_and_measures_nothing() -> None:
-    assay = stated(dataclasses.replace(CLAIM, estimands={"none": untestable("it is a wish")}))
-    assert assay.cells_up_to(48) == []
-    bench = Bench(store=cast(Store, None), scheduler=cast(Scheduler, None), device="cpu")
-    decision = bench.run(assay, label="a", command="b").decision
+    condition = stated(dataclasses.replace(CLAIM, estimands={"none": untestable("it is a wish")}))
+    assert condition.cells_up_to(48) == []
+    runner = Runner(store=cast(Store, None), scheduler=cast(Scheduler, None), device="cpu")
+    decision = runner.run(condition, label="a", command="b").decision
     assert (decision.verdict, decision.reason) == (Verdict.NOT_TESTABLE, "it is a wish")

@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from harness.measurements.theory import (
-    median_of_product,
-    neighbour_stretch,
-    newman_rate,
-)
+from harness.measurements.theory import median_of_product, neighbour_stretch, newman_rate
 
 
 @pytest.mark.parametrize(("width", "rate"), [(64, 2.71), (80, 0.80), (128, 0.34)])

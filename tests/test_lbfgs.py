@@ -13,25 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from harness.encoders.encoder import (
-    AffineEncoder,
-    Encoder,
-    ModuleEncoder,
-)
+from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
 from harness.inversion import loop
 from harness.inversion.clock import HostClock
-from harness.inversion.decoders.lbfgs import (
-    LBFGSMethod,
-    Pairs,
-)
-from harness.inversion.invert import (
-    Recovery,
-    invert,
-)
-from harness.inversion.objective import (
-    Pixels,
-    make_problem,
-)
+from harness.inversion.decoders.lbfgs import LBFGSMethod, Pairs
+from harness.inversion.invert import Recovery, invert
+from harness.inversion.objective import Pixels, make_problem
 from harness.inversion.protocol import Ending
 from harness.inversion.status import Status
 from harness.inversion.trace import Trace
@@ -253,8 +240,8 @@ def test_a_history_looks_back_on_evaluations_taken_or_not() -> None:
 def test_a_direction_is_that_of_scipy(seed: int, history: int, data: st.DataObject) -> None:
     # Some evaluations of the second sample are rejected, some pairs are older than the history,
     # and one sample has forgotten what lies before an evaluation.
-    taken = data.draw(st.lists(st.booleans(), min_size=1, max_size=10))
-    forgotten = data.draw(st.integers(0, len(taken) - 1))
+    taken = data.seeds(st.lists(st.booleans(), min_size=1, max_size=10))
+    forgotten = data.seeds(st.integers(0, len(taken) - 1))
     spread = torch.diag(torch.logspace(-1, 1, 5, dtype=torch.float64))
     pairs = Pairs.none(torch.zeros(3, 5, dtype=torch.float64), size=history)
     rows: list[list[tuple[Tensor, Tensor]]] = [[], [], []]

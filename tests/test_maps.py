@@ -14,21 +14,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.encoders.convolutions import (
-    choose as forms,
-)
-from harness.encoders.convolutions import (
-    onednn as packed,
-)
-from harness.encoders.convolutions.choose import (
-    fastest,
-    on_gpu,
-)
+from harness.encoders.convolutions import choose as forms
+from harness.encoders.convolutions import onednn as packed
+from harness.encoders.convolutions.choose import fastest, on_gpu
 from harness.encoders.convolutions.im2col_cpu import Columns
-from harness.encoders.convolutions.im2col_gpu import (
-    Gathered,
-    GatheredBack,
-)
+from harness.encoders.convolutions.im2col_gpu import Gathered, GatheredBack
 from harness.encoders.convolutions.maps import (
     LAST,
     Map,
@@ -40,19 +30,9 @@ from harness.encoders.convolutions.maps import (
     Unfolded,
     laid_out,
 )
-from harness.encoders.convolutions.onednn import (
-    Packed,
-    PackedConvolution,
-)
-from harness.encoders.convolutions.pixel_shuffle import (
-    Blocks,
-    best_block,
-)
-from harness.encoders.convolutions.winograd import (
-    Filter,
-    Winograd,
-    best_tile,
-)
+from harness.encoders.convolutions.onednn import Packed, PackedConvolution
+from harness.encoders.convolutions.pixel_shuffle import Blocks, best_block
+from harness.encoders.convolutions.winograd import Filter, Winograd, best_tile
 from harness.encoders.runtime import precision_of
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-5}

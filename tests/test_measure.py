@@ -17,33 +17,11 @@ from harness.inversion.status import Status
 from harness.measurements import inversion as module
 from harness.measurements.measure import measure
 from harness.measurements.measurement import Measurement
-from harness.plan.cells import (
-    ActiveUnits,
-    Cell,
-    ExactInverse,
-    Inversion,
-    LocalRank,
-    block,
-)
-from harness.plan.decoders import (
-    LBFGS,
-    Adam,
-    Decoder,
-    Descent,
-)
-from harness.plan.images import (
-    Images,
-    Start,
-)
-from harness.plan.networks import (
-    INITIALISATIONS,
-    MLP,
-    ResNet,
-)
-from harness.plan.seeds import (
-    Draw,
-    Source,
-)
+from harness.plan.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank, block
+from harness.plan.decoders import LBFGS, Adam, Decoder, Descent
+from harness.plan.images import Images, Start
+from harness.plan.networks import INITIALISATIONS, MLP, ResNet
+from harness.plan.seeds import ReplicateSeeds, Source
 from harness.subjects import draws
 from harness.subjects.mlp import draw_layers
 from harness.subjects.resnet import build_resnet
@@ -59,7 +37,7 @@ def inversion(
     **changes: object,
 ) -> Inversion:
     cell = Inversion(
-        draw=Draw(replicate=replicate),
+        seeds=ReplicateSeeds(replicate=replicate),
         network=MLP(inputs=48, widths=(60, 48), activation="relu"),
         images=IMAGES,
         decoder=decoder,
@@ -83,9 +61,13 @@ CELLS: list[Cell] = [
     inversion(),
     inversion(decoder=Adam(), precision="float64"),
     inversion(decoder=LBFGS()),
-    ExactInverse(draw=Draw(replicate=0), network=MLP(inputs=48, widths=(48, 48)), images=IMAGES),
-    ActiveUnits(draw=Draw(replicate=0), images=IMAGES),
-    LocalRank(draw=Draw(replicate=0), network=MLP(inputs=48, widths=(40,)), images=IMAGES),
+    ExactInverse(
+        seeds=ReplicateSeeds(replicate=0), network=MLP(inputs=48, widths=(48, 48)), images=IMAGES
+    ),
+    ActiveUnits(seeds=ReplicateSeeds(replicate=0), images=IMAGES),
+    LocalRank(
+        seeds=ReplicateSeeds(replicate=0), network=MLP(inputs=48, widths=(40,)), images=IMAGES
+    ),
 ]
 
 
@@ -97,28 +79,29 @@ class TestSeeds:
         torch.manual_seed(2)
         np.random.seed(3)  # noqa: NPY002  (nothing may depend on global generators)
         assert bare(one(cell)) == bare(first)
-        other = dataclasses.replace(cell, draw=Draw(replicate=1))
+        other = dataclasses.replace(cell, seeds=ReplicateSeeds(replicate=1))
         assert bare(one(other)) != bare(first)
 
     @settings(max_examples=25, deadline=None)
     @given(replicates=st.lists(st.integers(0, 10**6), min_size=2, max_size=2, unique=True))
     def test_everything_drawn_is_drawn_anew_for_each_replicate(self, replicates: list[int]) -> None:
-        for draw in (
+        for seeds in (
             lambda which: draws.original(IMAGES, which)[0],
             lambda which: draws.starts(Start(), IMAGES, which),
             lambda which: draws.noise(0.04, IMAGES, which),
             lambda which: torch.rand(5, generator=draws.generator(which, Source.WEIGHTS)),
         ):
             first, again, other = (
-                draw(Draw(replicate=number)) for number in (*replicates[:1] * 2, replicates[1])
+                seeds(ReplicateSeeds(replicate=number))
+                for number in (*replicates[:1] * 2, replicates[1])
             )
             assert torch.equal(first, again)
             assert not torch.equal(first, other)
 
     def test_start_and_noise_have_the_laws_that_are_asked_for(self) -> None:
         images = Images(pixels=64)
-        (start,) = draws.starts(Start(), images, Draw(replicate=0))
-        noise = draws.noise(1 / 18, images, Draw(replicate=0))
+        (start,) = draws.starts(Start(), images, ReplicateSeeds(replicate=0))
+        noise = draws.noise(1 / 18, images, ReplicateSeeds(replicate=0))
         for values, mean, sd in ((start, 0.7, 0.05), (noise, 0.0, 1 / 18)):
             n = values.numel()
             assert values.dtype == torch.float64
@@ -136,9 +119,9 @@ class TestSeeds:
         assert first.values["m_g0"] == pytest.approx(second.values["m_g0"], rel=1e-5)
 
     def test_rows_and_channels_are_cut_as_asked(self) -> None:
-        whole, _ = draws.original(Images(pixels=6), Draw(replicate=0))
-        upper, _ = draws.original(Images(pixels=6, rows=2), Draw(replicate=0))
-        grey, _ = draws.original(Images(pixels=6, channels=1), Draw(replicate=0))
+        whole, _ = draws.original(Images(pixels=6), ReplicateSeeds(replicate=0))
+        upper, _ = draws.original(Images(pixels=6, rows=2), ReplicateSeeds(replicate=0))
+        grey, _ = draws.original(Images(pixels=6, channels=1), ReplicateSeeds(replicate=0))
         assert torch.equal(upper, whole[:, :2])
         torch.testing.assert_close(grey, whole.mean(dim=0, keepdim=True))
 
@@ -169,14 +152,14 @@ class TestInversions:
 
     def test_a_resnets_network_is_the_replicates_own(self) -> None:
         cell = inversion(
-            network=ResNet(name="resnet18", cut="stem"),
+            network=ResNet(name="resnet18", layer="stem"),
             images=Images(pixels=32, source="dead-leaves"),
             decoder=Descent(),
             iterations=2,
         )
         found = one(cell)
         assert found.status != Status.NON_FINITE
-        whole = build_resnet(cell.network, seed=cell.draw.seed(Source.WEIGHTS) >> 1)
+        whole = build_resnet(cell.network, seed=cell.seeds.seed(Source.WEIGHTS) >> 1)
         outputs = [
             whole.maxpool(torch.relu(whole.bn1(whole.conv1(torch.from_numpy(image[None]).float()))))
             for image in (found.images["copy"], found.images["target"])
@@ -218,13 +201,13 @@ class TestInversions:
             assert bare(found[sample]) == bare(healthy[sample])
 
     def test_not_a_number_in_a_weights_file_is_a_status(self, tmp_path: Path) -> None:
-        state = build_resnet(ResNet(name="resnet18", cut="conv1"), seed=1).state_dict()
+        state = build_resnet(ResNet(name="resnet18", layer="conv1"), seed=1).state_dict()
         state["conv1.weight"][0, 0, 0, 0] = torch.nan
         path = tmp_path / "w.pt"
         torch.save(state, path)
         found = one(
             inversion(
-                network=ResNet(name="resnet18", cut="conv1", weights=weights_file(path)),
+                network=ResNet(name="resnet18", layer="conv1", weights=weights_file(path)),
                 images=Images(pixels=32, source="dead-leaves"),
                 iterations=2,
             )
@@ -236,7 +219,7 @@ class TestPlantedAnswers:
     @pytest.mark.parametrize("depth", [1, 3])
     def test_an_orthogonal_stack_is_inverted_to_round_off(self, depth: int) -> None:
         network = MLP(inputs=48, widths=(48,) * depth, initialisation="orthogonal")
-        exact = one(ExactInverse(draw=Draw(replicate=0), network=network, images=IMAGES))
+        exact = one(ExactInverse(seeds=ReplicateSeeds(replicate=0), network=network, images=IMAGES))
         assert exact.values["condition"] == pytest.approx(1, rel=1e-12)
         assert exact.values["error_float64"] < 1e-14
         assert 1e-9 < exact.values["error_float32"] < 1e-5
@@ -248,7 +231,9 @@ class TestPlantedAnswers:
     @given(replicate=st.integers(0, 10**6), width=st.integers(20, 44))
     def test_a_narrow_layer_leaves_its_null_space(self, replicate: int, width: int) -> None:
         network = MLP(inputs=48, widths=(width,), initialisation="orthogonal")
-        floor = one(LocalRank(draw=Draw(replicate=replicate), network=network, images=IMAGES))
+        floor = one(
+            LocalRank(seeds=ReplicateSeeds(replicate=replicate), network=network, images=IMAGES)
+        )
         assert floor.values["rank"] == width
         assert floor.values["witness_residual"] < 100
         found = one(
@@ -262,13 +247,13 @@ class TestPlantedAnswers:
     @settings(max_examples=10, deadline=None)
     @given(replicate=st.integers(0, 10**6))
     def test_the_condition_and_errors_are_those_of_numpy(self, replicate: int) -> None:
-        draw = Draw(replicate=replicate)
+        seeds = ReplicateSeeds(replicate=replicate)
         network = MLP(inputs=12, widths=(12, 12), initialisation="gaussian")
         cell = ExactInverse(
-            draw=draw, network=network, images=Images(pixels=2, source="dead-leaves")
+            seeds=seeds, network=network, images=Images(pixels=2, source="dead-leaves")
         )
         found = one(cell).values
-        encoder = draws.encoder(network, [draw], dtype=torch.float64, device=torch.device("cpu"))
+        encoder = draws.encoder(network, [seeds], dtype=torch.float64, device=torch.device("cpu"))
         assert isinstance(encoder, AffineEncoder)
         condition = np.linalg.cond(encoder.matrix[0].numpy())
         assert found["condition"] == pytest.approx(condition, rel=1e-6)
@@ -278,7 +263,9 @@ class TestPlantedAnswers:
 
     @pytest.mark.parametrize("initialisation", INITIALISATIONS[:2])
     def test_units_are_counted_until_enough_are_active(self, initialisation: str) -> None:
-        cell = ActiveUnits(draw=Draw(replicate=0), images=IMAGES, initialisation=initialisation)
+        cell = ActiveUnits(
+            seeds=ReplicateSeeds(replicate=0), images=IMAGES, initialisation=initialisation
+        )
         found = one(cell).values
         # Among m units about half are active: m is near 2 n, give or take sqrt(2 n).
         n = IMAGES.elements
@@ -289,11 +276,11 @@ class TestPlantedAnswers:
 
     def test_a_rectifier_keeps_the_rank_of_its_active_units(self) -> None:
         network = MLP(inputs=48, widths=(60, 48), activation="relu")
-        cell = LocalRank(draw=Draw(replicate=3), network=network, images=IMAGES)
+        cell = LocalRank(seeds=ReplicateSeeds(replicate=3), network=network, images=IMAGES)
         found = one(cell).values
-        image, _ = draws.original(IMAGES, cell.draw)
+        image, _ = draws.original(IMAGES, cell.seeds)
         first, second = draw_layers(
-            network, generators=[draws.generator(cell.draw, Source.WEIGHTS)]
+            network, generators=[draws.generator(cell.seeds, Source.WEIGHTS)]
         )
         truth = torch.autograd.functional.jacobian(
             lambda x: second.weight[0] @ torch.relu(first.weight[0] @ x + first.bias[0]),

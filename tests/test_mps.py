@@ -13,10 +13,7 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from harness.execution import (
-    executors,
-    mps,
-)
+from harness.execution import executors, mps
 from harness.execution.executors import ProcessPool
 from harness.execution.tuning import Layout
 

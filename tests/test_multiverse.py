@@ -14,12 +14,7 @@ from hypothesis import strategies as st
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
-from harness.statistics.multiverse import (
-    Choice,
-    Level,
-    Multiverse,
-    multiverse,
-)
+from harness.statistics.multiverse import Choice, Level, Multiverse, multiverse
 from harness.verdict.verdict import Verdict
 
 S, R, U = Verdict.SUPPORTED, Verdict.REFUTED, Verdict.INCONCLUSIVE

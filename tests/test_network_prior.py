@@ -6,21 +6,11 @@ import pytest
 import torch
 
 from harness.encoders.adapters import Reshaped
-from harness.encoders.encoder import (
-    AffineEncoder,
-    Encoder,
-)
+from harness.encoders.encoder import AffineEncoder, Encoder
 from harness.errors import SettingError
 from harness.inversion.invert import invert
 from harness.inversion.parametrizations.network_prior import draw_picture
-from harness.plan.decoders import (
-    LBFGS,
-    Adam,
-    Decoder,
-    Descent,
-    NetworkPrior,
-    TotalVariation,
-)
+from harness.plan.decoders import LBFGS, Adam, Decoder, Descent, NetworkPrior, TotalVariation
 
 PRIOR = NetworkPrior(channels=4, depth=2)
 

@@ -7,10 +7,7 @@ import functools
 import pytest
 import torch
 
-from harness.execution.peak_rate import (
-    arithmetic_gflops,
-    worker_gflops,
-)
+from harness.execution.peak_rate import arithmetic_gflops, worker_gflops
 from harness.execution.throughput import pace
 from harness.store import Record
 from reports.page.provenance import throughput_text

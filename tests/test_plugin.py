@@ -20,18 +20,9 @@ from typing import Any
 import pytest
 from plugin_suite import ALONE, ROOT, Suite, claim, environment, of, one_message, text
 
-from claims.plugin import (
-    hooks as plugin,
-)
-from claims.plugin import (
-    progress,
-)
-from harness.verdict.lock import (
-    Entry,
-    Lock,
-    read_lock,
-    write_lock,
-)
+from claims.plugin import hooks as plugin
+from claims.plugin import progress
+from harness.verdict.lock import Entry, Lock, read_lock, write_lock
 from harness.verdict.verdict import Verdict
 from reports.documents.archive import latest
 
@@ -197,10 +188,10 @@ def test_a_condition_beside_the_claim_fails_nothing(suite: Suite) -> None:
 def test_an_ordinary_failure_stays_one(suite: Suite) -> None:
     body = """
     def test_broken(lab):
-        lab.judge(claim("Z1"), cells=lambda draw: {}, effects=lambda seen: {"x": 1 / 0})
+        lab.judge(claim("Z1"), cells=lambda seeds: {}, effects=lambda seen: {"x": 1 / 0})
 
     def test_broken_cells(lab):
-        lab.judge(claim("Z2"), cells=lambda draw: {"a": 1 / 0}, effects=lambda seen: {})
+        lab.judge(claim("Z2"), cells=lambda seeds: {"a": 1 / 0}, effects=lambda seen: {})
 
     def test_skipped(lab):
         pytest.skip("needs something")
@@ -225,8 +216,8 @@ def test_a_test_that_measures_and_breaks_does_not_hang_the_next(suite: Suite) ->
     from harness.plan.cells import ActiveUnits
     from harness.plan.images import Images
 
-    CELLS = lambda draw: {"a": ActiveUnits(
-        draw=draw, images=Images(pixels=8, channels=1, source="digits"), initialisation="absent"
+    CELLS = lambda seeds: {"a": ActiveUnits(
+        seeds=seeds, images=Images(pixels=8, channels=1, source="digits"), initialisation="absent"
     )}
 
     @pytest.mark.parametrize("number", [1, 2])
@@ -355,7 +346,7 @@ def test_a_store_within_another_suite_leaves_that_suites_lock_alone(
 def test_a_foreign_subject_is_judged_by_no_lock_and_locks_nothing(suite: Suite) -> None:
     body = """
     def test_refuted(lab):
-        judge(lab, claim("Z1"), "refuted", foreign=True)
+        judge(lab, claim("Z1"), "refuted", external_weights=True)
     """
     suite.lock("supported")
     before = suite.locked.read_text()
@@ -566,7 +557,7 @@ def test_junit_has_every_effect_in_words(suite: Suite) -> None:
         images = Images(pixels=8, channels=1, source="digits")
         lab.judge(
             stated,
-            cells=lambda draw: {"layer": ActiveUnits(draw=draw, images=images)},
+            cells=lambda seeds: {"layer": ActiveUnits(seeds=seeds, images=images)},
             effects=lambda _: {"x": 1.0, "y": 2.0},
         )
     """

@@ -13,23 +13,13 @@ from torch import nn
 
 from harness import checkpoint as module
 from harness.checkpoint import Checkpoint
-from harness.encoders.adapters import (
-    Cast,
-    Reshaped,
-)
+from harness.encoders.adapters import Cast, Reshaped
 from harness.encoders.encoder import ModuleEncoder
 from harness.encoders.runtime import precision_of
-from harness.errors import (
-    DeviceError,
-    SettingError,
-    UnknownNameError,
-)
+from harness.errors import DeviceError, SettingError, UnknownNameError
 from harness.inversion import restarts as starts
 from harness.measurements.measure import measure
-from harness.plan.cells import (
-    Inversion,
-    block,
-)
+from harness.plan.cells import Inversion, block
 from harness.plan.decoders import (
     LBFGS,
     Adam,
@@ -42,21 +32,14 @@ from harness.plan.decoders import (
     Whitening,
 )
 from harness.plan.images import Images
-from harness.plan.networks import (
-    MLP,
-    Network,
-    ResNet,
-)
-from harness.plan.seeds import Draw
-from harness.subjects import (
-    draws,
-    resnet,
-)
+from harness.plan.networks import MLP, Network, ResNet
+from harness.plan.seeds import ReplicateSeeds
+from harness.subjects import draws, resnet
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 CELL = Inversion(
-    draw=Draw(replicate=0),
+    seeds=ReplicateSeeds(replicate=0),
     network=MLP(inputs=16, widths=(24, 20), activation="relu"),
     images=Images(pixels=4, channels=1, source="dead-leaves"),
     decoder=Adam(rate=0.05),
@@ -280,7 +263,7 @@ class TestMemory:
         self.fit(monkeypatch, at_most=1)
         cell = dataclasses.replace(
             CELL,
-            network=ResNet(name="resnet18", cut="conv1"),
+            network=ResNet(name="resnet18", layer="conv1"),
             images=Images(pixels=16),
             iterations=2,
             restarts=2,
@@ -300,7 +283,7 @@ class TestMemory:
         [
             (CELL.network, 4, Descent(loss="l2", priors=(Jitter(pixels=1),))),
             (CELL.network, 4, LBFGS(tolerance=0.05)),
-            (ResNet(name="resnet18", cut="conv1"), 32, Descent(loss="l2", step=0.01)),
+            (ResNet(name="resnet18", layer="conv1"), 32, Descent(loss="l2", step=0.01)),
         ],
     )
     def test_one_image_is_recovered_from_some_starts_after_others(
@@ -359,8 +342,8 @@ class TestRestarts:
         assert found.values["m_g"] <= alone.values["m_g"] * (1 + 1e-9)
 
     def test_one_start_is_that_of_a_run_without_restarts(self) -> None:
-        several = draws.starts(CELL.start, CELL.images, CELL.draw, restarts=3)
-        (alone,) = draws.starts(CELL.start, CELL.images, CELL.draw)
+        several = draws.starts(CELL.start, CELL.images, CELL.seeds, restarts=3)
+        (alone,) = draws.starts(CELL.start, CELL.images, CELL.seeds)
         assert torch.equal(several[0], alone)
 
     @pytest.mark.parametrize("prior", [None, NetworkPrior(channels=4, depth=1), Whitening()])
@@ -375,11 +358,13 @@ class TestRestarts:
         firsts = []
         for replicate in range(4):
             (found,) = measure(
-                [dataclasses.replace(cell, draw=Draw(replicate=replicate))], device="cpu"
+                [dataclasses.replace(cell, seeds=ReplicateSeeds(replicate=replicate))], device="cpu"
             )
             start, target = found.images["start"], found.images["target"]
             assert np.linalg.norm(start - target) == pytest.approx(found.values["m_i0"], rel=1e-9)
-            drawn = draws.starts(cell.start, cell.images, Draw(replicate=replicate), restarts=4)
+            drawn = draws.starts(
+                cell.start, cell.images, ReplicateSeeds(replicate=replicate), restarts=4
+            )
             firsts.append(np.allclose(start, drawn[0].numpy()))
         assert not all(firsts)
         (begun,) = measure([dataclasses.replace(cell, iterations=0)], device="cpu")

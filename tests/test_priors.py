@@ -24,27 +24,10 @@ from torch import Tensor, nn
 
 from harness.errors import SettingError
 from harness.inversion import loop
-from harness.inversion.invert import (
-    Recovery,
-    invert,
-)
-from harness.inversion.priors import (
-    apply_blur,
-    blur_kernels,
-    draw_offsets,
-    shift,
-    total_variation,
-)
+from harness.inversion.invert import Recovery, invert
+from harness.inversion.priors import apply_blur, blur_kernels, draw_offsets, shift, total_variation
 from harness.inversion.steppers import Eager
-from harness.plan.decoders import (
-    Adam,
-    Blur,
-    Box,
-    Decoder,
-    Descent,
-    Jitter,
-    TotalVariation,
-)
+from harness.plan.decoders import Adam, Blur, Box, Decoder, Descent, Jitter, TotalVariation
 from harness.subjects import vision  # noqa: F401  (makes the next import possible everywhere)
 
 # isort: split

@@ -15,20 +15,10 @@ from torch import nn
 from harness.measurements.measure import measure
 from harness.measurements.measurement import Measurement
 from harness.plan.buckets import buckets
-from harness.plan.cells import (
-    Cell,
-    Inversion,
-)
-from harness.plan.decoders import (
-    Blur,
-    Descent,
-)
+from harness.plan.cells import Cell, Inversion
+from harness.plan.decoders import Blur, Descent
 from harness.plan.images import Images
-from harness.plan.networks import (
-    MLP,
-    ResNet,
-    Shaped,
-)
+from harness.plan.networks import MLP, ResNet, Shaped
 from harness.plan.probes import (
     STATISTICS,
     BlurLoss,
@@ -42,10 +32,7 @@ from harness.plan.probes import (
     SquareLayer,
     ZeroUnits,
 )
-from harness.plan.seeds import (
-    Draw,
-    Source,
-)
+from harness.plan.seeds import ReplicateSeeds, Source
 from harness.subjects import draws
 from harness.subjects.images.images import draw_image
 from harness.subjects.mlp import draw_layers
@@ -54,7 +41,7 @@ from harness.subjects.shaped import singular_values
 
 IMAGES = Images(pixels=4, source="dead-leaves")
 PHOTO = Images(pixels=32, source="dead-leaves")
-DRAW = Draw(replicate=0)
+DRAW = ReplicateSeeds(replicate=0)
 CPU = torch.device("cpu")
 
 
@@ -70,7 +57,7 @@ def image_of(images: Images) -> torch.Tensor:
 class TestConditioning:
     def test_it_is_numpys_condition_number_of_the_product(self) -> None:
         network = MLP(inputs=12, widths=(15, 14, 13))
-        found = one(Conditioning(draw=DRAW, network=network)).values
+        found = one(Conditioning(seeds=DRAW, network=network)).values
         layers = draw_layers(network, generators=[draws.generator(DRAW, Source.WEIGHTS)])
         product = np.eye(12)
         for depth, layer in enumerate(layers, start=1):
@@ -81,20 +68,20 @@ class TestConditioning:
 
     def test_an_orthogonal_stack_has_none_to_show(self) -> None:
         network = MLP(inputs=12, widths=(12,) * 4, initialisation="orthogonal")
-        found = one(Conditioning(draw=DRAW, network=network)).values
+        found = one(Conditioning(seeds=DRAW, network=network)).values
         assert max(map(abs, found.values())) < 1e-12
 
     @pytest.mark.parametrize("width", [16, 24])
     def test_great_depth_follows_newman(self, width: int) -> None:
         found = one(
-            SpreadRate(draw=DRAW, inputs=16, width=width, depth=1500, initialisation="gaussian")
+            SpreadRate(seeds=DRAW, inputs=16, width=width, depth=1500, initialisation="gaussian")
         ).values
         assert found["ratio"] == pytest.approx(1, abs=0.06)
 
     def test_diagonals_of_qr_are_lengths_and_areas(self) -> None:
         """In two dimensions: how the first axis grows, and how an area grows beside it."""
         depth = 12
-        cell = SpreadRate(draw=DRAW, inputs=2, width=5, depth=depth, initialisation="gaussian")
+        cell = SpreadRate(seeds=DRAW, inputs=2, width=5, depth=depth, initialisation="gaussian")
         generator = draws.generator(DRAW, Source.WEIGHTS)
         product = np.eye(2)
         for number in range(depth):
@@ -112,7 +99,7 @@ class TestNeighbours:
     NETWORK = MLP(inputs=48, widths=(48,) * 3)
 
     def test_outputs_are_met_and_distances_are_those_of_the_inverse(self) -> None:
-        cell = Neighbours(draw=DRAW, network=self.NETWORK, images=IMAGES, sd=1e-3, points=64)
+        cell = Neighbours(seeds=DRAW, network=self.NETWORK, images=IMAGES, sd=1e-3, points=64)
         found = one(cell)
         assert found.values["error"] < 1e-8
         distances, outputs = found.traces["distance"], found.traces["output"]
@@ -129,7 +116,7 @@ class TestNeighbours:
 
     def test_an_orthogonal_network_keeps_distances(self) -> None:
         network = MLP(inputs=48, widths=(48,) * 3, initialisation="orthogonal")
-        found = one(Neighbours(draw=DRAW, network=network, images=IMAGES, points=16))
+        found = one(Neighbours(seeds=DRAW, network=network, images=IMAGES, points=16))
         np.testing.assert_allclose(found.traces["distance"], found.traces["output"], rtol=1e-9)
         assert found.values["nearer_than_noised"] == 1
         assert found.values["outside"] < 0.3
@@ -139,7 +126,7 @@ class TestNeighbours:
     def test_the_law_of_gaussian_networks_holds_and_another_does_not(self) -> None:
         def measured(initialisation: str) -> float:
             network = MLP(inputs=6, widths=(6,) * 3, initialisation=initialisation, bias=False)
-            return one(NeighbourLaw(draw=DRAW, network=network, networks=4000)).values["log_ratio"]
+            return one(NeighbourLaw(seeds=DRAW, network=network, networks=4000)).values["log_ratio"]
 
         assert measured("gaussian") == pytest.approx(0, abs=0.15)
         # Uniform weights are far from their limit at six inputs.
@@ -149,7 +136,9 @@ class TestNeighbours:
 class TestShaped:
     def test_the_spectrum_is_the_one_asked_for(self) -> None:
         network = Shaped(inputs=10, outputs=14, condition=50.0)
-        encoder = draws.encoder(network, [DRAW, Draw(replicate=1)], dtype=torch.float64, device=CPU)
+        encoder = draws.encoder(
+            network, [DRAW, ReplicateSeeds(replicate=1)], dtype=torch.float64, device=CPU
+        )
         outputs = encoder.encode(torch.eye(10, dtype=torch.float64).repeat(2, 1))
         for matrix in outputs.reshape(2, 10, 14).numpy():
             values = np.linalg.svd(matrix, compute_uv=False)
@@ -163,7 +152,7 @@ class TestShaped:
         def run(outputs: int) -> Measurement:
             return one(
                 Inversion(
-                    draw=DRAW,
+                    seeds=DRAW,
                     network=Shaped(inputs=48, outputs=outputs, condition=30.0),
                     images=IMAGES,
                     decoder=Descent(loss="l2", step=0.2, factor=1.0),
@@ -181,7 +170,7 @@ class TestShaped:
         network = Shaped(inputs=48, outputs=60, condition=8.0)
         found = one(
             Inversion(
-                draw=DRAW,
+                seeds=DRAW,
                 network=network,
                 images=IMAGES,
                 decoder=Descent(loss="l2", step=0.2, factor=1.0),
@@ -200,12 +189,12 @@ class TestShaped:
 
 
 class TestGradients:
-    NETWORK = ResNet(name="resnet18", cut="layer4")
+    NETWORK = ResNet(name="resnet18", layer="layer4")
 
     def norms(self, statistics: str) -> Mapping[str, float]:
         return one(
             GradientNorms(
-                draw=DRAW, network=self.NETWORK, images=PHOTO, statistics=statistics, together=3
+                seeds=DRAW, network=self.NETWORK, images=PHOTO, statistics=statistics, together=3
             )
         ).values
 
@@ -246,7 +235,7 @@ class TestGradients:
 
 class TestSquareLayers:
     def test_a_rectifier_keeps_the_rows_of_its_active_units(self) -> None:
-        cell = SquareLayer(draw=DRAW, images=IMAGES, layer="dense", activation="relu")
+        cell = SquareLayer(seeds=DRAW, images=IMAGES, layer="dense", activation="relu")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(DRAW.seed(Source.WEIGHTS) >> 1)
             layer = nn.Linear(48, 48).double()
@@ -255,7 +244,7 @@ class TestSquareLayers:
 
     @pytest.mark.parametrize("layer", ["dense", "convolution"])
     def test_tanh_keeps_every_rank_in_exact_numbers(self, layer: str) -> None:
-        cell = SquareLayer(draw=DRAW, images=IMAGES, layer=layer, activation="tanh")
+        cell = SquareLayer(seeds=DRAW, images=IMAGES, layer=layer, activation="tanh")
         found = one(cell).values
         assert found["rank_share"] == 1
         assert found["effective_share"] <= 1
@@ -263,8 +252,8 @@ class TestSquareLayers:
 
 class TestPooling:
     CELL = PooledRank(
-        draw=DRAW,
-        network=ResNet(name="resnet18", cut="stem"),
+        seeds=DRAW,
+        network=ResNet(name="resnet18", layer="stem"),
         images=Images(pixels=12, source="dead-leaves"),
     )
 
@@ -316,7 +305,7 @@ class TestPooling:
 class TestZeroUnits:
     def test_a_stacks_zeros_are_counted(self) -> None:
         network = MLP(inputs=48, widths=(100, 70), activation="relu")
-        found = one(ZeroUnits(draw=DRAW, network=network, images=IMAGES))
+        found = one(ZeroUnits(seeds=DRAW, network=network, images=IMAGES))
         first, second = draw_layers(network, generators=[draws.generator(DRAW, Source.WEIGHTS)])
         hidden = torch.relu(first.weight[0] @ image_of(IMAGES).flatten() + first.bias[0])
         output = torch.relu(second.weight[0] @ hidden + second.bias[0])
@@ -325,7 +314,7 @@ class TestZeroUnits:
         assert found.values["zero_share"] == sum(zeros) / 170
 
     def test_every_rectifier_of_a_resnet_is_seen(self) -> None:
-        cell = ZeroUnits(draw=DRAW, network=ResNet(name="resnet18", cut="layer4"), images=PHOTO)
+        cell = ZeroUnits(seeds=DRAW, network=ResNet(name="resnet18", layer="layer4"), images=PHOTO)
         found = one(cell)
         assert len(found.traces["zero_share"]) == 17
         whole = build_resnet(cell.network, seed=DRAW.seed(Source.WEIGHTS) >> 1)
@@ -335,17 +324,17 @@ class TestZeroUnits:
 
 def test_the_part_of_an_error_in_the_null_space_is_what_the_pseudo_inverse_leaves() -> None:
     images = Images(pixels=16, source="dead-leaves")
-    network = ResNet(name="resnet18", cut="layer4")
+    network = ResNet(name="resnet18", layer="layer4")
     decoder = Descent(step=0.01)
     cell = ErrorInNullSpace(
-        draw=DRAW, network=network, images=images, decoder=decoder, iterations=30
+        seeds=DRAW, network=network, images=images, decoder=decoder, iterations=30
     )
     # The precision is that of the copy alone.
     double = one(dataclasses.replace(cell, precision="float64")).values
     assert 0 < abs(double["r"] - one(cell).values["r"]) < 0.1
     assert double["null_dimension_share"] == one(cell).values["null_dimension_share"]
     found = one(cell).values
-    run = one(Inversion(draw=DRAW, network=network, images=images, decoder=decoder, iterations=30))
+    run = one(Inversion(seeds=DRAW, network=network, images=images, decoder=decoder, iterations=30))
     assert found["r"] == run.values["r"]
 
     whole = build_resnet(network, seed=DRAW.seed(Source.WEIGHTS) >> 1).double()
@@ -362,7 +351,7 @@ def test_the_part_of_an_error_in_the_null_space_is_what_the_pseudo_inverse_leave
 
 def test_a_blurs_loss_is_that_of_scipys_filter() -> None:
     sigma = 0.7
-    found = one(BlurLoss(draw=DRAW, images=PHOTO, blur=Blur(first=2.0, last=sigma)))
+    found = one(BlurLoss(seeds=DRAW, images=PHOTO, blur=Blur(first=2.0, last=sigma)))
     image = image_of(PHOTO).numpy()
     kernel = np.exp(-0.5 * (np.arange(-1, 2) / sigma) ** 2)
     blurred = image
@@ -373,18 +362,18 @@ def test_a_blurs_loss_is_that_of_scipys_filter() -> None:
 
 def test_every_probe_has_a_cost() -> None:
     square = MLP(inputs=48, widths=(48,) * 3)
-    resnet = ResNet(name="resnet18", cut="layer4")
+    resnet = ResNet(name="resnet18", layer="layer4")
     cells: list[Cell] = [
-        Conditioning(draw=DRAW, network=square),
-        SpreadRate(draw=DRAW, inputs=4, width=8, depth=12, initialisation="gaussian"),
-        Neighbours(draw=DRAW, network=square, images=IMAGES),
-        NeighbourLaw(draw=DRAW, network=square, networks=10),
-        GradientNorms(draw=DRAW, network=resnet, images=PHOTO, statistics="eval"),
-        SquareLayer(draw=DRAW, images=IMAGES, layer="dense", activation="tanh"),
+        Conditioning(seeds=DRAW, network=square),
+        SpreadRate(seeds=DRAW, inputs=4, width=8, depth=12, initialisation="gaussian"),
+        Neighbours(seeds=DRAW, network=square, images=IMAGES),
+        NeighbourLaw(seeds=DRAW, network=square, networks=10),
+        GradientNorms(seeds=DRAW, network=resnet, images=PHOTO, statistics="eval"),
+        SquareLayer(seeds=DRAW, images=IMAGES, layer="dense", activation="tanh"),
         TestPooling.CELL,
-        ZeroUnits(draw=DRAW, network=square, images=IMAGES),
-        ErrorInNullSpace(draw=DRAW, network=resnet, images=PHOTO, decoder=Descent(), iterations=2),
-        BlurLoss(draw=DRAW, images=PHOTO, blur=Blur()),
+        ZeroUnits(seeds=DRAW, network=square, images=IMAGES),
+        ErrorInNullSpace(seeds=DRAW, network=resnet, images=PHOTO, decoder=Descent(), iterations=2),
+        BlurLoss(seeds=DRAW, images=PHOTO, blur=Blur()),
     ]
     found = buckets(cells, device="cpu")
     assert sum(len(bucket.blocks) for bucket in found) == len(cells)

@@ -15,16 +15,10 @@ from torch.nn import functional as F
 
 from harness.encoders.convolutions.maps import LAST
 from harness.encoders.convolutions.onednn import has_onednn
-from harness.encoders.encoder import (
-    Encoder,
-    ModuleEncoder,
-)
+from harness.encoders.encoder import Encoder, ModuleEncoder
 from harness.encoders.network import NetworkEncoder
 from harness.encoders.simplify import fold_batchnorm
-from harness.encoders.tracing import (
-    UnreadableError,
-    read,
-)
+from harness.encoders.tracing import UnreadableError, read
 from harness.errors import ModuleError
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-4}
@@ -608,9 +602,9 @@ class TestRefused:
 
     def test_a_cut_of_a_module_in_eval_mode_is_none_in_train_mode(self) -> None:
         module = nn.Sequential(Residual(), nn.Sequential(nn.ReLU()), nn.Dropout()).eval()
-        for cut in (module[:2], nn.Sequential(*module, nn.Identity(), nn.Flatten())):
-            assert cut.training
-            assert NetworkEncoder(cut).path == "program"
+        for layer in (module[:2], nn.Sequential(*module, nn.Identity(), nn.Flatten())):
+            assert layer.training
+            assert NetworkEncoder(layer).path == "program"
 
     @pytest.mark.parametrize(
         ("made", "told"),

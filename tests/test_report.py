@@ -19,15 +19,7 @@ import jinja2
 import jsonschema
 import pyarrow.parquet as pq
 import pytest
-from report_fixtures import (
-    condition,
-    full_run,
-    make_claim,
-    make_run,
-    make_store,
-    normal,
-    record,
-)
+from report_fixtures import condition, full_run, make_claim, make_run, make_store, normal, record
 
 from harness.claim import (
     HEADLINES,
@@ -46,49 +38,18 @@ from harness.errors import OptionError
 from harness.files import cache_file
 from harness.store import Store
 from harness.verdict.results import Run
-from harness.verdict.verdict import (
-    Decision,
-    Effect,
-    Part,
-    Replicate,
-    Verdict,
-    decide,
-    decide_claim,
-)
+from harness.verdict.verdict import Decision, Effect, Part, Replicate, Verdict, decide, decide_claim
 from reports import words
-from reports.documents.build import (
-    document,
-    dumps,
-    schema,
-)
-from reports.documents.read import (
-    read_run,
-    run_of,
-)
+from reports.documents.build import document, dumps, schema
+from reports.documents.read import read_run, run_of
 from reports.documents.tables import conditions
 from reports.figures import charts
-from reports.figures.intervals import (
-    axis,
-    toward,
-)
+from reports.figures.intervals import axis, toward
 from reports.figures.runtime import runtime
-from reports.page.template import (
-    environment,
-    slug,
-    terms,
-)
-from reports.summary import (
-    deciding_part,
-    summarise,
-)
-from reports.text.console import (
-    LINES,
-    final_table,
-)
-from reports.text.markdown import (
-    MARKDOWN_LIMIT,
-    to_markdown,
-)
+from reports.page.template import environment, slug, terms
+from reports.summary import deciding_part, summarise
+from reports.text.console import LINES, final_table
+from reports.text.markdown import MARKDOWN_LIMIT, to_markdown
 from reports.write import write_report
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -461,13 +422,13 @@ def test_csv_has_a_row_a_condition(folder: Path, run: Run) -> None:
     rows = list(csv.DictReader(io.StringIO((folder / "claims.csv").read_text("utf-8"))))
     assert len(rows) == len(run.conditions)
     first = rows[0]
-    assert (first["claim"], first["parameter_network"], first["parameter_cut"]) == (
+    assert (first["claim"], first["parameter_network"], first["parameter_layer"]) == (
         "A1",
         "resnet18",
         "conv1",
     )
     assert float(first["low"]) <= float(first["value"]) <= float(first["high"])
-    assert json.loads(first["parameters"]) == {"network": "resnet18", "cut": "conv1"}
+    assert json.loads(first["parameters"]) == {"network": "resnet18", "layer": "conv1"}
     assert {row["confirmatory"] for row in rows} == {"true", "false"}
 
 
@@ -506,7 +467,7 @@ def test_the_console_names_every_claim_and_fits(run: Run) -> None:
             assert re.search(rf"^{item.claim.id} +[^·]*{item.verdict.value}", table, re.MULTILINE)
     order = [line.split()[0] for line in table.splitlines() if re.match(r"[A-Z]\d+ ", line)]
     assert order.index("D1") < order.index("C13")
-    assert "0.328 [0.308, 0.393]" in table
+    assert "0.321 [0.270, 0.369]" in table
     for headline in HEADLINES.values():
         assert headline in table
 

@@ -12,22 +12,10 @@ from typing import Any
 import pytest
 from report_fixtures import condition, full_run, make_claim, make_run, make_store, normal, record
 
-from harness.claim import (
-    Criterion,
-    Scale,
-    event,
-)
+from harness.claim import Criterion, Scale, event
 from harness.verdict.results import Run
-from harness.verdict.verdict import (
-    Decision,
-    Effect,
-    Part,
-    Verdict,
-)
-from reports.comparison import (
-    compare,
-    history,
-)
+from harness.verdict.verdict import Decision, Effect, Part, Verdict
+from reports.comparison import compare, history
 from reports.write import write_report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -36,78 +36,33 @@ from harness.claim import (
     exact,
     existential,
 )
-from harness.errors import (
-    OptionError,
-    StoreError,
-)
-from harness.plan.seeds import (
-    Draw,
-    Source,
-    seeding,
-)
+from harness.errors import OptionError, StoreError
+from harness.plan.seeds import ReplicateSeeds, Source, seeding
 from harness.statistics.clusters import Beyond
-from harness.statistics.multiverse import (
-    Choice,
-    multiverse,
-)
+from harness.statistics.multiverse import Choice, multiverse
 from harness.store import Store
-from harness.verdict.results import (
-    ENDED_BEFORE,
-    NOT_SELECTED,
-    ConditionResult,
-    Run,
-)
-from harness.verdict.verdict import (
-    Decision,
-    Verdict,
-)
+from harness.verdict.results import ENDED_BEFORE, NOT_SELECTED, ConditionResult, Run
+from harness.verdict.verdict import Decision, Verdict
 from reports.__main__ import main
 from reports.article import answers
 from reports.comparison.compare import compare
 from reports.comparison.history import history
-from reports.documents.archive import (
-    documents,
-    keep,
-    latest,
-)
-from reports.documents.build import (
-    document,
-    dumps,
-    schema,
-)
+from reports.documents.archive import documents, keep, latest
+from reports.documents.build import document, dumps, schema
 from reports.documents.citation import citation
-from reports.documents.read import (
-    read_run,
-    run_of,
-)
-from reports.documents.tables import (
-    Frame,
-    replicates,
-)
+from reports.documents.read import read_run, run_of
+from reports.documents.tables import Frame, replicates
 from reports.figures.charts import replicate_chart
 from reports.figures.course import course
 from reports.figures.records import Library
 from reports.page.evidence import evidence
 from reports.page.panels import multiverse_view
-from reports.page.provenance import (
-    facts,
-    seeds_text,
-)
-from reports.summary import (
-    setting_text,
-    summarise,
-)
+from reports.page.provenance import facts, seeds_text
+from reports.summary import setting_text, summarise
 from reports.text.badge import badge
-from reports.text.console import (
-    comparison,
-    final_line,
-    final_table,
-)
+from reports.text.console import comparison, final_line, final_table
 from reports.text.markdown import to_markdown
-from reports.words import (
-    finding,
-    quantity,
-)
+from reports.words import finding, quantity
 from reports.write import write_report
 
 ROOT = Path(__file__).parents[1]
@@ -438,8 +393,8 @@ def test_a_changed_claim_is_told_where_its_verdict_changed() -> None:
 
 
 def test_a_run_of_a_part_is_compared_on_what_both_measured() -> None:
-    early, late = (simple([0.9] * 12, cut=cut) for cut in ("conv1", "layer4"))
-    turned = simple([0.1] * 12, cut="conv1")
+    early, late = (simple([0.9] * 12, layer=layer) for layer in ("conv1", "layer4"))
+    turned = simple([0.1] * 12, layer="conv1")
     whole = make_run([early, late])
     found = compare(whole, make_run([early, left_out(late)]))
     assert not found.changed
@@ -461,12 +416,12 @@ def test_a_change_beside_a_claim_changes_no_verdict() -> None:
 
 
 def test_a_network_of_ones_own_is_compared_with_the_one_it_replaces() -> None:
-    before = make_run([simple([0.9] * 12, network="resnet50", cut="conv1")])
-    after = make_run([simple([0.8] * 12, network="resnet34", cut="conv1")], device="cuda")
+    before = make_run([simple([0.9] * 12, network="resnet50", layer="conv1")])
+    after = make_run([simple([0.8] * 12, network="resnet34", layer="conv1")], device="cuda")
     found = compare(before, after)
     assert [pair.name for pair in found.pairs] == ["resnet50 · conv1 → resnet34 · conv1"]
     assert ("Device", "cpu", "cuda") in found.settings
-    twice = make_run([simple([0.8] * 12, network=name, cut="conv1") for name in ("a", "b")])
+    twice = make_run([simple([0.8] * 12, network=name, layer="conv1") for name in ("a", "b")])
     assert compare(before, twice).pairs == ()
 
 
@@ -499,7 +454,7 @@ def test_history_shows_runs_in_time_and_leaves_repeats_out(
 
 
 def test_history_draws_no_line_through_other_settings() -> None:
-    low, high = ([simple([value] * 12, cut="conv1")] for value in (0.1, 0.9))
+    low, high = ([simple([value] * 12, layer="conv1")] for value in (0.1, 0.9))
     settings: list[dict[str, Any]] = [
         {"profile": "quick"},
         {"profile": "standard"},
@@ -619,7 +574,7 @@ def test_replicates_have_a_row_an_effect(folder: Path, run: Run) -> None:
     assert len(table) == sum(
         len(values) for item in run.conditions for values in item.decision.values.values()
     )
-    first = [row for row in table if row["claim"] == "A1" and row["parameter_cut"] == "conv1"]
+    first = [row for row in table if row["claim"] == "A1" and row["parameter_layer"] == "conv1"]
     assert [row["replicate"] for row in first[:3]] == [0, 1, 2]
     assert first[0]["image"] == "astronaut"
     assert first[0]["status"] == "plateau"
@@ -762,7 +717,9 @@ def test_seeds_are_told_so_that_numpy_draws_them_again() -> None:
     sequence = np.random.SeedSequence(
         entropy, spawn_key=(told_seeds["stream"], 7, sources["start"])
     )
-    assert Draw(replicate=7).seed(Source.START) == int(sequence.generate_state(1, np.uint64)[0])
+    assert ReplicateSeeds(replicate=7).seed(Source.START) == int(
+        sequence.generate_state(1, np.uint64)[0]
+    )
     text = seeds_text(told_seeds)
     assert f"SeedSequence({entropy}, spawn_key=(0, replicate, source))" in text
     assert "0 weights, 1 image, 2 start" in text

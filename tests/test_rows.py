@@ -12,15 +12,8 @@ from torch import Tensor
 
 from harness.encoders import sparse_rows as rows
 from harness.encoders.encoder import Encoder
-from harness.encoders.sparse_rows import (
-    combined,
-    dotted,
-    pays,
-)
-from harness.encoders.stacks import (
-    StackEncoder,
-    WideStackEncoder,
-)
+from harness.encoders.sparse_rows import combined, dotted, pays
+from harness.encoders.stacks import StackEncoder, WideStackEncoder
 from harness.plan.networks import MLP
 from harness.subjects.mlp import mlp_encoder
 

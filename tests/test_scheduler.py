@@ -30,39 +30,20 @@ from small_cells import (
     scheduler_of,
 )
 
-from harness.errors import (
-    ExecutorError,
-    StoreError,
-    UnknownNameError,
-    WorkerError,
-)
-from harness.execution import (
-    remote,
-    scheduler,
-)
+from harness.errors import ExecutorError, StoreError, UnknownNameError, WorkerError
+from harness.execution import remote, scheduler
 from harness.execution.executors import SerialExecutor
 from harness.execution.provenance import machine
 from harness.execution.scheduler import DEATHS
 from harness.plan import buckets as plan
-from harness.plan.buckets import (
-    Bucket,
-    buckets,
-)
-from harness.plan.cells import (
-    Cell,
-    Inversion,
-    block,
-)
+from harness.plan.buckets import Bucket, buckets
+from harness.plan.cells import Cell, Inversion, block
 from harness.plan.costs import estimate
-from harness.plan.decoders import (
-    LBFGS,
-    Adam,
-    Descent,
-)
+from harness.plan.decoders import LBFGS, Adam, Descent
 from harness.plan.identity import context, identity
 from harness.plan.images import Images
 from harness.plan.networks import ResNet
-from harness.plan.seeds import Draw
+from harness.plan.seeds import ReplicateSeeds
 from harness.store import Store
 from harness.subjects import resnet
 
@@ -72,8 +53,8 @@ ROOT = Path(__file__).parents[1]
 def shallow(*, iterations: int) -> Inversion:
     """A cell of a ResNet; those of other numbers share its bucket."""
     return Inversion(
-        draw=Draw(replicate=0),
-        network=ResNet(name="resnet18", cut="conv1"),
+        seeds=ReplicateSeeds(replicate=0),
+        network=ResNet(name="resnet18", layer="conv1"),
         images=Images(pixels=32),
         decoder=Descent(),
         iterations=iterations,
@@ -223,8 +204,8 @@ class TestBuckets:
         """Cells that share a network, none with the settings of another."""
         return [
             Inversion(
-                draw=Draw(replicate=0),
-                network=ResNet(name="resnet18", cut="layer4"),
+                seeds=ReplicateSeeds(replicate=0),
+                network=ResNet(name="resnet18", layer="layer4"),
                 images=Images(pixels=32),
                 decoder=Descent(step=0.1 + i),
                 iterations=iterations,
@@ -261,7 +242,7 @@ class TestFailures:
         self, tmp_path: Path
     ) -> None:
         shared = shallow(iterations=2)
-        broken = dataclasses.replace(shared, network=ResNet(name="resnet18", cut="layer9"))
+        broken = dataclasses.replace(shared, network=ResNet(name="resnet18", layer="layer9"))
         later = dataclasses.replace(shared, iterations=1)
         found = scheduler_of(tmp_path)
         found.offer([shared, broken, later], priority=-2)

@@ -13,15 +13,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.descriptivestats import sign_test
 
-from harness.claim import (
-    ALPHA,
-    LOOKS,
-)
+from harness.claim import ALPHA, LOOKS
 from harness.errors import ClaimError
-from harness.statistics.multiplicity import (
-    expected_wrong,
-    holm,
-)
+from harness.statistics.multiplicity import expected_wrong, holm
 from harness.statistics.sequential import (
     boundaries,
     chances,
@@ -34,10 +28,7 @@ from harness.statistics.sequential import (
     sequential,
     tails,
 )
-from harness.statistics.trend import (
-    log_linear,
-    theil_sen,
-)
+from harness.statistics.trend import log_linear, theil_sen
 
 events_of_48 = st.lists(st.booleans(), max_size=48)
 
@@ -71,7 +62,7 @@ def test_tails_by_hand() -> None:
 def test_tails_are_the_one_sided_binomial_tests_doubled(
     n: int, data: st.DataObject, p0: float
 ) -> None:
-    events = data.draw(st.integers(0, n))
+    events = data.seeds(st.integers(0, n))
     many = stats.binomtest(events, n, p0, alternative="greater").pvalue
     few = stats.binomtest(events, n, p0, alternative="less").pvalue
     assert tails(events, n, p0) == pytest.approx((min(1, 2 * many), min(1, 2 * few)))

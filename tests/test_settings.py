@@ -9,10 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import (
-    SettingError,
-    UnknownNameError,
-)
+from harness.errors import SettingError, UnknownNameError
 from harness.plan.decoders import (
     KEEPS,
     LBFGS,

@@ -5,15 +5,9 @@ from __future__ import annotations
 import pytest
 from report_fixtures import Parameters, condition, make_claim
 
-from harness.claim import (
-    Criterion,
-    event,
-)
+from harness.claim import Criterion, event
 from harness.verdict.results import ConditionResult
-from harness.verdict.verdict import (
-    Decision,
-    Verdict,
-)
+from harness.verdict.verdict import Decision, Verdict
 from reports.split_conditions import sides_text
 
 JUDGED = event("z", Criterion(effect="x", label="x", above=0.0))
@@ -28,10 +22,10 @@ def judged(parameters: Parameters, mark: str, estimand: str = "rest") -> Conditi
 
 def crossed(marks: str) -> list[ConditionResult]:
     """Two networks by three layers."""
-    places = [(network, cut) for network in ("a", "b") for cut in ("one", "two", "three")]
+    places = [(network, layer) for network in ("a", "b") for layer in ("one", "two", "three")]
     return [
-        judged({"network": network, "cut": cut}, mark)
-        for (network, cut), mark in zip(places, marks, strict=True)
+        judged({"network": network, "layer": layer}, mark)
+        for (network, layer), mark in zip(places, marks, strict=True)
     ]
 
 

@@ -7,15 +7,8 @@ import torch
 from torch import nn
 
 from harness.encoders.simplify import trim_kernels
-from harness.plan.networks import (
-    CUTS,
-    ResNet,
-)
-from harness.subjects.resnet import (
-    build_resnet,
-    cut_resnet,
-    encoder_of,
-)
+from harness.plan.networks import RESNET_LAYERS, ResNet
+from harness.subjects.resnet import build_resnet, encoder_of, truncated_resnet
 
 CPU = torch.device("cpu")
 
@@ -23,12 +16,12 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 @pytest.mark.parametrize("pixels", [32, 33])
 def test_trimmed_kernels_give_the_same_outputs_and_gradients(name: str, pixels: int) -> None:
-    whole = build_resnet(ResNet(name=name, cut="conv1"), seed=3)
+    whole = build_resnet(ResNet(name=name, layer="conv1"), seed=3)
     images = torch.rand(2, 3, pixels, pixels, dtype=torch.float64)
-    for cut in CUTS if name == "resnet18" else ("layer4",):
-        plain = encoder_of(whole, cut=cut, dtype=torch.float64, device=CPU)
+    for layer in RESNET_LAYERS if name == "resnet18" else ("layer4",):
+        plain = encoder_of(whole, layer=layer, dtype=torch.float64, device=CPU)
         trimmed = encoder_of(
-            whole, cut=cut, dtype=torch.float64, device=CPU, shape=(3, pixels, pixels)
+            whole, layer=layer, dtype=torch.float64, device=CPU, shape=(3, pixels, pixels)
         )
         expected, pull_expected = plain.pull(images)
         found, pull_found = trimmed.pull(images)
@@ -39,7 +32,9 @@ def test_trimmed_kernels_give_the_same_outputs_and_gradients(name: str, pixels: 
 
 
 def test_deep_layers_of_small_images_lose_most_taps() -> None:
-    module = cut_resnet(build_resnet(ResNet(name="resnet18", cut="conv1"), seed=3), cut="layer4")
+    module = truncated_resnet(
+        build_resnet(ResNet(name="resnet18", layer="conv1"), seed=3), layer="layer4"
+    )
     before = sum(parameter.numel() for parameter in module.parameters())
     trim_kernels(module, shape=(3, 32, 32))
     after = sum(parameter.numel() for parameter in module.parameters())

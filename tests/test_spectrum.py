@@ -19,30 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import harness.encoders.spectrum
-from harness.encoders.spectrum import (
-    Decomposition,
-    Limit,
-    Spectrum,
-    decompose,
-    jacobian,
-    spectra,
-)
+from harness.encoders.spectrum import Decomposition, Limit, Spectrum, decompose, jacobian, spectra
 from harness.errors import SpectrumError
 from harness.inversion.distances import l2
-from harness.plan.networks import (
-    ACTIVATIONS,
-    MLP,
-    ResNet,
-)
-from harness.subjects.mlp import (
-    draw_layers,
-    mlp_encoder,
-)
-from harness.subjects.resnet import (
-    build_resnet,
-    cut_resnet,
-    encoder_of,
-)
+from harness.plan.networks import ACTIVATIONS, MLP, ResNet
+from harness.subjects.mlp import draw_layers, mlp_encoder
+from harness.subjects.resnet import build_resnet, encoder_of, truncated_resnet
 
 CPU = torch.device("cpu")
 EPS = np.finfo(np.float64).eps
@@ -79,7 +61,7 @@ class TestSpectra:
     def test_a_planted_spectrum_is_found(
         self, data: st.DataObject, m: int, n: int, seed: int
     ) -> None:
-        rank = data.draw(st.integers(1, min(m, n)))
+        rank = data.seeds(st.integers(1, min(m, n)))
         singular = np.sort(np.random.default_rng(seed).uniform(0.1, 3, rank))[::-1]
         matrix = planted(m, n, singular=singular, seed=seed)
         for found in (spectrum(matrix), decomposed(matrix)):
@@ -93,7 +75,7 @@ class TestSpectra:
     @settings(max_examples=80, deadline=None)
     @given(data=st.data(), m=SIDES, n=SIDES, seed=SEEDS)
     def test_the_spaces_are_scipys(self, data: st.DataObject, m: int, n: int, seed: int) -> None:
-        rank = data.draw(st.integers(0, min(m, n)))
+        rank = data.seeds(st.integers(0, min(m, n)))
         matrix = planted(m, n, singular=np.linspace(3, 1, rank), seed=seed)
         found = decomposed(matrix)
         mine = found.null.numpy()
@@ -261,7 +243,7 @@ class TestNullShares:
     def test_what_is_composed_of_both_spaces_is_parted_again(
         self, data: st.DataObject, m: int, n: int, seed: int, angle: float
     ) -> None:
-        rank = data.draw(st.integers(1, min(m, n - 1)))
+        rank = data.seeds(st.integers(1, min(m, n - 1)))
         source = np.random.default_rng(seed)
         basis = np.linalg.qr(source.normal(size=(n, n)))[0]
         left = np.linalg.qr(source.normal(size=(m, m)))[0]
@@ -374,14 +356,15 @@ class TestJacobians:
             torch.testing.assert_close(one, truth, rtol=1e-12, atol=1e-14)
 
     @pytest.mark.parametrize(
-        ("cut", "pixels"), [("conv1", 6), ("stem", 8), ("layer1", 8), ("layer2", 8), ("layer2", 16)]
+        ("layer", "pixels"),
+        [("conv1", 6), ("stem", 8), ("layer1", 8), ("layer2", 8), ("layer2", 16)],
     )
-    def test_those_of_convolutions_are_torchs(self, cut: str, pixels: int) -> None:
-        whole = build_resnet(ResNet(name="resnet18", cut=cut), seed=1).double()
-        encoder = encoder_of(whole, cut=cut, dtype=torch.float64, device=CPU)
+    def test_those_of_convolutions_are_torchs(self, layer: str, pixels: int) -> None:
+        whole = build_resnet(ResNet(name="resnet18", layer=layer), seed=1).double()
+        encoder = encoder_of(whole, layer=layer, dtype=torch.float64, device=CPU)
         image = gaussian(3, pixels, pixels)
         truth = torch.autograd.functional.jacobian(
-            lambda x: cut_resnet(whole, cut=cut)(x[None])[0], image
+            lambda x: truncated_resnet(whole, layer=layer)(x[None])[0], image
         )
         (found,) = jacobian(encoder, image[None])
         outputs = encoder.encode(image[None]).numel()
@@ -391,8 +374,8 @@ class TestJacobians:
         assert spectrum(found).rank == np.linalg.matrix_rank(truth.reshape(found.shape).numpy())
 
     def test_null_vectors_of_a_network_leave_its_output_as_it_is(self) -> None:
-        whole = build_resnet(ResNet(name="resnet18", cut="layer2"), seed=2).double()
-        encoder = encoder_of(whole, cut="layer2", dtype=torch.float64, device=CPU)
+        whole = build_resnet(ResNet(name="resnet18", layer="layer2"), seed=2).double()
+        encoder = encoder_of(whole, layer="layer2", dtype=torch.float64, device=CPU)
         image = gaussian(1, 3, 8, 8)
         (found,) = decompose(jacobian(encoder, image))
         assert 0 < found.rank < 128
@@ -451,9 +434,9 @@ class TestJacobians:
 
     @pytest.mark.slow
     def test_resnet18_up_to_layer2_at_32_pixels(self) -> None:
-        whole = build_resnet(ResNet(name="resnet18", cut="layer2"), seed=1)
+        whole = build_resnet(ResNet(name="resnet18", layer="layer2"), seed=1)
         encoder = encoder_of(
-            whole, cut="layer2", dtype=torch.float64, device=CPU, shape=(3, 32, 32)
+            whole, layer="layer2", dtype=torch.float64, device=CPU, shape=(3, 32, 32)
         )
         image = gaussian(1, 3, 32, 32)
         matrices = jacobian(encoder, image)

@@ -7,18 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.claim import (
-    ALPHA,
-    LOOKS,
-    Kind,
-)
+from harness.claim import ALPHA, LOOKS, Kind
 from harness.statistics import decision
 from harness.statistics.calibration.worlds import worlds
-from harness.statistics.sequential import (
-    boundaries,
-    chances,
-    tails,
-)
+from harness.statistics.sequential import boundaries, chances, tails
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")

@@ -18,11 +18,7 @@ from hypothesis import strategies as st
 
 from harness.errors import StoreError
 from harness.files import write_atomically
-from harness.store import (
-    SCHEMA,
-    Record,
-    Store,
-)
+from harness.store import SCHEMA, Record, Store
 
 ID = hashlib.sha256(b"cell").hexdigest()
 OTHER = hashlib.sha256(b"other").hexdigest()

@@ -21,54 +21,27 @@ from torch import Tensor, nn
 
 from harness.checkpoint import Checkpoint
 from harness.encoders.runtime import threads
-from harness.errors import (
-    SettingError,
-    StoreError,
-    UnknownNameError,
-    WeightsError,
-)
+from harness.errors import SettingError, StoreError, UnknownNameError, WeightsError
 from harness.measurements.measure import measure
 from harness.plan.buckets import buckets
-from harness.plan.cells import (
-    NON_FINITE,
-    Inversion,
-)
+from harness.plan.cells import NON_FINITE, Inversion
 from harness.plan.decoders import Descent
 from harness.plan.images import Images
-from harness.plan.networks import (
-    ResNet,
-    Training,
-    WeightsFile,
-)
-from harness.plan.seeds import (
-    Draw,
-    Source,
-    Stream,
-)
+from harness.plan.networks import ResNet, Training, WeightsFile
+from harness.plan.seeds import ReplicateSeeds, Source, Stream
 from harness.plan.training_cells import Train
 from harness.subjects.draws import weights_seed
 from harness.subjects.images.photographs import load_photograph
-from harness.subjects.resnet import (
-    build_resnet,
-    initial_resnet,
-)
-from harness.subjects.trained import (
-    course_of,
-    digest_of,
-    trained_path,
-)
-from harness.subjects.training import (
-    content,
-    ensure_trained,
-    keep,
-)
+from harness.subjects.resnet import build_resnet, initial_resnet
+from harness.subjects.trained import course_of, digest_of, trained_path
+from harness.subjects.training import content, ensure_trained, keep
 from harness.subjects.training import fit as module
 from harness.subjects.training.fit import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
 SEED = 7
-DRAW = Draw(replicate=0, stream=Stream.PILOT)
+DRAW = ReplicateSeeds(replicate=0, stream=Stream.PILOT)
 
 NOISE = Training(content="noise", classes=5, images=48, pixels=16, epochs=4, batch=16, rate=3e-3)
 PICTURES = dataclasses.replace(NOISE, content="photographs", classes=3)
@@ -77,7 +50,7 @@ PICTURES = dataclasses.replace(NOISE, content="photographs", classes=3)
 def network(training: Training, *, folder: Path | None = None) -> ResNet:
     return ResNet(
         name="resnet18",
-        cut="layer4",
+        layer="layer4",
         width=1 / 16,
         training=dataclasses.replace(training, folder=folder),
     )
@@ -259,7 +232,7 @@ class TestKeep:
         assert len(course.losses) == NOISE.epochs
         # A second time, and at another cut, nothing is trained.
         monkeypatch.setattr(keep, "fit", None)
-        shallow = dataclasses.replace(asked, cut="conv1")
+        shallow = dataclasses.replace(asked, layer="conv1")
         assert ensure_trained(shallow, seed=SEED) == path
         loaded = build_resnet(asked, seed=SEED)
         assert digest_of(loaded.state_dict()) == digest
@@ -387,11 +360,11 @@ class TestWrongWeights:
                 dataclasses.replace(NOISE, **wrong)
         file = WeightsFile(sha256="0" * 64, path=Path("file"))
         with pytest.raises(SettingError, match="not trained here"):
-            ResNet(name="resnet18", cut="conv1", weights=file, training=NOISE)
+            ResNet(name="resnet18", layer="conv1", weights=file, training=NOISE)
         with pytest.raises(SettingError, match="share of torchvision's"):
-            ResNet(name="resnet18", cut="conv1", width=2.0)
+            ResNet(name="resnet18", layer="conv1", width=2.0)
         with pytest.raises(SettingError, match="how it is trained"):
-            Train(draw=DRAW, network=ResNet(name="resnet18", cut="conv1"))
+            Train(seeds=DRAW, network=ResNet(name="resnet18", layer="conv1"))
         with pytest.raises(SettingError, match="folder"):
             trained_path(network(NOISE), seed=SEED)
 
@@ -399,7 +372,7 @@ class TestWrongWeights:
 class TestCells:
     def inversion(self, asked: ResNet) -> Inversion:
         return Inversion(
-            draw=DRAW,
+            seeds=DRAW,
             network=asked,
             images=Images(pixels=16),
             decoder=Descent(),
@@ -408,7 +381,7 @@ class TestCells:
 
     def test_the_record_of_a_training(self, tmp_path: Path) -> None:
         asked = network(NOISE, folder=tmp_path)
-        (found,) = measure([Train(draw=DRAW, network=asked)], device="cpu")
+        (found,) = measure([Train(seeds=DRAW, network=asked)], device="cpu")
         course, digest = course_of(trained_path(asked, seed=weights_seed(DRAW)))
         assert found.values["accuracy"] == course.accuracy
         assert "held_out" not in found.values
@@ -417,7 +390,7 @@ class TestCells:
         assert found.labels == {"content": "noise", "weights": digest}
         assert found.images["example"].shape == (3, 16, 16)
         pictured = network(PICTURES, folder=tmp_path)
-        (found,) = measure([Train(draw=DRAW, network=pictured)], device="cpu")
+        (found,) = measure([Train(seeds=DRAW, network=pictured)], device="cpu")
         assert 0 <= found.values["held_out"] <= 1
 
     def test_an_inversion_of_a_trained_network_trains_it_and_uses_its_weights(
@@ -443,16 +416,16 @@ class TestCells:
     ) -> None:
         monkeypatch.setattr(module, "_finite", lambda *_: False)
         asked = network(NOISE, folder=tmp_path)
-        (found,) = measure([Train(draw=DRAW, network=asked)], device="cpu")
+        (found,) = measure([Train(seeds=DRAW, network=asked)], device="cpu")
         assert found.status == NON_FINITE
         assert found.traces["loss"] == ()
 
     def test_cells_of_one_trained_network_share_a_bucket(self, tmp_path: Path) -> None:
         asked = network(NOISE, folder=tmp_path)
         cells = [
-            Train(draw=DRAW, network=asked),
+            Train(seeds=DRAW, network=asked),
             self.inversion(asked),
-            self.inversion(dataclasses.replace(asked, cut="conv1")),
+            self.inversion(dataclasses.replace(asked, layer="conv1")),
             self.inversion(dataclasses.replace(asked, training=None)),
         ]
         found = buckets(cells, device="cpu")
@@ -463,8 +436,8 @@ class TestCells:
 
 class TestNarrow:
     def test_a_quarter_of_the_width_has_a_quarter_of_the_channels(self) -> None:
-        wide = initial_resnet(ResNet(name="resnet18", cut="layer4"), seed=1)
-        narrow = initial_resnet(ResNet(name="resnet18", cut="layer4", width=0.25), seed=1)
+        wide = initial_resnet(ResNet(name="resnet18", layer="layer4"), seed=1)
+        narrow = initial_resnet(ResNet(name="resnet18", layer="layer4", width=0.25), seed=1)
         for (name, full), (other, part) in zip(
             wide.named_parameters(), narrow.named_parameters(), strict=True
         ):
@@ -480,7 +453,7 @@ class TestNarrow:
 
     def test_it_is_drawn_as_torchvision_draws(self) -> None:
         """He's law of the fan out (He et al. 2015), BatchNorm at 1 and 0."""
-        narrow = initial_resnet(ResNet(name="resnet50", cut="layer4", width=0.5), seed=1)
+        narrow = initial_resnet(ResNet(name="resnet50", layer="layer4", width=0.5), seed=1)
         for module_ in narrow.modules():
             if isinstance(module_, nn.Conv2d) and module_.weight.numel() > 20_000:
                 fan = module_.weight.shape[0] * math.prod(module_.kernel_size)
@@ -492,7 +465,7 @@ class TestNarrow:
                 assert module_.running_var.unique().tolist() == [1.0]  # type: ignore[union-attr]
 
     def test_what_comes_before_the_head_is_the_same_whatever_is_trained(self) -> None:
-        untrained = initial_resnet(ResNet(name="resnet18", cut="layer4", width=1 / 16), seed=SEED)
+        untrained = initial_resnet(ResNet(name="resnet18", layer="layer4", width=1 / 16), seed=SEED)
         for training in (NOISE, PICTURES):
             other = initial_resnet(network(training), seed=SEED)
             for name, value in untrained.state_dict().items():

@@ -15,20 +15,10 @@ from harness.measurements.image_quality import ssim
 from harness.measurements.measure import measure
 from harness.measurements.measurement import Measurement
 from harness.plan.cells import Inversion
-from harness.plan.decoders import (
-    Adam,
-    Descent,
-)
+from harness.plan.decoders import Adam, Descent
 from harness.plan.images import Images
-from harness.plan.networks import (
-    ResNet,
-    Training,
-)
-from harness.plan.seeds import (
-    Draw,
-    Source,
-    Stream,
-)
+from harness.plan.networks import ResNet, Training
+from harness.plan.seeds import ReplicateSeeds, Source, Stream
 from harness.plan.training_cells import (
     JUDGE,
     EarlyUpdates,
@@ -36,14 +26,11 @@ from harness.plan.training_cells import (
     LinearProbe,
     Reflection,
 )
-from harness.subjects.draws import (
-    original,
-    weights_seed,
-)
+from harness.subjects.draws import original, weights_seed
 from harness.subjects.resnet import build_resnet
 from harness.subjects.training import content
 
-DRAW = Draw(replicate=1, stream=Stream.PILOT)
+DRAW = ReplicateSeeds(replicate=1, stream=Stream.PILOT)
 IMAGES = Images(pixels=16)
 PICTURES = Training(
     content="photographs", classes=4, images=48, pixels=16, epochs=3, batch=16, rate=3e-3
@@ -55,7 +42,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> ResNet:
     folder = tmp_path_factory.mktemp("weights")
     return ResNet(
         name="resnet18",
-        cut="layer4",
+        layer="layer4",
         width=1 / 16,
         training=dataclasses.replace(PICTURES, folder=folder),
     )
@@ -67,10 +54,12 @@ def measured(cell: object) -> Measurement:
 
 
 class TestCopies:
-    def run(self, network: ResNet, *, draw: Draw = DRAW, iterations: int = 10) -> Measurement:
+    def run(
+        self, network: ResNet, *, seeds: ReplicateSeeds = DRAW, iterations: int = 10
+    ) -> Measurement:
         return measured(
             Inversion(
-                draw=draw,
+                seeds=seeds,
                 network=network,
                 images=IMAGES,
                 decoder=Adam(rate=0.05),
@@ -86,10 +75,10 @@ class TestCopies:
     def test_classes_are_those_of_the_whole_network(self, network: ResNet) -> None:
         pairs = []
         for replicate in range(6):
-            draw = dataclasses.replace(DRAW, replicate=replicate)
+            seeds = dataclasses.replace(DRAW, replicate=replicate)
             # The copy is the start, which looks like none of the pictures.
-            found = self.run(network, draw=draw, iterations=0)
-            whole = build_resnet(network, seed=weights_seed(draw))
+            found = self.run(network, seeds=seeds, iterations=0)
+            whole = build_resnet(network, seed=weights_seed(seeds))
             with torch.no_grad():
                 target, noised, copy = (
                     int(whole(torch.from_numpy(found.images[name]).float()[None]).argmax())
@@ -108,8 +97,8 @@ class TestCopies:
 
 class TestJacobianSpectrum:
     def test_it_is_that_of_autograds_jacobian(self, network: ResNet) -> None:
-        shallow = dataclasses.replace(network, cut="layer3")
-        found = measured(JacobianSpectrum(draw=DRAW, network=shallow, images=Images(pixels=8)))
+        shallow = dataclasses.replace(network, layer="layer3")
+        found = measured(JacobianSpectrum(seeds=DRAW, network=shallow, images=Images(pixels=8)))
         whole = build_resnet(shallow, seed=weights_seed(DRAW)).double()
         part = nn.Sequential(*list(whole.children())[:-3])
         image = original(Images(pixels=8), DRAW)[0]
@@ -126,9 +115,9 @@ class TestJacobianSpectrum:
 
 
 class TestLinearProbe:
-    def probe(self, network: ResNet, cut: str) -> float:
-        asked = dataclasses.replace(network, cut=cut)
-        cell = LinearProbe(draw=DRAW, network=asked, pixels=16, examples=200)
+    def probe(self, network: ResNet, layer: str) -> float:
+        asked = dataclasses.replace(network, layer=layer)
+        cell = LinearProbe(seeds=DRAW, network=asked, pixels=16, examples=200)
         return measured(cell).values["r_squared"]
 
     def test_more_is_left_early_than_late(self, network: ResNet) -> None:
@@ -147,11 +136,11 @@ class TestLinearProbe:
             def forward(self, images: torch.Tensor) -> torch.Tensor:
                 return torch.randn(len(images), 30, generator=generator)
 
-        monkeypatch.setattr(linear_probe, "cut_resnet", lambda *_, **__: Forgetful())
+        monkeypatch.setattr(linear_probe, "truncated_resnet", lambda *_, **__: Forgetful())
         assert self.probe(network, "layer4") < 0.1
 
     def test_beside_it_is_what_the_mean_of_each_picture_tells(self, network: ResNet) -> None:
-        cell = LinearProbe(draw=DRAW, network=network, pixels=16, examples=200)
+        cell = LinearProbe(seeds=DRAW, network=network, pixels=16, examples=200)
         rng = DRAW.rng(Source.IMAGE)
         seen, unseen = (
             content.crops(
@@ -171,7 +160,7 @@ class TestLinearProbe:
 class TestReflection:
     def cell(self, network: ResNet, iterations: int = 5) -> Reflection:
         return Reflection(
-            draw=DRAW,
+            seeds=DRAW,
             network=network,
             images=IMAGES,
             decoder=Descent(),
@@ -235,7 +224,7 @@ class TestEarlyUpdates:
 
     def test_conditions_are_as_asked_and_drops_belong_to_them(self) -> None:
         cell = EarlyUpdates(
-            draw=DRAW, width=24, depth=1, conditions=(1.0, 10.0, 1000.0), rate=0.5, steps=20
+            seeds=DRAW, width=24, depth=1, conditions=(1.0, 10.0, 1000.0), rate=0.5, steps=20
         )
         found = measured(cell)
         np.testing.assert_allclose(found.traces["condition"], cell.conditions, rtol=1e-6)

@@ -16,18 +16,8 @@ from claims.test_late_layers import test_g1_noise_is_memorised as g1
 from claims.test_late_layers import test_g2_blur_suits_natural_images_alone as g2
 from claims.test_late_layers import test_g4_late_layers_infer_noise as g4
 from claims.test_late_layers import test_g6_late_layers_reflect_what_was_learnt as g6
-from claims.test_pooling import (
-    outside,
-    unless_alike,
-)
-from claims.test_training import (
-    far,
-    not_the_same,
-    relation,
-    relative,
-    restricted,
-    sharpening,
-)
+from claims.test_pooling import outside, unless_alike
+from claims.test_training import far, not_the_same, relation, relative, restricted, sharpening
 from claims.test_training import test_f7_copies_keep_the_class as f7
 from claims.test_training_depth import _drops as drops_of
 from claims.test_training_depth import _layers as layers_of
@@ -42,41 +32,19 @@ from claims.trained import (
     unfitted,
     untrained,
 )
-from harness.errors import (
-    OptionError,
-    WeightsError,
-)
+from harness.errors import OptionError, WeightsError
 from harness.execution.scheduler import Scheduler
-from harness.lab.condition import Assay
-from harness.lab.lab import (
-    Custom,
-    Lab,
-)
-from harness.lab.runner import Bench
-from harness.plan.cells import (
-    NON_FINITE,
-    UNFINISHED,
-    Inversion,
-)
-from harness.plan.networks import (
-    CUTS,
-    WeightsFile,
-)
-from harness.plan.profile import (
-    PROFILES,
-    Profile,
-)
-from harness.plan.seeds import Draw
+from harness.lab.condition import Condition
+from harness.lab.lab import Custom, Lab
+from harness.lab.runner import Runner
+from harness.plan.cells import NON_FINITE, UNFINISHED, Inversion
+from harness.plan.networks import RESNET_LAYERS, WeightsFile
+from harness.plan.profile import PROFILES, Profile
+from harness.plan.seeds import ReplicateSeeds
 from harness.plan.training_cells import Train
-from harness.store import (
-    Record,
-    Store,
-)
+from harness.store import Record, Store
 from harness.subjects import imagenet
-from harness.subjects.imagenet import (
-    ABSENT,
-    imagenet_weights,
-)
+from harness.subjects.imagenet import ABSENT, imagenet_weights
 from harness.verdict.verdict import Verdict
 
 
@@ -85,7 +53,7 @@ def record(**values: float) -> Record:
 
 
 def a_lab(
-    stated: list[Assay], *, profile: str = "quick", weights: WeightsFile | None = None
+    stated: list[Condition], *, profile: str = "quick", weights: WeightsFile | None = None
 ) -> Lab:
     return Lab(
         profile=Profile(profile),
@@ -135,34 +103,34 @@ class Idle:
         self.asked += len(cells)
 
 
-def ran(assay: Assay, *, accuracy: float = 1.0) -> tuple[Verdict, str, int]:
+def ran(condition: Condition, *, accuracy: float = 1.0) -> tuple[Verdict, str, int]:
     idle = Idle()
     store = cast(Store, Same(accuracy=accuracy))
-    bench = Bench(store=store, scheduler=cast(Scheduler, idle), device="cpu")
-    found = bench.run(assay, label="a", command="b")
+    runner = Runner(store=store, scheduler=cast(Scheduler, idle), device="cpu")
+    found = runner.run(condition, label="a", command="b")
     return found.decision.verdict, found.decision.reason, idle.asked
 
 
 class TestConditions:
     def test_where_imagenet_is_absent_its_conditions_are_not_run_and_say_why(self) -> None:
-        stated: list[Assay] = []
+        stated: list[Condition] = []
         f7(a_lab(stated), "layer4", "imagenet")
         g2(a_lab(stated), "layer4", "article", "imagenet")
-        for assay in stated:
-            assert assay.cells_up_to(24) == []
-            assert ran(assay) == (Verdict.NOT_RUN, ABSENT, 0)
+        for condition in stated:
+            assert condition.cells_up_to(24) == []
+            assert ran(condition) == (Verdict.NOT_RUN, ABSENT, 0)
 
     def test_where_it_is_there_they_run_on_its_weights_without_training(self) -> None:
-        stated: list[Assay] = []
+        stated: list[Condition] = []
         file = WeightsFile(sha256="ab" * 32, path=Path("file"))
         f7(a_lab(stated, profile="article", weights=file), "layer4", "imagenet")
-        (cell,) = stated[0].cells(Draw(replicate=0)).values()
+        (cell,) = stated[0].cells(ReplicateSeeds(replicate=0)).values()
         assert isinstance(cell, Inversion)
         assert cell.network == network(a_lab([], weights=file), "layer4", trained="imagenet")
         assert ran(stated[0])[0] is Verdict.SUPPORTED
 
     def test_a_network_that_learnt_nothing_makes_a_claim_invalid(self) -> None:
-        stated: list[Assay] = []
+        stated: list[Condition] = []
         f7(a_lab(stated), "layer4", "photographs")
         assert ran(stated[0], accuracy=0.71)[0] is Verdict.SUPPORTED
         verdict, reason, _ = ran(stated[0], accuracy=0.69)
@@ -170,7 +138,7 @@ class TestConditions:
         assert "did not learn photographs" in reason
 
     def test_a_training_that_diverged_at_once_makes_its_claim_invalid(self) -> None:
-        stated: list[Assay] = []
+        stated: list[Condition] = []
         g1(a_lab(stated))
 
         class Diverged(Same):
@@ -180,12 +148,12 @@ class TestConditions:
                 values = {**found.values, "seconds": 1.0}
                 return dataclasses.replace(found, values=values, traces=empty, status=NON_FINITE)
 
-        bench = Bench(
+        runner = Runner(
             store=cast(Store, Diverged(accuracy=0.1)),
             scheduler=cast(Scheduler, Idle()),
             device="cpu",
         )
-        found = bench.run(stated[0], label="a", command="b").decision
+        found = runner.run(stated[0], label="a", command="b").decision
         assert found.verdict is Verdict.INVALID
         assert "infinite or not a number: 12" in found.reason
 
@@ -195,9 +163,9 @@ class TestConditions:
         assert [each for each in ("photographs", "imagenet") if decides(lab, each)] == [
             "imagenet" if profile == "article" else "photographs"
         ]
-        stated: list[Assay] = []
+        stated: list[Condition] = []
         f7(a_lab(stated, profile=profile), "layer4", "photographs")
-        cells = [stated[0].cells(Draw(replicate=number)) for number in range(2)]
+        cells = [stated[0].cells(ReplicateSeeds(replicate=number)) for number in range(2)]
         trainings = [cell for by_role in cells for cell in by_role.values()][::2]
         assert all(isinstance(cell, Train) for cell in trainings)
         assert len(set(trainings)) == 2
@@ -260,11 +228,11 @@ class TestEffects:
         assert restricted(record(apart=11.0, apart_start=10.0)) < 0
 
     def test_a_reflection_is_told_from_what_the_start_has_already(self) -> None:
-        stated: list[Assay] = []
+        stated: list[Condition] = []
         g6(a_lab(stated), "layer3", "article")
-        (assay,) = stated
+        (condition,) = stated
         assert {"photographs training", "judge's photographs training", "copy"} == set(
-            assay.cells(Draw(replicate=3))
+            condition.cells(ReplicateSeeds(replicate=3))
         )
         # The nearest of many crops: start and copy are as near to it, and half as far as the image.
         unmoved = dict.fromkeys(("copy_to_training", "start_to_training"), 1.0)
@@ -272,28 +240,28 @@ class TestEffects:
         unmoved |= {"noised_to_image": 0.5, "noised_to_training": 1.0, "nearer": 0.1}
         unmoved |= {"m_g": 1.0, "m_r": 2.0}
         moved = {**unmoved, "copy_to_image": 3.0}
-        effects = [assay.effects({"copy": record(**each)}) for each in (unmoved, moved)]
+        effects = [condition.effects({"copy": record(**each)}) for each in (unmoved, moved)]
         assert [each["reflection"] for each in effects] == pytest.approx([0.0, math.log(1.5)])
         blind = {**unmoved, "noised_to_image": 1.0}
         trainings = {"photographs training": record(held_out=1.0, accuracy=1.0)}
-        assert assay.control({**trainings, "copy": record(**unmoved)}) is None
-        told = assay.control({**trainings, "copy": record(**blind)})
+        assert condition.control({**trainings, "copy": record(**unmoved)}) is None
+        told = condition.control({**trainings, "copy": record(**blind)})
         assert told == "a noised photograph passes for training content"
 
     def test_a_layer_tells_what_it_left_and_which_runs_still_fell(self) -> None:
         seen = [
             {
-                f"{role} {cut}": dataclasses.replace(
+                f"{role} {layer}": dataclasses.replace(
                     record(r=0.1 * number), status=UNFINISHED if falling else "plateau"
                 )
                 for role in ("untrained", "trained")
-                for number, cut in enumerate(CUTS)
+                for number, layer in enumerate(RESNET_LAYERS)
             }
             for falling in (False, True, False)
         ]
         (table,) = layers_of(seen)
         assert table.rows[1] == ("stem, untrained", pytest.approx(0.1), 1, 3)
-        assert len(table.rows) == 2 * len(CUTS)
+        assert len(table.rows) == 2 * len(RESNET_LAYERS)
 
     def test_what_updates_take_away_stands_beside_the_condition_number(self) -> None:
         seen = [
@@ -307,12 +275,12 @@ class TestEffects:
 
     @pytest.mark.parametrize("start", ["flat", "article"])
     def test_pictures_are_of_copies_from_the_start_of_their_condition(self, start: str) -> None:
-        stated: list[Assay] = []
+        stated: list[Condition] = []
         g4(a_lab(stated), "layer3", start)
-        (assay,) = stated
-        asked = assay.cells(Draw(replicate=0))["copy"]
+        (condition,) = stated
+        asked = condition.cells(ReplicateSeeds(replicate=0))["copy"]
         assert isinstance(asked, Inversion)
-        starts = [cell.start for cell in assay.gallery.values() if isinstance(cell, Inversion)]
+        starts = [cell.start for cell in condition.gallery.values() if isinstance(cell, Inversion)]
         assert starts == [asked.start] * (start == "flat")
 
     @pytest.mark.parametrize(
@@ -321,7 +289,7 @@ class TestEffects:
     def test_points_are_held_against_copy_and_start_at_the_m_g_of_each(
         self, compared: str, copy: float, start: float
     ) -> None:
-        stated: list[Assay] = []
+        stated: list[Condition] = []
         d3(a_lab(stated), compared)
         points = dataclasses.replace(
             record(), traces={"distance": (1.0, 3.5), "output": (1.0, 1.0)}
@@ -333,11 +301,11 @@ class TestEffects:
 
     def test_a_network_that_others_trained_is_told_of_where_it_is_used(self) -> None:
         file = WeightsFile(sha256="0676ba61" + "0" * 56, path=Path("file"))
-        stated: list[Assay] = []
+        stated: list[Condition] = []
         for natural in ("photographs", "imagenet"):
             g2(a_lab(stated, weights=file), "layer1", "article", natural)
         seen = [{"noise training": record(accuracy=1.0)}] * FEWEST
-        titles = [[table.title for table in assay.tables(seen)] for assay in stated]
+        titles = [[table.title for table in condition.tables(seen)] for condition in stated]
         assert [GIVEN in each for each in titles] == [False, True]
 
     def test_an_error_outside_of_the_null_space_is_what_outputs_tell(self) -> None:
@@ -406,11 +374,11 @@ class TestImageNet:
         }
         found = {}
         for digits, file in files.items():
-            stated: list[Assay] = []
+            stated: list[Condition] = []
             f7(a_lab(stated, profile="article", weights=file), "layer4", "imagenet")
             f7(a_lab(stated, profile="article", weights=file), "layer4", "photographs")
-            assert not stated[1].foreign
-            found[digits] = stated[0].foreign
+            assert not stated[1].external_weights
+            found[digits] = stated[0].external_weights
         assert found == {"0676ba61": False, "11ad3fa6": True, "0676ba62": True}
 
     def test_a_file_of_another_network_is_refused(self, tmp_path: Path) -> None:

@@ -11,21 +11,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.encoders.encoder import (
-    Encoder,
-    Pullback,
-)
+from harness.encoders.encoder import Encoder, Pullback
 from harness.encoders.program import Program
 from harness.encoders.stacks import StackEncoder
 from harness.execution import tuning
-from harness.execution.tuning import (
-    MEMORY,
-    Layout,
-    Machine,
-    fastest,
-    remember,
-    remembered,
-)
+from harness.execution.tuning import MEMORY, Layout, Machine, fastest, remember, remembered
 
 TWO = Machine(processor="p", cores=2, memory=8 * 10**9, torch="2.13.0")
 WIDE, DEEP = Layout(2, 1), Layout(1, 2)

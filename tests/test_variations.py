@@ -8,41 +8,20 @@ from pathlib import Path
 import pytest
 from small_cells import cell, rank
 
-from harness.lab.multiverse import (
-    LEVELS,
-    around,
-    levels,
-)
-from harness.plan.cells import (
-    Cell,
-    Inversion,
-)
-from harness.plan.decoders import (
-    LBFGS,
-    Adam,
-    Blur,
-    Decoder,
-    Descent,
-    TotalVariation,
-)
-from harness.plan.images import (
-    ImageFolder,
-    Images,
-)
-from harness.plan.networks import (
-    MLP,
-    ResNet,
-    WeightsFile,
-)
-from harness.plan.seeds import Draw
+from harness.lab.multiverse import LEVELS, around, levels
+from harness.plan.cells import Cell, Inversion
+from harness.plan.decoders import LBFGS, Adam, Blur, Decoder, Descent, TotalVariation
+from harness.plan.images import ImageFolder, Images
+from harness.plan.networks import MLP, ResNet, WeightsFile
+from harness.plan.seeds import ReplicateSeeds
 
 PHOTOGRAPHS = Images(pixels=32)
 
 
 def copy(decoder: Decoder, **changes: object) -> Inversion:
     made = Inversion(
-        draw=Draw(replicate=0),
-        network=ResNet(name="resnet18", cut="layer1"),
+        seeds=ReplicateSeeds(replicate=0),
+        network=ResNet(name="resnet18", layer="layer1"),
         images=PHOTOGRAPHS,
         decoder=decoder,
         iterations=10,
@@ -114,7 +93,7 @@ def test_a_step_is_relative_to_the_conditions_own(level: str, step: float) -> No
             copy(
                 Adam(),
                 network=ResNet(
-                    name="resnet18", cut="layer1", weights=WeightsFile(sha256="0", path=Path("a"))
+                    name="resnet18", layer="layer1", weights=WeightsFile(sha256="0", path=Path("a"))
                 ),
             ),
             {"network"},

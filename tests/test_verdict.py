@@ -23,10 +23,7 @@ from harness.claim import (
     existential,
     trend,
 )
-from harness.errors import (
-    ClaimError,
-    UnknownNameError,
-)
+from harness.errors import ClaimError, UnknownNameError
 from harness.verdict.verdict import (
     NO_DESCENT,
     Decision,
@@ -468,7 +465,11 @@ def test_what_is_not_finite_refutes_no_theorem(bad: float) -> None:
     assert (one.verdict, one.final) == (Verdict.INCONCLUSIVE, False)
     assert judged(THEOREM, *[0.0] * 47, bad).final
     most = judged(THEOREM, *[0.0] * 8, *[bad] * 4)
-    assert (most.verdict, most.p_supported, most.p_refuted) == (Verdict.INVALID, 1.0, 1.0)
+    assert (most.verdict, most.p_supported, most.p_refuted) == (
+        Verdict.INVALID,
+        1.0,
+        1.0,
+    )
 
 
 def test_a_failed_control_is_no_counterexample() -> None:

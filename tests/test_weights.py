@@ -15,14 +15,8 @@ from torch import Tensor, nn
 
 from harness.errors import WeightsError
 from harness.plan.networks import ResNet
-from harness.subjects.resnet import (
-    build_resnet,
-    resnet_encoder,
-)
-from harness.subjects.weights import (
-    load_weights,
-    weights_file,
-)
+from harness.subjects.resnet import build_resnet, resnet_encoder
+from harness.subjects.weights import load_weights, weights_file
 
 CPU = torch.device("cpu")
 NAME = "resnet18"
@@ -31,7 +25,7 @@ NAME = "resnet18"
 @pytest.fixture(scope="module")
 def donor() -> nn.Module:
     """A ResNet-18 whose weights and statistics are like no fresh one's."""
-    network = build_resnet(ResNet(name=NAME, cut="conv1"), seed=99)
+    network = build_resnet(ResNet(name=NAME, layer="conv1"), seed=99)
     for name, value in network.state_dict().items():
         if name.endswith("running_mean"):
             value.add_(0.3)
@@ -72,7 +66,7 @@ class TestLoading:
         self, donor: nn.Module, state: dict[str, Tensor], tmp_path: Path, suffix: str
     ) -> None:
         path = save(state, tmp_path / f"weights.{suffix}")
-        network = ResNet(name=NAME, cut="layer4", weights=weights_file(path))
+        network = ResNet(name=NAME, layer="layer4", weights=weights_file(path))
         images = torch.rand(1, 3, 32, 32)
         loaded = build_resnet(network, seed=1)
         assert not loaded.training
@@ -109,7 +103,7 @@ class TestLoading:
     ) -> None:
         # Its digest is part of the identity of what is measured with it.
         path = save(state, tmp_path / "w.pt")
-        network = ResNet(name=NAME, cut="conv1", weights=weights_file(path))
+        network = ResNet(name=NAME, layer="conv1", weights=weights_file(path))
         save({**state, "conv1.weight": torch.zeros_like(state["conv1.weight"])}, path)
         with pytest.raises(WeightsError, match=r"w\.pt: .*changed.*Run again"):
             build_resnet(network, seed=1)
@@ -223,7 +217,7 @@ class TestRefusals:
 
     def test_another_architecture(self, state: dict[str, Tensor], tmp_path: Path) -> None:
         path = save(state, tmp_path / "w.pt")
-        network = ResNet(name="resnet34", cut="conv1", weights=weights_file(path))
+        network = ResNet(name="resnet34", layer="conv1", weights=weights_file(path))
         told = r"do not fit resnet34 \(\d+ missing.*--network NAME"
         with pytest.raises(WeightsError, match=told):
             build_resnet(network, seed=1)
@@ -231,7 +225,7 @@ class TestRefusals:
     def test_another_number_of_classes(self, state: dict[str, Tensor], tmp_path: Path) -> None:
         head = {"fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)}
         path = save({**state, **head}, tmp_path / "w.pt")
-        network = ResNet(name=NAME, cut="conv1", weights=weights_file(path))
+        network = ResNet(name=NAME, layer="conv1", weights=weights_file(path))
         told = r"fc\.bias \(10 in place of 1000\)\)\. Its head tells another number of classes"
         with pytest.raises(WeightsError, match=told):
             build_resnet(network, seed=1)

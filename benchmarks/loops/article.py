@@ -17,10 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.loops.loop import Seen, telling
 from benchmarks.tasks import Task
-from harness.plan.decoders import (
-    Blur,
-    Descent,
-)
+from harness.plan.decoders import Blur, Descent
 from harness.subjects import vision  # noqa: F401  (torchvision needs it to be imported first)
 
 with warnings.catch_warnings():

@@ -9,10 +9,7 @@ from torch import Tensor
 
 from benchmarks.loops.loop import Seen
 from benchmarks.tasks import Task
-from harness.encoders.encoder import (
-    Encoder,
-    Pullback,
-)
+from harness.encoders.encoder import Encoder, Pullback
 from harness.inversion import loop
 from harness.inversion.invert import invert
 from harness.inversion.steppers import Eager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from harness.claim import Kind
-from harness.lab.condition import Assay
+from harness.lab.condition import Condition
 from harness.plan.buckets import buckets
 from harness.plan.cells import Cell
 from harness.plan.costs import MACHINES
@@ -15,12 +15,12 @@ _STORED = "nothing"
 """What is said where the store has every cell."""
 
 
-def forecast(assays: Sequence[Assay], *, stored: Callable[[str], bool], device: str) -> str:
+def forecast(conditions: Sequence[Condition], *, stored: Callable[[str], bool], device: str) -> str:
     """Cells and time of each condition and of all, up to the first look and up to the last.
 
     Parameters
     ----------
-    assays : sequence of Assay
+    conditions : sequence of Condition
         The conditions, in their order.
     stored : callable
         Whether the store has a cell, by its identity.
@@ -28,31 +28,37 @@ def forecast(assays: Sequence[Assay], *, stored: Callable[[str], bool], device: 
         "cpu" or "cuda".
     """
     idle: dict[str, list[str]] = {}
-    asked: list[Assay] = []
-    for assay in assays:
-        if reason := _why_not(assay):
-            idle.setdefault(reason, []).append(assay.label)
+    asked: list[Condition] = []
+    for condition in conditions:
+        if reason := _why_not(condition):
+            idle.setdefault(reason, []).append(condition.label)
         else:
-            asked.append(assay)
-    lines = [f"{assay.label}: {_work([assay], stored, device=device)}" for assay in asked]
+            asked.append(condition)
+    lines = [
+        f"{condition.label}: {_work([condition], stored, device=device)}" for condition in asked
+    ]
     whole = _work(asked, stored, device=device)
     lines += [f"{reason}: {', '.join(labels)}" for reason, labels in idle.items()]
     lines += [f"times are for {MACHINES[device]}"]
     return "\n".join([*lines, f"in all, cells that several ask for counted once: {whole}"])
 
 
-def _why_not(assay: Assay) -> str | None:
+def _why_not(condition: Condition) -> str | None:
     """Why nothing is measured for a condition, whatever the store has."""
-    if assay.claim.estimands[assay.estimand].kind is Kind.UNTESTABLE:
+    if condition.claim.estimands[condition.estimand].kind is Kind.UNTESTABLE:
         return "not testable"
-    return None if assay.absent is None else f"not run ({assay.absent})"
+    return None if condition.skip_reason is None else f"not run ({condition.skip_reason})"
 
 
-def _work(assays: Sequence[Assay], stored: Callable[[str], bool], *, device: str) -> str:
+def _work(conditions: Sequence[Condition], stored: Callable[[str], bool], *, device: str) -> str:
     """What conditions lack, in words."""
     first, last = (
         _lacking(
-            [cell for assay in assays for cell in assay.cells_up_to(assay.sizes[look])],
+            [
+                cell
+                for condition in conditions
+                for cell in condition.cells_up_to(condition.sizes[look])
+            ],
             stored,
             device=device,
         )

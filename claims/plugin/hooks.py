@@ -12,29 +12,15 @@ import pytest
 
 from claims.plugin.options import Options
 from claims.plugin.progress import ConsoleProgress
-from claims.plugin.session import (
-    LOCK,
-    ClaimSession,
-    Parameters,
-)
-from harness.errors import (
-    ClaimError,
-    DepthClaimsError,
-    WorkerError,
-)
-from harness.lab.condition import Assay
+from claims.plugin.session import LOCK, ClaimSession, Parameters
+from harness.errors import ClaimError, DepthClaimsError, WorkerError
+from harness.lab.condition import Condition
 from harness.lab.lab import Lab
-from harness.verdict.lock import (
-    Outcome,
-    Status,
-)
+from harness.verdict.lock import Outcome, Status
 from harness.verdict.results import ConditionResult
 from harness.verdict.verdict import Effect
 from reports.summary import effect_of
-from reports.text.console import (
-    final_line,
-    final_table,
-)
+from reports.text.console import final_line, final_table
 from reports.words import finding
 
 _SESSION = pytest.StashKey[ClaimSession]()
@@ -82,7 +68,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if isinstance(item, pytest.Function) and "lab" in item.fixturenames
         ]
         session.whole = all(planned) and not any("::" in argument for argument in config.args)
-        if session.assays:
+        if session.conditions:
             # Read now, so that a damaged lock is told before anything is measured.
             _ = session.lock
     except DepthClaimsError as error:
@@ -146,10 +132,10 @@ def lab(request: pytest.FixtureRequest) -> Lab:
     session = request.config.stash[_SESSION]
     item = request.node
 
-    def judge(assay: Assay) -> None:
+    def judge(condition: Condition) -> None:
         try:
             if _NUMBER not in item.stash:
-                item.stash[_NUMBER] = session.add(assay, nodeid=_nodeid(item))
+                item.stash[_NUMBER] = session.add(condition, nodeid=_nodeid(item))
             result, outcome = session.judge(item.stash[_NUMBER])
         except WorkerError as error:
             # It concerns these cells alone.
@@ -158,7 +144,7 @@ def lab(request: pytest.FixtureRequest) -> Lab:
             # pytest lets nothing else through a test; the loop turns it into the one message.
             raise pytest.exit.Exception(str(error), pytest.ExitCode.USAGE_ERROR) from error
         item.user_properties += _properties(result)
-        _end(outcome, confirmatory=assay.confirmatory)
+        _end(outcome, confirmatory=condition.confirmatory)
 
     return session.lab(parameters=_parameters(item), receive=judge)
 
@@ -225,7 +211,7 @@ def _plan(item: pytest.Function, session: ClaimSession) -> bool:
     number = session.plan(item.obj, parameters=_parameters(item), nodeid=_nodeid(item))
     if number is not None:
         item.stash[_NUMBER] = number
-        if session.assays[number].claim.headline is not None:
+        if session.conditions[number].claim.headline is not None:
             item.add_marker(pytest.mark.headline)
     return number is not None
 

@@ -9,26 +9,14 @@ from typing import Any
 
 import pytest
 
-from harness.errors import (
-    OptionError,
-    UnknownNameError,
-)
-from harness.execution.device import (
-    DEVICES,
-    resolve_device,
-)
-from harness.execution.executors import (
-    FORMS,
-    chosen,
-)
+from harness.errors import OptionError, UnknownNameError
+from harness.execution.device import DEVICES, resolve_device
+from harness.execution.executors import FORMS, chosen
 from harness.lab.lab import Custom
 from harness.plan.decoders import PRECISIONS
 from harness.plan.images import ImageFolder
 from harness.plan.networks import WeightsFile
-from harness.plan.profile import (
-    PROFILES,
-    Profile,
-)
+from harness.plan.profile import PROFILES, Profile
 from harness.subjects.imagenet import imagenet_weights
 
 
@@ -240,17 +228,14 @@ def _weights(weights: Path | None, *, network: str | None) -> WeightsFile | None
     from harness.subjects.weights import weights_file
 
     file = weights_file(weights)
-    build_resnet(ResNet(name=network, cut="conv1", weights=file), seed=0)
+    build_resnet(ResNet(name=network, layer="conv1", weights=file), seed=0)
     return file
 
 
 def _images(folder: Path | None) -> ImageFolder | None:
     if folder is None:
         return None
-    from harness.subjects.images.folder import (
-        folder_digest,
-        scan_folder,
-    )
+    from harness.subjects.images.folder import folder_digest, scan_folder
 
     scan_folder(folder)
     return ImageFolder(sha256=folder_digest(folder), path=folder)

@@ -16,37 +16,18 @@ import pytest
 from claims.plugin.forecast import forecast
 from claims.plugin.options import Options
 from claims.plugin.progress import ConsoleProgress
-from claims.plugin.registry import (
-    all_claims,
-    in_order,
-)
-from harness.claim import (
-    Claim,
-    Kind,
-    freeze,
-)
-from harness.errors import (
-    ClaimError,
-    OptionError,
-)
+from claims.plugin.registry import all_claims, in_order
+from harness.claim import Claim, Kind, freeze
+from harness.errors import ClaimError, OptionError
 from harness.execution.device import resolve_device
 from harness.execution.provenance import provenance
 from harness.execution.scheduler import Scheduler
 from harness.execution.throughput import pace
-from harness.lab.condition import Assay
-from harness.lab.lab import (
-    Custom,
-    Lab,
-)
-from harness.lab.runner import (
-    Bench,
-    not_run,
-)
+from harness.lab.condition import Condition
+from harness.lab.lab import Custom, Lab
+from harness.lab.runner import Runner, not_run
 from harness.plan.seeds import seeding
-from harness.store import (
-    WEIGHTS,
-    Store,
-)
+from harness.store import WEIGHTS, Store
 from harness.verdict.lock import (
     Entry,
     Lock,
@@ -57,16 +38,8 @@ from harness.verdict.lock import (
     read_lock,
     write_lock,
 )
-from harness.verdict.results import (
-    ENDED_BEFORE,
-    NOT_SELECTED,
-    ConditionResult,
-    Run,
-)
-from reports.documents.archive import (
-    keep,
-    latest,
-)
+from harness.verdict.results import ENDED_BEFORE, NOT_SELECTED, ConditionResult, Run
+from reports.documents.archive import keep, latest
 from reports.write import write_report
 
 LOCK = Path("claims", "verdicts.toml")
@@ -99,7 +72,7 @@ class ClaimSession:
 
     def __init__(self, options: Options, *, root: Path, progress: ConsoleProgress) -> None:
         self.options = options
-        self.assays: list[Assay] = []
+        self.conditions: list[Condition] = []
         self.whole = False
         self.run: Run | None = None
         self.report: Path | None = None
@@ -113,7 +86,7 @@ class ClaimSession:
         self._warnings: list[str] = []
         self._dropped: list[str] = []
         self._scheduler: Scheduler | None = None
-        self._bench: Bench | None = None
+        self._runner: Runner | None = None
         self._began = time.monotonic()
 
     @property
@@ -144,17 +117,23 @@ class ClaimSession:
     @property
     def ids(self) -> tuple[str, ...]:
         """The claims whose tests were collected, selected or not."""
-        return tuple(claim.id for claim in in_order(assay.claim for assay in self.assays))
+        return tuple(
+            claim.id for claim in in_order(condition.claim for condition in self.conditions)
+        )
 
     @property
-    def conditions(self) -> dict[str, str]:
+    def digests(self) -> dict[str, str]:
         """Keys of the conditions that decide a claim, each with the claim's digest."""
-        return {_key(assay): assay.claim.digest for assay in self.assays if assay.confirmatory}
+        return {
+            _key(condition): condition.claim.digest
+            for condition in self.conditions
+            if condition.confirmatory
+        }
 
     @property
     def began(self) -> bool:
         """Whether a test has asked for measurements."""
-        return self._bench is not None
+        return self._runner is not None
 
     @property
     def where(self) -> str | None:
@@ -189,7 +168,7 @@ class ClaimSession:
 
     # --- collecting -------------------------------------------------------------------------
 
-    def lab(self, *, parameters: Parameters, receive: Callable[[Assay], None]) -> Lab:
+    def lab(self, *, parameters: Parameters, receive: Callable[[Condition], None]) -> Lab:
         """A lab for one test."""
         return Lab(
             profile=self.options.profile,
@@ -216,11 +195,11 @@ class ClaimSession:
         ClaimError
             Where it states several, or one that another test has stated.
         """
-        stated: list[Assay] = []
+        stated: list[Condition] = []
         try:
             test(lab=self.lab(parameters=parameters, receive=stated.append), **parameters)
-            for assay in stated:
-                assay.cells_up_to(assay.sizes[0])
+            for condition in stated:
+                condition.cells_up_to(condition.sizes[0])
         except (Exception, pytest.skip.Exception, pytest.fail.Exception):
             return None
         if len(stated) > 1:
@@ -231,7 +210,7 @@ class ClaimSession:
             )
         return self.add(stated[0], nodeid=nodeid) if stated else None
 
-    def add(self, assay: Assay, *, nodeid: str) -> int:
+    def add(self, condition: Condition, *, nodeid: str) -> int:
         """Note a condition that a test has stated; returns its number.
 
         Raises
@@ -239,31 +218,33 @@ class ClaimSession:
         ClaimError
             Where another test has stated the same: their locked verdicts would be one.
         """
-        for other, owner in zip(self.assays, self._nodeids, strict=True):
-            if assay.claim.id == other.claim.id and _key(assay) == _key(other):
+        for other, owner in zip(self.conditions, self._nodeids, strict=True):
+            if condition.claim.id == other.claim.id and _key(condition) == _key(other):
                 raise ClaimError(
                     nodeid,
-                    rule=f"the condition {_key(assay)!r} is that of {owner}, too",
+                    rule=f"the condition {_key(condition)!r} is that of {owner}, too",
                     remedy="Give one of them another parameter or another estimand",
                 )
-        self.assays.append(dataclasses.replace(assay, varied=self._varied(assay)))
+        self.conditions.append(dataclasses.replace(condition, varied=self._varied(condition)))
         self._nodeids.append(nodeid)
-        return len(self.assays) - 1
+        return len(self.conditions) - 1
 
-    def _varied(self, assay: Assay) -> bool:
+    def _varied(self, condition: Condition) -> bool:
         """Whether the multiverse around a condition is measured: not in `quick`; in `standard`
         around one of each headline, in `article` around all of a claim's first estimand."""
         name = self.options.profile.name
-        if name == "quick" or not assay.confirmatory or not assay.inverts:
+        if name == "quick" or not condition.confirmatory or not condition.inverts:
             return False
-        varied = [other for other in self.assays if other.varied]
+        varied = [other for other in self.conditions if other.varied]
         if name == "standard":
-            headline = assay.claim.headline
+            headline = condition.claim.headline
             return headline is not None and all(
                 other.claim.headline != headline for other in varied
             )
         return all(
-            other.estimand == assay.estimand for other in varied if other.claim == assay.claim
+            other.estimand == condition.estimand
+            for other in varied
+            if other.claim == condition.claim
         )
 
     def select(self, numbers: Sequence[int]) -> None:
@@ -275,16 +256,18 @@ class ClaimSession:
         # Opening a store makes its folder.
         folder = self.options.store
         stored = Store(folder).__contains__ if folder.exists() else _nothing
-        chosen = [self.assays[number] for number in self._selected]
+        chosen = [self.conditions[number] for number in self._selected]
         return forecast(chosen, stored=stored, device=self.device)
 
     # --- running ----------------------------------------------------------------------------
 
     def judge(self, number: int) -> tuple[ConditionResult, Outcome]:
         """Measure and decide a condition, and compare it with its lock."""
-        assay = self.assays[number]
+        condition = self.conditions[number]
         try:
-            result = self._opened().run(assay, label=assay.label, command=self._command(number))
+            result = self._opened().run(
+                condition, label=condition.label, command=self._command(number)
+            )
         except Exception as error:
             self._errors[number] = f"{type(error).__name__}: {error}".splitlines()[0]
             raise
@@ -293,16 +276,16 @@ class ClaimSession:
         self._results[number] = result
         custom = bool(self.custom.described())
         outcome = compare(
-            self.lock.get(self.options.profile.name, _key(assay)),
+            self.lock.get(self.options.profile.name, _key(condition)),
             result.decision,
-            assay.claim.digest,
-            report_only=custom or assay.foreign or not assay.confirmatory,
-            rounding=assay.claim.estimands[assay.estimand].kind is Kind.EXACT,
+            condition.claim.digest,
+            report_only=custom or condition.external_weights or not condition.confirmatory,
+            rounding=condition.claim.estimands[condition.estimand].kind is Kind.EXACT,
         )
         if outcome.warning is not None:
-            self._warnings.append(f"{assay.label}: {outcome.warning}")
+            self._warnings.append(f"{condition.label}: {outcome.warning}")
         if outcome.dropped is not None:
-            self._dropped.append(f"{assay.label} ({outcome.dropped})")
+            self._dropped.append(f"{condition.label} ({outcome.dropped})")
         return result, outcome
 
     def finish(self, *, complete: bool) -> None:
@@ -315,7 +298,7 @@ class ClaimSession:
         """
         if self._scheduler is not None:
             self._scheduler.close()
-        if self._bench is None:
+        if self._runner is None:
             return
         self.run = run = self._found()
         store = Store(self.options.store)
@@ -325,9 +308,9 @@ class ClaimSession:
         if self.options.update_verdicts and complete:
             self._update_lock()
 
-    def _opened(self) -> Bench:
+    def _opened(self) -> Runner:
         """The bench, made when a test first needs it, with all first looks queued."""
-        if self._bench is None:
+        if self._runner is None:
             store = Store(self.options.store)
             _check_writable(self.options.report)
             # Read once now, so that a broken file of claims is told before anything is measured.
@@ -340,9 +323,9 @@ class ClaimSession:
                 provenance=self._provenance,
                 progress=self._progress,
             )
-            self._bench = Bench(store=store, scheduler=self._scheduler, device=self.device)
-            self._bench.prepare(self.assays[number] for number in self._selected)
-        return self._bench
+            self._runner = Runner(store=store, scheduler=self._scheduler, device=self.device)
+            self._runner.prepare(self.conditions[number] for number in self._selected)
+        return self._runner
 
     @functools.cached_property
     def _provenance(self) -> dict[str, object]:
@@ -351,20 +334,20 @@ class ClaimSession:
     @functools.cached_property
     def _claims(self) -> tuple[Claim, ...]:
         """Every claim, collected or not."""
-        return all_claims(self._root, planned=[assay.claim for assay in self.assays])
+        return all_claims(self._root, planned=[condition.claim for condition in self.conditions])
 
     def _found(self) -> Run:
-        used = self._bench.used if self._bench else set()
+        used = self._runner.used if self._runner else set()
         measured = self._scheduler.measured if self._scheduler else set()
         workers = self._scheduler.workers if self._scheduler else None
-        records = self._bench.records if self._bench else {}
+        records = self._runner.records if self._runner else {}
         seconds = time.monotonic() - self._began
         return Run(
             profile=self.options.profile.name,
             device=self.device,
             claims_digest=freeze(self._claims),
             claims=self._claims,
-            conditions=tuple(map(self._result, range(len(self.assays)))),
+            conditions=tuple(map(self._result, range(len(self.conditions)))),
             provenance={
                 **self._provenance,
                 **({"workers": workers} if workers else {}),
@@ -377,8 +360,8 @@ class ClaimSession:
             ended=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
             custom=self.custom.described(),
             every_condition=self._every_condition,
-            multiverses=self._bench.multiverses if self._bench else {},
-            components=self._bench.components if self._bench else {},
+            multiverses=self._runner.multiverses if self._runner else {},
+            components=self._runner.components if self._runner else {},
         )
 
     def _result(self, number: int) -> ConditionResult:
@@ -390,12 +373,12 @@ class ClaimSession:
             reason = ENDED_BEFORE
         else:
             reason = NOT_SELECTED
-        return not_run(self.assays[number], reason=reason, command=self._command(number))
+        return not_run(self.conditions[number], reason=reason, command=self._command(number))
 
     @property
     def _every_condition(self) -> bool:
         """Whether the conditions known are those of all claims."""
-        stated = {assay.claim.id for assay in self.assays}
+        stated = {condition.claim.id for condition in self.conditions}
         return self.whole and stated >= {claim.id for claim in self._claims}
 
     def _gone(self) -> list[str]:
@@ -403,19 +386,19 @@ class ClaimSession:
         if self.run is None or not self.run.whole or self.custom.described():
             return []
         locked = self.lock.profiles.get(self.options.profile.name, {})
-        return sorted(locked.keys() - self.conditions.keys())
+        return sorted(locked.keys() - self.digests.keys())
 
     def _update_lock(self) -> None:
         entries = {
-            _key(self.assays[number]): Entry.of(result.decision, result.claim.digest)
+            _key(self.conditions[number]): Entry.of(result.decision, result.claim.digest)
             for number, result in self._results.items()
-            if result.confirmatory and not self.assays[number].foreign
+            if result.confirmatory and not self.conditions[number].external_weights
         }
         updated = self.lock.updated(
             self.options.profile.name,
             entries,
             claims=[claim.digest for claim in self._claims],
-            conditions=self.conditions if self._every_condition else None,
+            conditions=self.digests if self._every_condition else None,
         )
         write_lock(updated, self._root / LOCK)
         self.lock_changes = diff(self.lock, updated)
@@ -452,10 +435,10 @@ def _check_writable(report: Path) -> None:
         ) from error
 
 
-def _key(assay: Assay) -> str:
-    several = len(assay.claim.estimands) > 1
+def _key(condition: Condition) -> str:
+    several = len(condition.claim.estimands) > 1
     return condition_key(
-        assay.claim.id, assay.parameters, estimand=assay.estimand if several else None
+        condition.claim.id, condition.parameters, estimand=condition.estimand if several else None
     )
 
 

@@ -7,10 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from harness.encoders.encoder import (
-    Encoder,
-    Pullback,
-)
+from harness.encoders.encoder import Encoder, Pullback
 
 
 @dataclasses.dataclass(frozen=True)

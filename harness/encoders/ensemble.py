@@ -13,11 +13,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from harness.encoders.encoder import (
-    Encoder,
-    ModuleEncoder,
-    unfused_attention,
-)
+from harness.encoders.encoder import Encoder, ModuleEncoder, unfused_attention
 
 
 class Ensemble(nn.Module):

@@ -5,19 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from harness.encoders.encoder import (
-    Encoder,
-    ModuleEncoder,
-    Pullback,
-    Pushforward,
-)
+from harness.encoders.encoder import Encoder, ModuleEncoder, Pullback, Pushforward
 from harness.encoders.program import Program
 from harness.encoders.runtime import digits
-from harness.encoders.tracing import (
-    Reading,
-    UnreadableError,
-    read,
-)
+from harness.encoders.tracing import Reading, UnreadableError, read
 from harness.errors import ModuleError
 
 MODELESS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity, nn.Flatten)

@@ -14,11 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from harness.encoders.convolutions.maps import (
-    Map,
-    laid_out,
-    summed,
-)
+from harness.encoders.convolutions.maps import Map, laid_out, summed
 
 Memory = tuple[Tensor, ...]
 """What derivatives need of a forward pass."""

@@ -13,17 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.encoders.convolutions.choose import fastest
-from harness.encoders.convolutions.maps import (
-    Map,
-    PlainConvolution,
-    Product,
-    laid_out,
-    summed,
-)
-from harness.encoders.encoder import (
-    Pullback,
-    Pushforward,
-)
+from harness.encoders.convolutions.maps import Map, PlainConvolution, Product, laid_out, summed
+from harness.encoders.encoder import Pullback, Pushforward
 from harness.encoders.ops import (
     Affine,
     AvgPool,
@@ -36,12 +27,7 @@ from harness.encoders.ops import (
     Scale,
     Sum,
 )
-from harness.encoders.tracing import (
-    Add,
-    Node,
-    Reading,
-    UnreadableError,
-)
+from harness.encoders.tracing import Add, Node, Reading, UnreadableError
 
 
 @dataclasses.dataclass(frozen=True)

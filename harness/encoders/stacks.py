@@ -10,15 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from harness.encoders.encoder import (
-    AffineEncoder,
-    Pullback,
-    Pushforward,
-)
-from harness.encoders.sparse_rows import (
-    combined,
-    dotted,
-)
+from harness.encoders.encoder import AffineEncoder, Pullback, Pushforward
+from harness.encoders.sparse_rows import combined, dotted
 
 _LEAK = 0.01
 """Slope of a leaky rectifier left of 0, torch's own."""

@@ -18,10 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import harness
-from harness.errors import (
-    DepthClaimsError,
-    ExecutorError,
-)
+from harness.errors import DepthClaimsError, ExecutorError
 from harness.execution.device import resolve_device
 from harness.plan.identity import context
 

@@ -18,14 +18,7 @@ from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from harness.errors import ExecutorError
-from harness.execution.dask_compatibility import (
-    Answer,
-    Turn,
-    can_import,
-    probe,
-    signature,
-    unfit,
-)
+from harness.execution.dask_compatibility import Answer, Turn, can_import, probe, signature, unfit
 from harness.store import Store
 
 if TYPE_CHECKING:

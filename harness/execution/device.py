@@ -6,10 +6,7 @@ import ctypes
 import ctypes.util
 import importlib.metadata
 
-from harness.errors import (
-    DeviceError,
-    UnknownNameError,
-)
+from harness.errors import DeviceError, UnknownNameError
 
 DEVICES = ("auto", "cpu", "cuda")
 

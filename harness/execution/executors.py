@@ -22,20 +22,11 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import ParamSpec, Protocol, TypeVar
 
-from harness.errors import (
-    ExecutorError,
-    UnknownNameError,
-)
-from harness.execution import (
-    mps,
-    tuning,
-)
+from harness.errors import ExecutorError, UnknownNameError
+from harness.execution import mps, tuning
 from harness.execution.dask_workers import DaskWorkers
 from harness.execution.device import gpu_memory
-from harness.execution.tuning import (
-    Layout,
-    Machine,
-)
+from harness.execution.tuning import Layout, Machine
 from harness.store import Store
 
 FORMS = ("processes", "processes:NxT", "serial", "dask:ADDRESS")

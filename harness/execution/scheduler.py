@@ -11,26 +11,12 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import Protocol, runtime_checkable
 
-from harness.errors import (
-    ExecutorError,
-    StoreError,
-    WorkerError,
-)
-from harness.execution.executors import (
-    Workers,
-    open_workers,
-)
+from harness.errors import ExecutorError, StoreError, WorkerError
+from harness.execution.executors import Workers, open_workers
 from harness.execution.remote import measure_bucket
-from harness.plan.buckets import (
-    Bucket,
-    buckets,
-)
+from harness.plan.buckets import Bucket, buckets
 from harness.plan.cells import Cell
-from harness.plan.networks import (
-    MLP,
-    ResNet,
-    Shaped,
-)
+from harness.plan.networks import MLP, ResNet, Shaped
 from harness.plan.probes import Search
 from harness.store import Store
 
@@ -372,13 +358,13 @@ def _named(bucket: Bucket) -> str:
     words = [type(cell).__name__]
     match getattr(cell, "network", None):
         case ResNet() as network:
-            words.append(f"of {network.name} at {network.cut}")
+            words.append(f"of {network.name} at {network.layer}")
         case MLP() as network:
             words.append(f"of an MLP {'-'.join(map(str, (network.inputs, *network.widths)))}")
         case Shaped() as network:
             words.append(f"of a map {network.inputs}-{network.outputs}")
     if isinstance(cell, Search):
         words.append(f"for {cell.statement!r}")
-    first, last = cell.draw.replicate, bucket.blocks[0][-1].draw.replicate
+    first, last = cell.seeds.replicate, bucket.blocks[0][-1].seeds.replicate
     words.append(f"in replicate {first}" if first == last else f"in replicates {first} to {last}")
     return f"{' '.join(words)} ({bucket.ids[0][0][:12]})"

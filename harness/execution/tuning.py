@@ -20,14 +20,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from harness.execution.provenance import processor
-from harness.files import (
-    cache_file,
-    write_atomically,
-)
-from harness.plan.networks import (
-    MLP,
-    ResNet,
-)
+from harness.files import cache_file, write_atomically
+from harness.plan.networks import MLP, ResNet
 
 MEMORY = 800_000_000
 """Bytes that a process needs: torch, a network and the steps of a decoder."""
@@ -49,7 +43,7 @@ ROUNDS = 2
 NOISE = 0.1
 """Share of the best rate within which layouts count as equal."""
 
-_NETWORK, _PIXELS = ResNet(name="resnet18", cut="layer3"), 32
+_NETWORK, _PIXELS = ResNet(name="resnet18", layer="layer3"), 32
 _DENSE, _REPLICATES = MLP(inputs=256, widths=(512, 256), activation="relu"), 12
 """What is tried, as large as what `quick` measures."""
 

@@ -25,10 +25,7 @@ from harness.measurements.measure import measure
 from harness.measurements.measurement import Measurement
 from harness.plan.buckets import Bucket
 from harness.plan.identity import canonical
-from harness.store import (
-    Record,
-    Store,
-)
+from harness.store import Record, Store
 from harness.subjects.resnet import forget_encoder
 
 THUMBNAILS_OF = 0
@@ -105,7 +102,7 @@ def _measure(
         checkpoint = Checkpoint(records.running / f"{ids[0]}.safetensors")
         measured = measure(mates, device=device, checkpoint=checkpoint)
         for cell, identity, measurement in zip(mates, ids, measured, strict=True):
-            keep = cell.draw.replicate == THUMBNAILS_OF
+            keep = cell.seeds.replicate == THUMBNAILS_OF
             records.write(
                 Record(
                     id=identity,

@@ -18,10 +18,7 @@ from harness.inversion.distances import l2
 from harness.inversion.protocol import Ending
 from harness.inversion.restarts import reach
 from harness.inversion.schedule import trace_points
-from harness.inversion.status import (
-    Status,
-    classify,
-)
+from harness.inversion.status import Status, classify
 from harness.inversion.trace import QUANTITIES
 from harness.plan.decoders import Decoder
 

@@ -10,10 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from harness.errors import UnknownNameError
-from harness.inversion.distances import (
-    per_sample,
-    total,
-)
+from harness.inversion.distances import per_sample, total
 from harness.plan.decoders import LOSSES
 
 

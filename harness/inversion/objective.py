@@ -11,35 +11,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.encoders.convolutions.maps import laid_out
-from harness.encoders.encoder import (
-    Encoder,
-    Pullback,
-)
+from harness.encoders.encoder import Encoder, Pullback
 from harness.errors import SettingError
 from harness.inversion.clock import Clock
 from harness.inversion.distances import l2
-from harness.inversion.loss import (
-    Loss,
-    make_loss,
-)
-from harness.inversion.priors import (
-    apply_blur,
-    blur_kernels,
-    draw_offsets,
-    shift,
-    total_variation,
-)
-from harness.inversion.protocol import (
-    LATEST,
-    View,
-)
-from harness.plan.decoders import (
-    Blur,
-    Box,
-    Decoder,
-    Jitter,
-    TotalVariation,
-)
+from harness.inversion.loss import Loss, make_loss
+from harness.inversion.priors import apply_blur, blur_kernels, draw_offsets, shift, total_variation
+from harness.inversion.protocol import LATEST, View
+from harness.plan.decoders import Blur, Box, Decoder, Jitter, TotalVariation
 
 
 @runtime_checkable

@@ -9,10 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.inversion.distances import total
-from harness.plan.decoders import (
-    Blur,
-    TotalVariation,
-)
+from harness.plan.decoders import Blur, TotalVariation
 
 
 def blur_kernels(

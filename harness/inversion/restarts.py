@@ -12,27 +12,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.checkpoint import Checkpoint
-from harness.encoders.convolutions.maps import (
-    LAST,
-    laid_out,
-)
+from harness.encoders.convolutions.maps import LAST, laid_out
 from harness.encoders.encoder import Encoder
 from harness.inversion.decoders.best_so_far import Keeper
-from harness.inversion.decoders.first_order import (
-    AdamMethod,
-    DescentMethod,
-)
+from harness.inversion.decoders.first_order import AdamMethod, DescentMethod
 from harness.inversion.decoders.gauss_newton import GaussNewtonMethod
 from harness.inversion.decoders.lbfgs import LBFGSMethod
 from harness.inversion.decoders.linear import LinearMethod
 from harness.inversion.distances import l2
 from harness.inversion.loop import run
-from harness.inversion.objective import (
-    Picture,
-    Pixels,
-    Problem,
-    make_problem,
-)
+from harness.inversion.objective import Picture, Pixels, Problem, make_problem
 from harness.inversion.parametrizations.network_prior import draw_picture
 from harness.inversion.parametrizations.whitening import whitened
 from harness.inversion.protocol import Method

@@ -7,10 +7,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from harness.errors import UnknownNameError
-from harness.plan.decoders import (
-    Adam,
-    Descent,
-)
+from harness.plan.decoders import Adam, Descent
 from harness.plan.fields import SCHEDULES
 
 

@@ -8,18 +8,8 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from harness.inversion.clock import (
-    Clock,
-    DeviceClock,
-    HostClock,
-)
-from harness.inversion.protocol import (
-    Ending,
-    Method,
-    S,
-    cloned,
-    tensors,
-)
+from harness.inversion.clock import Clock, DeviceClock, HostClock
+from harness.inversion.protocol import Ending, Method, S, cloned, tensors
 from harness.inversion.trace import Trace
 
 Image = Callable[[Tensor], Tensor]

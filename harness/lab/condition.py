@@ -1,4 +1,4 @@
-"""Assays: one condition of one claim, as its test states it.
+"""Conditions of claims, as their tests state them.
 
 Which cells a replicate consists of and which effects it yields; the same statement serves to plan a
 run, to measure it, and to decide.
@@ -10,19 +10,12 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from harness.claim import Claim
-from harness.lab.crossed_design import (
-    Block,
-    Cells,
-)
-from harness.lab.multiverse import (
-    REPLICATES,
-    Variation,
-    around,
-)
-from harness.lab.precision_check import sentinel
+from harness.lab.crossed_design import Block, Cells
+from harness.lab.multiverse import REPLICATES, Variation, around
+from harness.lab.precision_check import reference_cell
 from harness.plan.buckets import replicates
 from harness.plan.cells import Cell
-from harness.plan.seeds import Draw
+from harness.plan.seeds import ReplicateSeeds
 from harness.store import Record
 from harness.verdict.results import Table
 
@@ -48,7 +41,7 @@ def no_tables(_: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Assay:
+class Condition:
     """One condition of a claim as a test states it.
 
     Parameters
@@ -67,7 +60,7 @@ class Assay:
         Further numbers for the report.
     confirmatory : bool
         Whether it decides the claim or stands beside it.
-    most : int
+    max_replicates : int
         Replicates at most; fixed before anything is measured.
     family : str or None
         Name of a family of claims for whose effects this condition's crossed block stands.
@@ -75,9 +68,9 @@ class Assay:
         Whether the multiverse around it is measured.
     control : callable
         What has to hold besides, for a replicate to speak.
-    absent : str or None
+    skip_reason : str or None
         Why the condition cannot be measured here; None where it can.
-    foreign : bool
+    external_weights : bool
         Whether its network is not the one that the claim speaks of; then a run only reports.
     """
 
@@ -89,12 +82,12 @@ class Assay:
     gallery: Mapping[str, Cell]
     tables: Tables
     confirmatory: bool
-    most: int
+    max_replicates: int
     family: str | None = None
     varied: bool = False
     control: Control = no_control
-    absent: str | None = None
-    foreign: bool = False
+    skip_reason: str | None = None
+    external_weights: bool = False
 
     @property
     def label(self) -> str:
@@ -107,23 +100,23 @@ class Assay:
     @property
     def looks(self) -> tuple[tuple[int, float], ...]:
         """The claim's looks as far as the replicates reach."""
-        return tuple(look for look in self.claim.looks if look[0] <= self.most)
+        return tuple(look for look in self.claim.looks if look[0] <= self.max_replicates)
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Replicates at each look; a condition too small for any look has them all at once."""
-        return tuple(n for n, _ in self.looks) or (self.most,)
+        return tuple(n for n, _ in self.looks) or (self.max_replicates,)
 
     def cells_up_to(self, number: int) -> list[Cell]:
         """All cells of the first replicates, and those of the gallery."""
-        if self.absent is not None:
+        if self.skip_reason is not None:
             return []
-        cells = [cell for draw in replicates(number) for cell in self.cells(draw).values()]
+        cells = [cell for seeds in replicates(number) for cell in self.cells(seeds).values()]
         beside = [*self.block.cells] if self.block else []
         beside += [variation.cells for variations in self.variations() for variation in variations]
         return [
             *cells,
-            *self.sentinels(),
+            *self.reference_cells(),
             *self.gallery.values(),
             *(cell for by_role in beside for cell in by_role.values()),
         ]
@@ -136,14 +129,14 @@ class Assay:
     @property
     def inverts(self) -> bool:
         """Whether a replicate inverts anything."""
-        return self.absent is None and bool(around(self.cells(Draw(replicate=0))))
+        return self.skip_reason is None and bool(around(self.cells(ReplicateSeeds(replicate=0))))
 
     def variations(self) -> list[tuple[Variation, ...]]:
         """The cells of the multiverse, by replicate, where it is measured."""
         draws = replicates(REPLICATES) if self.varied else ()
-        return [around(self.cells(draw)) for draw in draws]
+        return [around(self.cells(seeds)) for seeds in draws]
 
-    def sentinels(self) -> list[Cell]:
+    def reference_cells(self) -> list[Cell]:
         """What the first look is measured again as, where its precision needs to be vouched for."""
-        asked = [cell for draw in replicates(self.sizes[0]) for cell in self.cells(draw).values()]
-        return [other for cell in asked if (other := sentinel(cell)) != cell]
+        asked = [cell for seeds in replicates(self.sizes[0]) for cell in self.cells(seeds).values()]
+        return [other for cell in asked if (other := reference_cell(cell)) != cell]

@@ -12,25 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from harness.plan.cells import (
-    Cell,
-    Inversion,
-)
-from harness.plan.seeds import (
-    Crossing,
-    Draw,
-    Source,
-    Stream,
-)
-from harness.statistics.components import (
-    Components,
-    components,
-)
+from harness.plan.cells import Cell, Inversion
+from harness.plan.seeds import CrossedSeeds, ReplicateSeeds, Source, Stream
+from harness.statistics.components import Components, components
 
 LEVELS = {"network": 6, "image": 6, "start": 3}
 """Levels of each source. Starts turn out alike, and every level more multiplies the block."""
 
-Cells = Callable[[Draw], Mapping[str, Cell]]
+Cells = Callable[[ReplicateSeeds], Mapping[str, Cell]]
 """What a replicate consists of, by role."""
 
 
@@ -53,7 +42,9 @@ class Block:
     @classmethod
     def of(cls, cells: Cells) -> Block:
         """The block of what a replicate consists of."""
-        starts = any(isinstance(cell, Inversion) for cell in cells(Draw(replicate=0)).values())
+        starts = any(
+            isinstance(cell, Inversion) for cell in cells(ReplicateSeeds(replicate=0)).values()
+        )
         levels = {name: count for name, count in LEVELS.items() if starts or name != "start"}
         combinations = itertools.product(*map(range, levels.values()))
         return cls(
@@ -72,12 +63,12 @@ class Block:
         return components(
             np.reshape(effects, tuple(self.levels.values())),
             factors=tuple(self.levels),
-            rng=Draw(replicate=0, stream=Stream.CROSSED).rng(Source.NOISE),
+            rng=ReplicateSeeds(replicate=0, stream=Stream.CROSSED).rng(Source.NOISE),
         )
 
 
-def _crossing(number: int, levels: Mapping[str, int], chosen: Sequence[int]) -> Crossing:
+def _crossing(number: int, levels: Mapping[str, int], chosen: Sequence[int]) -> CrossedSeeds:
     at = dict(zip(levels, chosen, strict=True))
-    return Crossing(
+    return CrossedSeeds(
         replicate=number, network=at["network"], image=at["image"], start=at.get("start", 0)
     )

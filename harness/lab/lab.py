@@ -7,25 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from harness.claim import Claim
-from harness.lab.condition import (
-    Assay,
-    Control,
-    Effects,
-    Tables,
-    no_control,
-    no_tables,
-)
+from harness.lab.condition import Condition, Control, Effects, Tables, no_control, no_tables
 from harness.lab.crossed_design import Cells
 from harness.lab.precision_check import at_precision
 from harness.plan.cells import Cell
-from harness.plan.images import (
-    ImageFolder,
-    Images,
-)
-from harness.plan.networks import (
-    ResNet,
-    WeightsFile,
-)
+from harness.plan.images import ImageFolder, Images
+from harness.plan.networks import ResNet, WeightsFile
 from harness.plan.profile import Profile
 from harness.store import WEIGHTS
 
@@ -64,7 +51,7 @@ class Lab:
     parameters : mapping
         Of the test.
     receive : callable
-        Takes the assay that the test states.
+        Takes the condition that the test states.
     device : str
         "cpu" or "cuda": where networks are trained.
     weights : Path
@@ -77,14 +64,14 @@ class Lab:
     custom: Custom
     precision: str
     parameters: Mapping[str, str | int | float]
-    receive: Callable[[Assay], None]
+    receive: Callable[[Condition], None]
     device: str = "cpu"
     weights: Path = Path(".store", WEIGHTS)
     imagenet: WeightsFile | None = None
 
-    def resnet(self, name: str, cut: str) -> ResNet:
+    def resnet(self, name: str, layer: str) -> ResNet:
         """A ResNet cut at a layer, with the user's weights where there are any."""
-        return ResNet(name=name, cut=cut, weights=self.custom.weights)
+        return ResNet(name=name, layer=layer, weights=self.custom.weights)
 
     def stands_for(self, network: str, *, article: str) -> bool:
         """Whether a network is the article's, or the user's in its place."""
@@ -111,13 +98,13 @@ class Lab:
         gallery: Mapping[str, Cell] | None = None,
         tables: Tables = no_tables,
         confirmatory: bool = True,
-        most: int = 48,
+        max_replicates: int = 48,
         family: str | None = None,
         control: Control = no_control,
-        absent: str | None = None,
-        foreign: bool = False,
+        skip_reason: str | None = None,
+        external_weights: bool = False,
     ) -> None:
-        """State the condition; parameters as in `Assay`.
+        """State the condition; parameters as in `Condition`.
 
         `estimand` may be left out where the claim has one.
         """
@@ -126,20 +113,20 @@ class Lab:
             return {role: at_precision(cell, self.precision) for role, cell in asked.items()}
 
         self.receive(
-            Assay(
+            Condition(
                 claim=claim,
                 estimand=estimand or next(iter(claim.estimands)),
                 parameters=self.parameters,
-                cells=lambda draw: placed(cells(draw)),
+                cells=lambda seeds: placed(cells(seeds)),
                 effects=effects,
                 gallery=placed(gallery or {}),
                 tables=tables,
                 confirmatory=confirmatory,
-                most=most,
+                max_replicates=max_replicates,
                 family=family,
                 control=control,
-                absent=absent,
-                foreign=foreign,
+                skip_reason=skip_reason,
+                external_weights=external_weights,
             )
         )
 

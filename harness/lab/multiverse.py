@@ -10,28 +10,10 @@ import dataclasses
 from collections.abc import Mapping
 
 from harness.errors import SettingError
-from harness.plan.cells import (
-    Cell,
-    Inversion,
-)
-from harness.plan.decoders import (
-    LBFGS,
-    Adam,
-    Blur,
-    Decoder,
-    Descent,
-    decoder_name,
-)
-from harness.plan.images import (
-    ARTICLE_START,
-    Start,
-)
-from harness.plan.networks import (
-    MLP,
-    Network,
-    ResNet,
-    Shaped,
-)
+from harness.plan.cells import Cell, Inversion
+from harness.plan.decoders import LBFGS, Adam, Blur, Decoder, Descent, decoder_name
+from harness.plan.images import ARTICLE_START, Start
+from harness.plan.networks import MLP, Network, ResNet, Shaped
 
 REPLICATES = 12
 """Of every cell of a multiverse: the least that can decide."""

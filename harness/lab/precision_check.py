@@ -7,10 +7,7 @@ import dataclasses
 import numpy as np
 
 from harness.claim import Estimand
-from harness.plan.cells import (
-    Cell,
-    Inversion,
-)
+from harness.plan.cells import Cell, Inversion
 from harness.plan.probes import ErrorInNullSpace
 from harness.plan.training_cells import Reflection
 from harness.verdict.verdict import Decision
@@ -32,7 +29,7 @@ def at_precision(cell: Cell, precision: str) -> Cell:
     return cell
 
 
-def sentinel(cell: Cell) -> Cell:
+def reference_cell(cell: Cell) -> Cell:
     """The cell that a cell of lower precision is compared with; any other cell as it is."""
     if isinstance(cell, _RECOVERING) and cell.precision in SCOUTING:
         return dataclasses.replace(cell, precision="float64")

@@ -1,4 +1,4 @@
-"""The bench: assays measured, decided and kept.
+"""The runner: conditions measured, decided and recorded.
 
 Replicates come look by look, records from the store or from workers. What stands beside a verdict
 (crossed blocks, the multiverse, distinct photographs) is measured with the first look.
@@ -11,54 +11,25 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.claim import (
-    Estimand,
-    Kind,
-)
+from harness.claim import Estimand, Kind
 from harness.execution.scheduler import Scheduler
-from harness.lab.condition import Assay
+from harness.lab.condition import Condition
 from harness.lab.multiverse import LOOKS
-from harness.lab.precision_check import (
-    disagreement,
-    sentinel,
-)
-from harness.lab.side_tables import (
-    asides,
-    labelled,
-)
+from harness.lab.precision_check import disagreement, reference_cell
+from harness.lab.side_tables import asides, labelled
 from harness.plan.buckets import replicates
-from harness.plan.cells import (
-    NON_FINITE,
-    Cell,
-    Inversion,
-)
+from harness.plan.cells import NON_FINITE, Cell, Inversion
 from harness.plan.identity import context, identity
-from harness.statistics.clusters import (
-    Beyond,
-    beyond,
-)
+from harness.statistics.clusters import Beyond, beyond
 from harness.statistics.components import Components
-from harness.statistics.multiverse import (
-    Choice,
-    Multiverse,
-    multiverse,
-)
-from harness.store import (
-    Record,
-    Store,
-)
+from harness.statistics.multiverse import Choice, Multiverse, multiverse
+from harness.store import Record, Store
 from harness.verdict.results import ConditionResult
-from harness.verdict.verdict import (
-    Decision,
-    Replicate,
-    Stop,
-    Verdict,
-    decide,
-)
+from harness.verdict.verdict import Decision, Replicate, Stop, Verdict, decide
 
 
-class Bench:
-    """Measures and decides assays against one store.
+class Runner:
+    """Measures and decides conditions against one store.
 
     Parameters
     ----------
@@ -92,73 +63,79 @@ class Bench:
             found.setdefault(claim, {})[estimand] = multiverse(_alike(choices))
         return found
 
-    def prepare(self, assays: Iterable[Assay]) -> None:
-        """Queue the first look of assays that will run, in their order.
+    def prepare(self, conditions: Iterable[Condition]) -> None:
+        """Queue the first look of conditions that will run, in their order.
 
         Neighbours of one headline, or else of one claim, are queued together: they share networks.
         """
-        groups = itertools.groupby(assays, key=lambda assay: assay.claim.headline or assay.claim.id)
+        groups = itertools.groupby(
+            conditions, key=lambda condition: condition.claim.headline or condition.claim.id
+        )
         for priority, (_, group) in enumerate(groups):
-            cells = [cell for assay in group for cell in assay.cells_up_to(assay.sizes[0])]
+            cells = [
+                cell for condition in group for cell in condition.cells_up_to(condition.sizes[0])
+            ]
             self._scheduler.offer(cells, priority=priority)
 
-    def run(self, assay: Assay, *, label: str, command: str) -> ConditionResult:
-        """Measure an assay look by look until it is decided."""
-        estimand = assay.claim.estimands[assay.estimand]
+    def run(self, condition: Condition, *, label: str, command: str) -> ConditionResult:
+        """Measure a condition look by look until it is decided."""
+        estimand = condition.claim.estimands[condition.estimand]
         if estimand.kind is Kind.UNTESTABLE:
-            return not_run(assay, reason=estimand.text, command=command)
-        if assay.absent is not None:
-            return not_run(assay, reason=assay.absent, command=command)
+            return not_run(condition, reason=estimand.text, command=command)
+        if condition.skip_reason is not None:
+            return not_run(condition, reason=condition.skip_reason, command=command)
         decision = Decision(verdict=Verdict.NOT_RUN, reason="no replicate was measured", n=0)
         records: list[Mapping[str, Record]] = []
         judged: list[Replicate] = []
-        for size in assay.sizes:
-            self._scheduler.need(assay.cells_up_to(size), label=label)
-            records += [self._all(assay.cells(draw)) for draw in replicates(size)[len(records) :]]
-            judged = _replicates(records, assay)
-            decision = _decide(assay, judged)
+        for size in condition.sizes:
+            self._scheduler.need(condition.cells_up_to(size), label=label)
+            records += [
+                self._all(condition.cells(seeds)) for seeds in replicates(size)[len(records) :]
+            ]
+            judged = _replicates(records, condition)
+            decision = _decide(condition, judged)
             if decision.final:
                 break
-        decision = self._vouched(assay, decision, judged)
-        self._describe(assay)
+        decision = self._vouched(condition, decision, judged)
+        self._describe(condition)
         roles = {
             role: tuple(by_role[role].id for by_role in records) for role in (records or [{}])[0]
         }
         return ConditionResult(
-            claim=assay.claim,
-            estimand=assay.estimand,
-            parameters=assay.parameters,
-            confirmatory=assay.confirmatory,
+            claim=condition.claim,
+            estimand=condition.estimand,
+            parameters=condition.parameters,
+            confirmatory=condition.confirmatory,
             decision=decision,
             records=roles,
             command=command,
-            tables=(*assay.tables(records), *asides(estimand, decision, judged, records)),
-            gallery={role: self._read(cell).id for role, cell in assay.gallery.items()},
-            beyond=_beyond(estimand, decision, judged, records, size=assay.sizes[0]),
+            tables=(*condition.tables(records), *asides(estimand, decision, judged, records)),
+            gallery={role: self._read(cell).id for role, cell in condition.gallery.items()},
+            beyond=_beyond(estimand, decision, judged, records, size=condition.sizes[0]),
         )
 
-    def _describe(self, assay: Assay) -> None:
-        """Note what the crossed block and the multiverse of an assay say; they decide nothing."""
-        estimand = assay.claim.estimands[assay.estimand]
-        block = assay.block
-        if assay.family is not None and block is not None:
+    def _describe(self, condition: Condition) -> None:
+        """Note what a condition's crossed block and multiverse say; they decide nothing."""
+        estimand = condition.claim.estimands[condition.estimand]
+        block = condition.block
+        if condition.family is not None and block is not None:
             name = estimand.criteria[0].effect
-            effects = [assay.effects(self._all(cells))[name] for cells in block.cells]
+            effects = [condition.effects(self._all(cells))[name] for cells in block.cells]
             found = block.components(effects)
             if found is not None:
-                self.components[assay.family] = found
-        for cells in zip(*assay.variations(), strict=True):
+                self.components[condition.family] = found
+        for cells in zip(*condition.variations(), strict=True):
             records = [self._all(variation.cells) for variation in cells]
             decision = decide(
                 estimand,
-                _replicates(records, assay),
-                alpha=assay.claim.alpha,
+                _replicates(records, condition),
+                alpha=condition.claim.alpha,
                 looks=LOOKS,
             )
             effect = decision.parts[0].effect if decision.parts else None
-            self._choices.setdefault((assay.claim.id, assay.estimand), []).append(
+            self._choices.setdefault((condition.claim.id, condition.estimand), []).append(
                 Choice(
-                    factors={**assay.parameters, **cells[0].factors},
+                    factors={**condition.parameters, **cells[0].factors},
                     verdict=decision.verdict.value,
                     effect=None if effect is None else effect.value,
                 )
@@ -167,19 +144,24 @@ class Bench:
     def _all(self, cells: Mapping[str, Cell]) -> dict[str, Record]:
         return {role: self._read(cell) for role, cell in cells.items()}
 
-    def _vouched(self, assay: Assay, decision: Decision, judged: Sequence[Replicate]) -> Decision:
+    def _vouched(
+        self, condition: Condition, decision: Decision, judged: Sequence[Replicate]
+    ) -> Decision:
         """The decision, or "invalid" where float64 disagrees on the first look's replicates."""
-        if not assay.sentinels():
+        if not condition.reference_cells():
             return decision
-        first = assay.sizes[0]
+        first = condition.sizes[0]
         records = [
-            {role: self._read(sentinel(cell)) for role, cell in assay.cells(draw).items()}
-            for draw in replicates(first)
+            {
+                role: self._read(reference_cell(cell))
+                for role, cell in condition.cells(seeds).items()
+            }
+            for seeds in replicates(first)
         ]
         reason = disagreement(
-            assay.claim.estimands[assay.estimand],
-            low=_decide(assay, judged[:first]),
-            high=_decide(assay, _replicates(records, assay)),
+            condition.claim.estimands[condition.estimand],
+            low=_decide(condition, judged[:first]),
+            high=_decide(condition, _replicates(records, condition)),
         )
         if reason is None:
             return decision
@@ -198,45 +180,45 @@ class Bench:
         return self._records[key]
 
 
-def not_run(assay: Assay, *, reason: str, command: str) -> ConditionResult:
-    """The result of an assay without a measurement; what is not testable stays so."""
-    untestable = assay.claim.estimands[assay.estimand].kind is Kind.UNTESTABLE
+def not_run(condition: Condition, *, reason: str, command: str) -> ConditionResult:
+    """The result of a condition without a measurement; what is not testable stays so."""
+    untestable = condition.claim.estimands[condition.estimand].kind is Kind.UNTESTABLE
     verdict = Verdict.NOT_TESTABLE if untestable else Verdict.NOT_RUN
     return ConditionResult(
-        claim=assay.claim,
-        estimand=assay.estimand,
-        parameters=assay.parameters,
-        confirmatory=assay.confirmatory,
+        claim=condition.claim,
+        estimand=condition.estimand,
+        parameters=condition.parameters,
+        confirmatory=condition.confirmatory,
         decision=Decision(verdict=verdict, reason=reason, n=0),
         records={},
         command=command,
     )
 
 
-def _decide(assay: Assay, judged: Sequence[Replicate]) -> Decision:
+def _decide(condition: Condition, judged: Sequence[Replicate]) -> Decision:
     return decide(
-        assay.claim.estimands[assay.estimand],
+        condition.claim.estimands[condition.estimand],
         judged,
-        alpha=assay.claim.alpha,
-        looks=assay.looks or assay.claim.looks[:1],
+        alpha=condition.claim.alpha,
+        looks=condition.looks or condition.claim.looks[:1],
     )
 
 
-def _replicates(records: Sequence[Mapping[str, Record]], assay: Assay) -> list[Replicate]:
-    return [_replicate(number, by_role, assay) for number, by_role in enumerate(records)]
+def _replicates(records: Sequence[Mapping[str, Record]], condition: Condition) -> list[Replicate]:
+    return [_replicate(number, by_role, condition) for number, by_role in enumerate(records)]
 
 
-def _replicate(number: int, records: Mapping[str, Record], assay: Assay) -> Replicate:
+def _replicate(number: int, records: Mapping[str, Record], condition: Condition) -> Replicate:
     descents = [record for record in records.values() if record.cell["type"] == Inversion.__name__]
     return Replicate(
         index=number,
-        effects=assay.effects(records),
+        effects=condition.effects(records),
         descended=all(record.values["m_g"] <= record.values["m_g0"] / 2 for record in descents)
         if descents
         else None,
         failed_control="a value became infinite or not a number"
         if any(record.status == NON_FINITE for record in records.values())
-        else assay.control(records),
+        else condition.control(records),
         shown=next(labelled(records, "counterexample"), None),
     )
 

@@ -11,10 +11,7 @@ from harness.claim import Estimand
 from harness.plan.cells import Inversion
 from harness.store import Record
 from harness.verdict.results import Table
-from harness.verdict.verdict import (
-    Decision,
-    Replicate,
-)
+from harness.verdict.verdict import Decision, Replicate
 
 
 def asides(

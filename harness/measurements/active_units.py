@@ -14,9 +14,9 @@ from harness.subjects.mlp import draw_weight
 
 def count_active(cell: ActiveUnits) -> Measurement:
     """Draw units one by one until n are active; units come in blocks of n for speed."""
-    image, label = draws.original(cell.images, cell.draw)
+    image, label = draws.original(cell.images, cell.seeds)
     n = cell.images.elements
-    generator = draws.generator(cell.draw, Source.WEIGHTS)
+    generator = draws.generator(cell.seeds, Source.WEIGHTS)
     bound = n**-0.5
     counts: list[Tensor] = []
     active = 0

@@ -9,10 +9,7 @@ from torch import Tensor
 
 from harness.encoders.stacks import Layer
 from harness.inversion.distances import l2
-from harness.measurements.measurement import (
-    Measurement,
-    status_of,
-)
+from harness.measurements.measurement import Measurement, status_of
 from harness.plan.cells import ExactInverse
 from harness.plan.seeds import Source
 from harness.subjects import draws
@@ -23,8 +20,8 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 def invert_exactly(cell: ExactInverse) -> Measurement:
     """Solve layer by layer from the output back to the input, in both dtypes."""
-    image, label = draws.original(cell.images, cell.draw)
-    layers = draw_layers(cell.network, generators=[draws.generator(cell.draw, Source.WEIGHTS)])
+    image, label = draws.original(cell.images, cell.seeds)
+    layers = draw_layers(cell.network, generators=[draws.generator(cell.seeds, Source.WEIGHTS)])
     values = {}
     for name, dtype in _DTYPES.items():
         original = image.flatten().to(dtype)

@@ -7,12 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from harness.inversion.distances import l2
-from harness.measurements.measurement import (
-    Measurement,
-    status_of,
-)
+from harness.measurements.measurement import Measurement, status_of
 from harness.plan.images import ARTICLE_START
-from harness.plan.networks import CUTS
+from harness.plan.networks import RESNET_LAYERS
 from harness.plan.probes import GradientNorms
 from harness.plan.seeds import Source
 from harness.subjects import draws
@@ -22,15 +19,15 @@ from harness.subjects.resnet import build_resnet
 
 def gradient_norms(cell: GradientNorms) -> Measurement:
     """Geometric means over the photographs that go through the network together."""
-    rng = cell.draw.rng(Source.IMAGE)
+    rng = cell.seeds.rng(Source.IMAGE)
     folder = cell.images.folder.path if cell.images.folder else None
     drawn = [
         draw_image(cell.images.source, pixels=cell.images.pixels, rng=rng, folder=folder)
         for _ in range(cell.together)
     ]
     originals = torch.from_numpy(np.stack([image.values for image in drawn])).float()
-    starts = draws.starts(ARTICLE_START, cell.images, cell.draw, restarts=cell.together).float()
-    network = build_resnet(cell.network, seed=draws.weights_seed(cell.draw))
+    starts = draws.starts(ARTICLE_START, cell.images, cell.seeds, restarts=cell.together).float()
+    network = build_resnet(cell.network, seed=draws.weights_seed(cell.seeds))
     if cell.statistics != "eval":
         _take_statistics(network, originals, keep=cell.statistics == "calibrated")
     with torch.no_grad():
@@ -38,10 +35,10 @@ def gradient_norms(cell: GradientNorms) -> Measurement:
     starts.requires_grad_()
     outputs = _outputs(network, starts)
     values = {}
-    for cut, output in outputs.items():
-        loss = (output - targets[cut]).abs().sum()
+    for layer, output in outputs.items():
+        loss = (output - targets[layer]).abs().sum()
         (gradient,) = torch.autograd.grad(loss, starts, retain_graph=True)
-        values[f"gradient_{cut}"] = float(l2(gradient).double().log().mean().exp())
+        values[f"gradient_{layer}"] = float(l2(gradient).double().log().mean().exp())
     return Measurement(values=values, status=status_of(values))
 
 
@@ -65,11 +62,11 @@ def _outputs(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     hidden = images
     for name, module in network.named_children():
         hidden = module(hidden)
-        if name in CUTS:
+        if name in RESNET_LAYERS:
             # A rectifier after it may overwrite it.
             found[name] = hidden.clone()
         elif name == "maxpool":
             found["stem"] = hidden
-        if name == CUTS[-1]:
+        if name == RESNET_LAYERS[-1]:
             return found
     return found

@@ -10,19 +10,10 @@ import torch
 from torch import Tensor
 
 from harness.checkpoint import Checkpoint
-from harness.encoders.adapters import (
-    Cast,
-    Reshaped,
-)
-from harness.encoders.runtime import (
-    Precision,
-    precision_of,
-)
+from harness.encoders.adapters import Cast, Reshaped
+from harness.encoders.runtime import Precision, precision_of
 from harness.errors import DeviceError
-from harness.inversion.invert import (
-    Spread,
-    invert,
-)
+from harness.inversion.invert import Spread, invert
 from harness.measurements.measurement import Measurement
 from harness.measurements.reconstruction_quality import kept
 from harness.plan.cells import Inversion
@@ -125,13 +116,16 @@ def _invert(
     together: int,
 ) -> tuple[Measurement, ...]:
     cell = cells[0]
-    replicates = [each.draw for each in cells]
-    drawn = [draws.original(cell.images, draw) for draw in replicates]
+    replicates = [each.seeds for each in cells]
+    drawn = [draws.original(cell.images, seeds) for seeds in replicates]
     originals = torch.stack([image for image, _ in drawn])
     starts = torch.cat(
-        [draws.starts(cell.start, cell.images, draw, restarts=cell.restarts) for draw in replicates]
+        [
+            draws.starts(cell.start, cell.images, seeds, restarts=cell.restarts)
+            for seeds in replicates
+        ]
     )
-    noises = torch.stack([draws.noise(cell.noise, cell.images, draw) for draw in replicates])
+    noises = torch.stack([draws.noise(cell.noise, cell.images, seeds) for seeds in replicates])
     encoder = draws.encoder(
         cell.network,
         replicates,
@@ -158,8 +152,8 @@ def _invert(
         decoder=cell.decoder,
         iterations=cell.iterations,
         generators=[
-            draws.generator(draw, Source.PRIOR, number)
-            for draw in replicates
+            draws.generator(seeds, Source.PRIOR, number)
+            for seeds in replicates
             for number in range(cell.restarts)
         ],
         checkpoint=checkpoint,

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from harness.encoders.spectrum import (
-    jacobian,
-    spectra,
-)
-from harness.measurements.measurement import (
-    Measurement,
-    status_of,
-)
+from harness.encoders.spectrum import jacobian, spectra
+from harness.measurements.measurement import Measurement, status_of
 from harness.plan.training_cells import JacobianSpectrum
 from harness.subjects import draws
 
 
 def jacobian_spectrum(cell: JacobianSpectrum) -> Measurement:
     """Over the singular values above LAPACK's tolerance; beside it, the share of outputs of 0."""
-    image, label = draws.original(cell.images, cell.draw)
+    image, label = draws.original(cell.images, cell.seeds)
     encoder = draws.encoder(
         cell.network,
-        [cell.draw],
+        [cell.seeds],
         dtype=torch.float64,
         device=torch.device("cpu"),
     )

@@ -5,25 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from harness.measurements.image_quality import (
-    Examples,
-    probe,
-)
-from harness.measurements.measurement import (
-    Measurement,
-    status_of,
-)
+from harness.measurements.image_quality import Examples, probe
+from harness.measurements.measurement import Measurement, status_of
 from harness.plan.seeds import Source
 from harness.plan.training_cells import LinearProbe
 from harness.subjects.draws import weights_seed
-from harness.subjects.resnet import (
-    cut_resnet,
-    whole_resnet,
-)
-from harness.subjects.training.content import (
-    PICTURES,
-    crops,
-)
+from harness.subjects.resnet import truncated_resnet, whole_resnet
+from harness.subjects.training.content import PICTURES, crops
 from harness.subjects.training.content import Examples as Crops
 
 _PIXELS = 32
@@ -37,9 +25,9 @@ def linear_probe(cell: LinearProbe) -> Measurement:
 
     Beside it what the same regression finds in nothing but which picture a crop is of.
     """
-    rng = cell.draw.rng(Source.IMAGE)
-    layer = cut_resnet(
-        whole_resnet(cell.network, seed=weights_seed(cell.draw)), cut=cell.network.cut
+    rng = cell.seeds.rng(Source.IMAGE)
+    layer = truncated_resnet(
+        whole_resnet(cell.network, seed=weights_seed(cell.seeds)), layer=cell.network.layer
     )
     seen, unseen = (
         crops(classes=len(PICTURES), pixels=cell.pixels, number=number, rng=rng, held_out=held_out)

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from harness.encoders.spectrum import (
-    decompose,
-    jacobian,
-)
-from harness.measurements.measurement import (
-    Measurement,
-    status_of,
-)
+from harness.encoders.spectrum import decompose, jacobian
+from harness.measurements.measurement import Measurement, status_of
 from harness.plan.cells import LocalRank
 from harness.plan.images import ARTICLE_START
 from harness.subjects import draws
@@ -19,13 +13,13 @@ from harness.subjects import draws
 
 def local_rank(cell: LocalRank) -> Measurement:
     """Rank at the image, a direction of its null space, and the floor that the null space sets."""
-    image, label = draws.original(cell.images, cell.draw)
+    image, label = draws.original(cell.images, cell.seeds)
     original = image.flatten()[None]
     encoder = draws.encoder(
-        cell.network, [cell.draw], dtype=torch.float64, device=torch.device("cpu")
+        cell.network, [cell.seeds], dtype=torch.float64, device=torch.device("cpu")
     )
     (found,) = decompose(jacobian(encoder, original))
-    (start,) = draws.starts(ARTICLE_START, cell.images, cell.draw)
+    (start,) = draws.starts(ARTICLE_START, cell.images, cell.seeds)
     values = {
         "rank": float(found.rank),
         "rank_share": found.rank / cell.images.elements,

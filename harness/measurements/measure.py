@@ -12,10 +12,7 @@ import torch
 from harness.checkpoint import Checkpoint
 from harness.measurements.active_units import count_active
 from harness.measurements.blur_loss import blur_loss
-from harness.measurements.conditioning import (
-    conditioning,
-    spread_rate,
-)
+from harness.measurements.conditioning import conditioning, spread_rate
 from harness.measurements.early_updates import early_updates
 from harness.measurements.exact_inverse import invert_exactly
 from harness.measurements.gradients import gradient_norms
@@ -24,31 +21,16 @@ from harness.measurements.jacobian_spectrum import jacobian_spectrum
 from harness.measurements.linear_probe import linear_probe
 from harness.measurements.local_rank import local_rank
 from harness.measurements.measurement import Measurement
-from harness.measurements.neighbours import (
-    neighbour_law,
-    neighbours,
-)
+from harness.measurements.neighbours import neighbour_law, neighbours
 from harness.measurements.null_space_error import error_in_null_space
 from harness.measurements.pooled_rank import pooled_rank
 from harness.measurements.reflection import reflection
 from harness.measurements.search import search
 from harness.measurements.square_layer import square_layer
-from harness.measurements.training import (
-    train,
-    train_for,
-)
+from harness.measurements.training import train, train_for
 from harness.measurements.zero_units import zero_units
-from harness.plan import (
-    probes,
-    training_cells,
-)
-from harness.plan.cells import (
-    ActiveUnits,
-    Cell,
-    ExactInverse,
-    Inversion,
-    LocalRank,
-)
+from harness.plan import probes, training_cells
+from harness.plan.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank
 
 _ONE_BY_ONE: Mapping[type, Callable[[Any], Measurement]] = {
     ExactInverse: invert_exactly,

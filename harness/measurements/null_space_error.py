@@ -5,15 +5,9 @@ from __future__ import annotations
 import torch
 
 from harness.checkpoint import Checkpoint
-from harness.encoders.spectrum import (
-    decompose,
-    jacobian,
-)
+from harness.encoders.spectrum import decompose, jacobian
 from harness.measurements.inversion import invert_block
-from harness.measurements.measurement import (
-    Measurement,
-    status_of,
-)
+from harness.measurements.measurement import Measurement, status_of
 from harness.plan.cells import Inversion
 from harness.plan.probes import ErrorInNullSpace
 from harness.subjects import draws
@@ -26,7 +20,7 @@ def error_in_null_space(
     (run,) = invert_block(
         [
             Inversion(
-                draw=cell.draw,
+                seeds=cell.seeds,
                 network=cell.network,
                 images=cell.images,
                 decoder=cell.decoder,
@@ -42,7 +36,7 @@ def error_in_null_space(
     )
     encoder = draws.encoder(
         cell.network,
-        [cell.draw],
+        [cell.seeds],
         dtype=torch.float64,
         device=torch.device("cpu"),
         shape=cell.images.shape,

@@ -9,38 +9,28 @@ from scipy.optimize import linprog
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.encoders.spectrum import (
-    decompose,
-    jacobian,
-    spectra,
-)
-from harness.measurements.measurement import (
-    Measurement,
-    status_of,
-)
+from harness.encoders.spectrum import decompose, jacobian, spectra
+from harness.measurements.measurement import Measurement, status_of
 from harness.plan.probes import PooledRank
 from harness.subjects import draws
-from harness.subjects.resnet import (
-    build_resnet,
-    cut_resnet,
-    encoder_of,
-)
+from harness.subjects.resnet import build_resnet, encoder_of, truncated_resnet
 
 _CPU = torch.device("cpu")
 
 
 def pooled_rank(cell: PooledRank) -> Measurement:
     """Ranks, the arg-max positions that rule them, and a second input with the pooled output."""
-    image, label = draws.original(cell.images, cell.draw)
+    image, label = draws.original(cell.images, cell.seeds)
     inputs, n = image[None], cell.images.elements
-    whole = build_resnet(cell.network, seed=draws.weights_seed(cell.draw))
+    whole = build_resnet(cell.network, seed=draws.weights_seed(cell.seeds))
     early, late = (
-        encoder_of(whole, cut=cut, dtype=torch.float64, device=_CPU) for cut in ("conv1", "stem")
+        encoder_of(whole, layer=layer, dtype=torch.float64, device=_CPU)
+        for layer in ("conv1", "stem")
     )
     (before,) = spectra(jacobian(early, inputs))
     (after,) = decompose(jacobian(late, inputs))
-    before_pooling = cut_resnet(whole, cut="stem")[:-1].double()
-    before_rectifier = cut_resnet(whole, cut="stem")[:-2].double()
+    before_pooling = truncated_resnet(whole, layer="stem")[:-1].double()
+    before_rectifier = truncated_resnet(whole, layer="stem")[:-2].double()
     positions = _positions(before_pooling, inputs)
     distinct = len(set(positions[positions >= 0].tolist()))
     law = min(n, distinct)

@@ -29,7 +29,7 @@ def kept(
     found = likeness(original.numpy(), copy.numpy())
     if cell.network.training is None and cell.network.weights is None:
         return found
-    whole = whole_resnet(cell.network, seed=weights_seed(cell.draw))
+    whole = whole_resnet(cell.network, seed=weights_seed(cell.seeds))
     with torch.no_grad():
         # One at a time, as a batch might round otherwise.
         own, beside, found_in_copy = (

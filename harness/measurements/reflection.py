@@ -12,23 +12,14 @@ from harness.checkpoint import Checkpoint
 from harness.errors import SettingError
 from harness.measurements.image_quality import nearest
 from harness.measurements.inversion import invert_block
-from harness.measurements.measurement import (
-    Measurement,
-    status_of,
-)
+from harness.measurements.measurement import Measurement, status_of
 from harness.measurements.training import trained
 from harness.plan.cells import Inversion
 from harness.plan.seeds import Source
-from harness.plan.training_cells import (
-    JUDGE,
-    Reflection,
-)
+from harness.plan.training_cells import JUDGE, Reflection
 from harness.subjects.draws import weights_seed
 from harness.subjects.resnet import build_resnet
-from harness.subjects.training.content import (
-    PICTURES,
-    crops,
-)
+from harness.subjects.training.content import PICTURES, crops
 
 _LOOKED_AT = ("copy", "start", "noised")
 
@@ -52,7 +43,7 @@ def reflection(
     (copied,) = invert_block(
         [
             Inversion(
-                draw=cell.draw,
+                seeds=cell.seeds,
                 network=cell.network,
                 images=cell.images,
                 decoder=cell.decoder,
@@ -69,7 +60,7 @@ def reflection(
         classes=training.classes,
         pixels=cell.images.pixels,
         number=cell.crops * training.classes,
-        rng=cell.draw.rng(Source.PRIOR),
+        rng=cell.seeds.rng(Source.PRIOR),
         held_out=False,
     )
     # No label at all where the image is of no class.

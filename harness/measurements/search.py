@@ -8,10 +8,7 @@ from typing import Any
 
 from harness.measurements.exact.falsify import falsify
 from harness.measurements.exact.statements import statement
-from harness.measurements.measurement import (
-    Measurement,
-    status_of,
-)
+from harness.measurements.measurement import Measurement, status_of
 from harness.plan.probes import Search
 from harness.plan.seeds import Source
 
@@ -23,7 +20,7 @@ def search(cell: Search) -> Measurement:
         asked.examples,
         lambda example: asked.residual(example) < cell.below,
         examples=cell.examples,
-        seed=cell.draw.seed(Source.EXAMPLES),
+        seed=cell.seeds.seed(Source.EXAMPLES),
     )
     values = {"tried": float(len(found.held))}
     labels = {"statement": cell.statement}

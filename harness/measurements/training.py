@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from harness.measurements.measurement import (
-    MEASURED,
-    Measurement,
-)
-from harness.plan.cells import (
-    NON_FINITE,
-    Cell,
-)
+from harness.measurements.measurement import MEASURED, Measurement
+from harness.plan.cells import NON_FINITE, Cell
 from harness.plan.networks import ResNet
-from harness.plan.seeds import (
-    Draw,
-    Source,
-)
+from harness.plan.seeds import ReplicateSeeds, Source
 from harness.plan.training_cells import Train
 from harness.subjects.draws import weights_seed
-from harness.subjects.trained import (
-    course_of,
-    trained_path,
-)
+from harness.subjects.trained import course_of, trained_path
 from harness.subjects.training import ensure_trained
 from harness.subjects.training.content import example
 
@@ -29,20 +17,20 @@ def train_for(cell: Cell) -> None:
     """Have the network of a cell trained, where it is to be; whoever comes first does it."""
     network = getattr(cell, "network", None)
     if isinstance(network, ResNet):
-        trained(network, cell.draw)
+        trained(network, cell.seeds)
 
 
-def trained(network: ResNet, draw: Draw) -> None:
+def trained(network: ResNet, seeds: ReplicateSeeds) -> None:
     """Have the network of a replicate trained, where it is to be."""
     if network.training is not None:
-        ensure_trained(network, seed=weights_seed(draw))
+        ensure_trained(network, seed=weights_seed(seeds))
 
 
 def train(cell: Train) -> Measurement:
     """Accuracy and the course of the loss; "non-finite" where the training diverged."""
     training = cell.network.training
     assert training is not None  # the cell's own rule
-    path = trained_path(cell.network, seed=weights_seed(cell.draw))
+    path = trained_path(cell.network, seed=weights_seed(cell.seeds))
     course, digest = course_of(path)
     values = {
         "accuracy": course.accuracy,
@@ -51,7 +39,7 @@ def train(cell: Train) -> Measurement:
     }
     if course.held_out is not None:
         values["held_out"] = course.held_out
-    image = example(training, rng=cell.draw.rng(Source.IMAGE))
+    image = example(training, rng=cell.seeds.rng(Source.IMAGE))
     return Measurement(
         values=values,
         status=NON_FINITE if course.diverged else MEASURED,

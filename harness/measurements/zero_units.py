@@ -5,24 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from harness.measurements.measurement import (
-    Measurement,
-    status_of,
-)
+from harness.measurements.measurement import Measurement, status_of
 from harness.plan.networks import MLP
 from harness.plan.probes import ZeroUnits
 from harness.plan.seeds import Source
 from harness.subjects import draws
 from harness.subjects.mlp import draw_layers
-from harness.subjects.resnet import (
-    build_resnet,
-    cut_resnet,
-)
+from harness.subjects.resnet import build_resnet, truncated_resnet
 
 
 def zero_units(cell: ZeroUnits) -> Measurement:
     """Over all rectifiers together; one after the other in the traces."""
-    image, label = draws.original(cell.images, cell.draw)
+    image, label = draws.original(cell.images, cell.seeds)
     zeros = [
         (int((values == 0).sum()), values.numel())
         for values in (
@@ -46,7 +40,9 @@ def zero_units(cell: ZeroUnits) -> Measurement:
 def _of_stack(cell: ZeroUnits, hidden: Tensor) -> list[Tensor]:
     assert isinstance(cell.network, MLP)
     found = []
-    for layer in draw_layers(cell.network, generators=[draws.generator(cell.draw, Source.WEIGHTS)]):
+    for layer in draw_layers(
+        cell.network, generators=[draws.generator(cell.seeds, Source.WEIGHTS)]
+    ):
         hidden = torch.relu(layer.weight[0] @ hidden + layer.bias[0])
         found.append(hidden)
     return found
@@ -54,8 +50,8 @@ def _of_stack(cell: ZeroUnits, hidden: Tensor) -> list[Tensor]:
 
 def _of_resnet(cell: ZeroUnits, inputs: Tensor) -> list[Tensor]:
     assert not isinstance(cell.network, MLP)
-    whole = build_resnet(cell.network, seed=draws.weights_seed(cell.draw))
-    module = cut_resnet(whole, cut=cell.network.cut)
+    whole = build_resnet(cell.network, seed=draws.weights_seed(cell.seeds))
+    module = truncated_resnet(whole, layer=cell.network.layer)
     found: list[Tensor] = []
     for each in module.modules():
         if isinstance(each, nn.ReLU):

@@ -6,28 +6,17 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
-from harness.plan.cells import (
-    Cell,
-    Inversion,
-    block,
-)
+from harness.plan.cells import Cell, Inversion, block
 from harness.plan.costs import estimate
-from harness.plan.identity import (
-    canonical,
-    context,
-    identity,
-)
-from harness.plan.networks import (
-    CUTS,
-    ResNet,
-)
-from harness.plan.seeds import Draw
+from harness.plan.identity import canonical, context, identity
+from harness.plan.networks import RESNET_LAYERS, ResNet
+from harness.plan.seeds import ReplicateSeeds
 from harness.plan.training_cells import Train
 
 
-def replicates(number: int) -> tuple[Draw, ...]:
+def replicates(number: int) -> tuple[ReplicateSeeds, ...]:
     """The first confirmatory replicates."""
-    return tuple(Draw(replicate=replicate) for replicate in range(number))
+    return tuple(ReplicateSeeds(replicate=replicate) for replicate in range(number))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +96,9 @@ def _place(mates: tuple[Cell, ...]) -> int:
     network = getattr(mates[0], "network", None)
     if not isinstance(network, ResNet) or isinstance(mates[0], Train):
         return -1
-    return CUTS.index(network.cut) if network.cut in CUTS else len(CUTS)
+    return (
+        RESNET_LAYERS.index(network.layer) if network.layer in RESNET_LAYERS else len(RESNET_LAYERS)
+    )
 
 
 def _shared(cell: Cell) -> object:
@@ -116,5 +107,5 @@ def _shared(cell: Cell) -> object:
     if isinstance(network, ResNet):
         # Other sizes of images need other programs; a training is no part of any.
         pixels = None if network.training or not isinstance(cell, Inversion) else cell.images.pixels
-        return cell.draw, dataclasses.replace(network, cut=CUTS[-1]), pixels
+        return cell.seeds, dataclasses.replace(network, layer=RESNET_LAYERS[-1]), pixels
     return str(canonical(cell))

@@ -10,25 +10,12 @@ from __future__ import annotations
 import dataclasses
 
 from harness.errors import UnknownNameError
-from harness.plan.decoders import (
-    PRECISIONS,
-    Decoder,
-    LinearSolve,
-)
+from harness.plan.decoders import PRECISIONS, Decoder, LinearSolve
 from harness.plan.fields import check
-from harness.plan.images import (
-    ARTICLE_START,
-    NOISE_TEXT,
-    Images,
-    Start,
-)
-from harness.plan.networks import (
-    MLP,
-    Network,
-    ResNet,
-)
+from harness.plan.images import ARTICLE_START, NOISE_TEXT, Images, Start
+from harness.plan.networks import MLP, Network, ResNet
 from harness.plan.probes import Probe
-from harness.plan.seeds import Draw
+from harness.plan.seeds import ReplicateSeeds
 from harness.plan.training_cells import TrainingCell
 
 BATCH = 12
@@ -69,7 +56,7 @@ class Inversion:
         where networks are ones of which only one is measured at a time.
     """
 
-    draw: Draw
+    seeds: ReplicateSeeds
     network: Network
     images: Images
     decoder: Decoder
@@ -113,7 +100,7 @@ class Inversion:
 class ExactInverse:
     """Invert a square linear stack layer by layer, in float32 and in float64."""
 
-    draw: Draw
+    seeds: ReplicateSeeds
     network: MLP
     images: Images
     batch: int = 1
@@ -131,7 +118,7 @@ class ActiveUnits:
         Widths over n at which it is noted whether n units are active.
     """
 
-    draw: Draw
+    seeds: ReplicateSeeds
     images: Images
     initialisation: str = "default"
     ratios: tuple[float, ...] = (1.8, 1.9, 1.95, 2.0, 2.05, 2.1, 2.2)
@@ -142,7 +129,7 @@ class ActiveUnits:
 class LocalRank:
     """Rank and null space of an MLP's Jacobian at an image, in float64."""
 
-    draw: Draw
+    seeds: ReplicateSeeds
     network: MLP
     images: Images
     batch: int = 1
@@ -153,8 +140,8 @@ Cell = Inversion | ExactInverse | ActiveUnits | LocalRank | Probe | TrainingCell
 
 def block(cell: Cell) -> tuple[Cell, ...]:
     """The cells that are measured together with this one, itself included."""
-    first = cell.draw.replicate - cell.draw.replicate % cell.batch
+    first = cell.seeds.replicate - cell.seeds.replicate % cell.batch
     return tuple(
-        dataclasses.replace(cell, draw=dataclasses.replace(cell.draw, replicate=number))
+        dataclasses.replace(cell, seeds=dataclasses.replace(cell.seeds, replicate=number))
         for number in range(first, first + cell.batch)
     )

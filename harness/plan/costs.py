@@ -10,29 +10,10 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from harness.plan import (
-    probes,
-    training_cells,
-)
-from harness.plan.cells import (
-    ActiveUnits,
-    Cell,
-    ExactInverse,
-    Inversion,
-    LocalRank,
-)
-from harness.plan.decoders import (
-    LBFGS,
-    Decoder,
-    GaussNewton,
-)
-from harness.plan.networks import (
-    CUTS,
-    MLP,
-    ResNet,
-    Shaped,
-    Training,
-)
+from harness.plan import probes, training_cells
+from harness.plan.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank
+from harness.plan.decoders import LBFGS, Decoder, GaussNewton
+from harness.plan.networks import MLP, RESNET_LAYERS, ResNet, Shaped, Training
 
 MACHINES = {
     "cpu": "one core of a processor of about 2020, right within a factor of two",
@@ -42,9 +23,11 @@ MACHINES = {
 
 _STEP_OVERHEAD = 4e-4
 _RESNET_STEP = {
-    "resnet18": dict(zip(CUTS, (0.0008, 0.001, 0.0015, 0.0025, 0.0035, 0.005), strict=True)),
-    "resnet50": dict(zip(CUTS, (0.0008, 0.001, 0.002, 0.004, 0.010, 0.018), strict=True)),
-    "resnet152": dict(zip(CUTS, (0.0008, 0.001, 0.002, 0.008, 0.035, 0.048), strict=True)),
+    "resnet18": dict(
+        zip(RESNET_LAYERS, (0.0008, 0.001, 0.0015, 0.0025, 0.0035, 0.005), strict=True)
+    ),
+    "resnet50": dict(zip(RESNET_LAYERS, (0.0008, 0.001, 0.002, 0.004, 0.010, 0.018), strict=True)),
+    "resnet152": dict(zip(RESNET_LAYERS, (0.0008, 0.001, 0.002, 0.008, 0.035, 0.048), strict=True)),
 }
 """Seconds of a gradient at 32 pixels, by cut."""
 
@@ -62,9 +45,9 @@ _TRAINED_IMAGE = {"resnet18": 0.0012, "resnet50": 0.004}
 
 
 _CONVOLUTIONS = {
-    "resnet18": dict(zip(CUTS, (1, 1, 5, 10, 15, 20), strict=True)),
-    "resnet50": dict(zip(CUTS, (1, 1, 11, 24, 43, 53), strict=True)),
-    "resnet152": dict(zip(CUTS, (1, 1, 11, 36, 144, 155), strict=True)),
+    "resnet18": dict(zip(RESNET_LAYERS, (1, 1, 5, 10, 15, 20), strict=True)),
+    "resnet50": dict(zip(RESNET_LAYERS, (1, 1, 11, 24, 43, 53), strict=True)),
+    "resnet152": dict(zip(RESNET_LAYERS, (1, 1, 11, 36, 144, 155), strict=True)),
 }
 """How many there are, those of shortcuts included, by cut."""
 
@@ -113,7 +96,7 @@ def estimate(mates: Sequence[Cell], *, device: str = "cpu") -> float:
             return _gpu_training(network.training)
         case training_cells.Reflection() | probes.ErrorInNullSpace():
             copy = Inversion(
-                draw=cell.draw,
+                seeds=cell.seeds,
                 network=cell.network,
                 images=cell.images,
                 decoder=cell.decoder,
@@ -146,10 +129,10 @@ def _over_a_gradient(decoder: Decoder) -> float:
 def _step(cell: Inversion, *, mates: int) -> float:
     """Seconds of one gradient."""
     match cell.network:
-        case ResNet(name=name, cut=cut):
+        case ResNet(name=name, layer=layer):
             table = _RESNET_STEP.get(name, _RESNET_STEP["resnet50"])
             size = max(1.0, (cell.images.pixels / 48) ** 2) * cell.network.width
-            return table.get(cut, table["layer4"]) * size
+            return table.get(layer, table["layer4"]) * size
         case MLP() as network:
             flops = _weights(network)
             if network.linear:
@@ -169,8 +152,8 @@ def _prepared(network: ResNet | MLP | Shaped) -> float:
 def _gpu_step(cell: Inversion, *, mates: int) -> float:
     """Seconds of one gradient on a GPU."""
     match cell.network:
-        case ResNet(name=name, cut=cut):
-            number = _CONVOLUTIONS.get(name, _CONVOLUTIONS["resnet50"])[cut]
+        case ResNet(name=name, layer=layer):
+            number = _CONVOLUTIONS.get(name, _CONVOLUTIONS["resnet50"])[layer]
             pixels = (cell.images.pixels / 299) ** 2
             arithmetic = _IMAGE_STEP * pixels * number / _CONVOLUTIONS["resnet50"]["layer4"]
             # Doubles are a half as fast at best.
@@ -204,8 +187,8 @@ def _weights(network: MLP) -> int:
 def _gpu_training(training: Training) -> float:
     shown = training.epochs * training.images
     # The crops are cut on the CPU, once.
-    cut = 1e-3 * training.images
-    return cut + _GPU_TRAINED_IMAGE * max(1.0, (training.pixels / 64) ** 2) * shown
+    layer = 1e-3 * training.images
+    return layer + _GPU_TRAINED_IMAGE * max(1.0, (training.pixels / 64) ** 2) * shown
 
 
 def _training(network: ResNet, training: Training) -> float:

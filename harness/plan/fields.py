@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from harness.errors import (
-    SettingError,
-    UnknownNameError,
-)
+from harness.errors import SettingError, UnknownNameError
 
 OUTSIDE_IDENTITY = {"identity": False}
 """Field metadata of what says where something lies, not what it is."""

@@ -11,12 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-from harness.plan.cells import (
-    Cell,
-)
-from harness.plan.networks import (
-    Network,
-)
+from harness.plan.cells import Cell
+from harness.plan.networks import Network
 
 ENGINE: Mapping[str, int] = {"cpu": 6, "cuda": 7, "any": 6}
 """Version of everything between a cell and its measurement, by the device; raised where outcomes

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.plan.fields import LATER, OUTSIDE_IDENTITY, SCHEDULES, check, known
 
-CUTS = ("conv1", "stem", "layer1", "layer2", "layer3", "layer4")
+RESNET_LAYERS = ("conv1", "stem", "layer1", "layer2", "layer3", "layer4")
 """Where a ResNet is cut, from shallow to deep: conv1 before BatchNorm, stem after max-pooling;
 the article's Conv2 to Conv5 are layer1 to layer4."""
 
@@ -106,8 +106,8 @@ class ResNet:
     ----------
     name : str
         torchvision's name ("resnet50").
-    cut : str
-        One of `CUTS`.
+    layer : str
+        One of `RESNET_LAYERS`.
     weights : WeightsFile or None
         None draws them from the replicate's seed, by torchvision's own initialisation.
     width : float
@@ -117,7 +117,7 @@ class ResNet:
     """
 
     name: str
-    cut: str
+    layer: str
     weights: WeightsFile | None = None
     width: float = dataclasses.field(default=1.0, metadata=LATER)
     training: Training | None = dataclasses.field(default=None, metadata=LATER)

@@ -11,17 +11,11 @@ import dataclasses
 import functools
 import importlib.metadata
 
-from harness.plan.decoders import (
-    Blur,
-    Decoder,
-)
+from harness.plan.decoders import Blur, Decoder
 from harness.plan.fields import LATER
 from harness.plan.images import Images
-from harness.plan.networks import (
-    MLP,
-    ResNet,
-)
-from harness.plan.seeds import Draw
+from harness.plan.networks import MLP, ResNet
+from harness.plan.seeds import ReplicateSeeds
 
 
 @functools.cache
@@ -45,7 +39,7 @@ class Search:
         Version of hypothesis, which draws the examples.
     """
 
-    draw: Draw
+    seeds: ReplicateSeeds
     statement: str
     examples: int
     below: float
@@ -57,7 +51,7 @@ class Search:
 class Conditioning:
     """Condition numbers of a linear stack up to each of its layers, in float64."""
 
-    draw: Draw
+    seeds: ReplicateSeeds
     network: MLP
     batch: int = 1
 
@@ -77,7 +71,7 @@ class SpreadRate:
         Of their weights.
     """
 
-    draw: Draw
+    seeds: ReplicateSeeds
     inputs: int
     width: int
     depth: int
@@ -101,7 +95,7 @@ class Neighbours:
         How many.
     """
 
-    draw: Draw
+    seeds: ReplicateSeeds
     network: MLP
     images: Images
     sd: float = 1e-3
@@ -121,7 +115,7 @@ class NeighbourLaw:
         How many are drawn.
     """
 
-    draw: Draw
+    seeds: ReplicateSeeds
     network: MLP
     networks: int
     batch: int = 1
@@ -148,7 +142,7 @@ class GradientNorms:
         Photographs, each with a start of its own, that go through the network together.
     """
 
-    draw: Draw
+    seeds: ReplicateSeeds
     network: ResNet
     images: Images
     statistics: str
@@ -168,7 +162,7 @@ class SquareLayer:
         Its last operation, one of `harness.plan.networks.ACTIVATIONS` other than "none".
     """
 
-    draw: Draw
+    seeds: ReplicateSeeds
     images: Images
     layer: str
     activation: str
@@ -187,7 +181,7 @@ class PooledRank:
         Of the null space, among which a second image with the same output is sought.
     """
 
-    draw: Draw
+    seeds: ReplicateSeeds
     network: ResNet
     images: Images
     directions: int = 64
@@ -198,7 +192,7 @@ class PooledRank:
 class ZeroUnits:
     """Share of units that a network's rectifiers set to zero at an image."""
 
-    draw: Draw
+    seeds: ReplicateSeeds
     network: MLP | ResNet
     images: Images
     batch: int = 1
@@ -216,7 +210,7 @@ class ErrorInNullSpace:
         As in `harness.plan.cells.Inversion`.
     """
 
-    draw: Draw
+    seeds: ReplicateSeeds
     network: ResNet
     images: Images
     decoder: Decoder
@@ -229,7 +223,7 @@ class ErrorInNullSpace:
 class BlurLoss:
     """How far from an image the last blur of a run would take the image itself."""
 
-    draw: Draw
+    seeds: ReplicateSeeds
     images: Images
     blur: Blur
     batch: int = 1

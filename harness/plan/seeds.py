@@ -32,7 +32,7 @@ class Stream(enum.IntEnum):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Draw:
+class ReplicateSeeds:
     """A replicate: one fresh draw of everything random."""
 
     replicate: int
@@ -51,7 +51,7 @@ class Draw:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Crossing(Draw):
+class CrossedSeeds(ReplicateSeeds):
     """A combination of a crossed block, in which each source of randomness has levels of its own.
 
     Parameters
@@ -75,7 +75,7 @@ class Crossing(Draw):
             Source.PRIOR: self.start,
             Source.EXAMPLES: self.network,
         }[source]
-        return Draw(replicate=level, stream=self.stream).seed(source, number)
+        return ReplicateSeeds(replicate=level, stream=self.stream).seed(source, number)
 
 
 def seeding(stream: Stream = Stream.CONFIRMATORY) -> dict[str, object]:

@@ -7,17 +7,11 @@ import dataclasses
 from harness.errors import SettingError
 from harness.plan.decoders import Decoder
 from harness.plan.fields import LATER
-from harness.plan.images import (
-    NOISE_TEXT,
-    Images,
-)
+from harness.plan.images import NOISE_TEXT, Images
 from harness.plan.networks import ResNet
-from harness.plan.seeds import (
-    Draw,
-    Stream,
-)
+from harness.plan.seeds import ReplicateSeeds, Stream
 
-JUDGE = Draw(replicate=0, stream=Stream.CONTROL)
+JUDGE = ReplicateSeeds(replicate=0, stream=Stream.CONTROL)
 """Whose network judges what a copy reflects; no replicate of a claim has it."""
 
 
@@ -25,7 +19,7 @@ JUDGE = Draw(replicate=0, stream=Stream.CONTROL)
 class Train:
     """Train a network and see how well it does: what all cells of the trained network wait for."""
 
-    draw: Draw
+    seeds: ReplicateSeeds
     network: ResNet
     batch: int = 1
 
@@ -42,7 +36,7 @@ class Train:
 class JacobianSpectrum:
     """Rank and condition number of a ResNet's Jacobian at an image, in float64."""
 
-    draw: Draw
+    seeds: ReplicateSeeds
     network: ResNet
     images: Images
     batch: int = 1
@@ -62,7 +56,7 @@ class LinearProbe:
         Crops to fit; a quarter as many judge.
     """
 
-    draw: Draw
+    seeds: ReplicateSeeds
     network: ResNet
     pixels: int
     examples: int = 400
@@ -84,7 +78,7 @@ class Reflection:
         Training crops of each picture; those of the image's own picture are left out.
     """
 
-    draw: Draw
+    seeds: ReplicateSeeds
     network: ResNet
     images: Images
     decoder: Decoder
@@ -118,7 +112,7 @@ class EarlyUpdates:
         Of the descent.
     """
 
-    draw: Draw
+    seeds: ReplicateSeeds
     width: int
     depth: int
     conditions: tuple[float, ...]

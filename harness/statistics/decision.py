@@ -19,17 +19,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.claim import (
-    ALPHA,
-    LOOKS,
-    Kind,
-)
-from harness.statistics.sequential import (
-    Bools,
-    Floats,
-    check_looks,
-    each_look,
-)
+from harness.claim import ALPHA, LOOKS, Kind
+from harness.statistics.sequential import Bools, Floats, check_looks, each_look
 
 INVALID_ABOVE = 0.25
 """A series is invalid where more than this share of its replicates is."""

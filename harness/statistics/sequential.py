@@ -32,10 +32,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from harness.claim import (
-    ALPHA,
-    LOOKS,
-)
+from harness.claim import ALPHA, LOOKS
 from harness.errors import ClaimError
 
 Bools = npt.NDArray[np.bool_]

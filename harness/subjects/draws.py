@@ -10,43 +10,34 @@ from jaxtyping import Float
 from torch import Tensor
 
 from harness.encoders.encoder import Encoder
-from harness.plan.images import (
-    Images,
-    Start,
-)
-from harness.plan.networks import (
-    MLP,
-    Network,
-    ResNet,
-    Shaped,
-)
-from harness.plan.seeds import (
-    Draw,
-    Source,
-)
+from harness.plan.images import Images, Start
+from harness.plan.networks import MLP, Network, ResNet, Shaped
+from harness.plan.seeds import ReplicateSeeds, Source
 from harness.subjects.images.images import draw_image
 from harness.subjects.mlp import mlp_encoder
 from harness.subjects.resnet import resnet_encoder
 from harness.subjects.shaped import shaped_encoder
 
 
-def generator(draw: Draw, source: Source, number: int = 0) -> torch.Generator:
+def generator(seeds: ReplicateSeeds, source: Source, number: int = 0) -> torch.Generator:
     """Torch's generator for a source of randomness of a replicate, the first or a later one."""
     # torch takes 64 bits but reads the highest one as a sign.
-    return torch.Generator().manual_seed(draw.seed(source, number) >> 1)
+    return torch.Generator().manual_seed(seeds.seed(source, number) >> 1)
 
 
-def weights_seed(draw: Draw) -> int:
+def weights_seed(seeds: ReplicateSeeds) -> int:
     """The seed of a replicate's weights, as torch takes it."""
-    return draw.seed(Source.WEIGHTS) >> 1
+    return seeds.seed(Source.WEIGHTS) >> 1
 
 
-def original(images: Images, draw: Draw) -> tuple[Float[Tensor, "channels rows columns"], str]:
+def original(
+    images: Images, seeds: ReplicateSeeds
+) -> tuple[Float[Tensor, "channels rows columns"], str]:
     """The image a of a replicate in float64, and its label."""
     drawn = draw_image(
         images.source,
         pixels=images.pixels,
-        rng=draw.rng(Source.IMAGE),
+        rng=seeds.rng(Source.IMAGE),
         folder=images.folder.path if images.folder else None,
     )
     channels, rows, _ = images.shape
@@ -57,24 +48,26 @@ def original(images: Images, draw: Draw) -> tuple[Float[Tensor, "channels rows c
 
 
 def starts(
-    settings: Start, images: Images, draw: Draw, *, restarts: int = 1
+    settings: Start, images: Images, seeds: ReplicateSeeds, *, restarts: int = 1
 ) -> Float[Tensor, "restarts channels rows columns"]:
     """The starts a0 of a replicate in float64, the first ones the same however many there are."""
     return torch.empty(restarts, *images.shape, dtype=torch.float64).normal_(
-        settings.mean, settings.sd, generator=generator(draw, Source.START)
+        settings.mean, settings.sd, generator=generator(seeds, Source.START)
     )
 
 
-def noise(sd: float, images: Images, draw: Draw) -> Float[Tensor, "channels rows columns"]:
+def noise(
+    sd: float, images: Images, seeds: ReplicateSeeds
+) -> Float[Tensor, "channels rows columns"]:
     """A' - a of a replicate in float64."""
     return torch.empty(images.shape, dtype=torch.float64).normal_(
-        0, sd, generator=generator(draw, Source.NOISE)
+        0, sd, generator=generator(seeds, Source.NOISE)
     )
 
 
 def encoder(
     network: Network,
-    draws: Sequence[Draw],
+    draws: Sequence[ReplicateSeeds],
     *,
     dtype: torch.dtype,
     device: torch.device,
@@ -87,16 +80,16 @@ def encoder(
     """
     match network:
         case MLP():
-            generators = [generator(draw, Source.WEIGHTS) for draw in draws]
+            generators = [generator(seeds, Source.WEIGHTS) for seeds in draws]
             return mlp_encoder(network, generators=generators, dtype=dtype, device=device)
         case Shaped():
-            generators = [generator(draw, Source.WEIGHTS) for draw in draws]
+            generators = [generator(seeds, Source.WEIGHTS) for seeds in draws]
             return shaped_encoder(network, generators=generators, dtype=dtype, device=device)
         case ResNet():
-            (draw,) = draws
+            (seeds,) = draws
             return resnet_encoder(
                 network,
-                seed=weights_seed(draw),
+                seed=weights_seed(seeds),
                 dtype=dtype,
                 device=device,
                 shape=shape,

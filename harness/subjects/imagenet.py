@@ -8,10 +8,7 @@ from pathlib import Path
 
 from harness.errors import OptionError
 from harness.files import sha256_of
-from harness.plan.networks import (
-    ResNet,
-    WeightsFile,
-)
+from harness.plan.networks import ResNet, WeightsFile
 
 NETWORK = "resnet50"
 """The article's network."""
@@ -61,7 +58,7 @@ def imagenet_weights(given: str | None, *, start: Path) -> WeightsFile | None:
 
     path = _download() if given == DOWNLOAD else (start / given).resolve()
     file = weights_file(path)
-    build_resnet(ResNet(name=NETWORK, cut="conv1", weights=file), seed=0)
+    build_resnet(ResNet(name=NETWORK, layer="conv1", weights=file), seed=0)
     return file
 
 

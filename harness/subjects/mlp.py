@@ -8,13 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from harness.encoders.encoder import (
-    AffineEncoder,
-    Encoder,
-)
-from harness.encoders.sparse_rows import (
-    pays,
-)
+from harness.encoders.encoder import AffineEncoder, Encoder
+from harness.encoders.sparse_rows import pays
 from harness.encoders.stacks import Layer, StackEncoder, WideStackEncoder, compose
 from harness.plan.networks import MLP
 

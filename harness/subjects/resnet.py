@@ -11,28 +11,13 @@ import torch
 from torch import nn
 
 from harness.encoders.network import NetworkEncoder
-from harness.encoders.simplify import (
-    fold_batchnorm,
-    trim_kernels,
-)
-from harness.errors import (
-    UnknownNameError,
-    WeightsError,
-)
-from harness.plan.networks import (
-    CUTS,
-    ResNet,
-)
+from harness.encoders.simplify import fold_batchnorm, trim_kernels
+from harness.errors import UnknownNameError, WeightsError
+from harness.plan.networks import RESNET_LAYERS, ResNet
 from harness.subjects.narrow import narrow_resnet
-from harness.subjects.trained import (
-    load_trained,
-    trained_path,
-)
+from harness.subjects.trained import load_trained, trained_path
 from harness.subjects.vision import models
-from harness.subjects.weights import (
-    load_weights,
-    weights_file,
-)
+from harness.subjects.weights import load_weights, weights_file
 
 Built = TypeVar("Built")
 
@@ -136,18 +121,18 @@ def build_resnet(network: ResNet, *, seed: int) -> nn.Module:
     return whole.eval().requires_grad_(False)
 
 
-def cut_resnet(whole: nn.Module, *, cut: str) -> nn.Sequential:
+def truncated_resnet(whole: nn.Module, *, layer: str) -> nn.Sequential:
     """The part of a ResNet up to and including a cut.
 
     Nothing after the cut is left, so that no later in-place operation can overwrite its value:
     conv1 is the value before BatchNorm, a layer's is that after its last ReLU.
     """
-    if cut not in CUTS:
-        raise UnknownNameError.nearest(cut, CUTS, what="cut of a ResNet")
+    if layer not in RESNET_LAYERS:
+        raise UnknownNameError.nearest(layer, RESNET_LAYERS, what="cut of a ResNet")
     children = ["conv1"]
-    if cut != "conv1":
+    if layer != "conv1":
         children += ["bn1", "relu", "maxpool"]
-        children += CUTS[2 : CUTS.index(cut) + 1]
+        children += RESNET_LAYERS[2 : RESNET_LAYERS.index(layer) + 1]
     return nn.Sequential(*(whole.get_submodule(child) for child in children)).eval()
 
 
@@ -167,7 +152,7 @@ def resnet_encoder(
         (network, seed, dtype, device, shape),
         lambda: encoder_of(
             whole_resnet(network, seed=seed),
-            cut=network.cut,
+            layer=network.layer,
             dtype=dtype,
             device=device,
             shape=shape,
@@ -182,14 +167,14 @@ def forget_encoder() -> None:
 
 def whole_resnet(network: ResNet, *, seed: int) -> nn.Module:
     """As `build_resnet`, to be left as it is: the network built last is kept."""
-    whole = dataclasses.replace(network, cut=CUTS[-1])
+    whole = dataclasses.replace(network, layer=RESNET_LAYERS[-1])
     return _WHOLE.get((whole, seed), lambda: build_resnet(whole, seed=seed))
 
 
 def encoder_of(
     whole: nn.Module,
     *,
-    cut: str,
+    layer: str,
     dtype: torch.dtype,
     device: torch.device,
     shape: tuple[int, int, int] | None = None,
@@ -200,7 +185,7 @@ def encoder_of(
     where it is given.
     """
     # In its dtype before folding, or a float64 encoder would have the rounding of float32.
-    module = copy.deepcopy(cut_resnet(whole, cut=cut)).to(device, dtype)
+    module = copy.deepcopy(truncated_resnet(whole, layer=layer)).to(device, dtype)
     fold_batchnorm(module)
     if shape is not None:
         trim_kernels(module, shape=shape)

@@ -11,15 +11,9 @@ from pathlib import Path
 import safetensors
 from torch import Tensor, nn
 
-from harness.errors import (
-    SettingError,
-    WeightsError,
-)
+from harness.errors import SettingError, WeightsError
 from harness.plan.identity import context, identity
-from harness.plan.networks import (
-    CUTS,
-    ResNet,
-)
+from harness.plan.networks import RESNET_LAYERS, ResNet
 from harness.subjects.weights import load_weights
 
 _AGAIN = "Delete this file; the next run trains the network again"
@@ -68,7 +62,7 @@ def trained_path(network: ResNet, *, seed: int) -> Path:
             rule="trained weights are kept in a folder, and none is given",
             remedy="Give Training(folder=...)",
         )
-    whole = dataclasses.replace(network, cut=CUTS[-1])
+    whole = dataclasses.replace(network, layer=RESNET_LAYERS[-1])
     # Where the weights are used plays no part.
     versions = context(device="any")
     digest = identity(whole, context={"seed": seed, **versions})

@@ -14,16 +14,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.claim import (
-    Criterion,
-    Estimand,
-    Kind,
-    Scale,
-)
-from harness.errors import (
-    ClaimError,
-    UnknownNameError,
-)
+from harness.claim import Criterion, Estimand, Kind, Scale
+from harness.errors import ClaimError, UnknownNameError
 from harness.statistics.decision import of_all
 from harness.statistics.intervals import (
     hodges_lehmann,

@@ -8,16 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.claim import Kind
-from harness.statistics.multiplicity import (
-    Family,
-    expected_wrong,
-    holm,
-)
+from harness.statistics.multiplicity import Family, expected_wrong, holm
 from harness.verdict.results import ConditionResult
-from harness.verdict.verdict import (
-    Stop,
-    Verdict,
-)
+from harness.verdict.verdict import Stop, Verdict
 
 
 def family(conditions: Iterable[ConditionResult], *, whole: bool) -> Family:

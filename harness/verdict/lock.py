@@ -34,10 +34,7 @@ import tomli_w
 
 from harness.errors import LockError
 from harness.files import write_atomically
-from harness.verdict.verdict import (
-    Decision,
-    Verdict,
-)
+from harness.verdict.verdict import Decision, Verdict
 
 SCHEMA = 1
 HEADER = (

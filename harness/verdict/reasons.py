@@ -4,23 +4,9 @@ from __future__ import annotations
 
 import math
 
-from harness.claim import (
-    Criterion,
-    Kind,
-    Scale,
-)
-from harness.statistics.sequential import (
-    MOST_REPLICATES,
-    least_fixed_n,
-    least_n,
-)
-from harness.verdict.evidence import (
-    Evidence,
-    Part,
-    Refutation,
-    Replicate,
-    null_of,
-)
+from harness.claim import Criterion, Kind, Scale
+from harness.statistics.sequential import MOST_REPLICATES, least_fixed_n, least_n
+from harness.verdict.evidence import Evidence, Part, Refutation, Replicate, null_of
 
 
 def too_few(evidence: Evidence) -> str:

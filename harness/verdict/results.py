@@ -5,18 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from harness.claim import (
-    Claim,
-    Estimand,
-)
+from harness.claim import Claim, Estimand
 from harness.statistics.clusters import Beyond
 from harness.statistics.components import Components
 from harness.statistics.multiplicity import Family
 from harness.statistics.multiverse import Multiverse
-from harness.verdict.verdict import (
-    Decision,
-    Verdict,
-)
+from harness.verdict.verdict import Decision, Verdict
 
 NOT_SELECTED = "not selected"
 """The reason of a condition that a run was not asked for."""

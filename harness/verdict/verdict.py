@@ -17,24 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from harness.claim import (
-    ALPHA,
-    LOOKS,
-    Criterion,
-    Estimand,
-    Kind,
-)
-from harness.statistics.decision import (
-    Ruling,
-    decided,
-    of_all,
-)
-from harness.statistics.sequential import (
-    Bools,
-    check_looks,
-    each_look,
-    replicates_to_decide,
-)
+from harness.claim import ALPHA, LOOKS, Criterion, Estimand, Kind
+from harness.statistics.decision import Ruling, decided, of_all
+from harness.statistics.sequential import Bools, check_looks, each_look, replicates_to_decide
 from harness.verdict import reasons
 from harness.verdict.evidence import (
     NO_DESCENT,

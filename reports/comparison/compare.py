@@ -14,26 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from harness.claim import Scale
 from harness.statistics.intervals import median_interval
-from harness.verdict.results import (
-    ConditionResult,
-    Run,
-)
-from harness.verdict.verdict import (
-    Effect,
-    Verdict,
-    decide_claim,
-)
+from harness.verdict.results import ConditionResult, Run
+from harness.verdict.verdict import Effect, Verdict, decide_claim
 from reports import words
 from reports.documents.build import plain
 from reports.page.provenance import facts
 from reports.page.template import environment
-from reports.summary import (
-    condition_name,
-    deciding_part,
-    effect_of,
-    extent_text,
-    setting_text,
-)
+from reports.summary import condition_name, deciding_part, effect_of, extent_text, setting_text
 
 PAGE, TABLE = "comparison.html", "comparison.csv"
 

@@ -7,14 +7,8 @@ import json
 import math
 from collections.abc import Sequence
 
-from harness.verdict.results import (
-    ConditionResult,
-    Run,
-)
-from harness.verdict.verdict import (
-    Effect,
-    Verdict,
-)
+from harness.verdict.results import ConditionResult, Run
+from harness.verdict.verdict import Effect, Verdict
 from reports import words
 from reports.documents.build import plain
 from reports.page.template import environment

@@ -12,17 +12,11 @@ import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness.errors import (
-    OptionError,
-    StoreError,
-)
+from harness.errors import OptionError, StoreError
 from harness.files import write_atomically
 from harness.store import Store
 from harness.verdict.results import Run
-from reports.documents.build import (
-    document,
-    dumps,
-)
+from reports.documents.build import document, dumps
 from reports.documents.read import read_run
 from reports.summary import summarise
 

@@ -16,25 +16,10 @@ from typing import Any
 
 from harness.claim import Claim
 from harness.statistics.components import Components
-from harness.statistics.multiverse import (
-    Factor,
-    Multiverse,
-)
-from harness.verdict.results import (
-    ConditionResult,
-    Run,
-)
-from harness.verdict.verdict import (
-    Effect,
-    Part,
-)
-from reports.summary import (
-    ClaimSummary,
-    HeadlineSummary,
-    Summary,
-    deciding_part,
-    effect_of,
-)
+from harness.statistics.multiverse import Factor, Multiverse
+from harness.verdict.results import ConditionResult, Run
+from harness.verdict.verdict import Effect, Part
+from reports.summary import ClaimSummary, HeadlineSummary, Summary, deciding_part, effect_of
 from reports.words import counts
 
 SCHEMA = 1

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from reports.summary import (
-    Summary,
-    extent_text,
-    setting_text,
-)
+from reports.summary import Summary, extent_text, setting_text
 from reports.words import counts_text
 
 _TITLE = "depth-claims: executable claims of the article Input Representations and Depth"

@@ -12,39 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.claim import (
-    Claim,
-    Criterion,
-    Estimand,
-    Kind,
-    Scale,
-)
+from harness.claim import Claim, Criterion, Estimand, Kind, Scale
 from harness.errors import StoreError
 from harness.statistics.clusters import Beyond
-from harness.statistics.components import (
-    Component,
-    Components,
-)
+from harness.statistics.components import Component, Components
 from harness.statistics.multiplicity import Family
-from harness.statistics.multiverse import (
-    Choice,
-    Factor,
-    Multiverse,
-)
-from harness.verdict.results import (
-    ConditionResult,
-    Run,
-    Table,
-)
-from harness.verdict.verdict import (
-    Decision,
-    Effect,
-    Look,
-    Part,
-    Refutation,
-    Stop,
-    Verdict,
-)
+from harness.statistics.multiverse import Choice, Factor, Multiverse
+from harness.verdict.results import ConditionResult, Run, Table
+from harness.verdict.verdict import Decision, Effect, Look, Part, Refutation, Stop, Verdict
 from reports.documents.build import SCHEMA
 
 Json = Mapping[str, Any]

@@ -19,13 +19,7 @@ from harness.store import Record
 from harness.verdict.results import ConditionResult
 from reports.documents.build import plain
 from reports.figures.records import Library
-from reports.summary import (
-    ClaimSummary,
-    Summary,
-    condition_name,
-    deciding_part,
-    effect_of,
-)
+from reports.summary import ClaimSummary, Summary, condition_name, deciding_part, effect_of
 
 Row = Mapping[str, object]
 

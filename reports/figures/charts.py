@@ -17,10 +17,7 @@ from harness.claim import Scale
 from harness.store import Record
 from harness.verdict.results import ConditionResult
 from reports.summary import effect_of
-from reports.words import (
-    parameters_text,
-    quantity,
-)
+from reports.words import parameters_text, quantity
 
 Table = Mapping[str, object]
 """Rows by column: a list has an entry per row, anything else is the same in all of them."""

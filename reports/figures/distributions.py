@@ -10,11 +10,7 @@ import altair as alt
 
 from harness.store import Record
 from harness.verdict.results import ConditionResult
-from reports.article import (
-    Distribution,
-    Line,
-    Some,
-)
+from reports.article import Distribution, Line, Some
 from reports.figures.charts import (
     POINTS,
     Chart,
@@ -25,10 +21,7 @@ from reports.figures.charts import (
     rounded,
     series_encodings,
 )
-from reports.figures.profiles import (
-    Readable,
-    chosen,
-)
+from reports.figures.profiles import Readable, chosen
 from reports.words import number
 
 

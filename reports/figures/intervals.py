@@ -10,15 +10,9 @@ import math
 from collections.abc import Iterable, Sequence
 
 from harness.claim import Scale
-from harness.verdict.verdict import (
-    Part,
-    Verdict,
-)
+from harness.verdict.verdict import Part, Verdict
 from reports.summary import effect_of
-from reports.words import (
-    effect_text,
-    setting,
-)
+from reports.words import effect_text, setting
 
 _INSET = 4.0
 _LARGEST = 690.0

@@ -12,14 +12,8 @@ from collections.abc import Mapping
 from harness.store import Record
 from harness.verdict.results import ConditionResult
 from harness.verdict.verdict import Verdict
-from reports.summary import (
-    deciding_part,
-    effect_of,
-)
-from reports.words import (
-    number,
-    value_text,
-)
+from reports.summary import deciding_part, effect_of
+from reports.words import number, value_text
 
 GIVEN: Mapping[str, str] = {
     "target": "target",

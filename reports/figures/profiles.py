@@ -14,23 +14,9 @@ import altair as alt
 from harness.claim import Scale
 from harness.store import Record
 from harness.verdict.results import ConditionResult
-from reports.article import (
-    STAR,
-    Line,
-    Profile,
-    Some,
-)
-from reports.figures.charts import (
-    Chart,
-    Table,
-    layered,
-    rounded,
-    series_encodings,
-)
-from reports.words import (
-    number,
-    setting,
-)
+from reports.article import STAR, Line, Profile, Some
+from reports.figures.charts import Chart, Table, layered, rounded, series_encodings
+from reports.words import number, setting
 
 
 class Readable(Protocol):

@@ -6,14 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.errors import StoreError
-from harness.store import (
-    Record,
-    Store,
-)
-from harness.verdict.results import (
-    ConditionResult,
-    Run,
-)
+from harness.store import Record, Store
+from harness.verdict.results import ConditionResult, Run
 from reports import words
 from reports.figures.pictures import Pictured
 

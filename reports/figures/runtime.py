@@ -10,10 +10,7 @@ import importlib.metadata
 import altair as alt
 import vl_convert
 
-from harness.files import (
-    cache_file,
-    write_atomically,
-)
+from harness.files import cache_file, write_atomically
 
 
 @functools.cache

@@ -9,31 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from harness.verdict.results import ConditionResult
 from reports import words
-from reports.article import (
-    Answer,
-    answers,
-)
-from reports.figures import (
-    charts,
-    intervals,
-)
-from reports.figures.intervals import (
-    Axis,
-    Bar,
-)
-from reports.figures.pictures import (
-    Album,
-    Gallery,
-    galleries,
-)
-from reports.figures.records import (
-    Cells,
-    Library,
-    captions,
-    cells_of,
-    distinct,
-    panels,
-)
+from reports.article import Answer, answers
+from reports.figures import charts, intervals
+from reports.figures.intervals import Axis, Bar
+from reports.figures.pictures import Album, Gallery, galleries
+from reports.figures.records import Cells, Library, captions, cells_of, distinct, panels
 from reports.page.conditions import (
     ConditionView,
     EstimandView,
@@ -43,15 +23,9 @@ from reports.page.conditions import (
     condition_view,
     parts_shown,
 )
-from reports.page.panels import (
-    MultiverseView,
-    multiverse_view,
-)
+from reports.page.panels import MultiverseView, multiverse_view
 from reports.split_conditions import sides_text
-from reports.summary import (
-    ClaimSummary,
-    Summary,
-)
+from reports.summary import ClaimSummary, Summary
 
 PICTURES_LIMIT = 3 * 2**20
 """Characters of base64 that the images of a page may take.

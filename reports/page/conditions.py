@@ -5,33 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.claim import (
-    Criterion,
-    Kind,
-)
-from harness.verdict.results import (
-    ConditionResult,
-    Table,
-)
-from harness.verdict.verdict import (
-    Part,
-    Verdict,
-)
+from harness.claim import Criterion, Kind
+from harness.verdict.results import ConditionResult, Table
+from harness.verdict.verdict import Part, Verdict
 from reports import words
 from reports.figures import intervals
-from reports.figures.intervals import (
-    Axis,
-    Bar,
-)
-from reports.page.evidence import (
-    EvidenceView,
-    evidence,
-)
-from reports.summary import (
-    condition_name,
-    deciding_part,
-    effect_of,
-)
+from reports.figures.intervals import Axis, Bar
+from reports.page.evidence import EvidenceView, evidence
+from reports.summary import condition_name, deciding_part, effect_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

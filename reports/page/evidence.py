@@ -7,16 +7,9 @@ import math
 
 from harness.claim import Kind
 from harness.verdict.results import ConditionResult
-from harness.verdict.verdict import (
-    Look,
-    Part,
-)
+from harness.verdict.verdict import Look, Part
 from reports import words
-from reports.figures.course import (
-    Course,
-    Gate,
-    course,
-)
+from reports.figures.course import Course, Gate, course
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,39 +6,14 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from harness.verdict.results import ConditionResult
-from reports.article import (
-    Distribution,
-    Figure,
-    Profile,
-    Some,
-    figures,
-)
+from reports.article import Distribution, Figure, Profile, Some, figures
 from reports.figures.charts import Chart
 from reports.figures.distributions import distribution_chart
-from reports.figures.pictures import (
-    Gallery,
-    galleries,
-)
-from reports.figures.profiles import (
-    chosen,
-    profile_chart,
-    without_number,
-)
-from reports.figures.records import (
-    Cells,
-    Library,
-    captions,
-    cells_of,
-    distinct,
-)
-from reports.page.claim import (
-    Claims,
-    TraceView,
-)
-from reports.summary import (
-    ClaimSummary,
-    Summary,
-)
+from reports.figures.pictures import Gallery, galleries
+from reports.figures.profiles import chosen, profile_chart, without_number
+from reports.figures.records import Cells, Library, captions, cells_of, distinct
+from reports.page.claim import Claims, TraceView
+from reports.summary import ClaimSummary, Summary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

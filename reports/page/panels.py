@@ -8,16 +8,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from harness.claim import (
-    Estimand,
-    Scale,
-)
+from harness.claim import Estimand, Scale
 from harness.statistics.components import Components
-from harness.statistics.multiverse import (
-    Choice,
-    Factor,
-    Multiverse,
-)
+from harness.statistics.multiverse import Choice, Factor, Multiverse
 from harness.verdict.verdict import Verdict
 from reports import words
 

@@ -8,26 +8,15 @@ from altair.utils.schemapi import debug_mode
 
 from reports import words
 from reports.documents.citation import citation
-from reports.figures import (
-    charts,
-    distributions,
-    profiles,
-)
+from reports.figures import charts, distributions, profiles
 from reports.figures.records import Library
 from reports.figures.runtime import runtime
 from reports.page.claim import Claims
 from reports.page.figures import figure_views
 from reports.page.panels import components_view
-from reports.page.provenance import (
-    facts,
-    seeds_text,
-)
+from reports.page.provenance import facts, seeds_text
 from reports.page.template import environment
-from reports.summary import (
-    ClaimSummary,
-    HeadlineSummary,
-    Summary,
-)
+from reports.summary import ClaimSummary, HeadlineSummary, Summary
 
 
 def render(summary: Summary, library: Library) -> str:

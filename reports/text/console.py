@@ -7,19 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from harness.claim import Kind
-from harness.verdict.results import (
-    ConditionResult,
-    Run,
-)
+from harness.verdict.results import ConditionResult, Run
 from harness.verdict.verdict import Verdict
-from reports.comparison.compare import (
-    Comparison,
-    compared_text,
-)
-from reports.comparison.history import (
-    History,
-    verdicts_text,
-)
+from reports.comparison.compare import Comparison, compared_text
+from reports.comparison.history import History, verdicts_text
 from reports.summary import (
     ClaimSummary,
     HeadlineSummary,
@@ -32,14 +23,7 @@ from reports.summary import (
     run_text,
     summarise,
 )
-from reports.words import (
-    VERDICT_MARKS,
-    counts,
-    counts_text,
-    duration,
-    effect_text,
-    parts_text,
-)
+from reports.words import VERDICT_MARKS, counts, counts_text, duration, effect_text, parts_text
 
 LINES = 80
 """Lines that the table aims at; where conditions would exceed it, they are summed up."""

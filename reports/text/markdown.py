@@ -14,13 +14,7 @@ from reports.summary import (
     extent_text,
     left_out_text,
 )
-from reports.words import (
-    VERDICT_MARKS,
-    counts_text,
-    duration,
-    effect_text,
-    finding,
-)
+from reports.words import VERDICT_MARKS, counts_text, duration, effect_text, finding
 
 MARKDOWN_LIMIT = 60_000
 """Bytes that a job's summary and a comment hold without being cut."""

@@ -8,14 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from harness.encoders.convolutions.im2col_cpu import (
-    Columns,
-    little,
-)
-from harness.encoders.convolutions.im2col_gpu import (
-    Gathered,
-    GatheredBack,
-)
+from harness.encoders.convolutions.im2col_cpu import Columns, little
+from harness.encoders.convolutions.im2col_gpu import Gathered, GatheredBack
 from harness.encoders.convolutions.maps import (
     LAST,
     Back,
@@ -29,22 +23,10 @@ from harness.encoders.convolutions.maps import (
     TwoWay,
     Unfolded,
 )
-from harness.encoders.convolutions.onednn import (
-    PackedConvolution,
-    packs,
-)
-from harness.encoders.convolutions.pixel_shuffle import (
-    Blocks,
-    best_block,
-)
-from harness.encoders.convolutions.winograd import (
-    Winograd,
-    best_tile,
-)
-from harness.encoders.runtime import (
-    as_products,
-    by_tensor_cores,
-)
+from harness.encoders.convolutions.onednn import PackedConvolution, packs
+from harness.encoders.convolutions.pixel_shuffle import Blocks, best_block
+from harness.encoders.convolutions.winograd import Winograd, best_tile
+from harness.encoders.runtime import as_products, by_tensor_cores
 
 _FEW_ROWS = 256
 """Rows below which a product is faster than oneDNN's convolution of single pixels."""

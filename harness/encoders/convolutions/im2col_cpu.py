@@ -12,10 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from harness.encoders.convolutions.maps import (
-    PlainConvolution,
-    summed,
-)
+from harness.encoders.convolutions.maps import PlainConvolution, summed
 
 _LITTLE = 2**20
 """Multiplications below which preparing a convolution takes longer than the convolution."""

@@ -14,16 +14,8 @@ import functools
 import torch
 from torch import Tensor
 
-from harness.encoders.convolutions.maps import (
-    LAST,
-    Pair,
-    PlainConvolution,
-    summed,
-)
-from harness.encoders.convolutions.pixel_shuffle import (
-    Blocks,
-    best_block,
-)
+from harness.encoders.convolutions.maps import LAST, Pair, PlainConvolution, summed
+from harness.encoders.convolutions.pixel_shuffle import Blocks, best_block
 
 _OPERATORS = (
     "_convolution_pointwise",

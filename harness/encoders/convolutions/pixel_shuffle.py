@@ -10,13 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from harness.encoders.convolutions.maps import (
-    Pair,
-    PlainConvolution,
-    laid_out,
-    pair,
-    summed,
-)
+from harness.encoders.convolutions.maps import Pair, PlainConvolution, laid_out, pair, summed
 
 LaidOut = Callable[[Tensor, Pair, Pair, torch.Size], Callable[[Tensor], Tensor]]
 """Makes a convolution of a kernel, its stride and its padding, for inputs of a shape."""

@@ -23,12 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.encoders.convolutions.maps import (
-    Pair,
-    PlainConvolution,
-    both_ways,
-    summed,
-)
+from harness.encoders.convolutions.maps import Pair, PlainConvolution, both_ways, summed
 
 _TAPS = 3
 _AT: Mapping[int, tuple[float, ...]] = {

@@ -9,17 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from harness.inversion.clock import (
-    Clock,
-    HostClock,
-)
+from harness.inversion.clock import Clock, HostClock
 from harness.inversion.distances import per_sample
-from harness.inversion.protocol import (
-    Ending,
-    Method,
-    S,
-    View,
-)
+from harness.inversion.protocol import Ending, Method, S, View
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,27 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.inversion.clock import (
-    Clock,
-    HostClock,
-)
-from harness.inversion.distances import (
-    l2,
-    per_sample,
-)
-from harness.inversion.objective import (
-    Problem,
-    Visit,
-)
+from harness.inversion.clock import Clock, HostClock
+from harness.inversion.distances import l2, per_sample
+from harness.inversion.objective import Problem, Visit
 from harness.inversion.protocol import View
-from harness.inversion.schedule import (
-    adam_rates,
-    descent_steps,
-)
-from harness.plan.decoders import (
-    Adam,
-    Descent,
-)
+from harness.inversion.schedule import adam_rates, descent_steps
+from harness.plan.decoders import Adam, Descent
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,24 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.encoders.encoder import Pullback
-from harness.inversion.clock import (
-    Clock,
-    HostClock,
-)
-from harness.inversion.distances import (
-    l2,
-    per_sample,
-)
-from harness.inversion.objective import (
-    Problem,
-    Visit,
-)
-from harness.inversion.protocol import (
-    LATEST,
-    Ending,
-    View,
-    ending_at_start,
-)
+from harness.inversion.clock import Clock, HostClock
+from harness.inversion.distances import l2, per_sample
+from harness.inversion.objective import Problem, Visit
+from harness.inversion.protocol import LATEST, Ending, View, ending_at_start
 from harness.plan.decoders import GaussNewton
 
 _TRIALS = 25

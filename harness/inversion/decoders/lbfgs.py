@@ -19,21 +19,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from harness.inversion.clock import (
-    Clock,
-    HostClock,
-)
-from harness.inversion.distances import (
-    l2,
-    per_sample,
-)
+from harness.inversion.clock import Clock, HostClock
+from harness.inversion.distances import l2, per_sample
 from harness.inversion.objective import Problem
-from harness.inversion.protocol import (
-    LATEST,
-    Ending,
-    View,
-    ending_at_start,
-)
+from harness.inversion.protocol import LATEST, Ending, View, ending_at_start
 from harness.plan.decoders import LBFGS
 
 _DECREASE = 1e-4

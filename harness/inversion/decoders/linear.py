@@ -11,14 +11,8 @@ from torch import Tensor
 
 from harness.encoders.encoder import AffineEncoder
 from harness.errors import SettingError
-from harness.inversion.clock import (
-    Clock,
-    HostClock,
-)
-from harness.inversion.objective import (
-    Problem,
-    Visit,
-)
+from harness.inversion.clock import Clock, HostClock
+from harness.inversion.objective import Problem, Visit
 from harness.inversion.protocol import View
 from harness.plan.decoders import LinearSolve
 

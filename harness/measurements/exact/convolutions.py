@@ -8,13 +8,7 @@ import itertools
 import numpy as np
 from hypothesis import strategies as st
 
-from harness.measurements.exact.statement import (
-    EPS,
-    Floats,
-    Statement,
-    in_epsilons,
-    rows_text,
-)
+from harness.measurements.exact.statement import EPS, Floats, Statement, in_epsilons, rows_text
 
 _WEIGHTS = st.integers(-9, 9)
 _PIXELS = st.integers(0, 255)

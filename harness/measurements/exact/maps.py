@@ -9,12 +9,7 @@ from fractions import Fraction
 import numpy as np
 from hypothesis import strategies as st
 
-from harness.measurements.exact.statement import (
-    EPS,
-    Statement,
-    in_epsilons,
-    rows_text,
-)
+from harness.measurements.exact.statement import EPS, Statement, in_epsilons, rows_text
 
 Rows = tuple[tuple[int, ...], ...]
 

@@ -11,15 +11,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from harness.encoders.encoder import ModuleEncoder
-from harness.encoders.spectrum import (
-    jacobian,
-    spectra,
-)
+from harness.encoders.spectrum import jacobian, spectra
 from harness.measurements.exact.statement import Statement
 from harness.plan.networks import MLP
 from harness.subjects.blocks import build_block
 from harness.subjects.mlp import mlp_encoder
-from harness.subjects.resnet import cut_resnet
+from harness.subjects.resnet import truncated_resnet
 from harness.subjects.vision import models
 
 _SEEDS = st.integers(0, 999)
@@ -54,7 +51,9 @@ class Counted:
 def _shape_after(network: str, pixels: int) -> tuple[int, ...]:
     # Shapes without numbers: on this device nothing is drawn and nothing computed.
     with torch.device("meta"):
-        module: nn.Module = cut_resnet(models.get_model(network, weights=None), cut="layer4")
+        module: nn.Module = truncated_resnet(
+            models.get_model(network, weights=None), layer="layer4"
+        )
         return tuple(module(torch.empty(1, 3, pixels, pixels)).shape[1:])
 
 

@@ -7,12 +7,7 @@ import dataclasses
 import numpy as np
 from hypothesis import strategies as st
 
-from harness.measurements.exact.statement import (
-    Floats,
-    Statement,
-    in_epsilons,
-    rows_text,
-)
+from harness.measurements.exact.statement import Floats, Statement, in_epsilons, rows_text
 
 OPERATIONS = ("max-pool", "average-pool", "projection")
 

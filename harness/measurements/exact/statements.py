@@ -5,13 +5,7 @@ from __future__ import annotations
 import functools
 
 from harness.errors import UnknownNameError
-from harness.measurements.exact import (
-    convolutions,
-    maps,
-    networks,
-    operations,
-    witnesses,
-)
+from harness.measurements.exact import convolutions, maps, networks, operations, witnesses
 from harness.measurements.exact.statement import AnyStatement
 from harness.plan.networks import BLOCKS
 

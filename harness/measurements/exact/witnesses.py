@@ -10,20 +10,9 @@ import numpy as np
 from hypothesis import strategies as st
 from scipy.signal import correlate2d
 
-from harness.measurements.exact.maps import (
-    Rows,
-    matrices,
-)
-from harness.measurements.exact.operations import (
-    max_pooled,
-    untaken,
-)
-from harness.measurements.exact.statement import (
-    Floats,
-    Statement,
-    in_epsilons,
-    rows_text,
-)
+from harness.measurements.exact.maps import Rows, matrices
+from harness.measurements.exact.operations import max_pooled, untaken
+from harness.measurements.exact.statement import Floats, Statement, in_epsilons, rows_text
 
 # --- a layer that is narrower than the input ------------------------------------------------
 

@@ -19,16 +19,8 @@ import numpy as np
 
 from harness.errors import OptionError
 from harness.files import write_atomically
-from harness.statistics.calibration.simulation import (
-    Row,
-    calibrate,
-    complaints,
-)
-from harness.statistics.calibration.worlds import (
-    JUST_BEYOND,
-    MARGIN,
-    worlds,
-)
+from harness.statistics.calibration.simulation import Row, calibrate, complaints
+from harness.statistics.calibration.worlds import JUST_BEYOND, MARGIN, worlds
 
 FILE = "calibration.json"
 SIMULATIONS = 10_000

@@ -10,25 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from harness.claim import (
-    ALPHA,
-    LOOKS,
-    Kind,
-)
+from harness.claim import ALPHA, LOOKS, Kind
 from harness.statistics.calibration.worlds import World
-from harness.statistics.decision import (
-    Ruling,
-    decided,
-)
-from harness.statistics.intervals import (
-    Floats,
-    median_limits,
-)
-from harness.statistics.sequential import (
-    Bools,
-    boundaries,
-    chances,
-)
+from harness.statistics.decision import Ruling, decided
+from harness.statistics.intervals import Floats, median_limits
+from harness.statistics.sequential import Bools, boundaries, chances
 
 LEAST_COVERAGE = 0.94
 """No interval may cover less, at whatever look it is taken."""

@@ -13,11 +13,7 @@ from torch import Tensor
 
 from harness.errors import SettingError
 from harness.plan.networks import Training
-from harness.subjects.images.photographs import (
-    PHOTOGRAPHS,
-    TEXTURES,
-    load_photograph,
-)
+from harness.subjects.images.photographs import PHOTOGRAPHS, TEXTURES, load_photograph
 
 NOISE_MEAN, NOISE_SD = 1 / 2, 1 / 4
 """The article's N(1/2, 1/4); the values are not clipped."""

@@ -12,12 +12,7 @@ from torch import Tensor, nn
 
 from harness.checkpoint import Checkpoint
 from harness.plan.networks import Training
-from harness.subjects.training.content import (
-    Examples,
-    examples,
-    held_out,
-    varied,
-)
+from harness.subjects.training.content import Examples, examples, held_out, varied
 
 _EXAMPLES, _HELD_OUT, _EPOCHS = range(3)
 """Sources of randomness of a training; each has a stream of its own."""

@@ -17,11 +17,7 @@ from harness.errors import StoreError
 from harness.files import replacing
 from harness.plan.networks import ResNet
 from harness.subjects.resnet import initial_resnet
-from harness.subjects.trained import (
-    Course,
-    notes_of,
-    trained_path,
-)
+from harness.subjects.trained import Course, notes_of, trained_path
 from harness.subjects.training.fit import fit
 
 

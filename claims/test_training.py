@@ -384,7 +384,7 @@ RESTRICTING = Descent(
     rule="polyak",
     step=1.0,
     factor=1.0,
-    keep="best",
+    returns="best",
     tolerance=1.0,
     tolerance_of="noised",
 )

@@ -110,7 +110,7 @@ def _layers(seen: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
         for layer in RESNET_LAYERS:
             own = [records[f"{role} {layer}"] for records in seen]
             left = statistics.median(record.values["r"] for record in own)
-            falling = sum(record.status == UNFINISHED for record in own)
+            falling = sum(record.outcome == UNFINISHED for record in own)
             rows.append((f"{layer}, {role}", left, falling, len(own)))
     return (
         Table(

@@ -34,7 +34,7 @@ class Record:
         Final distances and other numbers, one per name; may be non-finite.
     traces : mapping of str to tuple of float
         Numbers along a run, all of the length of ``traces["iteration"]``.
-    status : str
+    outcome : str
         How the run ended ("plateau", "diverged", ...), or "measured" where nothing ran.
     labels : mapping of str to str
         What was drawn ("image": "astronaut").
@@ -50,7 +50,7 @@ class Record:
     id: str
     cell: Mapping[str, object]
     values: Mapping[str, float]
-    status: str
+    outcome: str
     seconds: float
     traces: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)

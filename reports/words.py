@@ -71,7 +71,7 @@ ENDING_MEANINGS: Mapping[str, str] = {
     "diverged": "the loss ended above where it began",
     "non-finite": "a value became infinite or not a number",
 }
-"""How a run may end, as the records' statuses name it."""
+"""How a run may end, as the records' outcomes name it."""
 
 STOP_WORDS: Mapping[Stop, str] = {
     Stop.DECIDED: "decided at this look, so no more replicates were drawn",

@@ -44,22 +44,22 @@ SMOOTH = TotalVariation(weight=0.01)
 
 DECODERS: dict[str, Decoder] = {
     "article": Descent(priors=(Blur(),)),
-    "decreasing": Descent(loss="l2", schedule="decreasing", keep="best"),
+    "decreasing": Descent(loss="l2", schedule="decreasing", returns="best"),
     "polyak": Descent(loss="l2", rule="polyak", step=1.0, factor=1.0, tolerance=0.05),
-    "normalised": Descent(rule="normalised", step=0.01, factor=1.0, keep="best"),
+    "normalised": Descent(rule="normalised", step=0.01, factor=1.0, returns="best"),
     "all priors": Descent(loss="l2", priors=(Blur(), Box(), SMOOTH, Jitter())),
     "adam": Adam(loss="relative-l2", tolerance=0.05),
-    "adam, last": Adam(loss="l1", keep="last"),
+    "adam, last": Adam(loss="l1", returns="last"),
     "adam, all priors": Adam(priors=(Jitter(pixels=1), SMOOTH, Box(), Blur(last=0.2))),
     "lbfgs": LBFGS(history=5),
-    "lbfgs, last": LBFGS(history=3, keep="last"),
+    "lbfgs, last": LBFGS(history=3, returns="last"),
     "lbfgs, smooth": LBFGS(history=5, loss="relative-l2", tolerance=0.1, priors=(SMOOTH,)),
     "gauss-newton": GaussNewton(inner=6),
-    "gauss-newton, last": GaussNewton(inner=3, loss="relative-l2", keep="last", tolerance=1e-4),
+    "gauss-newton, last": GaussNewton(inner=3, loss="relative-l2", returns="last", tolerance=1e-4),
     "network": Adam(priors=(NetworkPrior(channels=4, depth=2), Jitter(pixels=1), SMOOTH)),
     "network, lbfgs": LBFGS(history=3, priors=(NetworkPrior(channels=4, depth=1),)),
     "linear": LinearSolve(),
-    "linear, last": LinearSolve(keep="last"),
+    "linear, last": LinearSolve(returns="last"),
 }
 """Every decoder, with each of its rules, losses, priors and what it may keep, by a name."""
 
@@ -148,9 +148,9 @@ def recover(
 def same_bits(one: Recovery, other: Recovery) -> bool:
     """Whether two runs came to the same in everything, to the last bit."""
     return (
-        torch.equal(one.copy, other.copy)
+        torch.equal(one.images, other.images)
         and torch.equal(one.at, other.at)
-        and (one.statuses, one.endings, one.points) == (other.statuses, other.endings, other.points)
+        and (one.outcomes, one.reasons, one.points) == (other.outcomes, other.reasons, other.points)
         # nan where a quantity is not defined
         and all(
             torch.equal(table.nan_to_num(-1), other.traces[name].nan_to_num(-1))

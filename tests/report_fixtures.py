@@ -88,7 +88,7 @@ def record(
             "gradient_norm": tuple(1 / (1 + k) for k in ITERATIONS),
             "rho": (math.nan,) * len(ITERATIONS),
         },
-        status="not converged" if ratio > 0.5 else "plateau",
+        outcome="not converged" if ratio > 0.5 else "plateau",
         labels={"image": "astronaut"},
         thumbnails=thumbnails if pictured else {},
         seconds=1.5,

@@ -25,10 +25,10 @@ from harness.errors import SettingError
 from harness.plan.buckets import buckets
 from harness.plan.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank, block
 from harness.plan.decoders import (
-    KEEPS,
     LBFGS,
     LOSSES,
     PRECISIONS,
+    RETURNS,
     RULES,
     TOLERANCES,
     Adam,
@@ -118,7 +118,7 @@ BY_HAND = {
             "type": "Descent",
             "loss": "l1",
             "priors": [{"type": "Blur", "kernel": 3, "first": 2.4, "last": 0.4}],
-            "keep": "last",
+            "returns": "last",
             "tolerance": 0.0,
             "step": 0.1,
             "factor": 0.15,
@@ -217,7 +217,7 @@ ABSENT = {"rows": 2, "folder": FOLDER, "weights": WEIGHTS, "training": NOISE}
 
 ALLOWED: dict[str, tuple[Any, ...]] = {
     "content": CONTENTS,
-    "keep": KEEPS,
+    "returns": RETURNS,
     "loss": LOSSES,
     "precision": PRECISIONS,
     "priors": (

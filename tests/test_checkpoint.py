@@ -281,7 +281,7 @@ class TestKilled:
         assert begin(tmp_path / "again.pt").wait() == 0
         copy, traces = torch.load(tmp_path / "again.pt")
         alone = recover(DECODERS["all priors"], iterations=iterations)
-        assert torch.equal(copy, alone.copy)
+        assert torch.equal(copy, alone.images)
         assert all(torch.equal(traces[name], trace) for name, trace in alone.traces.items())
         assert not path.exists()
 

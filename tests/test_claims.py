@@ -50,7 +50,7 @@ LOCK = read_lock(ROOT / "claims" / "verdicts.toml")
 
 
 def record(**values: float) -> Record:
-    return Record(id="0" * 64, cell={}, values=values, status="plateau", seconds=0.0)
+    return Record(id="0" * 64, cell={}, values=values, outcome="plateau", seconds=0.0)
 
 
 def test_log_ratio_is_infinite_or_nan_where_a_distance_is_not_positive() -> None:

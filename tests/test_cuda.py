@@ -150,7 +150,7 @@ class TestCells:
         for kind, place in ((Eager, CPU), (Graphed, device)):
             monkeypatch.setattr(loop, "drive", kind)
             found[kind] = measure([one], device=place.type)[0]
-        assert found[Graphed].status == found[Eager].status
+        assert found[Graphed].outcome == found[Eager].outcome
         for name, value in found[Eager].values.items():
             close = pytest.approx(value, rel=1e-7, abs=1e-9, nan_ok=True)
             assert found[Graphed].values[name] == close, name

@@ -156,7 +156,7 @@ class TestAgainstTheNaiveLoop:
             assert gradient.dtype == dtype
             assert distance(gradient, truth) < tolerance
             found = run(encoder, image, start=start, decoder=ARTICLE, iterations=1)
-            assert distance(found.copy - start, step - START) < tolerance
+            assert distance(found.images - start, step - START) < tolerance
 
     @pytest.mark.parametrize("layer", RESNET_LAYERS)
     @pytest.mark.parametrize("network", ["resnet18"], indirect=True)
@@ -191,7 +191,7 @@ class TestAgainstTheNaiveLoop:
         decoder = Descent(loss="l2", schedule=schedule, priors=(Blur(),))
         encoder = encoder_of(network, layer="conv1", dtype=torch.float64, device=CPU)
         found = run(encoder, IMAGE, start=START, decoder=decoder, iterations=9)
-        assert distance(found.copy - START, truth - START) < 1e-12
+        assert distance(found.images - START, truth - START) < 1e-12
 
 
 class TestSchedules:
@@ -273,7 +273,7 @@ class TestLosses:
                 decoder=dataclasses.replace(PLAIN, step=0.3 / square),
                 iterations=20,
             )
-            torch.testing.assert_close(same.copy[0], found.copy[sample], rtol=1e-11, atol=1e-13)
+            torch.testing.assert_close(same.images[0], found.images[sample], rtol=1e-11, atol=1e-13)
             torch.testing.assert_close(
                 same.traces["loss"][:, 0],
                 found.traces["loss"][:, sample] * square,
@@ -311,7 +311,7 @@ class TestRules:
         target = encoder.encode(original)
         decoder = Descent(loss=loss, rule=rule, step=0.5, factor=0.04)
         found = [
-            run(encoder, original, start=start, decoder=decoder, iterations=steps).copy
+            run(encoder, original, start=start, decoder=decoder, iterations=steps).images
             for steps in range(4)
         ]
         for sample in range(3):
@@ -366,7 +366,7 @@ class TestRules:
         original, start = normal(2, 3, 12, 12, seed=seed), normal(2, 3, 12, 12, seed=seed + 1)
         decoder = Descent(loss=loss, rule="normalised", step=s * 4, factor=0.25)
         images = [
-            run(encoder, original, start=start, decoder=decoder, iterations=steps).copy
+            run(encoder, original, start=start, decoder=decoder, iterations=steps).images
             for steps in range(4)
         ]
         for before, after in itertools.pairwise(images):
@@ -379,14 +379,14 @@ class TestRules:
         encoder, original = convolutions(), normal(2, 3, 12, 12, seed=1)
         decoder = Descent(loss=loss, rule=rule, step=1.0)
         found = run(encoder, original, start=original, decoder=decoder, iterations=3)
-        assert torch.equal(found.copy, original)
+        assert torch.equal(found.images, original)
 
 
 class TestAdam:
     @settings(max_examples=10, deadline=None)
     @given(seed=st.integers(0, 2**40), beta1=st.floats(0, 0.99), beta2=st.floats(0.5, 0.9999))
     def test_its_steps_are_those_of_torchs(self, seed: int, beta1: float, beta2: float) -> None:
-        decoder = Adam(rate=0.03, beta1=beta1, beta2=beta2, keep="last")
+        decoder = Adam(rate=0.03, beta1=beta1, beta2=beta2, returns="last")
         encoder, original = affine(2, 6, 5, seed=seed), normal(2, 5, seed=seed + 3)
         start = normal(2, 5, seed=seed + 4)
         iterations = 20
@@ -406,14 +406,14 @@ class TestAdam:
             ).square().sum().div(2).backward()
             theirs.step()
             rates.step()
-        torch.testing.assert_close(found.copy, image.detach(), rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(found.images, image.detach(), rtol=1e-9, atol=1e-11)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     def test_a_start_at_the_target_stays_there(self, dtype: torch.dtype) -> None:
         encoder = AffineEncoder(torch.eye(3, dtype=dtype)[None], torch.zeros(1, 3, dtype=dtype))
         original = torch.ones(1, 3, dtype=dtype)
-        found = run(encoder, original, start=original, decoder=Adam(keep="last"), iterations=5)
-        assert torch.equal(found.copy, original)
+        found = run(encoder, original, start=original, decoder=Adam(returns="last"), iterations=5)
+        assert torch.equal(found.images, original)
 
 
 class TestKnownAnswers:
@@ -444,7 +444,7 @@ class TestKnownAnswers:
         )
         # Each right singular vector shrinks on its own; those of the null space stay.
         shares = (1 - eta * values**2) ** iterations * (right @ (start - original)[0].numpy())
-        error = float(np.abs(right @ (found.copy - original)[0].numpy() - shares).max())
+        error = float(np.abs(right @ (found.images - original)[0].numpy() - shares).max())
         assert error <= 1e-10 * float((start - original).norm())
 
     @settings(max_examples=20, deadline=None)
@@ -485,7 +485,7 @@ class TestKnownAnswers:
             for _ in range(iterations):
                 error = error - eta * (gram @ error)
             truth = original[sample].numpy() + error
-            np.testing.assert_allclose(found.copy[sample].numpy(), truth, rtol=0, atol=1e-12)
+            np.testing.assert_allclose(found.images[sample].numpy(), truth, rtol=0, atol=1e-12)
 
     def test_an_orthogonal_network_is_inverted_in_one_step(self) -> None:
         rotation = torch.linalg.qr(normal(3, 12, 12, seed=1)).Q
@@ -493,7 +493,7 @@ class TestKnownAnswers:
         original, start = normal(3, 12, seed=3), normal(3, 12, seed=4)
         decoder = dataclasses.replace(PLAIN, step=1.0)
         found = run(encoder, original, start=start, decoder=decoder, iterations=1)
-        assert distance(found.copy, original) < 1e-14
+        assert distance(found.images, original) < 1e-14
 
     @settings(max_examples=10, deadline=None)
     @given(seed=st.integers(0, 2**40), scale=st.floats(1e-3, 1e3))
@@ -559,7 +559,7 @@ class TestTraces:
                     assert float(found.traces[name][row, sample]) == pytest.approx(value, rel=1e-10)
                 if row < 3:
                     copy = copy - step * gradient
-            assert found.copy[sample].numpy() == pytest.approx(copy, rel=1e-10)
+            assert found.images[sample].numpy() == pytest.approx(copy, rel=1e-10)
         reference = encoder.matrix @ torch.ones(2, 4, 1, dtype=torch.float64)
         torch.testing.assert_close(found.m_r, reference.flatten(1).norm(dim=1))
         torch.testing.assert_close(found.m_n, torch.full((2,), 2.0, dtype=torch.float64))

@@ -45,9 +45,9 @@ class TestRecoveries:
     @EVERY
     def test_of_every_decoder(self, decoder: Decoder) -> None:
         found = recover(decoder, iterations=3, device=ELSEWHERE)
-        assert found.copy.device == found.m_g.device == ELSEWHERE
+        assert found.images.device == found.m_g.device == ELSEWHERE
         expected = recover(decoder, iterations=3)
-        torch.testing.assert_close(found.copy.cpu(), expected.copy, rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(found.images.cpu(), expected.images, rtol=1e-7, atol=1e-9)
 
     @pytest.mark.parametrize("cell", CELLS, ids=named)
     def test_of_every_kind_of_network(self, cell: Inversion) -> None:
@@ -55,13 +55,13 @@ class TestRecoveries:
         # Other forms round otherwise, and rounding grows along a run.
         one = dataclasses.replace(cell, precision="float64", iterations=1)
         (found,), (expected,) = (measure([one], device=str(place)) for place in (ELSEWHERE, CPU))
-        assert found.status == expected.status
+        assert found.outcome == expected.outcome
         assert found.values == pytest.approx(expected.values, rel=1e-7, abs=1e-9, nan_ok=True)
 
     def test_of_an_ensemble(self, monkeypatch: pytest.MonkeyPatch) -> None:
         found = invert_ensemble(loop.drive, monkeypatch, device=ELSEWHERE)
         expected = invert_ensemble(loop.drive, monkeypatch)
-        torch.testing.assert_close(found.copy.cpu(), expected.copy, rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(found.images.cpu(), expected.images, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.usefixtures("device")

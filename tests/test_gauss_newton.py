@@ -16,8 +16,8 @@ from harness.inversion.clock import HostClock
 from harness.inversion.decoders.gauss_newton import GaussNewtonMethod, _least_squares
 from harness.inversion.invert import Recovery, invert
 from harness.inversion.objective import Pixels, make_problem
-from harness.inversion.protocol import Ending
-from harness.inversion.status import Status
+from harness.inversion.outcome import Outcome
+from harness.inversion.protocol import TerminationReason
 from harness.plan.decoders import GaussNewton
 
 
@@ -89,8 +89,8 @@ class TestOptima:
     def test_rosenbrock_from_the_classical_starts(self) -> None:
         starts = torch.tensor([[-1.2, 1.0], [0.0, 0.0], [3.0, -2.0]], dtype=torch.float64)
         found = run(ModuleEncoder(Rosenbrock()), torch.ones(3, 2).double(), starts, iterations=80)
-        torch.testing.assert_close(found.copy, torch.ones(3, 2).double(), rtol=0, atol=1e-5)
-        assert set(found.endings) <= {Ending.STATIONARY, Ending.STUCK}
+        torch.testing.assert_close(found.images, torch.ones(3, 2).double(), rtol=0, atol=1e-5)
+        assert set(found.reasons) <= {TerminationReason.STATIONARY, TerminationReason.STUCK}
 
     def test_the_optimum_is_that_of_scipy(self) -> None:
         original = torch.rand(2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
@@ -154,7 +154,7 @@ class TestDamping:
             decoder=decoder,
             images=start,
             iterations=steps,
-            picture=Pixels(),
+            parametrization=Pixels(),
             generators=(),
         )
         method = GaussNewtonMethod(decoder, problem)
@@ -189,8 +189,8 @@ class TestEnds:
             torch.full((1, 3), -2.0, dtype=torch.float64),
             iterations=20,
         )
-        assert found.endings == (Ending.STATIONARY,)
-        assert found.statuses == (Status.PLATEAU,)
+        assert found.reasons == (TerminationReason.STATIONARY,)
+        assert found.outcomes == (Outcome.PLATEAU,)
         assert float(found.m_g) == pytest.approx(3**0.5)
 
     def test_a_start_without_a_gradient_ends_there(self) -> None:
@@ -200,9 +200,9 @@ class TestEnds:
             torch.zeros(1, 3).double(),
             iterations=20,
         )
-        assert found.endings == (Ending.STATIONARY,)
-        assert found.statuses == (Status.PLATEAU,)
-        assert bool((found.copy == 0).all())
+        assert found.reasons == (TerminationReason.STATIONARY,)
+        assert found.outcomes == (Outcome.PLATEAU,)
+        assert bool((found.images == 0).all())
 
     @pytest.mark.parametrize("poison", [torch.nan, torch.inf])
     def test_a_start_without_a_finite_gradient_is_told_from_one_without_any(
@@ -211,9 +211,9 @@ class TestEnds:
         encoder = AffineEncoder(normal(2, 5, 5, seed=1), normal(2, 5, seed=2))
         encoder.matrix[1, 2, 2] = poison
         found = run(encoder, normal(2, 5, seed=3), normal(2, 5, seed=4), iterations=12)
-        assert found.endings[0] is not Ending.NON_FINITE
-        assert found.endings[1] is Ending.NON_FINITE
-        assert found.statuses[1] is Status.NON_FINITE
+        assert found.reasons[0] is not TerminationReason.NON_FINITE
+        assert found.reasons[1] is TerminationReason.NON_FINITE
+        assert found.outcomes[1] is Outcome.NON_FINITE
 
     def test_samples_do_not_depend_on_their_mates(self) -> None:
         original = normal(4, 2, seed=1).abs()
@@ -221,7 +221,7 @@ class TestEnds:
         together = run(ModuleEncoder(Rosenbrock()), original, start, iterations=15)
         order = [2, 0, 3, 1]
         shuffled = run(ModuleEncoder(Rosenbrock()), original[order], start[order], iterations=15)
-        torch.testing.assert_close(shuffled.copy, together.copy[order], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(shuffled.images, together.images[order], rtol=1e-9, atol=1e-12)
 
     def test_the_objective_never_rises(self) -> None:
         start = torch.tensor([[-1.2, 1.0]], dtype=torch.float64)

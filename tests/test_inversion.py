@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
 from harness.errors import SettingError
 from harness.inversion.invert import Recovery, _check, invert
-from harness.inversion.protocol import Ending
-from harness.inversion.status import Status, classify
+from harness.inversion.outcome import Outcome, classify
+from harness.inversion.protocol import TerminationReason
 from harness.plan.decoders import (
     LBFGS,
     Adam,
@@ -45,7 +45,7 @@ from harness.plan.decoders import (
 NAN, INF = float("nan"), float("inf")
 
 
-def status(
+def outcome(
     first: float,
     late: float,
     last: float,
@@ -53,7 +53,7 @@ def status(
     m_g: float = 2.0,
     m_r: float = 1.0,
     finite: bool = True,
-) -> Status:
+) -> Outcome:
     """Of one sample whose loss was first, late and last."""
     (found,) = classify(
         first=torch.tensor([first], dtype=torch.float64),
@@ -70,42 +70,42 @@ class TestClassify:
     @pytest.mark.parametrize(
         ("losses", "m_g", "expected"),
         [
-            ((10, 5, 4), 0.5, Status.MATCHED),
-            ((10, 5, 4), 2.0, Status.UNFINISHED),
-            ((10, 5, 4.9), 2.0, Status.UNFINISHED),
-            ((10, 5, 4.96), 2.0, Status.PLATEAU),
-            ((10, 5, 5), 2.0, Status.PLATEAU),
-            ((10, 5, 6), 2.0, Status.PLATEAU),  # rose late, still below the start
-            ((10, 10, 10), 2.0, Status.PLATEAU),
-            ((10, 5, 10.5), 2.0, Status.DIVERGED),
-            ((10, 5, 10.5), 0.5, Status.DIVERGED),  # however near the output
-            ((10, 5, INF), INF, Status.DIVERGED),
-            ((10, 5, 4), 1.0, Status.UNFINISHED),  # as near as the noised image is not nearer
-            ((0, 0, 0), 0.0, Status.MATCHED),
+            ((10, 5, 4), 0.5, Outcome.MATCHED),
+            ((10, 5, 4), 2.0, Outcome.UNFINISHED),
+            ((10, 5, 4.9), 2.0, Outcome.UNFINISHED),
+            ((10, 5, 4.96), 2.0, Outcome.PLATEAU),
+            ((10, 5, 5), 2.0, Outcome.PLATEAU),
+            ((10, 5, 6), 2.0, Outcome.PLATEAU),  # rose late, still below the start
+            ((10, 10, 10), 2.0, Outcome.PLATEAU),
+            ((10, 5, 10.5), 2.0, Outcome.DIVERGED),
+            ((10, 5, 10.5), 0.5, Outcome.DIVERGED),  # however near the output
+            ((10, 5, INF), INF, Outcome.DIVERGED),
+            ((10, 5, 4), 1.0, Outcome.UNFINISHED),  # as near as the noised image is not nearer
+            ((0, 0, 0), 0.0, Outcome.MATCHED),
         ],
     )
     def test_each_end(
-        self, losses: tuple[float, float, float], m_g: float, expected: Status
+        self, losses: tuple[float, float, float], m_g: float, expected: Outcome
     ) -> None:
-        assert status(*losses, m_g=m_g) is expected
+        assert outcome(*losses, m_g=m_g) is expected
 
     def test_a_loss_of_zero_without_a_reference_lies_on_a_plateau(self) -> None:
         # Without noise m_r is 0, and nothing is nearer than that.
-        assert status(10, 0, 0, m_g=0.0, m_r=0.0) is Status.PLATEAU
+        assert outcome(10, 0, 0, m_g=0.0, m_r=0.0) is Outcome.PLATEAU
 
     @given(losses=st.tuples(*[st.floats()] * 3), m_g=st.floats(), m_r=st.floats())
     def test_what_is_not_finite_is_so_whatever_else(
         self, losses: tuple[float, float, float], m_g: float, m_r: float
     ) -> None:
-        assert status(*losses, m_g=m_g, m_r=m_r, finite=False) is Status.NON_FINITE
-        assert status(*losses, m_g=m_g, m_r=m_r) in Status
+        assert outcome(*losses, m_g=m_g, m_r=m_r, finite=False) is Outcome.NON_FINITE
+        assert outcome(*losses, m_g=m_g, m_r=m_r) in Outcome
 
     @settings(max_examples=25, deadline=None)
     @given(scale=st.floats(1e-12, 1e12))
     def test_the_scale_of_the_target_is_no_matter(self, scale: float) -> None:
         for losses, m_g in (((10, 5, 4), 0.5), ((10, 5, 4), 2.0), ((10, 5, 4.99), 2.0)):
             scaled = [loss * scale for loss in losses]
-            assert status(*scaled, m_g=m_g * scale, m_r=scale) is status(*losses, m_g=m_g)
+            assert outcome(*scaled, m_g=m_g * scale, m_r=scale) is outcome(*losses, m_g=m_g)
 
     def test_samples_are_told_apart(self) -> None:
         def row(*numbers: float) -> Tensor:
@@ -119,10 +119,10 @@ class TestClassify:
             m_r=row(1, 1, 1, 1, 1),
             finite=torch.tensor([True, True, True, True, False]),
         )
-        assert found == tuple(Status)
+        assert found == tuple(Outcome)
 
     def test_every_status_has_a_sentence_of_its_own(self) -> None:
-        messages = [member.message for member in Status]
+        messages = [member.message for member in Outcome]
         assert len(set(messages)) == len(messages) == 5
         assert all(message.endswith(".") for message in messages)
 
@@ -142,7 +142,7 @@ def test_a_tolerance_of_m_r_ends_samples_as_near_as_the_noised_image() -> None:
                 rule="polyak",
                 step=0.1,
                 factor=1.0,
-                keep="best",
+                returns="best",
                 tolerance=share,
                 tolerance_of="noised",
             ),
@@ -152,7 +152,7 @@ def test_a_tolerance_of_m_r_ends_samples_as_near_as_the_noised_image() -> None:
         assert bool((near <= share).all())
         # A step takes a twentieth of the distance: none went much beyond.
         assert bool((near > 0.9 * share).all())
-        assert set(found.endings) == {Ending.TOLERANCE}
+        assert set(found.reasons) == {TerminationReason.TOLERANCE}
 
 
 def stretch(*scales: float) -> AffineEncoder:
@@ -179,20 +179,20 @@ def run(encoder: AffineEncoder, decoder: Decoder, *, iterations: int) -> Recover
 SOLVERS: dict[str, Decoder] = {
     "descent": Descent(loss="l2", step=0.8, factor=1.0),
     "descent, relative": Descent(loss="relative-l2", step=2.0, factor=1.0),
-    "descent, l1": Descent(step=0.1, factor=1.0, schedule="decreasing", keep="best"),
+    "descent, l1": Descent(step=0.1, factor=1.0, schedule="decreasing", returns="best"),
     "polyak": Descent(loss="l2", rule="polyak", step=1.0, factor=1.0),
-    "polyak, l1": Descent(rule="polyak", step=1.0, factor=1.0, keep="best"),
+    "polyak, l1": Descent(rule="polyak", step=1.0, factor=1.0, returns="best"),
     "normalised": Descent(
-        loss="l2", rule="normalised", schedule="decreasing", step=0.1, factor=1.0, keep="best"
+        loss="l2", rule="normalised", schedule="decreasing", step=0.1, factor=1.0, returns="best"
     ),
     "in a box": Descent(loss="l2", step=0.8, factor=1.0, priors=(Box(low=-9.0, high=9.0),)),
     "adam": Adam(rate=0.1),
     "adam, l1": Adam(rate=0.1, loss="l1"),
-    "adam, relative": Adam(rate=0.1, loss="relative-l2", keep="last"),
+    "adam, relative": Adam(rate=0.1, loss="relative-l2", returns="last"),
     "lbfgs": LBFGS(),
     "lbfgs, relative": LBFGS(loss="relative-l2"),
     "gauss-newton": GaussNewton(),
-    "gauss-newton, relative": GaussNewton(loss="relative-l2", inner=3, keep="last"),
+    "gauss-newton, relative": GaussNewton(loss="relative-l2", inner=3, returns="last"),
     "linear": LinearSolve(),
 }
 
@@ -214,7 +214,7 @@ class TestEnds:
         values = torch.linspace(0.8, 1.2, 8, dtype=torch.float64)
         encoder = AffineEncoder(rotation * values, normal(3, 8, seed=2))
         original, start = normal(3, 8, seed=3), normal(3, 8, seed=4)
-        for tolerance, ending in ((0.01, Ending.TOLERANCE), (0.0, None)):
+        for tolerance, reason in ((0.01, TerminationReason.TOLERANCE), (0.0, None)):
             found = invert(
                 encoder,
                 original,
@@ -223,9 +223,9 @@ class TestEnds:
                 decoder=dataclasses.replace(decoder, tolerance=tolerance),
                 iterations=400,
             )
-            assert set(found.statuses) == {Status.MATCHED}
-            if ending is not None:
-                assert set(found.endings) == {ending}
+            assert set(found.outcomes) == {Outcome.MATCHED}
+            if reason is not None:
+                assert set(found.reasons) == {reason}
                 assert int(found.at.max()) < 400
             assert bool((found.m_g <= 0.01 * found.scale).all())
             assert bool((found.m_i <= 0.02 * original.norm(dim=1) / 0.8).all())
@@ -243,11 +243,11 @@ class TestEnds:
             decoder=dataclasses.replace(SOLVERS[name], tolerance=0.1, priors=()),
             iterations=60,
         )
-        assert set(found.statuses) == {Status.PLATEAU}
+        assert set(found.outcomes) == {Outcome.PLATEAU}
         looks = isinstance(SOLVERS[name], LBFGS | GaussNewton)
-        expected = Ending.STATIONARY if looks else Ending.LENGTH
-        assert set(found.endings) == {expected}
-        assert torch.equal(found.copy, start)
+        expected = TerminationReason.STATIONARY if looks else TerminationReason.LENGTH
+        assert set(found.reasons) == {expected}
+        assert torch.equal(found.images, start)
 
     def test_a_solver_that_ignores_most_directions_reports_that_it_cannot(self) -> None:
         encoder = affine(2, 6, 6, seed=1)
@@ -260,8 +260,8 @@ class TestEnds:
             decoder=LinearSolve(rcond=0.9, tolerance=1e-6),
             iterations=9,
         )
-        assert set(found.statuses) == {Status.PLATEAU}
-        assert set(found.endings) == {Ending.LENGTH}
+        assert set(found.outcomes) == {Outcome.PLATEAU}
+        assert set(found.reasons) == {TerminationReason.LENGTH}
 
     def test_an_exact_solver_refuses_what_is_not_linear(self) -> None:
         original = normal(2, 5, seed=1)
@@ -278,24 +278,26 @@ class TestEnds:
     def test_a_step_too_long_diverges_and_one_too_short_is_unfinished(self) -> None:
         descent = Descent(step=1.0, factor=1.0, loss="l2")
         found = run(stretch(1.0, 3.0, 0.1), descent, iterations=12)
-        assert found.statuses == (Status.MATCHED, Status.DIVERGED, Status.UNFINISHED)
+        assert found.outcomes == (Outcome.MATCHED, Outcome.DIVERGED, Outcome.UNFINISHED)
         # What is best is then the start, which is no divergence, but no result either.
-        best = run(stretch(1.0, 3.0, 0.1), dataclasses.replace(descent, keep="best"), iterations=12)
-        assert best.statuses == (Status.MATCHED, Status.PLATEAU, Status.UNFINISHED)
+        best = run(
+            stretch(1.0, 3.0, 0.1), dataclasses.replace(descent, returns="best"), iterations=12
+        )
+        assert best.outcomes == (Outcome.MATCHED, Outcome.PLATEAU, Outcome.UNFINISHED)
         assert best.at[1:].tolist() == [0, 12]
 
     def test_a_descent_of_fixed_steps_ends_on_its_floor(self) -> None:
         # It oscillates about the target by its step, which is further than a' lies.
         found = run(stretch(1.0), Descent(step=0.5, factor=1.0), iterations=40)
-        assert found.statuses == (Status.PLATEAU,)
+        assert found.outcomes == (Outcome.PLATEAU,)
         assert float(found.m_g) > float(found.m_r)
 
     def test_an_overflow_on_the_way_is_not_finite(self) -> None:
         descent = Descent(step=1e200, factor=1.0, loss="l2")
-        assert run(stretch(1.0), descent, iterations=9).statuses == (Status.NON_FINITE,)
+        assert run(stretch(1.0), descent, iterations=9).outcomes == (Outcome.NON_FINITE,)
         # The best before it is kept, and finite.
-        best = run(stretch(1.0), dataclasses.replace(descent, keep="best"), iterations=9)
-        assert best.statuses == (Status.PLATEAU,)
+        best = run(stretch(1.0), dataclasses.replace(descent, returns="best"), iterations=9)
+        assert best.outcomes == (Outcome.PLATEAU,)
         assert best.at.tolist() == [0]
 
     @EVERY
@@ -328,14 +330,14 @@ class TestReport:
             return differences.flatten(1).square().sum(1).sqrt()
 
         for value, truth in (
-            (found.m_g, norms(encoder.encode(found.copy) - target)),
-            (found.m_i, norms(found.copy - original)),
+            (found.m_g, norms(encoder.encode(found.images) - target)),
+            (found.m_i, norms(found.images - original)),
             (found.m_r, norms(encoder.encode(original + noise) - target)),
             (found.m_n, norms(noise)),
             (found.scale, norms(target)),
-            (found.spread.m_g[:, 0], norms(encoder.encode(found.copy) - target)),
-            (found.spread.m_i[:, 0], norms(found.copy - original)),
-            (found.traces["m_i"][-1], norms(found.copy - original)),
+            (found.spread.m_g[:, 0], norms(encoder.encode(found.images) - target)),
+            (found.spread.m_i[:, 0], norms(found.images - original)),
+            (found.traces["m_i"][-1], norms(found.images - original)),
         ):
             torch.testing.assert_close(value, truth, rtol=1e-10, atol=1e-13)
         assert found.spread.apart.tolist() == [0] * SAMPLES
@@ -361,14 +363,14 @@ class TestBatchMates:
             )
         for name, table in chosen.traces.items():
             torch.testing.assert_close(table, together.traces[name][:, order], **close)
-        assert chosen.statuses == tuple(together.statuses[sample] for sample in order)
-        assert chosen.endings == tuple(together.endings[sample] for sample in order)
+        assert chosen.outcomes == tuple(together.outcomes[sample] for sample in order)
+        assert chosen.reasons == tuple(together.reasons[sample] for sample in order)
 
     @EVERY
     def test_the_same_call_gives_the_same_bits(self, decoder: Decoder) -> None:
         first = recover(decoder, iterations=30)
         assert same_bits(first, recover(decoder, iterations=30))
-        assert not torch.equal(first.copy, recover(decoder, iterations=0).copy)
+        assert not torch.equal(first.images, recover(decoder, iterations=0).images)
 
     @each
     @pytest.mark.parametrize("poison", [NAN, INF])
@@ -379,7 +381,7 @@ class TestBatchMates:
         encoder = stretch(1.0, 2.0, 0.5)
         encoder.matrix[1, 0, 0] = poison
         found = run(encoder, decoder, iterations=20)
-        assert found.statuses[1] is Status.NON_FINITE
+        assert found.outcomes[1] is Outcome.NON_FINITE
         self.assert_same(found, healthy, but=1)
 
     @pytest.mark.parametrize("poison", [NAN, INF])
@@ -406,14 +408,14 @@ class TestBatchMates:
 
         monkeypatch.setattr("inversion_cases.invert", poisoned)
         found = recover(decoder, iterations=20)
-        assert found.statuses[2] is Status.NON_FINITE
+        assert found.outcomes[2] is Outcome.NON_FINITE
         self.assert_same(found, healthy, but=2)
 
     def assert_same(self, found: Recovery, healthy: Recovery, *, but: int) -> None:
-        for sample in {*range(len(healthy.statuses))} - {but}:
-            assert found.statuses[sample] is healthy.statuses[sample]
-            assert found.endings[sample] is healthy.endings[sample]
-            torch.testing.assert_close(found.copy[sample], healthy.copy[sample])
+        for sample in {*range(len(healthy.outcomes))} - {but}:
+            assert found.outcomes[sample] is healthy.outcomes[sample]
+            assert found.reasons[sample] is healthy.reasons[sample]
+            torch.testing.assert_close(found.images[sample], healthy.images[sample])
             torch.testing.assert_close(
                 found.traces["m_i"][:, sample], healthy.traces["m_i"][:, sample]
             )
@@ -459,21 +461,23 @@ class TestRestarts:
             ]
             losses = [float(each.traces["loss"][-1]) for each in alone]
             best = alone[losses.index(min(losses))]
-            torch.testing.assert_close(found.copy[image], best.copy[0], **close)
+            torch.testing.assert_close(found.images[image], best.images[0], **close)
             for trace in ("m_i", "m_g", "loss"):
                 torch.testing.assert_close(
                     found.traces[trace][:, image], best.traces[trace][:, 0], **close
                 )
             assert int(found.at[image]) == int(best.at)
-            assert found.statuses[image] is best.statuses[0]
-            assert found.endings[image] is best.endings[0]
+            assert found.outcomes[image] is best.outcomes[0]
+            assert found.reasons[image] is best.reasons[0]
             for measure in ("m_g", "m_i"):
                 torch.testing.assert_close(
                     getattr(found.spread, measure)[image],
                     torch.cat([getattr(each, measure) for each in alone]),
                     **close,
                 )
-            distances = [float((one.copy - other.copy).norm()) for one in alone for other in alone]
+            distances = [
+                float((one.images - other.images).norm()) for one in alone for other in alone
+            ]
             assert float(found.spread.apart[image]) == pytest.approx(max(distances), rel=1e-6)
         assert found.spread.m_g.shape == (3, self.RESTARTS)
 
@@ -502,7 +506,7 @@ class TestRestarts:
             decoder=LBFGS(),
             iterations=60,
         )
-        torch.testing.assert_close(found.copy, original, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(found.images, original, rtol=1e-6, atol=1e-7)
         assert found.spread.m_i.shape == (2, 3)
         assert float(found.spread.m_i.max()) < 1e-6
 
@@ -520,8 +524,8 @@ class TestRestarts:
                 decoder=decoder,
                 iterations=20,
             )
-            assert Status.NON_FINITE not in found.statuses
-            assert bool(found.copy.isfinite().all())
+            assert Outcome.NON_FINITE not in found.outcomes
+            assert bool(found.images.isfinite().all())
             assert found.spread.m_g.isnan().tolist() == [[True, False, False], [False, True, False]]
 
 

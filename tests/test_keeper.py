@@ -22,9 +22,9 @@ from torch import Tensor
 
 from harness.inversion import loop
 from harness.inversion.clock import Clock, DeviceClock, HostClock
-from harness.inversion.decoders.best_so_far import Keeper
+from harness.inversion.decoders.best_so_far import BestSoFar
 from harness.inversion.invert import invert
-from harness.inversion.protocol import LATEST, Ending, View
+from harness.inversion.protocol import LATEST, SampleState, TerminationReason
 from harness.inversion.steppers import Eager
 from harness.plan.decoders import LBFGS, Adam, Decoder, Descent
 
@@ -35,47 +35,47 @@ class Played:
 
     values: Tensor
     misfits: Tensor
-    endings: Tensor
+    reasons: Tensor
 
-    def begin(self, start: Tensor) -> View:
+    def begin(self, start: Tensor) -> SampleState:
         return self._row(start, HostClock(0))
 
-    def step(self, state: View, clock: Clock) -> View:
+    def step(self, state: SampleState, clock: Clock) -> SampleState:
         return self._row(state.point + 1, clock.next())
 
-    def look(self, state: View) -> View:
+    def look(self, state: SampleState) -> SampleState:
         return state
 
-    def size(self, state: View, clock: Clock) -> Tensor:
+    def size(self, state: SampleState, clock: Clock) -> Tensor:
         return state.value.new_full((), math.nan)
 
-    def _row(self, point: Tensor, clock: Clock) -> View:
-        ending = clock.read(self.endings)
-        return View(
+    def _row(self, point: Tensor, clock: Clock) -> SampleState:
+        reason = clock.read(self.reasons)
+        return SampleState(
             point=point,
             value=clock.read(self.values),
             misfit=clock.read(self.misfits),
             gradient=-point,
-            ending=ending,
-            at=torch.full_like(ending, LATEST),
+            reason=reason,
+            at=torch.full_like(reason, LATEST),
         )
 
 
 def kept_of(
-    values: list[float], misfits: list[float], endings: list[int], *, best: bool, enough: float
+    values: list[float], misfits: list[float], reasons: list[int], *, best: bool, enough: float
 ) -> tuple[int, int]:
     """The iteration that is kept of one sample, and its ending, from the list of its whole run."""
-    kept, ending = 0, Ending.LENGTH.value
-    for at, (value, misfit, own) in enumerate(zip(values, misfits, endings, strict=True)):
+    kept, reason = 0, TerminationReason.LENGTH.value
+    for at, (value, misfit, own) in enumerate(zip(values, misfits, reasons, strict=True)):
         if at and (not best or value < values[kept] or misfit <= enough):
             kept = at
         if misfit <= enough:
-            ending = Ending.TOLERANCE.value
-        elif own != Ending.LENGTH:
-            ending = own
-        if ending != Ending.LENGTH:
+            reason = TerminationReason.TOLERANCE.value
+        elif own != TerminationReason.LENGTH:
+            reason = own
+        if reason != TerminationReason.LENGTH:
             break
-    return kept, ending
+    return kept, reason
 
 
 NUMBERS = st.one_of(st.floats(0, 10), st.sampled_from([0.0, 1.0, math.nan, math.inf]))
@@ -89,7 +89,9 @@ def scripts(draw: st.DrawFn) -> Played:
         row = st.lists(numbers, min_size=batch, max_size=batch)
         return draw(st.lists(row, min_size=length, max_size=length))
 
-    rarely = st.sampled_from([0] * 12 + [Ending.STATIONARY.value, Ending.STUCK.value])
+    rarely = st.sampled_from(
+        [0] * 12 + [TerminationReason.STATIONARY.value, TerminationReason.STUCK.value]
+    )
     return Played(
         torch.tensor(table(NUMBERS), dtype=torch.float64),
         torch.tensor(table(NUMBERS), dtype=torch.float64),
@@ -109,19 +111,19 @@ class TestAgainstTheWholeRun:
         self, script: Played, best: bool, enough: float, device: bool
     ) -> None:
         length, batch = script.values.shape
-        keeper = Keeper(script, best=best, enough=torch.full((batch,), enough).double())
-        state = keeper.begin(torch.zeros(batch, 2).double())
+        best_so_far = BestSoFar(script, best=best, enough=torch.full((batch,), enough).double())
+        state = best_so_far.begin(torch.zeros(batch, 2).double())
         clock: Clock = DeviceClock(torch.tensor([0])) if device else HostClock(0)
         for iteration in range(length):
             if iteration:
-                state, clock = keeper.step(state, clock), clock.next()
-            view = keeper.look(state)
+                state, clock = best_so_far.step(state, clock), clock.next()
+            view = best_so_far.look(state)
             for sample in range(batch):
                 values = script.values[: iteration + 1, sample].tolist()
                 misfits = script.misfits[: iteration + 1, sample].tolist()
-                endings = script.endings[: iteration + 1, sample].tolist()
-                at, ending = kept_of(values, misfits, endings, best=best, enough=enough)
-                assert (int(view.at[sample]), int(view.ending[sample])) == (at, ending)
+                reasons = script.reasons[: iteration + 1, sample].tolist()
+                at, reason = kept_of(values, misfits, reasons, best=best, enough=enough)
+                assert (int(view.at[sample]), int(view.reason[sample])) == (at, reason)
                 assert view.point[sample].tolist() == [at] * 2
                 assert view.gradient[sample].tolist() == [-at] * 2
                 for found, truth in ((view.value, values), (view.misfit, misfits)):
@@ -131,12 +133,12 @@ class TestAgainstTheWholeRun:
     @given(script=scripts())
     def test_the_best_is_never_above_any_earlier_value(self, script: Played) -> None:
         length, batch = script.values.shape
-        keeper = Keeper(script, best=True, enough=torch.full((batch,), -1.0).double())
-        state = keeper.begin(torch.zeros(batch, 2).double())
+        best_so_far = BestSoFar(script, best=True, enough=torch.full((batch,), -1.0).double())
+        state = best_so_far.begin(torch.zeros(batch, 2).double())
         least, running = script.values[0], torch.ones(batch, dtype=torch.bool)
         for iteration in range(1, length):
-            running &= state.ending == Ending.LENGTH
-            state = keeper.step(state, HostClock(iteration - 1))
+            running &= state.reason == TerminationReason.LENGTH
+            state = best_so_far.step(state, HostClock(iteration - 1))
             before, least = least, torch.fmin(least, script.values[iteration])
             # From a start that is not a number nothing is known to be better.
             told = running & ~script.values[0].isnan()
@@ -173,7 +175,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
 KEEPING = {
     name: decoder
     for name, decoder in DECODERS.items()
-    if decoder.keep == "best" or decoder.tolerance
+    if decoder.returns == "best" or decoder.tolerance
 }
 
 
@@ -185,17 +187,17 @@ class TestOnDecoders:
         found = recover(decoder, iterations=40)
         (record,) = recorded
         for sample in range(SAMPLES):
-            at, ending = kept_of(
+            at, reason = kept_of(
                 *(
                     [getattr(view, name)[sample].item() for view in record.inner]
-                    for name in ("value", "misfit", "ending")
+                    for name in ("value", "misfit", "reason")
                 ),
-                best=decoder.keep == "best",
+                best=decoder.returns == "best",
                 enough=decoder.tolerance * float(found.scale[sample]),
             )
-            assert (int(found.at[sample]), found.endings[sample].value) == (at, ending)
+            assert (int(found.at[sample]), found.reasons[sample].value) == (at, reason)
             reached = record.image(record.inner[at].point)
-            assert torch.equal(found.copy[sample], reached[sample])
+            assert torch.equal(found.images[sample], reached[sample])
 
     def test_a_sample_that_has_ended_stays_while_its_mates_run_on(
         self, recorded: list[Recording]
@@ -203,14 +205,14 @@ class TestOnDecoders:
         found = recover(DECODERS["adam"], iterations=40)
         (record,) = recorded
         ends = [
-            next(at for at, view in enumerate(record.kept) if view.ending[sample])
+            next(at for at, view in enumerate(record.kept) if view.reason[sample])
             for sample in range(SAMPLES)
         ]
         assert len(set(ends)) > 1
         assert ends == found.at.tolist()
         for sample, end in enumerate(ends):
-            assert found.endings[sample] is Ending.TOLERANCE
-            for name in ("point", "value", "misfit", "gradient", "ending", "at"):
+            assert found.reasons[sample] is TerminationReason.TOLERANCE
+            for name in ("point", "value", "misfit", "gradient", "reason", "at"):
                 rows = [getattr(view, name)[sample] for view in record.kept[end:]]
                 assert all(torch.equal(row, rows[0]) for row in rows)
             # The decoder itself went on, as long as any sample ran.
@@ -235,7 +237,7 @@ class TestOnDecoders:
         for trace in found.traces.values():
             assert torch.equal(trace[row:].isnan(), trace[row].isnan().expand(len(trace) - row, -1))
             assert bool(((trace[row:] == trace[row]) | trace[row].isnan()).all())
-        assert Ending.LENGTH not in found.endings
+        assert TerminationReason.LENGTH not in found.reasons
 
     def test_endings_are_each_samples_own(self) -> None:
         # Solved in one step; out of reach in so few; at the target from the start.
@@ -249,17 +251,21 @@ class TestOnDecoders:
             original,
             start=start,
             noised=original + 1,
-            decoder=Descent(loss="l2", step=1.0, factor=1.0, keep="best", tolerance=1e-9),
+            decoder=Descent(loss="l2", step=1.0, factor=1.0, returns="best", tolerance=1e-9),
             iterations=5,
         )
-        assert found.endings == (Ending.TOLERANCE, Ending.LENGTH, Ending.TOLERANCE)
+        assert found.reasons == (
+            TerminationReason.TOLERANCE,
+            TerminationReason.LENGTH,
+            TerminationReason.TOLERANCE,
+        )
         assert found.at.tolist() == [1, int(found.at[1]), 0]
 
     def test_without_a_keeper_nothing_is_compared(self, monkeypatch: pytest.MonkeyPatch) -> None:
         # The article's descent: the last point, whatever came before; no loss at untraced steps.
         found = recover(Descent(step=3.0, factor=3.0), iterations=7)
         assert found.at.tolist() == [7] * SAMPLES
-        assert set(found.endings) == {Ending.LENGTH}
+        assert set(found.reasons) == {TerminationReason.LENGTH}
         assert bool((found.traces["loss"][-1] > found.traces["loss"].amin(0)).any())
 
     def test_rho_is_of_what_is_kept(self) -> None:
@@ -268,7 +274,7 @@ class TestOnDecoders:
             rule="polyak",
             step=1.0,
             factor=1.0,
-            keep="best",
+            returns="best",
             tolerance=1.0,
             tolerance_of="noised",
         )
@@ -281,7 +287,7 @@ class TestOnDecoders:
             decoder=decoder,
             iterations=60,
         )
-        assert Ending.TOLERANCE in found.endings
+        assert TerminationReason.TOLERANCE in found.reasons
         rho = found.traces["rho"]
         torch.testing.assert_close(rho, torch.full_like(rho, 0.5), rtol=1e-9, atol=0)
 
@@ -296,7 +302,7 @@ class TestOnDecoders:
             )
 
     def test_every_ending_has_a_sentence_of_its_own(self) -> None:
-        messages = [ending.message for ending in Ending]
+        messages = [reason.message for reason in TerminationReason]
         assert len(set(messages)) == len(messages)
         assert all(message.endswith(".") for message in messages)
 
@@ -330,7 +336,7 @@ class TestToleranceIsAShareOfTheTarget:
                 decoder=decoder,
                 iterations=400,
             )
-            assert set(found.endings) == {Ending.TOLERANCE}
+            assert set(found.reasons) == {TerminationReason.TOLERANCE}
             assert bool((found.m_g <= decoder.tolerance * found.scale).all())
             ends.add(tuple(found.at.tolist()))
         assert len(ends) == 1

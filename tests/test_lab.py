@@ -47,12 +47,12 @@ class Told:
         self._rho = rho
 
     def read(self, key: str) -> Record:
-        status = self._first.pop(0) if self._first else "plateau"
+        outcome = self._first.pop(0) if self._first else "plateau"
         return Record(
             id=key,
             cell={"type": "Inversion"},
             values={"r": 1.0, "m_g": 1.0, "m_g0": 3.0, "rho": self._rho},
-            status=status,
+            outcome=outcome,
             seconds=0.0,
         )
 
@@ -126,7 +126,7 @@ class InPrecisions:
     def read(self, key: str) -> Record:
         values = {"r": self._effects[key], "m_g": 1.0, "m_g0": 3.0, "rho": 0.5}
         return Record(
-            id=key, cell={"type": "Inversion"}, values=values, status="plateau", seconds=0
+            id=key, cell={"type": "Inversion"}, values=values, outcome="plateau", seconds=0
         )
 
 
@@ -234,7 +234,7 @@ class Drawn:
             cell={"type": "Inversion", "images": {"source": "photographs"}},
             values={"r": self._effects[key], "m_g": 1.0, "m_g0": 3.0, "rho": 0.5},
             labels={"image": self._photographs[key]},
-            status="plateau",
+            outcome="plateau",
             seconds=0.0,
         )
 
@@ -350,7 +350,7 @@ class TestWhatStandsBesideAVerdict:
                     cell={"type": "Inversion", "images": {"source": "photographs"}},
                     values={"r": effect, "m_g": 1.0, "m_g0": 3.0, "rho": 0.5},
                     labels={"image": f"photograph {self.read_so_far}"},
-                    status="plateau",
+                    outcome="plateau",
                     seconds=0.0,
                 )
 
@@ -403,7 +403,7 @@ class Searches:
             id=key,
             cell={"type": "Search"},
             values=values,
-            status="measured",
+            outcome="measured",
             seconds=0,
             labels=self._labels,
         )

@@ -19,8 +19,8 @@ from harness.inversion.clock import HostClock
 from harness.inversion.decoders.lbfgs import LBFGSMethod, Pairs
 from harness.inversion.invert import Recovery, invert
 from harness.inversion.objective import Pixels, make_problem
-from harness.inversion.protocol import Ending
-from harness.inversion.status import Status
+from harness.inversion.outcome import Outcome
+from harness.inversion.protocol import TerminationReason
 from harness.inversion.trace import Trace
 from harness.plan.decoders import LBFGS
 from harness.plan.networks import MLP
@@ -90,9 +90,9 @@ class TestOptima:
                 value, start, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-10}
             )
             assert theirs.x == pytest.approx([1, 1], abs=1e-2)
-            assert found.copy[sample].tolist() == pytest.approx([1, 1], abs=1e-7)
+            assert found.images[sample].tolist() == pytest.approx([1, 1], abs=1e-7)
             assert float(found.traces["loss"][-1, sample]) <= theirs.fun / 2 + 1e-14
-        assert set(found.statuses) == {Status.MATCHED}
+        assert set(found.outcomes) == {Outcome.MATCHED}
 
     @settings(max_examples=8, deadline=None)
     @given(m=st.integers(1, 12), n=st.integers(1, 8), seed=st.integers(0, 2**40))
@@ -108,7 +108,7 @@ class TestOptima:
             decoder=LBFGS(),
             images=start,
             iterations=300,
-            picture=Pixels(),
+            parametrization=Pixels(),
             generators=(),
         )
         # A rank-deficient or ill-conditioned draw has slow directions; its loss is still least.
@@ -147,7 +147,7 @@ class TestOptima:
         encoder = mlp_encoder(network, generators=generators, dtype=torch.float64, device=CPU)
         original, start = normal(3, 24, seed=1), normal(3, 24, seed=2)
         found = run(encoder, original, start=start, iterations=10)
-        error = (found.copy - original).norm(dim=1) / original.norm(dim=1)
+        error = (found.images - original).norm(dim=1) / original.norm(dim=1)
         assert float(error.max()) < 1e-14
 
     @settings(max_examples=15, deadline=None)
@@ -180,9 +180,9 @@ class TestEnds:
             start=torch.tensor([[-1.2], [2.0]], dtype=torch.float64),
             iterations=100,
         )
-        assert found.statuses == (Status.PLATEAU, Status.MATCHED)
-        assert float(found.copy[0]) == pytest.approx(-1, abs=1e-3)
-        assert float(found.copy[1]) == pytest.approx(3, abs=1e-9)
+        assert found.outcomes == (Outcome.PLATEAU, Outcome.MATCHED)
+        assert float(found.images[0]) == pytest.approx(-1, abs=1e-3)
+        assert float(found.images[1]) == pytest.approx(3, abs=1e-9)
 
     def test_too_few_iterations_are_reported(self) -> None:
         found = run(
@@ -191,20 +191,20 @@ class TestEnds:
             start=torch.tensor([[-1.2, 1.0]], dtype=torch.float64),
             iterations=12,
         )
-        assert found.statuses == (Status.UNFINISHED,)
+        assert found.outcomes == (Outcome.UNFINISHED,)
 
     def test_a_start_at_the_target_stays_there(self) -> None:
         encoder = AffineEncoder(normal(1, 3, 3, seed=1), normal(1, 3, seed=2))
         original = normal(1, 3, seed=3)
         found = run(encoder, original, start=original, iterations=4)
-        assert torch.equal(found.copy, original)
-        assert found.statuses == (Status.MATCHED,)
+        assert torch.equal(found.images, original)
+        assert found.outcomes == (Outcome.MATCHED,)
 
     def test_a_start_without_a_gradient_ends_there(self) -> None:
         start = torch.ones(1, 1, dtype=torch.float64)
         found = run(ModuleEncoder(Cubic()), 3 * start, start=start, iterations=4)
-        assert torch.equal(found.copy, start)
-        assert found.endings == (Ending.STATIONARY,)
+        assert torch.equal(found.images, start)
+        assert found.reasons == (TerminationReason.STATIONARY,)
 
     @settings(max_examples=20, deadline=None)
     @given(seed=st.integers(0, 2**40), history=st.integers(1, 6))
@@ -321,7 +321,7 @@ class TestBatchMates:
                 iterations=25,
             )
             # To round-off: products over a batch may sum in another order.
-            torch.testing.assert_close(alone.copy[0], together.copy[sample], rtol=1e-8, atol=0)
+            torch.testing.assert_close(alone.images[0], together.images[sample], rtol=1e-8, atol=0)
             torch.testing.assert_close(
                 alone.traces["loss"][:, 0],
                 together.traces["loss"][:, sample],
@@ -341,7 +341,7 @@ class TestBatchMates:
             start=start[order],
             iterations=3,
         )
-        torch.testing.assert_close(chosen.copy, together.copy[order], rtol=1e-9, atol=1e-10)
+        torch.testing.assert_close(chosen.images, together.images[order], rtol=1e-9, atol=1e-10)
 
     def test_a_sample_that_is_not_finite_leaves_the_others_alone(self) -> None:
         encoder = AffineEncoder(normal(3, 5, 5, seed=1), normal(3, 5, seed=2))
@@ -353,8 +353,8 @@ class TestBatchMates:
             found = run(
                 dataclasses.replace(encoder, matrix=matrix), original, start=start, iterations=60
             )
-            assert found.statuses[1] is Status.NON_FINITE
-            assert found.endings[1] is Ending.NON_FINITE
+            assert found.outcomes[1] is Outcome.NON_FINITE
+            assert found.reasons[1] is TerminationReason.NON_FINITE
             for sample in (0, 2):
-                assert found.statuses[sample] is healthy.statuses[sample]
-                torch.testing.assert_close(found.copy[sample], healthy.copy[sample])
+                assert found.outcomes[sample] is healthy.outcomes[sample]
+                torch.testing.assert_close(found.images[sample], healthy.images[sample])

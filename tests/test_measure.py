@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.encoders.encoder import AffineEncoder
-from harness.inversion.status import Status
+from harness.inversion.outcome import Outcome
 from harness.measurements import inversion as module
 from harness.measurements.measure import measure
 from harness.measurements.measurement import Measurement
@@ -148,7 +148,7 @@ class TestInversions:
         assert values["m_n"] == pytest.approx(apart("noised", "target"), rel=1e-5)
         assert {image.shape for image in images.values()} == {(3, 4, 4)}
         assert found.seconds > 0
-        assert found.labels == {"image": "dead leaves", "ending": "length"}
+        assert found.labels == {"image": "dead leaves", "termination_reason": "length"}
 
     def test_a_resnets_network_is_the_replicates_own(self) -> None:
         cell = inversion(
@@ -158,7 +158,7 @@ class TestInversions:
             iterations=2,
         )
         found = one(cell)
-        assert found.status != Status.NON_FINITE
+        assert found.outcome != Outcome.NON_FINITE
         whole = build_resnet(cell.network, seed=cell.seeds.seed(Source.WEIGHTS) >> 1)
         outputs = [
             whole.maxpool(torch.relu(whole.bn1(whole.conv1(torch.from_numpy(image[None]).float()))))
@@ -174,7 +174,7 @@ class TestInversions:
         cell = inversion(replicate, decoder=decoder, iterations=1, precision="float64")
         together = measure(block(dataclasses.replace(cell, batch=12)), device="cpu")[replicate]
         alone = one(cell)
-        assert together.status == alone.status
+        assert together.outcome == alone.outcome
         assert together.labels == alone.labels
         np.testing.assert_allclose(together.images["copy"], alone.images["copy"], rtol=1e-12)
         for name, value in alone.values.items():
@@ -195,7 +195,7 @@ class TestInversions:
 
         monkeypatch.setattr(module.draws, "encoder", encoder)
         found = measure(cells, device="cpu")
-        assert found[2].status == "non-finite"
+        assert found[2].outcome == "non-finite"
         assert math.isnan(found[2].values["m_g"])
         for sample in (0, 1, 3):
             assert bare(found[sample]) == bare(healthy[sample])
@@ -212,7 +212,7 @@ class TestInversions:
                 iterations=2,
             )
         )
-        assert found.status == "non-finite"
+        assert found.outcome == "non-finite"
 
 
 class TestPlantedAnswers:
@@ -224,7 +224,7 @@ class TestPlantedAnswers:
         assert exact.values["error_float64"] < 1e-14
         assert 1e-9 < exact.values["error_float32"] < 1e-5
         found = one(inversion(network=network, decoder=LBFGS(), precision="float64"))
-        assert found.status == "matched"
+        assert found.outcome == "matched"
         assert found.values["r"] < 1e-13
 
     @settings(max_examples=10, deadline=None)

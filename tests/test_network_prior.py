@@ -22,8 +22,8 @@ def generators(*seeds: int) -> list[torch.Generator]:
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 5, 9), (3, 7, 12)])
 def test_images_have_the_shape_and_range_of_images(shape: tuple[int, int, int]) -> None:
     images = torch.zeros(2, *shape)
-    picture, point = draw_picture(PRIOR, images=images, generators=generators(0, 1))
-    image = picture.image(point)
+    parametrization, point = draw_picture(PRIOR, images=images, generators=generators(0, 1))
+    image = parametrization.image(point)
     assert image.shape == images.shape
     assert image.dtype == images.dtype
     assert 0 < float(image.min()) < float(image.max()) < 1
@@ -32,13 +32,16 @@ def test_images_have_the_shape_and_range_of_images(shape: tuple[int, int, int]) 
 
 def test_the_pullback_is_the_derivative() -> None:
     images = torch.zeros(2, 3, 5, 6, dtype=torch.float64)
-    picture, point = draw_picture(PRIOR, images=images, generators=generators(0, 1))
-    image, pullback = picture.pull(point)
-    assert torch.equal(image, picture.image(point))
+    parametrization, point = draw_picture(PRIOR, images=images, generators=generators(0, 1))
+    image, pullback = parametrization.pull(point)
+    assert torch.equal(image, parametrization.image(point))
     direction = torch.randn(point.shape, dtype=torch.float64, generator=generators(2)[0])
     cotangent = torch.randn(image.shape, dtype=torch.float64, generator=generators(3)[0])
     step = 1e-6
-    ahead, behind = picture.image(point + step * direction), picture.image(point - step * direction)
+    ahead, behind = (
+        parametrization.image(point + step * direction),
+        parametrization.image(point - step * direction),
+    )
     slope = ((ahead - behind) / (2 * step) * cotangent).flatten(1).sum(1)
     torch.testing.assert_close(
         (pullback(cotangent) * direction).flatten(1).sum(1), slope, rtol=1e-5, atol=1e-8
@@ -65,7 +68,7 @@ def pixels(batch: int, n: int) -> Encoder:
     [
         Adam(rate=0.02, priors=(PRIOR,)),
         LBFGS(priors=(PRIOR,)),
-        Descent(rule="polyak", step=0.3, factor=1.0, loss="l2", keep="best", priors=(PRIOR,)),
+        Descent(rule="polyak", step=0.3, factor=1.0, loss="l2", returns="best", priors=(PRIOR,)),
         Adam(rate=0.02, priors=(PRIOR, TotalVariation(weight=1e-4))),
     ],
 )
@@ -81,7 +84,7 @@ def test_decoders_find_an_image_through_it(decoder: Decoder) -> None:
         iterations=300,
         generators=generators(6, 7),
     )
-    assert found.copy.shape == original.shape
+    assert found.images.shape == original.shape
     assert bool((found.m_i < 0.2 * found.traces["m_i"][0]).all())
 
 

@@ -303,7 +303,7 @@ class TestMemory:
         (split,) = measure([cell], device="cpu")
         assert sizes == [5, 3, 2, 2, 1]
         assert split.labels == {"memory": "2 starts at a time", **whole.labels}
-        assert (split.status, split.values.keys()) == (whole.status, whole.values.keys())
+        assert (split.outcome, split.values.keys()) == (whole.outcome, whole.values.keys())
         for name, value in whole.values.items():
             assert split.values[name] == pytest.approx(value, rel=1e-7, nan_ok=True)
         for name, image in whole.images.items():

@@ -185,7 +185,7 @@ class TestTotalVariation:
         )
         assert bool((found.traces["loss"][-1] < 0.01 * found.traces["loss"][0]).all())
         # The sum of an image is what the divergence of a field that ends inside cannot change.
-        torch.testing.assert_close(found.copy.sum((2, 3)), start.sum((2, 3)))
+        torch.testing.assert_close(found.images.sum((2, 3)), start.sum((2, 3)))
 
 
 class TestJitter:
@@ -226,11 +226,11 @@ class TestJitter:
         decoder = Descent(loss="l2", priors=(Jitter(pixels=3),))
         first = run(decoder, original, start, iterations=9)
         again = run(decoder, original, start, iterations=9)
-        assert torch.equal(first.copy, again.copy)
+        assert torch.equal(first.images, again.images)
         alone = run(decoder, original[2:], start[2:], iterations=9, seed=2)
-        torch.testing.assert_close(alone.copy[0], first.copy[2], rtol=1e-11, atol=1e-12)
+        torch.testing.assert_close(alone.images[0], first.images[2], rtol=1e-11, atol=1e-12)
         other = run(decoder, original, start, iterations=9, seed=10)
-        assert not torch.allclose(other.copy, first.copy)
+        assert not torch.allclose(other.images, first.images)
 
     def test_without_generators_it_is_refused(self) -> None:
         original = normal(2, 3, 12, 12, seed=1)
@@ -253,8 +253,8 @@ class TestBox:
             [
                 Descent(step=3.0, factor=3.0, priors=(Box(),)),
                 Descent(rule="normalised", priors=(Box(), Jitter())),
-                Adam(rate=2.0, keep="last", priors=(Blur(), Box())),
-                Adam(keep="last", priors=(Box(low=0.0, high=1.0), TotalVariation(weight=5.0))),
+                Adam(rate=2.0, returns="last", priors=(Blur(), Box())),
+                Adam(returns="last", priors=(Box(low=0.0, high=1.0), TotalVariation(weight=5.0))),
             ]
         ),
         seed=SEEDS,
@@ -272,14 +272,14 @@ class TestBox:
             original, start = normal(2, 3, 12, 12, seed=seed), normal(2, 3, 12, 12, seed=seed + 1)
             found = run(decoder, original, start, iterations=6)
         assert len(reached) == 6
-        for points in (*reached, found.copy):
+        for points in (*reached, found.images):
             assert bool(((points >= 0) & (points <= 1)).all())
 
     def test_its_bounds_are_its_own(self) -> None:
         original, start = normal(2, 3, 12, 12, seed=1), normal(2, 3, 12, 12, seed=2)
         decoder = Descent(step=3.0, factor=3.0, priors=(Box(low=-0.25, high=0.5),))
         found = run(decoder, original, start, iterations=3)
-        assert (float(found.copy.min()), float(found.copy.max())) == (-0.25, 0.5)
+        assert (float(found.images.min()), float(found.images.max())) == (-0.25, 0.5)
 
 
 def descent_by_hand(
@@ -333,8 +333,8 @@ class TestTogether:
         for ordered in (priors, priors[::-1]):
             decoder = Descent(loss="l2", step=0.2, factor=1.0, priors=ordered)
             found = run(decoder, original, start, iterations=iterations, seed=3)
-            torch.testing.assert_close(found.copy, truth, rtol=1e-11, atol=1e-12)
-            assert bool((found.copy == 0.45).any() & (found.copy == 0.55).any())
+            torch.testing.assert_close(found.images, truth, rtol=1e-11, atol=1e-12)
+            assert bool((found.images == 0.45).any() & (found.images == 0.55).any())
 
     @pytest.mark.parametrize("prior", [Blur(), TotalVariation(weight=1.0), Jitter()])
     def test_what_needs_rows_and_columns_refuses_vectors(self, prior: Any) -> None:

@@ -577,7 +577,7 @@ def test_replicates_have_a_row_an_effect(folder: Path, run: Run) -> None:
     first = [row for row in table if row["claim"] == "A1" and row["parameter_layer"] == "conv1"]
     assert [row["replicate"] for row in first[:3]] == [0, 1, 2]
     assert first[0]["image"] == "astronaut"
-    assert first[0]["status"] == "plateau"
+    assert first[0]["outcome"] == "plateau"
     events = sum(row["as_claimed"] for row in first if row["parameter_network"] == "resnet18")
     assert events == run.conditions[0].decision.parts[0].events
 
@@ -885,7 +885,7 @@ def _untestable(claim: Claim) -> bool:
 
 
 def test_every_ending_has_its_words() -> None:
-    from harness.inversion.status import Status
+    from harness.inversion.outcome import Outcome
     from reports.words import ENDING_MEANINGS
 
-    assert set(ENDING_MEANINGS) == {status.value for status in Status}
+    assert set(ENDING_MEANINGS) == {outcome.value for outcome in Outcome}

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from harness.errors import SettingError, UnknownNameError
 from harness.plan.decoders import (
-    KEEPS,
     LBFGS,
     LOSSES,
+    RETURNS,
     RULES,
     Adam,
     Blur,
@@ -59,9 +59,9 @@ class TestNames:
         with pytest.raises(UnknownNameError, match=r"'l3': no such loss. Choose .*l1"):
             kind(loss="l3")
         with pytest.raises(UnknownNameError, match=r"'bets': no such image to keep. Choose best"):
-            kind(keep="bets")
-        for keep in KEEPS:
-            assert kind(keep=keep).keep == keep
+            kind(returns="bets")
+        for returns in RETURNS:
+            assert kind(returns=returns).returns == returns
 
     def test_names_of_one_decoder_alone(self) -> None:
         with pytest.raises(UnknownNameError, match=r"'decreasin': no such schedule.*decreasing"):

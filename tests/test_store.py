@@ -29,7 +29,7 @@ def record(identity: str = ID, **changes: object) -> Record:
         id=identity,
         cell={"type": "Inversion", "iterations": 3, "network": {"widths": [1, 2]}},
         values={"m_i": 0.1 + 0.2, "m_g": math.inf, "rho": math.nan, "least": -math.inf},
-        status="plateau",
+        outcome="plateau",
         seconds=0.25,
         traces={"iteration": (0.0, 1.0), "m_i": (1e-300, math.nan)},
         labels={"image": "café"},
@@ -102,8 +102,8 @@ class TestRoundTrip:
 
     def test_a_second_writing_replaces_the_first(self, store: Store) -> None:
         store.write(record())
-        store.write(record(status="diverged"))
-        assert store.read(ID).status == "diverged"
+        store.write(record(outcome="diverged"))
+        assert store.read(ID).outcome == "diverged"
         assert len(files(store.folder)) == 1
 
     def test_a_record_that_is_not_there_is_named(self, store: Store) -> None:
@@ -126,10 +126,10 @@ class TestAtomicity:
         with monkeypatch.context() as patch:
             patch.setattr(os, step, full)
             with pytest.raises(StoreError, match=r"No space left.*--store"):
-                store.write(record(status="diverged"))
+                store.write(record(outcome="diverged"))
         assert files(store.folder) == ([f"{ID}.json"] if before else [])
         if before:
-            assert store.read(ID).status == "plateau"
+            assert store.read(ID).outcome == "plateau"
 
     def test_an_interrupt_leaves_nothing_either(
         self, store: Store, monkeypatch: pytest.MonkeyPatch

@@ -417,7 +417,7 @@ class TestCells:
         monkeypatch.setattr(module, "_finite", lambda *_: False)
         asked = network(NOISE, folder=tmp_path)
         (found,) = measure([Train(seeds=DRAW, network=asked)], device="cpu")
-        assert found.status == NON_FINITE
+        assert found.outcome == NON_FINITE
         assert found.traces["loss"] == ()
 
     def test_cells_of_one_trained_network_share_a_bucket(self, tmp_path: Path) -> None:

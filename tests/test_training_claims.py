@@ -49,7 +49,7 @@ from harness.verdict.verdict import Verdict
 
 
 def record(**values: float) -> Record:
-    return Record(id="0" * 64, cell={"type": "Inversion"}, values=values, status="", seconds=0.0)
+    return Record(id="0" * 64, cell={"type": "Inversion"}, values=values, outcome="", seconds=0.0)
 
 
 def a_lab(
@@ -88,7 +88,7 @@ class Same:
                 "class_kept": 1.0,
                 "class_kept_noised": 1.0,
             },
-            status="measured",
+            outcome="measured",
             seconds=0.0,
         )
 
@@ -146,7 +146,7 @@ class TestConditions:
                 empty = {"iteration": (), "loss": ()}
                 found = super().read(key)
                 values = {**found.values, "seconds": 1.0}
-                return dataclasses.replace(found, values=values, traces=empty, status=NON_FINITE)
+                return dataclasses.replace(found, values=values, traces=empty, outcome=NON_FINITE)
 
         runner = Runner(
             store=cast(Store, Diverged(accuracy=0.1)),
@@ -252,7 +252,7 @@ class TestEffects:
         seen = [
             {
                 f"{role} {layer}": dataclasses.replace(
-                    record(r=0.1 * number), status=UNFINISHED if falling else "plateau"
+                    record(r=0.1 * number), outcome=UNFINISHED if falling else "plateau"
                 )
                 for role in ("untrained", "trained")
                 for number, layer in enumerate(RESNET_LAYERS)

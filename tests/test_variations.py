@@ -159,7 +159,7 @@ def test_what_looks_at_the_same_images_or_network_keeps_them() -> None:
 
 
 def test_another_decoder_stops_where_the_first_one_would() -> None:
-    for variation in around({"copy": copy(Descent(keep="best", tolerance=0.2))}):
+    for variation in around({"copy": copy(Descent(returns="best", tolerance=0.2))}):
         found = variation.cells["copy"]
         assert isinstance(found, Inversion)
         assert found.decoder.tolerance == 0.2

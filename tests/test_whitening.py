@@ -41,16 +41,16 @@ def test_coordinates_and_images_are_each_others_inverse(
     shape: tuple[int, int, int], exponent: float, seed: int
 ) -> None:
     images = normal(2, *shape, seed=seed)
-    picture, point = whitened(Whitening(exponent=exponent), start=images)
-    torch.testing.assert_close(picture.image(point), images, rtol=1e-9, atol=1e-9)
+    parametrization, point = whitened(Whitening(exponent=exponent), start=images)
+    torch.testing.assert_close(parametrization.image(point), images, rtol=1e-9, atol=1e-9)
 
 
 @settings(max_examples=25, deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 2**40))
 def test_the_pullback_is_the_transpose(shape: tuple[int, int, int], seed: int) -> None:
     images, cotangent = normal(2, *shape, seed=seed), normal(2, *shape, seed=seed + 1)
-    picture, point = whitened(PRIOR, start=images)
-    image, pullback = picture.pull(point)
+    parametrization, point = whitened(PRIOR, start=images)
+    image, pullback = parametrization.pull(point)
     ours = (pullback(cotangent) * point).sum()
     torch.testing.assert_close(ours, (image * cotangent).sum(), rtol=1e-9, atol=1e-9)
 

@@ -43,7 +43,7 @@ class Engine:
             noised=task.noised,
             decoder=self.decoder,
             iterations=steps,
-        ).copy
+        ).images
 
 
 @dataclasses.dataclass(frozen=True)

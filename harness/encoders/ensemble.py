@@ -76,7 +76,7 @@ def ensemble_encoder(modules: Sequence[nn.Module]) -> Encoder:
     ...     decoder=LBFGS(),
     ...     iterations=100,
     ... )
-    >>> [status.value for status in found.statuses]
+    >>> [outcome.value for outcome in found.outcomes]
     ['matched', 'matched', 'matched']
     """
     return ModuleEncoder(Ensemble(modules))

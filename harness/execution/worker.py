@@ -108,7 +108,7 @@ def _measure(
                     id=identity,
                     cell=canonical(cell),
                     values=measurement.values,
-                    status=measurement.status,
+                    outcome=measurement.outcome,
                     seconds=measurement.seconds,
                     traces=measurement.traces,
                     labels=measurement.labels,

@@ -15,10 +15,10 @@ from harness.encoders.convolutions.maps import laid_out
 from harness.encoders.encoder import Encoder
 from harness.errors import SettingError
 from harness.inversion.distances import l2
-from harness.inversion.protocol import Ending
+from harness.inversion.outcome import Outcome, classify
+from harness.inversion.protocol import TerminationReason
 from harness.inversion.restarts import reach
 from harness.inversion.schedule import trace_points
-from harness.inversion.status import Status, classify
 from harness.inversion.trace import QUANTITIES
 from harness.plan.decoders import Decoder
 
@@ -48,7 +48,7 @@ class Recovery:
 
     Parameters
     ----------
-    copy : tensor, shape (batch, ...)
+    images : tensor, shape (batch, ...)
         a_g: the image that the decoder keeps, of its best restart.
     begun : tensor, shape (batch, ...)
         The image that this restart began from.
@@ -58,9 +58,9 @@ class Recovery:
         |a' - a|.
     scale : tensor, shape (batch,)
         |O(a)|.
-    statuses : tuple of Status
+    outcomes : tuple of Outcome
         What each run came to.
-    endings : tuple of Ending
+    reasons : tuple of TerminationReason
         Why it ended.
     at : tensor of int, shape (batch,)
         The iteration of the copy.
@@ -72,15 +72,15 @@ class Recovery:
         Over restarts.
     """
 
-    copy: Tensor
+    images: Tensor
     begun: Tensor
     m_g: Float[Tensor, " batch"]
     m_i: Float[Tensor, " batch"]
     m_r: Float[Tensor, " batch"]
     m_n: Float[Tensor, " batch"]
     scale: Float[Tensor, " batch"]
-    statuses: tuple[Status, ...]
-    endings: tuple[Ending, ...]
+    outcomes: tuple[Outcome, ...]
+    reasons: tuple[TerminationReason, ...]
     at: Int[Tensor, " batch"]
     points: tuple[int, ...]
     traces: dict[str, Float[Tensor, "points batch"]]
@@ -153,7 +153,7 @@ def invert(
     traces = {name: table[..., row].T for row, name in enumerate(QUANTITIES)}
     points = trace_points(iterations)
     late = points.index(iterations * 3 // 4)
-    copy, m_g = reached.copy[chosen], reached.m_g[chosen]
+    copy, m_g = reached.images[chosen], reached.m_g[chosen]
     finite = (
         torch.isfinite(target).flatten(1).all(1)
         & torch.isfinite(copy).flatten(1).all(1)
@@ -161,14 +161,14 @@ def invert(
         & torch.isfinite(m_r)
     )
     return Recovery(
-        copy=copy,
+        images=copy,
         begun=reached.begun[chosen],
         m_g=m_g,
         m_i=reached.m_i[chosen],
         m_r=m_r,
         m_n=l2(noised - original),
         scale=l2(target),
-        statuses=classify(
+        outcomes=classify(
             first=traces["loss"][0],
             late=traces["loss"][late],
             last=traces["loss"][-1],
@@ -176,14 +176,14 @@ def invert(
             m_r=m_r,
             finite=finite,
         ),
-        endings=tuple(map(Ending, reached.ending[chosen].tolist())),
+        reasons=tuple(map(TerminationReason, reached.reason[chosen].tolist())),
         at=reached.at[chosen].clamp_max(iterations),
         points=points,
         traces=traces,
         spread=Spread(
             m_g=reached.m_g,
             m_i=reached.m_i,
-            apart=_apart(reached.copy),
+            apart=_apart(reached.images),
             apart_start=_apart(reached.begun),
         ),
     )

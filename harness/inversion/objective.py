@@ -17,12 +17,12 @@ from harness.inversion.clock import Clock
 from harness.inversion.distances import l2
 from harness.inversion.loss import Loss, make_loss
 from harness.inversion.priors import apply_blur, blur_kernels, draw_offsets, shift, total_variation
-from harness.inversion.protocol import LATEST, View
+from harness.inversion.protocol import LATEST, SampleState
 from harness.plan.decoders import Blur, Box, Decoder, Jitter, TotalVariation
 
 
 @runtime_checkable
-class Picture(Protocol):
+class Parametrization(Protocol):
     """How the point that a decoder moves becomes an image."""
 
     def image(self, point: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class Pixels:
 
 
 @dataclasses.dataclass(frozen=True)
-class Visit:
+class Evaluation:
     """A point and what was found there; the loss not yet summed, since most steps need no value.
 
     Parameters
@@ -80,7 +80,7 @@ class Problem:
         O(a).
     loss : Loss
         On the residual.
-    picture : Picture
+    parametrization : Parametrization
         From points to images.
     variation : TotalVariation or None
         Added to the loss.
@@ -95,15 +95,15 @@ class Problem:
     encoder: Encoder
     target: Tensor
     loss: Loss
-    picture: Picture = dataclasses.field(default_factory=Pixels)
+    parametrization: Parametrization = dataclasses.field(default_factory=Pixels)
     variation: TotalVariation | None = None
     offsets: Int[Tensor, "rows batch 2"] | None = None
     kernels: Float[Tensor, "t k"] | None = None
     box: Box | None = None
 
-    def visit(self, point: Tensor, clock: Clock) -> Visit:
+    def evaluate(self, point: Tensor, clock: Clock) -> Evaluation:
         """The residual at a point and the gradient of the objective, at an iteration."""
-        image, pull_image = self.picture.pull(point)
+        image, pull_image = self.parametrization.pull(point)
         offsets = None if self.offsets is None else clock.read(self.offsets)
         seen = image if offsets is None else shift(image, offsets=offsets)
         output, pullback = self.encoder.pull(seen)
@@ -115,23 +115,23 @@ class Problem:
         if self.variation is not None:
             penalty, slope = total_variation(image, prior=self.variation)
             gradient = gradient + slope
-        return Visit(point, residual, pull_image(gradient), penalty)
+        return Evaluation(point, residual, pull_image(gradient), penalty)
 
-    def value(self, visit: Visit) -> Float[Tensor, " batch"]:
+    def value(self, evaluation: Evaluation) -> Float[Tensor, " batch"]:
         """The objective of each sample."""
-        value = self.loss.value(visit.residual)
-        return value if visit.penalty is None else value + visit.penalty
+        value = self.loss.value(evaluation.residual)
+        return value if evaluation.penalty is None else value + evaluation.penalty
 
-    def view(self, visit: Visit) -> View:
+    def view(self, evaluation: Evaluation) -> SampleState:
         """Where the samples stand, none of them at its end."""
-        value = self.value(visit)
+        value = self.value(evaluation)
         running = torch.zeros_like(value, dtype=torch.long)
-        return View(
-            point=visit.point,
+        return SampleState(
+            point=evaluation.point,
             value=value,
-            misfit=l2(visit.residual),
-            gradient=visit.gradient,
-            ending=running,
+            misfit=l2(evaluation.residual),
+            gradient=evaluation.gradient,
+            reason=running,
             at=running + LATEST,
         )
 
@@ -150,7 +150,7 @@ def make_problem(
     decoder: Decoder,
     images: Tensor,
     iterations: int,
-    picture: Picture,
+    parametrization: Parametrization,
     generators: Sequence[torch.Generator],
 ) -> Problem:
     """The problem that a decoder's loss and priors state.
@@ -191,7 +191,7 @@ def make_problem(
         encoder=encoder,
         target=target,
         loss=make_loss(decoder.loss, target=target),
-        picture=picture,
+        parametrization=parametrization,
         variation=decoder.prior(TotalVariation),
         offsets=draw_offsets(
             jitter.pixels, rows=iterations + 1, generators=generators, device=images.device

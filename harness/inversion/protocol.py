@@ -17,7 +17,7 @@ LATEST = 2**62
 """An iteration later than any."""
 
 
-class Ending(enum.IntEnum):
+class TerminationReason(enum.IntEnum):
     """Why the run of a sample ended; `message` says it in a sentence."""
 
     LENGTH = 0
@@ -33,22 +33,24 @@ class Ending(enum.IntEnum):
 
 
 _MESSAGES = {
-    Ending.LENGTH: "All iterations were taken.",
-    Ending.TOLERANCE: "The output came within the tolerance of the target.",
-    Ending.STATIONARY: "The gradient vanished.",
-    Ending.STUCK: "No step lowered the loss any more, within rounding.",
-    Ending.NON_FINITE: "The gradient at the start is infinite or not a number.",
+    TerminationReason.LENGTH: "All iterations were taken.",
+    TerminationReason.TOLERANCE: "The output came within the tolerance of the target.",
+    TerminationReason.STATIONARY: "The gradient vanished.",
+    TerminationReason.STUCK: "No step lowered the loss any more, within rounding.",
+    TerminationReason.NON_FINITE: "The gradient at the start is infinite or not a number.",
 }
 
 
-def ending_at_start(norm: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+def reason_at_start(norm: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:
     """Endings of samples that know no way to go, by the norms of their gradients at the start."""
-    lost = torch.where(norm.isfinite(), Ending.LENGTH.value, Ending.NON_FINITE.value)
-    return torch.where(norm == 0, Ending.STATIONARY.value, lost)
+    lost = torch.where(
+        norm.isfinite(), TerminationReason.LENGTH.value, TerminationReason.NON_FINITE.value
+    )
+    return torch.where(norm == 0, TerminationReason.STATIONARY.value, lost)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class View:
+class SampleState:
     """Where each sample stands.
 
     Parameters
@@ -59,8 +61,8 @@ class View:
         The objective there, and the norm of the residual, m_g.
     gradient : tensor, shape (batch, ...)
         Of the objective.
-    ending : tensor of int, shape (batch,)
-        Members of `Ending`, 0 for a sample that runs.
+    reason : tensor of int, shape (batch,)
+        Members of `TerminationReason`, 0 for a sample that runs.
     at : tensor of int, shape (batch,)
         The iteration of the point; `LATEST` for the present one.
     """
@@ -69,7 +71,7 @@ class View:
     value: Float[Tensor, " batch"]
     misfit: Float[Tensor, " batch"]
     gradient: Tensor
-    ending: Int[Tensor, " batch"]
+    reason: Int[Tensor, " batch"]
     at: Int[Tensor, " batch"]
 
 
@@ -92,7 +94,7 @@ class Method(Protocol[S]):
         """The state one iteration on; ring buffers in it are written in place."""
         ...
 
-    def look(self, state: S) -> View:
+    def look(self, state: S) -> SampleState:
         """Where the samples stand."""
         ...
 

@@ -14,14 +14,14 @@ from torch import Tensor
 from harness.checkpoint import Checkpoint
 from harness.encoders.convolutions.maps import LAST, laid_out
 from harness.encoders.encoder import Encoder
-from harness.inversion.decoders.best_so_far import Keeper
+from harness.inversion.decoders.best_so_far import BestSoFar
 from harness.inversion.decoders.first_order import AdamMethod, DescentMethod
 from harness.inversion.decoders.gauss_newton import GaussNewtonMethod
 from harness.inversion.decoders.lbfgs import LBFGSMethod
 from harness.inversion.decoders.linear import LinearMethod
 from harness.inversion.distances import l2
 from harness.inversion.loop import run
-from harness.inversion.objective import Picture, Pixels, Problem, make_problem
+from harness.inversion.objective import Parametrization, Pixels, Problem, make_problem
 from harness.inversion.parametrizations.network_prior import draw_picture
 from harness.inversion.parametrizations.whitening import whitened
 from harness.inversion.protocol import Method
@@ -49,18 +49,18 @@ class Reached:
         The images that it begins from, and those that it keeps.
     value, m_g, m_i : tensor, shape (batch, starts)
         The objective there, |O(copy) - O(a)| and |copy - a|.
-    ending, at : tensor of int, shape (batch, starts)
-        As in `View`.
+    reason, at : tensor of int, shape (batch, starts)
+        As in `SampleState`.
     traces : tensor, shape (batch, starts, points, quantities)
         The table of a `Trace`.
     """
 
     begun: Tensor
-    copy: Tensor
+    images: Tensor
     value: Float[Tensor, "batch starts"]
     m_g: Float[Tensor, "batch starts"]
     m_i: Float[Tensor, "batch starts"]
-    ending: Int[Tensor, "batch starts"]
+    reason: Int[Tensor, "batch starts"]
     at: Int[Tensor, "batch starts"]
     traces: Float[Tensor, "batch starts points quantities"]
 
@@ -143,14 +143,14 @@ def _reach(
     """Run a decoder from all starts of each image beside each other."""
     batch, starts = len(original), len(start) // len(original)
     originals = _repeated(original, starts)
-    picture, points = _picture(decoder, start=start, generators=generators)
+    parametrization, points = _parametrization(decoder, start=start, generators=generators)
     problem = make_problem(
         encoder,
         target=_repeated(target, starts),
         decoder=decoder,
         images=start,
         iterations=iterations,
-        picture=picture,
+        parametrization=parametrization,
         generators=generators,
     )
     method = _method(
@@ -162,21 +162,21 @@ def _reach(
     )
     trace = Trace(trace_points(iterations), original=originals)
     end = method.look(
-        run(method, start=points, trace=trace, image=picture.image, checkpoint=checkpoint)
+        run(method, start=points, trace=trace, image=parametrization.image, checkpoint=checkpoint)
     )
-    copies = picture.image(end.point)
+    copies = parametrization.image(end.point)
 
     def apart(values: Tensor) -> Tensor:
         return values.reshape(batch, starts, *values.shape[1:])
 
     return Reached(
         # By a network prior another than the start, which it does not use.
-        begun=apart(picture.image(points)),
-        copy=apart(copies),
+        begun=apart(parametrization.image(points)),
+        images=apart(copies),
         value=apart(end.value),
         m_g=apart(l2(encoder.encode(copies) - problem.target)),
         m_i=apart(l2(copies - originals)),
-        ending=apart(end.ending),
+        reason=apart(end.reason),
         at=apart(end.at),
         traces=apart(trace.table.movedim(2, 0)),
     )
@@ -198,10 +198,10 @@ def _method(
 ) -> Method[Any]:
     """The decoder bound to its problem, with what it keeps and where it ends."""
     bare = _bare_method(decoder, problem, iterations=iterations, like=like)
-    if decoder.keep == "last" and decoder.tolerance == 0:
+    if decoder.returns == "last" and decoder.tolerance == 0:
         # Nothing to compare: the article's descent then computes no loss between traced iterations.
         return bare
-    return Keeper(bare, best=decoder.keep == "best", enough=enough)
+    return BestSoFar(bare, best=decoder.returns == "best", enough=enough)
 
 
 def _bare_method(
@@ -220,9 +220,9 @@ def _bare_method(
             return GaussNewtonMethod(decoder, problem)
 
 
-def _picture(
+def _parametrization(
     decoder: Decoder, *, start: Tensor, generators: Sequence[torch.Generator]
-) -> tuple[Picture, Tensor]:
+) -> tuple[Parametrization, Tensor]:
     """What the decoder moves, and from where."""
     if (network := decoder.prior(NetworkPrior)) is not None:
         return draw_picture(network, images=start, generators=generators)

@@ -39,7 +39,7 @@ def adam_rates(decoder: Adam, *, iterations: int) -> Float[NDArray[np.float64], 
 def trace_points(iterations: int, *, points: int = 48) -> tuple[int, ...]:
     """Iterations to trace: the first ones, then evenly in log scale, half-way and the last.
 
-    Half-way and three quarters are always among them, since statuses and claims compare with them.
+    Half-way and three quarters are always among them, since outcomes and claims compare with them.
     """
     spaced = np.geomspace(1, max(iterations, 1), points).round().astype(int)
     marks = {0, iterations // 2, iterations * 3 // 4, iterations}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.inversion.clock import Clock, DeviceClock, HostClock
-from harness.inversion.protocol import Ending, Method, S, cloned, tensors
+from harness.inversion.protocol import Method, S, TerminationReason, cloned, tensors
 from harness.inversion.trace import Trace
 
 Image = Callable[[Tensor], Tensor]
@@ -190,4 +190,4 @@ def drive(
 
 def running(method: Method[S], state: S) -> bool:
     """Whether any sample has not ended; waits for the device."""
-    return bool((method.look(state).ending == Ending.LENGTH).any())
+    return bool((method.look(state).reason == TerminationReason.LENGTH).any())

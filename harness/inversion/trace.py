@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harness.inversion.clock import Clock
 from harness.inversion.distances import l2
-from harness.inversion.protocol import View
+from harness.inversion.protocol import SampleState
 
 QUANTITIES = ("m_g", "m_i", "gradient_norm", "loss", "rho")
 
@@ -37,12 +37,12 @@ class Trace:
             device=original.device,
         )
 
-    def note(self, view: View, *, image: Tensor, size: Tensor, row: Clock) -> None:
+    def note(self, view: SampleState, *, image: Tensor, size: Tensor, row: Clock) -> None:
         """Write the row that a clock of the table's rows shows.
 
         Parameters
         ----------
-        view : View
+        view : SampleState
             Where the samples stand.
         image : tensor, shape (batch, ...)
             The images that the points of the view mean.

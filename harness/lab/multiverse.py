@@ -154,7 +154,7 @@ def _with_network(cell: Inversion, level: str) -> Inversion | None:
 def _with_decoder(decoder: Decoder, factor: str, level: str) -> Decoder | None:
     match factor, decoder:
         case "decoder", _:
-            names = ("loss", "priors", "keep", "tolerance", "tolerance_of")
+            names = ("loss", "priors", "returns", "tolerance", "tolerance_of")
             kept = {name: getattr(decoder, name) for name in names}
             made: Mapping[str, type[Decoder]] = {"descent": Descent, "adam": Adam, "l-bfgs": LBFGS}
             return made[level](**kept)

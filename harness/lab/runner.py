@@ -217,7 +217,7 @@ def _replicate(number: int, records: Mapping[str, Record], condition: Condition)
         if descents
         else None,
         failed_control="a value became infinite or not a number"
-        if any(record.status == NON_FINITE for record in records.values())
+        if any(record.outcome == NON_FINITE for record in records.values())
         else condition.control(records),
         shown=next(labelled(records, "counterexample"), None),
     )

@@ -87,19 +87,19 @@ def _endings(records: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
     }
     if not runs:
         return ()
-    statuses = sorted({record.status for ended in runs.values() for record in ended})
+    outcomes = sorted({record.outcome for ended in runs.values() for record in ended})
     rows: list[tuple[str | int | float, ...]] = []
     for role, ended in runs.items():
-        counts = Counter(record.status for record in ended)
+        counts = Counter(record.outcome for record in ended)
         rho = _median([record.values["rho"] for record in ended])
         # Decoders without a step of their own have none.
-        rows.append((role, *(counts[status] for status in statuses), "" if rho != rho else rho))
+        rows.append((role, *(counts[outcome] for outcome in outcomes), "" if rho != rho else rho))
     return (
         *_memory(runs),
         Table(
             title="How many runs ended in which way, and the median of rho = step * |g|^2 / (2 f) "
             "at their ends.",
-            columns=("run", *statuses, "rho"),
+            columns=("run", *outcomes, "rho"),
             rows=tuple(rows),
         ),
     )

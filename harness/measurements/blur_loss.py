@@ -6,7 +6,7 @@ import torch
 
 from harness.inversion.distances import l2
 from harness.inversion.priors import apply_blur, blur_kernels
-from harness.measurements.measurement import Measurement, status_of
+from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.probes import BlurLoss
 from harness.subjects import draws
 
@@ -17,4 +17,4 @@ def blur_loss(cell: BlurLoss) -> Measurement:
     kernel = blur_kernels(cell.blur, iterations=2, dtype=image.dtype, device=torch.device("cpu"))[1]
     blurred = apply_blur(image[None], kernel=kernel)
     values = {"m_i": float(l2(blurred - image[None]))}
-    return Measurement(values=values, status=status_of(values), labels={"image": label})
+    return Measurement(values=values, outcome=outcome_of(values), labels={"image": label})

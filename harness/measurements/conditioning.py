@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from harness.measurements.measurement import Measurement, status_of
+from harness.measurements.measurement import Measurement, outcome_of
 from harness.measurements.theory import newman_rate
 from harness.plan.probes import Conditioning, SpreadRate
 from harness.plan.seeds import Source
@@ -21,7 +21,7 @@ def conditioning(cell: Conditioning) -> Measurement:
         matrix = layer.weight[0] @ matrix
         singular = torch.linalg.svdvals(matrix)
         values[f"log_condition_{depth}"] = float((singular[0] / singular[-1]).log())
-    return Measurement(values=values, status=status_of(values))
+    return Measurement(values=values, outcome=outcome_of(values))
 
 
 def spread_rate(cell: SpreadRate) -> Measurement:
@@ -41,4 +41,4 @@ def spread_rate(cell: SpreadRate) -> Measurement:
     rate = float(logs[0] - logs[-1]) / cell.depth
     law = newman_rate(inputs=cell.inputs, width=cell.width)
     values = {"rate": rate, "law": law, "ratio": rate / law}
-    return Measurement(values=values, status=status_of(values))
+    return Measurement(values=values, outcome=outcome_of(values))

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from harness.measurements.measurement import Measurement, status_of
+from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.seeds import Source
 from harness.plan.training_cells import EarlyUpdates
 from harness.subjects.draws import generator
@@ -41,7 +41,7 @@ def early_updates(cell: EarlyUpdates) -> Measurement:
         ]
         values[name] = float(spearmanr(kappas, drops).statistic)
         traces[f"drop_{name}"] = tuple(drops)
-    return Measurement(values=values, status=status_of(values), traces=traces)
+    return Measurement(values=values, outcome=outcome_of(values), traces=traces)
 
 
 def loss_drop(

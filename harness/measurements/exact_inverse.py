@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.encoders.stacks import Layer
 from harness.inversion.distances import l2
-from harness.measurements.measurement import Measurement, status_of
+from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.cells import ExactInverse
 from harness.plan.seeds import Source
 from harness.subjects import draws
@@ -35,7 +35,7 @@ def invert_exactly(cell: ExactInverse) -> Measurement:
         matrix = layer.weight[0] @ matrix
     singular = torch.linalg.svdvals(matrix)
     values["condition"] = float(singular[0] / singular[-1])
-    return Measurement(values=values, status=status_of(values), labels={"image": label})
+    return Measurement(values=values, outcome=outcome_of(values), labels={"image": label})
 
 
 def _solve(layers: Sequence[Layer], original: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.inversion.distances import l2
-from harness.measurements.measurement import Measurement, status_of
+from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.images import ARTICLE_START
 from harness.plan.networks import RESNET_LAYERS
 from harness.plan.probes import GradientNorms
@@ -39,7 +39,7 @@ def gradient_norms(cell: GradientNorms) -> Measurement:
         loss = (output - targets[layer]).abs().sum()
         (gradient,) = torch.autograd.grad(loss, starts, retain_graph=True)
         values[f"gradient_{layer}"] = float(l2(gradient).double().log().mean().exp())
-    return Measurement(values=values, status=status_of(values))
+    return Measurement(values=values, outcome=outcome_of(values))
 
 
 def _take_statistics(network: nn.Module, images: Tensor, *, keep: bool) -> None:

@@ -160,7 +160,8 @@ def _invert(
         together=together,
     )
     begun, copies = (
-        images.reshape(originals.shape).cpu().double() for images in (recovery.begun, recovery.copy)
+        images.reshape(originals.shape).cpu().double()
+        for images in (recovery.begun, recovery.images)
     )
     traces = {name: table.cpu().double() for name, table in recovery.traces.items()}
     results = []
@@ -190,11 +191,11 @@ def _invert(
                         copy=copies[sample],
                     ),
                 },
-                status=recovery.statuses[sample].value,
+                outcome=recovery.outcomes[sample].value,
                 traces={"iteration": tuple(map(float, recovery.points)), **along},
                 labels={
                     "image": drawn[sample][1],
-                    "ending": recovery.endings[sample].name.lower(),
+                    "termination_reason": recovery.reasons[sample].name.lower(),
                 },
                 images={
                     "target": originals[sample].numpy(),

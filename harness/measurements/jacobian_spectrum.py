@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from harness.encoders.spectrum import jacobian, spectra
-from harness.measurements.measurement import Measurement, status_of
+from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.training_cells import JacobianSpectrum
 from harness.subjects import draws
 
@@ -27,4 +27,4 @@ def jacobian_spectrum(cell: JacobianSpectrum) -> Measurement:
         "decided": float(found.decided),
         "zero_share": float((encoder.encode(image[None]) == 0).double().mean()),
     }
-    return Measurement(values=values, status=status_of(values), labels={"image": label})
+    return Measurement(values=values, outcome=outcome_of(values), labels={"image": label})

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.measurements.image_quality import Examples, probe
-from harness.measurements.measurement import Measurement, status_of
+from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.seeds import Source
 from harness.plan.training_cells import LinearProbe
 from harness.subjects.draws import weights_seed
@@ -41,7 +41,7 @@ def linear_probe(cell: LinearProbe) -> Measurement:
         ),
         "features": float(known.features.shape[1]),
     }
-    return Measurement(values=values, status=status_of(values))
+    return Measurement(values=values, outcome=outcome_of(values))
 
 
 def _outputs(layer: nn.Module, drawn: Crops) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from harness.encoders.spectrum import decompose, jacobian
-from harness.measurements.measurement import Measurement, status_of
+from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.cells import LocalRank
 from harness.plan.images import ARTICLE_START
 from harness.subjects import draws
@@ -34,4 +34,6 @@ def local_rank(cell: LocalRank) -> Measurement:
         scale = max(float(found.values[0]), float(output.norm()))
         eps = torch.finfo(torch.float64).eps
         values["witness_residual"] = float((moved - output).norm()) / (eps * scale)
-    return Measurement(values=values, status=status_of(values, but="gap"), labels={"image": label})
+    return Measurement(
+        values=values, outcome=outcome_of(values, but="gap"), labels={"image": label}
+    )

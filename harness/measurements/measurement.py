@@ -22,7 +22,7 @@ class Measurement:
     ----------
     values : mapping of str to float
         Numbers by name; may be non-finite.
-    status : str
+    outcome : str
         How a run ended, or "measured".
     traces : mapping of str to tuple of float
         Numbers along a run; ``traces["iteration"]`` says when.
@@ -35,14 +35,14 @@ class Measurement:
     """
 
     values: Mapping[str, float]
-    status: str = MEASURED
+    outcome: str = MEASURED
     traces: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     images: Mapping[str, NDArray[np.float64]] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
 
 
-def status_of(values: Mapping[str, float], *, but: str = "") -> str:
+def outcome_of(values: Mapping[str, float], *, but: str = "") -> str:
     """The status of values; one may be infinite or nan by its nature."""
     finite = all(np.isfinite(value) for name, value in values.items() if name != but)
     return MEASURED if finite else NON_FINITE

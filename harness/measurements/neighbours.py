@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harness.encoders.stacks import Layer
 from harness.inversion.distances import l2
-from harness.measurements.measurement import Measurement, status_of
+from harness.measurements.measurement import Measurement, outcome_of
 from harness.measurements.theory import neighbour_stretch
 from harness.plan.images import NOISE_TEXT
 from harness.plan.probes import NeighbourLaw, Neighbours
@@ -48,7 +48,7 @@ def neighbours(cell: Neighbours) -> Measurement:
     }
     return Measurement(
         values=values,
-        status=status_of(values),
+        outcome=outcome_of(values),
         traces={
             "iteration": tuple(map(float, range(1, cell.points + 1))),
             "distance": tuple(distances[order].tolist()),
@@ -83,4 +83,4 @@ def neighbour_law(cell: NeighbourLaw) -> Measurement:
     sd = {"gaussian": n**-0.5, "default": (3 * n) ** -0.5}[cell.network.initialisation]
     law = neighbour_stretch(depth=depth, sd=sd)
     values = {"stretch": stretch, "law": law, "log_ratio": math.log(stretch / law)}
-    return Measurement(values=values, status=status_of(values))
+    return Measurement(values=values, outcome=outcome_of(values))

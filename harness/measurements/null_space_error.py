@@ -7,7 +7,7 @@ import torch
 from harness.checkpoint import Checkpoint
 from harness.encoders.spectrum import decompose, jacobian
 from harness.measurements.inversion import invert_block
-from harness.measurements.measurement import Measurement, status_of
+from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.cells import Inversion
 from harness.plan.probes import ErrorInNullSpace
 from harness.subjects import draws
@@ -50,4 +50,4 @@ def error_in_null_space(
         "r": run.values["r"],
         "m_g_share": run.values["m_g"] / run.values["m_g0"],
     }
-    return Measurement(values=values, status=status_of(values), labels=run.labels)
+    return Measurement(values=values, outcome=outcome_of(values), labels=run.labels)

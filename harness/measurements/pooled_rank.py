@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.encoders.spectrum import decompose, jacobian, spectra
-from harness.measurements.measurement import Measurement, status_of
+from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.probes import PooledRank
 from harness.subjects import draws
 from harness.subjects.resnet import build_resnet, encoder_of, truncated_resnet
@@ -52,7 +52,7 @@ def pooled_rank(cell: PooledRank) -> Measurement:
             "witness_change": float(change.abs().max()),
             "witness_residual": float((moved - output).norm()) / scale,
         }
-    return Measurement(values=values, status=status_of(values), labels={"image": label})
+    return Measurement(values=values, outcome=outcome_of(values), labels={"image": label})
 
 
 def _change(

@@ -12,7 +12,7 @@ from harness.checkpoint import Checkpoint
 from harness.errors import SettingError
 from harness.measurements.image_quality import nearest
 from harness.measurements.inversion import invert_block
-from harness.measurements.measurement import Measurement, status_of
+from harness.measurements.measurement import Measurement, outcome_of
 from harness.measurements.training import trained
 from harness.plan.cells import Inversion
 from harness.plan.seeds import Source
@@ -88,7 +88,7 @@ def reflection(
     values["nearer"] = float(np.mean(distances < values["copy_to_image"]))
     return Measurement(
         values=values,
-        status=status_of({name: values[name] for name in ("copy_to_image", "copy_to_training")}),
+        outcome=outcome_of({name: values[name] for name in ("copy_to_image", "copy_to_training")}),
         labels=copied.labels,
         images=copied.images,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.measurements.exact.falsify import falsify
 from harness.measurements.exact.statements import statement
-from harness.measurements.measurement import Measurement, status_of
+from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.probes import Search
 from harness.plan.seeds import Source
 
@@ -30,7 +30,7 @@ def search(cell: Search) -> Measurement:
         values["residual"] = asked.residual(found.counterexample)
         labels["counterexample"] = str(found.counterexample)
         labels["counterexample as JSON"] = _json(found.counterexample)
-    return Measurement(values=values, status=status_of(values), labels=labels)
+    return Measurement(values=values, outcome=outcome_of(values), labels=labels)
 
 
 def _json(example: Any) -> str:

@@ -9,7 +9,7 @@ from torch import nn
 
 from harness.encoders.encoder import ModuleEncoder
 from harness.encoders.spectrum import jacobian, spectra
-from harness.measurements.measurement import Measurement, status_of
+from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.probes import SquareLayer
 from harness.subjects import draws
 
@@ -43,4 +43,4 @@ def square_layer(cell: SquareLayer) -> Measurement:
         "effective_share": coarse.rank / n,
         "condition": found.condition,
     }
-    return Measurement(values=values, status=status_of(values), labels={"image": label})
+    return Measurement(values=values, outcome=outcome_of(values), labels={"image": label})

@@ -42,7 +42,7 @@ def train(cell: Train) -> Measurement:
     image = example(training, rng=cell.seeds.rng(Source.IMAGE))
     return Measurement(
         values=values,
-        status=NON_FINITE if course.diverged else MEASURED,
+        outcome=NON_FINITE if course.diverged else MEASURED,
         traces={
             "iteration": tuple(map(float, range(1, len(course.losses) + 1))),
             "loss": course.losses,

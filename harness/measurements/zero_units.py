@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from harness.measurements.measurement import Measurement, status_of
+from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.networks import MLP
 from harness.plan.probes import ZeroUnits
 from harness.plan.seeds import Source
@@ -28,7 +28,7 @@ def zero_units(cell: ZeroUnits) -> Measurement:
     values = {"zero_share": sum(zero for zero, _ in zeros) / sum(units for _, units in zeros)}
     return Measurement(
         values=values,
-        status=status_of(values),
+        outcome=outcome_of(values),
         traces={
             "iteration": tuple(map(float, range(1, len(zeros) + 1))),
             "zero_share": tuple(zero / units for zero, units in zeros),

@@ -165,7 +165,7 @@ TOLERANCES = ("target", "noised")
 RULES = ("gradient", "polyak", "normalised")
 
 
-KEEPS = ("last", "best")
+RETURNS = ("last", "best")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,7 +179,7 @@ class Decoding:
         same over that of the target).
     priors : tuple of Prior
         What an image is expected to be; one of each kind at most.
-    keep : str
+    returns : str
         Which image of a run is its result: the "last" one, or that of the least loss ("best").
     tolerance : float
         A sample ends where m_g falls to this share of a reference; 0 lets it run on.
@@ -194,13 +194,13 @@ class Decoding:
 
     loss: str = "l2"
     priors: tuple[Prior, ...] = ()
-    keep: str = "best"
+    returns: str = "best"
     tolerance: float = 0.0
     tolerance_of: str = dataclasses.field(default="target", metadata=LATER)
 
     def __post_init__(self) -> None:
         known(self.loss, LOSSES, what="loss")
-        known(self.keep, KEEPS, what="image to keep")
+        known(self.returns, RETURNS, what="image to keep")
         known(self.tolerance_of, TOLERANCES, what="reference of a tolerance")
         check(
             0 <= self.tolerance < (1 if self.tolerance_of == "target" else math.inf),
@@ -258,7 +258,7 @@ class Descent(Decoding):
     """
 
     loss: str = "l1"
-    keep: str = "last"
+    returns: str = "last"
     step: float = 0.1
     factor: float = 0.15
     schedule: str = "fixed"

@@ -182,7 +182,7 @@ def _notes(record: Record) -> tuple[str, ...]:
         f"this draw, {size}" if size else "",
         "" if near is None else f"m_i / m_i(0) {number(near)}",
         "" if output is None else f"m_g / m_r {number(output)}",
-        "" if record.status == "measured" else record.status,
+        "" if record.outcome == "measured" else record.outcome,
     )
     return tuple(text for text in told if text)
 

@@ -11,19 +11,19 @@ from torch import Tensor
 
 from harness.inversion.clock import Clock, HostClock
 from harness.inversion.distances import per_sample
-from harness.inversion.protocol import Ending, Method, S, View
+from harness.inversion.protocol import Method, S, SampleState, TerminationReason
 
 
 @dataclasses.dataclass(frozen=True)
-class KeeperState(Generic[S]):
+class BestSoFarState(Generic[S]):
     """The decoder's own state, and what is kept of each sample.
 
     Parameters
     ----------
     inner : state
         Of the decoder, which runs on whatever is kept.
-    point, gradient, value, misfit, ending
-        As in `View`, at the iteration that is kept.
+    point, gradient, value, misfit, reason
+        As in `SampleState`, at the iteration that is kept.
     at : tensor of int, shape (batch,)
         That iteration.
     size : tensor, shape (batch,)
@@ -35,13 +35,13 @@ class KeeperState(Generic[S]):
     gradient: Tensor
     value: Float[Tensor, " batch"]
     misfit: Float[Tensor, " batch"]
-    ending: Int[Tensor, " batch"]
+    reason: Int[Tensor, " batch"]
     at: Int[Tensor, " batch"]
     size: Float[Tensor, " batch"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Keeper(Generic[S]):
+class BestSoFar(Generic[S]):
     """A decoder that shows what it has kept, not where it is.
 
     Parameters
@@ -58,26 +58,26 @@ class Keeper(Generic[S]):
     best: bool
     enough: Float[Tensor, " batch"]
 
-    def begin(self, start: Tensor) -> KeeperState[S]:
+    def begin(self, start: Tensor) -> BestSoFarState[S]:
         """The state at a start."""
         inner = self.method.begin(start)
         view = self.method.look(inner)
-        return KeeperState(
+        return BestSoFarState(
             inner,
             point=view.point,
             gradient=view.gradient,
             value=view.value,
             misfit=view.misfit,
-            ending=self._ending(view, torch.zeros_like(view.ending)),
-            at=torch.zeros_like(view.ending),
+            reason=self._reason(view, torch.zeros_like(view.reason)),
+            at=torch.zeros_like(view.reason),
             size=self.method.size(inner, HostClock(0)).expand_as(view.value),
         )
 
-    def step(self, state: KeeperState[S], clock: Clock) -> KeeperState[S]:
+    def step(self, state: BestSoFarState[S], clock: Clock) -> BestSoFarState[S]:
         """The state one iteration on."""
         inner = self.method.step(state.inner, clock)
         view = self.method.look(inner)
-        taken = state.ending == Ending.LENGTH
+        taken = state.reason == TerminationReason.LENGTH
         if self.best:
             # Near enough is better than best: by some priors the objective says something else.
             taken = taken & ((view.value < state.value) | (view.misfit <= self.enough))
@@ -85,33 +85,33 @@ class Keeper(Generic[S]):
         def kept(new: Tensor, old: Tensor) -> Tensor:
             return torch.where(per_sample(taken, like=old), new, old)
 
-        return KeeperState(
+        return BestSoFarState(
             inner,
             point=kept(view.point, state.point),
             gradient=kept(view.gradient, state.gradient),
             value=kept(view.value, state.value),
             misfit=kept(view.misfit, state.misfit),
-            ending=self._ending(view, state.ending),
+            reason=self._reason(view, state.reason),
             at=torch.where(taken, clock.now + 1, state.at),
             size=kept(self.method.size(inner, clock.next()), state.size),
         )
 
-    def look(self, state: KeeperState[S]) -> View:
+    def look(self, state: BestSoFarState[S]) -> SampleState:
         """What is kept of each sample."""
-        return View(
+        return SampleState(
             point=state.point,
             value=state.value,
             misfit=state.misfit,
             gradient=state.gradient,
-            ending=state.ending,
+            reason=state.reason,
             at=state.at,
         )
 
-    def size(self, state: KeeperState[S], _: Clock, /) -> Tensor:
+    def size(self, state: BestSoFarState[S], _: Clock, /) -> Tensor:
         """The size of the decoder's step from what is kept of each sample."""
         return state.size
 
-    def _ending(self, view: View, ending: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+    def _reason(self, view: SampleState, reason: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         near = view.misfit <= self.enough
-        ended = torch.where(near, Ending.TOLERANCE.value, view.ending)
-        return torch.where(ending == Ending.LENGTH, ended, ending)
+        ended = torch.where(near, TerminationReason.TOLERANCE.value, view.reason)
+        return torch.where(reason == TerminationReason.LENGTH, ended, reason)

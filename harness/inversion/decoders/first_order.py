@@ -12,8 +12,8 @@ from torch import Tensor
 
 from harness.inversion.clock import Clock, HostClock
 from harness.inversion.distances import l2, per_sample
-from harness.inversion.objective import Problem, Visit
-from harness.inversion.protocol import View
+from harness.inversion.objective import Evaluation, Problem
+from harness.inversion.protocol import SampleState
 from harness.inversion.schedule import adam_rates, descent_steps
 from harness.plan.decoders import Adam, Descent
 
@@ -45,24 +45,24 @@ class DescentMethod:
         padded = np.append(steps, steps[-1:] if iterations else 0.0)
         return cls(problem, decoder.rule, torch.from_numpy(padded).to(like))
 
-    def begin(self, start: Tensor) -> Visit:
+    def begin(self, start: Tensor) -> Evaluation:
         """The state at a start."""
-        return self.problem.visit(start, HostClock(0))
+        return self.problem.evaluate(start, HostClock(0))
 
-    def step(self, state: Visit, clock: Clock) -> Visit:
+    def step(self, state: Evaluation, clock: Clock) -> Evaluation:
         """The state one iteration on."""
         size = self.size(state, clock)
         if size.dim():
             size = per_sample(size, like=state.point)
         moved = torch.addcmul(state.point, state.gradient, size, value=-1)
         point = self.problem.project(moved, clock)
-        return self.problem.visit(point, clock.next())
+        return self.problem.evaluate(point, clock.next())
 
-    def look(self, state: Visit) -> View:
+    def look(self, state: Evaluation) -> SampleState:
         """Where the samples stand."""
         return self.problem.view(state)
 
-    def size(self, state: Visit, clock: Clock, /) -> Tensor:
+    def size(self, state: Evaluation, clock: Clock, /) -> Tensor:
         """The size of the step that follows, one number or, by most rules, one a sample."""
         scheduled = clock.read(self.steps)
         if self.rule == "gradient":
@@ -81,7 +81,7 @@ class DescentMethod:
 class AdamState:
     """Where it is, and the moments of the gradients so far."""
 
-    visit: Visit
+    evaluation: Evaluation
     mean: Tensor
     square: Tensor
 
@@ -121,25 +121,25 @@ class AdamMethod:
     def begin(self, start: Tensor) -> AdamState:
         """The state at a start."""
         zero = torch.zeros_like(start)
-        return AdamState(self.problem.visit(start, HostClock(0)), zero, zero)
+        return AdamState(self.problem.evaluate(start, HostClock(0)), zero, zero)
 
     def step(self, state: AdamState, clock: Clock) -> AdamState:
         """The state one iteration on."""
-        gradient = state.visit.gradient
+        gradient = state.evaluation.gradient
         beta1, beta2 = self.betas
         mean = torch.lerp(state.mean, gradient, 1 - beta1)
         square = (state.square * beta2).addcmul_(gradient, gradient, value=1 - beta2)
         # A scale far below any gradient that matters keeps 0/0 out where a gradient is exactly 0.
         tiny = torch.finfo(gradient.dtype).tiny ** 0.5
         scale = (square * clock.read(self.corrections)).sqrt_().add_(tiny)
-        moved = state.visit.point - mean * clock.read(self.rates) / scale
+        moved = state.evaluation.point - mean * clock.read(self.rates) / scale
         point = self.problem.project(moved, clock)
-        return AdamState(self.problem.visit(point, clock.next()), mean, square)
+        return AdamState(self.problem.evaluate(point, clock.next()), mean, square)
 
-    def look(self, state: AdamState) -> View:
+    def look(self, state: AdamState) -> SampleState:
         """Where the samples stand."""
-        return self.problem.view(state.visit)
+        return self.problem.view(state.evaluation)
 
     def size(self, state: AdamState, _: Clock, /) -> Tensor:
         """Each element has a step of its own: nan."""
-        return state.visit.point.new_full((), math.nan)
+        return state.evaluation.point.new_full((), math.nan)

@@ -18,8 +18,8 @@ from torch import Tensor
 from harness.encoders.encoder import Pullback
 from harness.inversion.clock import Clock, HostClock
 from harness.inversion.distances import l2, per_sample
-from harness.inversion.objective import Problem, Visit
-from harness.inversion.protocol import LATEST, Ending, View, ending_at_start
+from harness.inversion.objective import Evaluation, Problem
+from harness.inversion.protocol import LATEST, SampleState, TerminationReason, reason_at_start
 from harness.plan.decoders import GaussNewton
 
 _TRIALS = 25
@@ -31,7 +31,7 @@ class GaussNewtonState:
 
     Parameters
     ----------
-    visit : Visit
+    evaluation : Evaluation
         The point accepted last.
     first : tensor, shape (batch,)
         The gradient's norm at the start.
@@ -39,16 +39,16 @@ class GaussNewtonState:
         Nielsen's mu and nu.
     trials : tensor of int, shape (batch,)
         Steps rejected in a row.
-    ending : tensor of int, shape (batch,)
-        As in `View`.
+    reason : tensor of int, shape (batch,)
+        As in `SampleState`.
     """
 
-    visit: Visit
+    evaluation: Evaluation
     first: Float[Tensor, " batch"]
     damping: Float[Tensor, " batch"]
     growth: Float[Tensor, " batch"]
     trials: Int[Tensor, " batch"]
-    ending: Int[Tensor, " batch"]
+    reason: Int[Tensor, " batch"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,71 +64,71 @@ class GaussNewtonMethod:
 
     def begin(self, start: Tensor) -> GaussNewtonState:
         """The state at a start."""
-        visit = self.problem.visit(start, HostClock(0))
+        evaluation = self.problem.evaluate(start, HostClock(0))
         _, push, _ = self.problem.encoder.linearize(start)
-        norm = l2(visit.gradient)
+        norm = l2(evaluation.gradient)
         # The square of J's norm along the gradient, at which the damping is aimed.
-        square = (l2(push(visit.gradient)) / _positive(norm)).square()
+        square = (l2(push(evaluation.gradient)) / _positive(norm)).square()
         return GaussNewtonState(
-            visit=visit,
+            evaluation=evaluation,
             first=norm,
             damping=_representable(self.decoder.damping * square),
             growth=torch.full_like(norm, 2),
             trials=torch.zeros_like(norm, dtype=torch.long),
-            ending=ending_at_start(norm),
+            reason=reason_at_start(norm),
         )
 
     def step(self, state: GaussNewtonState, clock: Clock) -> GaussNewtonState:
         """One step tried by every sample."""
-        here = state.visit
+        here = state.evaluation
         _, push, pull = self.problem.encoder.linearize(here.point)
         step, model = _least_squares(
             push, pull, here.residual, damping=state.damping, iterations=self.decoder.inner
         )
-        there = self.problem.visit(here.point + step, clock.next())
+        there = self.problem.evaluate(here.point + step, clock.next())
         misfit = l2(here.residual)
         gained = misfit.square() - l2(there.residual).square()
         gain = gained / _positive(misfit.square() - model.square())
-        running = state.ending == Ending.LENGTH
+        running = state.reason == TerminationReason.LENGTH
         accepted = running & (gained > 0)
 
         def taken(new: Tensor, old: Tensor) -> Tensor:
             return torch.where(per_sample(accepted, like=old), new, old)
 
-        visit = Visit(
+        evaluation = Evaluation(
             taken(there.point, here.point),
             taken(there.residual, here.residual),
             taken(there.gradient, here.gradient),
             None,
         )
         trials = torch.where(accepted, 0, state.trials + 1)
-        stationary = accepted & (l2(visit.gradient) <= self.decoder.stationary * state.first)
+        stationary = accepted & (l2(evaluation.gradient) <= self.decoder.stationary * state.first)
         stuck = running & (trials == _TRIALS)
-        ended = torch.where(stuck, Ending.STUCK.value, state.ending)
+        ended = torch.where(stuck, TerminationReason.STUCK.value, state.reason)
         trusted = (1 - (2 * gain - 1) ** 3).clamp(min=1 / 3, max=2)
         return GaussNewtonState(
-            visit=visit,
+            evaluation=evaluation,
             first=state.first,
             damping=_representable(state.damping * torch.where(accepted, trusted, state.growth)),
             growth=torch.where(accepted, 2, 2 * state.growth),
             trials=trials,
-            ending=torch.where(stationary, Ending.STATIONARY.value, ended),
+            reason=torch.where(stationary, TerminationReason.STATIONARY.value, ended),
         )
 
-    def look(self, state: GaussNewtonState) -> View:
+    def look(self, state: GaussNewtonState) -> SampleState:
         """Where the samples stand."""
-        return View(
-            point=state.visit.point,
-            value=self.problem.value(state.visit),
-            misfit=l2(state.visit.residual),
-            gradient=state.visit.gradient,
-            ending=state.ending,
-            at=torch.full_like(state.ending, LATEST),
+        return SampleState(
+            point=state.evaluation.point,
+            value=self.problem.value(state.evaluation),
+            misfit=l2(state.evaluation.residual),
+            gradient=state.evaluation.gradient,
+            reason=state.reason,
+            at=torch.full_like(state.reason, LATEST),
         )
 
     def size(self, state: GaussNewtonState, _: Clock, /) -> Tensor:
         """No step along the gradient: nan."""
-        return state.visit.point.new_full((), math.nan)
+        return state.evaluation.point.new_full((), math.nan)
 
 
 def _least_squares(

@@ -22,7 +22,7 @@ from torch import Tensor
 from harness.inversion.clock import Clock, HostClock
 from harness.inversion.distances import l2, per_sample
 from harness.inversion.objective import Problem
-from harness.inversion.protocol import LATEST, Ending, View, ending_at_start
+from harness.inversion.protocol import LATEST, SampleState, TerminationReason, reason_at_start
 from harness.plan.decoders import LBFGS
 
 _DECREASE = 1e-4
@@ -169,8 +169,8 @@ class LBFGSState:
         Made on this line.
     pairs : Pairs
         The history.
-    ending : tensor of int, shape (batch,)
-        As in `View`.
+    reason : tensor of int, shape (batch,)
+        As in `SampleState`.
     """
 
     point: Tensor
@@ -183,7 +183,7 @@ class LBFGSState:
     size: Float[Tensor, " batch"]
     trials: Int[Tensor, " batch"]
     pairs: Pairs
-    ending: Int[Tensor, " batch"]
+    reason: Int[Tensor, " batch"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +199,7 @@ class LBFGSMethod:
 
     def begin(self, start: Tensor) -> LBFGSState:
         """The state at a start; the first trial lies along the steepest descent."""
-        found = self.problem.visit(start, HostClock(0))
+        found = self.problem.evaluate(start, HostClock(0))
         value, norm = self.problem.value(found), l2(found.gradient)
         return LBFGSState(
             point=start,
@@ -212,15 +212,15 @@ class LBFGSMethod:
             size=_polyak(value, norm.square()),
             trials=torch.zeros_like(value, dtype=torch.long),
             pairs=Pairs.none(start.flatten(1), size=self.decoder.history),
-            ending=ending_at_start(norm),
+            reason=reason_at_start(norm),
         )
 
     def step(self, state: LBFGSState, clock: Clock) -> LBFGSState:
         """One trial of every sample, and what follows from it."""
         moved = per_sample(state.size, like=state.point) * state.direction
-        found = self.problem.visit(state.point + moved, clock.next())
+        found = self.problem.evaluate(state.point + moved, clock.next())
         value = self.problem.value(found)
-        running = state.ending == Ending.LENGTH
+        running = state.reason == TerminationReason.LENGTH
         enough = value <= state.value + _DECREASE * state.size * state.slope
         accepted = running & enough & (state.slope < 0)
 
@@ -256,22 +256,22 @@ class LBFGSMethod:
             size=torch.where(turned, fresh, _shorter(state, value)),
             trials=torch.where(failed, 0, trials),
             pairs=pairs,
-            ending=torch.where(
+            reason=torch.where(
                 stuck,
-                Ending.STUCK.value,
-                torch.where(stationary, Ending.STATIONARY.value, state.ending),
+                TerminationReason.STUCK.value,
+                torch.where(stationary, TerminationReason.STATIONARY.value, state.reason),
             ),
         )
 
-    def look(self, state: LBFGSState) -> View:
+    def look(self, state: LBFGSState) -> SampleState:
         """Where the samples stand: at the points accepted last."""
-        return View(
+        return SampleState(
             point=state.point,
             value=state.value,
             misfit=state.misfit,
             gradient=state.gradient,
-            ending=state.ending,
-            at=torch.full_like(state.ending, LATEST),
+            reason=state.reason,
+            at=torch.full_like(state.reason, LATEST),
         )
 
     def size(self, state: LBFGSState, _: Clock, /) -> Tensor:

@@ -12,8 +12,8 @@ from torch import Tensor
 from harness.encoders.encoder import AffineEncoder
 from harness.errors import SettingError
 from harness.inversion.clock import Clock, HostClock
-from harness.inversion.objective import Problem, Visit
-from harness.inversion.protocol import View
+from harness.inversion.objective import Evaluation, Problem
+from harness.inversion.protocol import SampleState
 from harness.plan.decoders import LinearSolve
 
 
@@ -58,21 +58,21 @@ class LinearMethod:
         inverse = torch.linalg.pinv(torch.where(finite, matrix, 0), rtol=rcond)
         return cls(problem, torch.where(finite, inverse, torch.nan))
 
-    def begin(self, start: Tensor) -> Visit:
+    def begin(self, start: Tensor) -> Evaluation:
         """The state at a start."""
-        return self.problem.visit(start, HostClock(0))
+        return self.problem.evaluate(start, HostClock(0))
 
-    def step(self, state: Visit, clock: Clock) -> Visit:
+    def step(self, state: Evaluation, clock: Clock) -> Evaluation:
         """The state one iteration on."""
         residual = state.residual.reshape(len(self.inverse), -1, self.inverse.shape[2])
         correction = (residual @ self.inverse.mT).reshape(state.point.shape)
         point = state.point - correction
-        return self.problem.visit(point, clock.next())
+        return self.problem.evaluate(point, clock.next())
 
-    def look(self, state: Visit) -> View:
+    def look(self, state: Evaluation) -> SampleState:
         """Where the samples stand."""
         return self.problem.view(state)
 
-    def size(self, state: Visit, _: Clock, /) -> Tensor:
+    def size(self, state: Evaluation, _: Clock, /) -> Tensor:
         """No step along the gradient: nan."""
         return state.point.new_full((), math.nan)

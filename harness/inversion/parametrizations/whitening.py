@@ -19,7 +19,7 @@ from harness.plan.decoders import Whitening
 
 
 @dataclasses.dataclass(frozen=True)
-class Spectrum:
+class WhitenedSpectrum:
     """Images from coordinates of equal size.
 
     Parameters
@@ -51,7 +51,7 @@ class Spectrum:
         return filtered
 
 
-def whitened(prior: Whitening, *, start: Tensor) -> tuple[Spectrum, Tensor]:
+def whitened(prior: Whitening, *, start: Tensor) -> tuple[WhitenedSpectrum, Tensor]:
     """The coordinates of images of a shape, and those of a start.
 
     Parameters
@@ -76,5 +76,5 @@ def whitened(prior: Whitening, *, start: Tensor) -> tuple[Spectrum, Tensor]:
     down, across = torch.fft.fftfreq(rows), torch.fft.rfftfreq(columns)
     frequency = torch.hypot(down[:, None], across).double() * max(rows, columns)
     amplitude = frequency.clamp_min(1.0) ** -prior.exponent
-    picture = Spectrum(amplitude.to(start), columns)
-    return picture, picture.point(start)
+    parametrization = WhitenedSpectrum(amplitude.to(start), columns)
+    return parametrization, parametrization.point(start)

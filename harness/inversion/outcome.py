@@ -13,7 +13,7 @@ PLATEAU = 0.01
 """A loss that fell by less than this share over the last quarter of a run lies on a plateau."""
 
 
-class Status(enum.StrEnum):
+class Outcome(enum.StrEnum):
     """The end of a run; `message` says it in a sentence."""
 
     MATCHED = "matched"
@@ -29,11 +29,11 @@ class Status(enum.StrEnum):
 
 
 _MESSAGES = {
-    Status.MATCHED: "The output is nearer to the target's than the noised image's output is.",
-    Status.PLATEAU: "The loss no longer fell in the last quarter of the run.",
-    Status.UNFINISHED: "The loss was still falling when the run ended.",
-    Status.DIVERGED: "The loss ended above where it began.",
-    Status.NON_FINITE: "A value became infinite or not a number.",
+    Outcome.MATCHED: "The output is nearer to the target's than the noised image's output is.",
+    Outcome.PLATEAU: "The loss no longer fell in the last quarter of the run.",
+    Outcome.UNFINISHED: "The loss was still falling when the run ended.",
+    Outcome.DIVERGED: "The loss ended above where it began.",
+    Outcome.NON_FINITE: "A value became infinite or not a number.",
 }
 
 
@@ -45,7 +45,7 @@ def classify(
     m_g: Float[Tensor, " batch"],
     m_r: Float[Tensor, " batch"],
     finite: Bool[Tensor, " batch"],
-) -> tuple[Status, ...]:
+) -> tuple[Outcome, ...]:
     """Status of each sample.
 
     Parameters
@@ -58,16 +58,16 @@ def classify(
         Whether everything of the sample stayed finite.
     """
     plateau = last >= late * (1 - PLATEAU)
-    statuses = []
+    outcomes = []
     for sample in range(len(first)):
         if not finite[sample]:
-            statuses.append(Status.NON_FINITE)
+            outcomes.append(Outcome.NON_FINITE)
         elif last[sample] > first[sample]:
-            statuses.append(Status.DIVERGED)
+            outcomes.append(Outcome.DIVERGED)
         elif m_g[sample] < m_r[sample]:
-            statuses.append(Status.MATCHED)
+            outcomes.append(Outcome.MATCHED)
         elif plateau[sample]:
-            statuses.append(Status.PLATEAU)
+            outcomes.append(Outcome.PLATEAU)
         else:
-            statuses.append(Status.UNFINISHED)
-    return tuple(statuses)
+            outcomes.append(Outcome.UNFINISHED)
+    return tuple(outcomes)

@@ -303,8 +303,8 @@ def test_the_articles_loops_take_the_engines_steps(case: Case, peer: Peer) -> No
 
 def engine_gradient(task: Task) -> Tensor:
     """The gradient of half the squared distance, at the start."""
-    output, pullback = task.encoder.pull(task.start)
-    return pullback(output - task.target)
+    output, vjp = task.encoder.vjp(task.start)
+    return vjp(output - task.target)
 
 
 @pytest.mark.parametrize("layer", ["layer1", "layer4"])

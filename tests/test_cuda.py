@@ -75,8 +75,8 @@ class TestPathsOfOneGradient:
         exact = encoder_of(network, layer=layer, dtype=torch.float64, device=CPU)
         image, goal = (normal(4, 3, 32, 32, seed=seed) for seed in (1, 2))
         target = exact.encode(goal)
-        output, pullback = exact.pull(image)
-        truth = pullback(output - target)
+        output, vjp = exact.vjp(image)
+        truth = vjp(output - target)
 
         program = encoder_of(network, layer=layer, dtype=torch.float32, device=place)
         image, target = (each.to(place, torch.float32) for each in (image, target))
@@ -88,9 +88,9 @@ class TestPathsOfOneGradient:
             return gradient
 
         def by_program() -> Tensor:
-            output, pullback = program.pull(image)
+            output, vjp = program.vjp(image)
             assert program.path == "program"
-            return pullback(output - target)
+            return vjp(output - target)
 
         def agree(gradient: Tensor) -> None:
             difference = (gradient.double().cpu() - truth).flatten(1).norm(dim=1)

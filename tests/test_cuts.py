@@ -87,10 +87,10 @@ def test_every_cut_has_the_outputs_and_gradients_of_the_whole_network(
             for batch, cotangents in zip(
                 inputs.split(number), cotangent.split(number), strict=True
             ):
-                output, pullback = found.pull(batch.to(dtype))
+                output, vjp = found.vjp(batch.to(dtype))
                 assert found.path == "program"
                 outputs.append(output)
-                gradients.append(pullback(cotangents.to(dtype)))
+                gradients.append(vjp(cotangents.to(dtype)))
                 assert output.dtype == gradients[-1].dtype == dtype
             off = errors(torch.cat(outputs), expected)
             slanted = errors(torch.cat(gradients), gradient)
@@ -108,9 +108,9 @@ def test_images_need_not_be_square() -> None:
     inputs = images(2, 40, 23)
     expected, gradient = truth("resnet18", "layer2", inputs)
     found = encoder_of(network("resnet18"), layer="layer2", dtype=torch.float64, device=CPU)
-    output, pullback = found.pull(inputs)
+    output, vjp = found.vjp(inputs)
     assert float(errors(output, expected).max()) < 1e-12
-    assert float(errors(pullback(cotangent_of(expected)), gradient).max()) < 1e-12
+    assert float(errors(vjp(cotangent_of(expected)), gradient).max()) < 1e-12
 
 
 @pytest.mark.parametrize("place", ["conv1", "bn1", "relu", "conv2", "bn2"])
@@ -135,10 +135,10 @@ def test_cuts_inside_a_block(place: str) -> None:
     expected = seen[0]  # the block's rectifier runs a second time after the sum
     (gradient,) = torch.autograd.grad(expected, leaf, cotangent_of(expected))
     found = NetworkEncoder(nn.Sequential(*stem, *inside))
-    output, pullback = found.pull(inputs)
+    output, vjp = found.vjp(inputs)
     assert found.path == "program"
     assert float(errors(output, expected.detach()).max()) < 1e-12
-    assert float(errors(pullback(cotangent_of(expected)), gradient).max()) < 1e-12
+    assert float(errors(vjp(cotangent_of(expected)), gradient).max()) < 1e-12
 
 
 def test_the_copy_of_a_feature_extractor_is_in_eval_mode() -> None:
@@ -161,8 +161,8 @@ def test_the_same_bits_again() -> None:
     results = []
     for _ in range(2):
         found = encoder_of(network("resnet18"), layer="layer4", dtype=torch.float32, device=CPU)
-        output, pullback = found.pull(inputs)
-        results.append((output, pullback(output.sign())))
+        output, vjp = found.vjp(inputs)
+        results.append((output, vjp(output.sign())))
     for first, again in zip(*results, strict=True):
         assert torch.equal(first, again)
 
@@ -178,8 +178,8 @@ def test_other_networks_of_layers_one_after_the_other(name: str) -> None:
     (gradient,) = torch.autograd.grad(expected, leaf, cotangent_of(expected))
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-4)):
         found = NetworkEncoder(copy.deepcopy(features).to(dtype))
-        output, pullback = found.pull(inputs.to(dtype))
+        output, vjp = found.vjp(inputs.to(dtype))
         assert found.path == "program"
         assert float(errors(output, expected.detach()).max()) < tolerance
-        pulled = pullback(cotangent_of(expected).to(dtype))
-        assert float(errors(pulled, gradient).min()) < tolerance
+        input_cotangent = vjp(cotangent_of(expected).to(dtype))
+        assert float(errors(input_cotangent, gradient).min()) < tolerance

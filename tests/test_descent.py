@@ -151,8 +151,8 @@ class TestAgainstTheNaiveLoop:
         for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 2e-2)):
             encoder = encoder_of(network, layer=layer, dtype=dtype, device=CPU)
             image, start = IMAGE.to(dtype), START.to(dtype)
-            output, pullback = encoder.pull(start)
-            gradient = pullback(torch.sign(output - encoder.encode(image)))
+            output, vjp = encoder.vjp(start)
+            gradient = vjp(torch.sign(output - encoder.encode(image)))
             assert gradient.dtype == dtype
             assert distance(gradient, truth) < tolerance
             found = run(encoder, image, start=start, decoder=ARTICLE, iterations=1)
@@ -166,8 +166,8 @@ class TestAgainstTheNaiveLoop:
         for dtype in (torch.float64, torch.float32):
             encoder = encoder_of(network, layer=layer, dtype=dtype, device=CPU)
             image, start = IMAGE.to(dtype), START.to(dtype)
-            output, pullback = encoder.pull(start)
-            found[dtype] = pullback(output - encoder.encode(image)).double()
+            output, vjp = encoder.vjp(start)
+            found[dtype] = vjp(output - encoder.encode(image)).double()
         exact, rounded = found[torch.float64], found[torch.float32]
         assert distance(rounded, exact) < 1e-5
         assert float((rounded - exact).abs().max() / exact.abs().max()) < 1e-5

@@ -1,4 +1,4 @@
-"""Encoders: drawn layers against torch.nn's own laws, composition, cuts, pullbacks, batch mates."""
+"""Encoders: drawn layers against torch.nn's own laws, composition, cuts, VJPs, batch mates."""
 
 from __future__ import annotations
 
@@ -129,17 +129,17 @@ class TestMLPs:
         layers = draw_layers(network, generators=generators(3, 4))
         inputs = torch.randn(2, 7, dtype=torch.float64, generator=generators(5)[0])
         cotangent = torch.randn(2, 5, dtype=torch.float64, generator=generators(6)[0])
-        outputs, pullback = encoder(network, 3, 4).pull(inputs)
-        pulled = pullback(cotangent)
+        outputs, vjp = encoder(network, 3, 4).vjp(inputs)
+        input_cotangent = vjp(cotangent)
         assert not outputs.requires_grad
-        assert not pulled.requires_grad
+        assert not input_cotangent.requires_grad
         torch.testing.assert_close(encoder(network, 3, 4).encode(inputs), outputs)
         for sample in range(2):
             leaf = inputs[sample].clone().requires_grad_()
             theirs = modules(network, layers, sample=sample)(leaf)
             theirs.backward(cotangent[sample])
             torch.testing.assert_close(outputs[sample], theirs.detach(), rtol=1e-13, atol=1e-14)
-            torch.testing.assert_close(pulled[sample], leaf.grad, rtol=1e-13, atol=1e-14)
+            torch.testing.assert_close(input_cotangent[sample], leaf.grad, rtol=1e-13, atol=1e-14)
 
     @settings(max_examples=25, deadline=None)
     @given(widths=st.lists(SIZES, min_size=1, max_size=5), seed=st.integers(0, 2**63 - 1))
@@ -187,12 +187,12 @@ class TestMLPs:
         seeds = [seed + sample for sample in range(5)]
         inputs = torch.randn(5, 6, dtype=torch.float64, generator=generators(seed)[0])
         cotangents = torch.randn(5, 4, dtype=torch.float64, generator=generators(seed + 1)[0])
-        outputs, pullback = encoder(network, *seeds).pull(inputs)
-        pulled = pullback(cotangents)
-        chosen, pull_chosen = encoder(network, *(seeds[one] for one in order)).pull(inputs[order])
+        outputs, vjp = encoder(network, *seeds).vjp(inputs)
+        input_cotangent = vjp(cotangents)
+        chosen, vjp_chosen = encoder(network, *(seeds[one] for one in order)).vjp(inputs[order])
         torch.testing.assert_close(chosen, outputs[order], rtol=1e-13, atol=1e-14)
         torch.testing.assert_close(
-            pull_chosen(cotangents[order]), pulled[order], rtol=1e-13, atol=1e-14
+            vjp_chosen(cotangents[order]), input_cotangent[order], rtol=1e-13, atol=1e-14
         )
 
     def test_not_a_number_in_one_sample_stays_there(self) -> None:
@@ -201,8 +201,8 @@ class TestMLPs:
         )
         layers[0].weight[1, 0, 0] = torch.nan
         maps = tuple(AffineEncoder(layer.weight, layer.bias) for layer in layers)
-        outputs, pullback = StackEncoder(maps, "relu").pull(torch.ones(3, 4, dtype=torch.float64))
-        gradient = pullback(torch.ones_like(outputs))
+        outputs, vjp = StackEncoder(maps, "relu").vjp(torch.ones(3, 4, dtype=torch.float64))
+        gradient = vjp(torch.ones_like(outputs))
         for values in (outputs, gradient):
             assert values.isfinite().all(dim=1).tolist() == [True, False, True]
 
@@ -272,13 +272,13 @@ class TestResNets:
     ) -> None:
         found = encoder_of(whole, layer="layer1", dtype=torch.float64, device=CPU)
         images = torch.rand(3, 3, 32, 32, dtype=torch.float64, generator=generators(3)[0])
-        outputs, pullback = found.pull(images)
+        outputs, vjp = found.vjp(images)
         cotangent = torch.randn(outputs.shape, dtype=torch.float64, generator=generators(4)[0])
-        pulled = pullback(cotangent)
-        chosen, pull_chosen = found.pull(images[order])
+        input_cotangent = vjp(cotangent)
+        chosen, vjp_chosen = found.vjp(images[order])
         torch.testing.assert_close(chosen, outputs[order], rtol=1e-11, atol=1e-12)
         torch.testing.assert_close(
-            pull_chosen(cotangent[order]), pulled[order], rtol=1e-10, atol=1e-11
+            vjp_chosen(cotangent[order]), input_cotangent[order], rtol=1e-10, atol=1e-11
         )
 
     def test_a_seed_is_a_network_and_torchs_own_generator_is_left_alone(self) -> None:

@@ -46,11 +46,11 @@ def test_each_sample_has_its_own_network(
     inputs = normal(3 * restarts, *shape, seed=1)
     kept = inputs.clone()
     encoder = ensemble_encoder(modules)
-    output, pushforward, pullback = encoder.linearize(inputs)
+    output, jvp, vjp = encoder.linearize(inputs)
     tangent, cotangent = normal(*inputs.shape, seed=2), normal(*output.shape, seed=3)
-    found = (output, pushforward(tangent), pullback(cotangent))
+    found = (output, jvp(tangent), vjp(cotangent))
     assert torch.equal(encoder.encode(inputs), output)
-    torch.testing.assert_close(encoder.pull(inputs)[1](cotangent), found[2])
+    torch.testing.assert_close(encoder.vjp(inputs)[1](cotangent), found[2])
     for sample in range(len(inputs)):
         one = [sample]
         alone = ModuleEncoder(modules[sample // restarts]).linearize(inputs[one])
@@ -64,8 +64,8 @@ def test_networks_stay_as_they_were() -> None:
     modules = drawn(Mixer, number=2)
     before = [copy.deepcopy(module.state_dict()) for module in modules]
     encoder = ensemble_encoder(modules)
-    output, pullback = encoder.pull(normal(2, 24, seed=1))
-    pullback(output)
+    output, vjp = encoder.vjp(normal(2, 24, seed=1))
+    vjp(output)
     for module, state in zip(modules, before, strict=True):
         assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
         assert not any(value.requires_grad for value in module.state_dict().values())

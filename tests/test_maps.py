@@ -1,4 +1,4 @@
-"""Forms of a convolution: each does what torch's own does, forward, pushed and pulled."""
+"""Forms of a convolution: each does what torch's own does, output, JVP and VJP."""
 
 from __future__ import annotations
 
@@ -87,20 +87,23 @@ def check(form: Map, of: PlainConvolution) -> None:
     truth, transpose = torch.func.vjp(convolve, x.double())
     tangent = laid_out(normal(*of.shape, dtype=dtype, seed=11))
     added, cotangent = (laid_out(normal(*truth.shape, dtype=dtype, seed=seed)) for seed in (12, 13))
-    _, pushed = torch.autograd.functional.jvp(convolve, x.double(), tangent.double())
-    (pulled,) = transpose(cotangent.double())
+    _, output_tangent = torch.autograd.functional.jvp(convolve, x.double(), tangent.double())
+    (input_cotangent,) = transpose(cotangent.double())
     kept = [each.clone() for each in (x, tangent, added, cotangent)]
 
     assert error(form.forward(x), truth) < tolerance
     assert error(form.forward(x, added=added), truth, added) < tolerance
-    assert error(form.push(tangent), pushed) < tolerance
-    assert error(form.push(tangent, added=added), pushed, added) < tolerance
-    assert error(form.pull(cotangent), pulled) < tolerance
+    assert error(form.apply_jvp(tangent), output_tangent) < tolerance
+    assert error(form.apply_jvp(tangent, added=added), output_tangent, added) < tolerance
+    assert error(form.apply_vjp(cotangent), input_cotangent) < tolerance
     onto = normal(*of.shape, dtype=dtype, seed=14)
-    assert error(form.pull(cotangent, onto=laid_out(onto.clone())), pulled, onto) < tolerance
+    assert (
+        error(form.apply_vjp(cotangent, onto=laid_out(onto.clone())), input_cotangent, onto)
+        < tolerance
+    )
     for now, before in zip((x, tangent, added, cotangent), kept, strict=True):
         assert torch.equal(now, before)
-    for image in (form.forward(x), form.push(tangent), form.pull(cotangent)):
+    for image in (form.forward(x), form.apply_jvp(tangent), form.apply_vjp(cotangent)):
         assert image.dtype == dtype
 
 
@@ -216,10 +219,10 @@ class TestForms:
         form = Product.pointwise(of)
         x, u = (laid_out(normal(2, number, 6, 7, dtype=torch.float64)) for number in (3, 5))
         onto = laid_out(normal(2, 3, 6, 7, dtype=torch.float64, seed=1))
-        found = form.forward(x.as_subclass(OnGPU)), form.pull(u, onto=onto.clone())
+        found = form.forward(x.as_subclass(OnGPU)), form.apply_vjp(u, onto=onto.clone())
         assert error(found[0].as_subclass(Tensor), form.forward(x)) < 1e-14
         other = onto.clone(memory_format=layout)
-        there = form.pull(u.as_subclass(OnGPU), onto=other.as_subclass(OnGPU))
+        there = form.apply_vjp(u.as_subclass(OnGPU), onto=other.as_subclass(OnGPU))
         assert error(there.as_subclass(Tensor), found[1]) < 1e-14
 
     @settings(max_examples=60, deadline=None)
@@ -261,7 +264,7 @@ class TestForms:
             for form in (of, fastest(of), Unfolded.of(of)):
                 y = form.forward(laid_out(normal(*of.shape, dtype=torch.float64)))
                 assert y.is_contiguous(memory_format=LAST)
-                assert form.pull(y).is_contiguous(memory_format=LAST)
+                assert form.apply_vjp(y).is_contiguous(memory_format=LAST)
 
 
 def of_kind(form: Map) -> str:
@@ -442,7 +445,7 @@ def test_rounding_of_products_at_points(size: int, tile: int, bound: float) -> N
     of = plain(channels=(128, 128), size=(size, size), batch=8, dtype=torch.float32)
     x = normal(*of.shape, dtype=torch.float32, seed=10).relu()
     truth = F.conv2d(x.double(), of.weight.double(), padding=1)
-    found = Winograd.of(of, (tile, tile)).push(laid_out(x))
+    found = Winograd.of(of, (tile, tile)).apply_jvp(laid_out(x))
     assert error(found, truth) < bound
 
 

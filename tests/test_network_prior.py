@@ -30,10 +30,10 @@ def test_images_have_the_shape_and_range_of_images(shape: tuple[int, int, int]) 
     assert float(image.std()) > 0.05
 
 
-def test_the_pullback_is_the_derivative() -> None:
+def test_the_vjp_is_the_derivative() -> None:
     images = torch.zeros(2, 3, 5, 6, dtype=torch.float64)
     parametrization, point = draw_picture(PRIOR, images=images, generators=generators(0, 1))
-    image, pullback = parametrization.pull(point)
+    image, vjp = parametrization.vjp(point)
     assert torch.equal(image, parametrization.image(point))
     direction = torch.randn(point.shape, dtype=torch.float64, generator=generators(2)[0])
     cotangent = torch.randn(image.shape, dtype=torch.float64, generator=generators(3)[0])
@@ -44,7 +44,7 @@ def test_the_pullback_is_the_derivative() -> None:
     )
     slope = ((ahead - behind) / (2 * step) * cotangent).flatten(1).sum(1)
     torch.testing.assert_close(
-        (pullback(cotangent) * direction).flatten(1).sum(1), slope, rtol=1e-5, atol=1e-8
+        (vjp(cotangent) * direction).flatten(1).sum(1), slope, rtol=1e-5, atol=1e-8
     )
 
 

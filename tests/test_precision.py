@@ -168,9 +168,9 @@ class TestMeasured:
                 return 2 * inputs
 
         encoder = Cast(ModuleEncoder(Spy()), inside=torch.bfloat16, outside=torch.float32)
-        output, pullback = encoder.pull(torch.ones(1, 3))
+        output, vjp = encoder.vjp(torch.ones(1, 3))
         assert seen == [torch.bfloat16]
-        gradient = pullback(output)
+        gradient = vjp(output)
         assert output.dtype == gradient.dtype == torch.float32
         assert bool((gradient == 4).all())
         assert encoder.encode(torch.ones(1, 3)).dtype == torch.float32
@@ -375,6 +375,6 @@ class TestRestarts:
 def test_a_vector_seen_as_an_image_is_the_same_vector() -> None:
     linear = nn.Linear(12, 7, dtype=torch.float64).requires_grad_(False)
     images = torch.rand(2, 3, 2, 2, dtype=torch.float64)
-    output, pullback = Reshaped(ModuleEncoder(linear)).pull(images)
+    output, vjp = Reshaped(ModuleEncoder(linear)).vjp(images)
     assert torch.equal(output, linear(images.flatten(1)))
-    torch.testing.assert_close(pullback(output), (output @ linear.weight).reshape(images.shape))
+    torch.testing.assert_close(vjp(output), (output @ linear.weight).reshape(images.shape))

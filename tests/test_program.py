@@ -61,20 +61,20 @@ def agree(found: Encoder, module: nn.Module, inputs: Tensor, *, tolerance: float
         return output
 
     kept = inputs.clone()
-    output, pushforward, pullback = found.linearize(inputs)
+    output, jvp, vjp = found.linearize(inputs)
     cotangent = normal(*output.shape, seed=21, dtype=inputs.dtype)
     tangent = normal(*inputs.shape, seed=22, dtype=inputs.dtype)
     leaf = inputs.clone().requires_grad_()
     truth = call(leaf)
     (gradient,) = torch.autograd.grad(truth, leaf, cotangent)
-    _, pushed = torch.autograd.functional.jvp(call, inputs, tangent)
+    _, output_tangent = torch.autograd.functional.jvp(call, inputs, tangent)
 
     assert error(output, truth.detach()) < tolerance
-    assert error(pullback(cotangent), gradient) < tolerance
-    assert error(pushforward(tangent), pushed) < tolerance
+    assert error(vjp(cotangent), gradient) < tolerance
+    assert error(jvp(tangent), output_tangent) < tolerance
     # Both can be called again, in any order, and give the same bits.
-    assert torch.equal(pullback(cotangent), found.pull(inputs)[1](cotangent))
-    assert torch.equal(pushforward(tangent), pushforward(tangent))
+    assert torch.equal(vjp(cotangent), found.vjp(inputs)[1](cotangent))
+    assert torch.equal(jvp(tangent), jvp(tangent))
     assert torch.equal(found.encode(inputs), output)
     assert torch.equal(inputs, kept)
     assert not output.requires_grad
@@ -260,19 +260,17 @@ class TestModules:
         module = drawn(Residual())
         images = normal(3, 3, 8, 8, seed=1)
         found = NetworkEncoder(module)
-        output, pullback = found.pull(images)
-        again, pull_again = found.pull(images.contiguous(memory_format=LAST))
+        output, vjp = found.vjp(images)
+        again, vjp_again = found.vjp(images.contiguous(memory_format=LAST))
         cotangent = normal(*output.shape, seed=2)
         assert torch.equal(output, again)
-        assert torch.equal(
-            pullback(cotangent), pull_again(cotangent.contiguous(memory_format=LAST))
-        )
+        assert torch.equal(vjp(cotangent), vjp_again(cotangent.contiguous(memory_format=LAST)))
 
     def test_gradients_are_off_whatever_the_inputs_ask_for(self) -> None:
         module = drawn(Residual()).requires_grad_()
         inputs = normal(2, 3, 8, 8, seed=1).requires_grad_()
-        output, pushforward, pullback = NetworkEncoder(module).linearize(inputs)
-        found = (output, pushforward(inputs), pullback(output))
+        output, jvp, vjp = NetworkEncoder(module).linearize(inputs)
+        found = (output, jvp(inputs), vjp(output))
         assert not any(each.requires_grad for each in found)
 
     def test_a_program_for_each_shape(self) -> None:
@@ -284,7 +282,7 @@ class TestModules:
     def test_the_module_stays_as_it_was(self) -> None:
         module = drawn(Residual())
         before = copy.deepcopy(module.state_dict())
-        NetworkEncoder(module).pull(normal(2, 3, 8, 8, seed=1))
+        NetworkEncoder(module).vjp(normal(2, 3, 8, 8, seed=1))
         assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
     @pytest.mark.parametrize("dtype", TOLERANCES)
@@ -293,22 +291,22 @@ class TestModules:
         module = nn.Sequential(Residual(), nn.ReLU(inplace=True), nn.Conv2d(6, 3, 3), nn.ReLU())
         inputs = normal(4, 3, 32, 32, seed=1, dtype=dtype)
         inputs[2, 1, 16, 16] = torch.nan
-        output, pullback = NetworkEncoder(drawn(module, dtype=dtype)).pull(inputs)
+        output, vjp = NetworkEncoder(drawn(module, dtype=dtype)).vjp(inputs)
         assert output.isfinite().flatten(1).all(1).tolist() == [True, True, False, True]
-        pulled = pullback(torch.ones_like(output))
-        assert pulled[[0, 1, 3]].isfinite().all()
+        input_cotangent = vjp(torch.ones_like(output))
+        assert input_cotangent[[0, 1, 3]].isfinite().all()
 
     def test_bfloat16(self) -> None:
         module = drawn(Residual())
         inputs = normal(4, 3, 16, 16, seed=1)
         found = NetworkEncoder(copy.deepcopy(module).bfloat16())
-        output, pushforward, pullback = found.linearize(inputs.bfloat16())
-        truth, push_truth, pull_truth = ModuleEncoder(module).linearize(inputs)
+        output, jvp, vjp = found.linearize(inputs.bfloat16())
+        truth, jvp_truth, vjp_truth = ModuleEncoder(module).linearize(inputs)
         cotangent = normal(*truth.shape, seed=2)
         assert output.dtype == torch.bfloat16
         assert error(output.double(), truth) < 0.02
-        assert error(pullback(cotangent.bfloat16()).double(), pull_truth(cotangent)) < 0.05
-        assert error(pushforward(inputs.bfloat16()).double(), push_truth(inputs)) < 0.05
+        assert error(vjp(cotangent.bfloat16()).double(), vjp_truth(cotangent)) < 0.05
+        assert error(jvp(inputs.bfloat16()).double(), jvp_truth(inputs)) < 0.05
 
 
 class RandomNetwork(nn.Module):
@@ -362,7 +360,7 @@ class TestProperties:
     @given(
         module=networks(), seed=st.integers(0, 2**32), batch=st.integers(1, 4), fold=st.booleans()
     )
-    def test_pushforward_and_pullback_are_transposes(
+    def test_jvp_and_vjp_are_transposes(
         self, module: nn.Module, seed: int, batch: int, fold: bool
     ) -> None:
         module = drawn(module, seed=seed)
@@ -370,12 +368,14 @@ class TestProperties:
             fold_batchnorm(module)
         found = NetworkEncoder(module)
         inputs = normal(batch, 3, 13, 10, seed=seed)
-        output, pushforward, pullback = found.linearize(inputs)
+        output, jvp, vjp = found.linearize(inputs)
         assert found.path == "program"
         tangent, cotangent = normal(*inputs.shape, seed=5), normal(*output.shape, seed=6)
-        pushed, pulled = pushforward(tangent), pullback(cotangent)
-        scale = float(pushed.norm() * cotangent.norm() + pulled.norm() * tangent.norm())
-        difference = float((pushed * cotangent).sum() - (pulled * tangent).sum())
+        output_tangent, input_cotangent = jvp(tangent), vjp(cotangent)
+        scale = float(
+            output_tangent.norm() * cotangent.norm() + input_cotangent.norm() * tangent.norm()
+        )
+        difference = float((output_tangent * cotangent).sum() - (input_cotangent * tangent).sum())
         assert abs(difference) <= 1e-13 * scale
         for part in module.modules():  # autograd lets no rectifier overwrite another's output
             if isinstance(part, nn.ReLU):
@@ -390,13 +390,13 @@ class TestProperties:
         # Any choice of samples, in any order, some of them twice or absent.
         found = NetworkEncoder(drawn(module))
         images = normal(4, 3, 12, 11, seed=3)
-        outputs, pullback = found.pull(images)
+        outputs, vjp = found.vjp(images)
         cotangents = normal(*outputs.shape, seed=4)
-        pulled = pullback(cotangents)
-        chosen, pull_chosen = found.pull(images[order])
+        input_cotangent = vjp(cotangents)
+        chosen, vjp_chosen = found.vjp(images[order])
         torch.testing.assert_close(chosen, outputs[order], rtol=1e-11, atol=1e-12)
         torch.testing.assert_close(
-            pull_chosen(cotangents[order]), pulled[order], rtol=1e-11, atol=1e-12
+            vjp_chosen(cotangents[order]), input_cotangent[order], rtol=1e-11, atol=1e-12
         )
 
 
@@ -620,14 +620,14 @@ class TestRefused:
         self, made: Callable[[Tensor], object], told: str
     ) -> None:
         found = NetworkEncoder(Returning(made).eval())
-        for use in (found.encode, found.pull, found.linearize):
+        for use in (found.encode, found.vjp, found.linearize):
             with pytest.raises(ModuleError, match=f"^Returning: of 2 samples it returns {told}"):
                 use(torch.zeros(2, 3))
 
     @pytest.mark.parametrize("module", [nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 2), nn.GELU())])
     def test_images_of_another_dtype(self, module: nn.Module) -> None:
         found = NetworkEncoder(module.double().eval())
-        for use in (found.encode, found.pull, found.linearize):
+        for use in (found.encode, found.vjp, found.linearize):
             with pytest.raises(ModuleError, match=r"are float64 on cpu, .* are float32 on cpu"):
                 use(torch.zeros(2, 3))
 

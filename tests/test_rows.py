@@ -83,8 +83,8 @@ class TestChoice:
         network = MLP(inputs=2048, widths=(2048, 2048), activation="relu")
         assert 2048**2 * torch.bfloat16.itemsize >= rows._LARGE
         wide = mlp_encoder(network, generators=generators(1), dtype=torch.bfloat16, device=CPU)
-        output, pullback = wide.pull(normal(1, 2048, seed=1, dtype=torch.bfloat16))
-        assert pullback(output).isfinite().all()
+        output, vjp = wide.vjp(normal(1, 2048, seed=1, dtype=torch.bfloat16))
+        assert vjp(output).isfinite().all()
 
     def test_not_on_other_devices(self) -> None:
         assert not pays([torch.ones(1, 1449, 1449, device="meta")])
@@ -123,7 +123,7 @@ class TestWideStacks:
             (found[1](tangent), truth[1](tangent)),
             (found[2](cotangent), truth[2](cotangent)),
             (wide.encode(inputs), truth[0]),
-            (wide.pull(inputs)[1](cotangent), truth[2](cotangent)),
+            (wide.vjp(inputs)[1](cotangent), truth[2](cotangent)),
         ):
             torch.testing.assert_close(mine, other, rtol=1e-13, atol=1e-14)
         assert torch.equal(found[2](cotangent), found[2](cotangent))

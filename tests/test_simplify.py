@@ -23,11 +23,11 @@ def test_trimmed_kernels_give_the_same_outputs_and_gradients(name: str, pixels: 
         trimmed = encoder_of(
             whole, layer=layer, dtype=torch.float64, device=CPU, shape=(3, pixels, pixels)
         )
-        expected, pull_expected = plain.pull(images)
-        found, pull_found = trimmed.pull(images)
+        expected, vjp_expected = plain.vjp(images)
+        found, vjp_found = trimmed.vjp(images)
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(
-            pull_found(found.sign()), pull_expected(found.sign()), rtol=1e-10, atol=1e-10
+            vjp_found(found.sign()), vjp_expected(found.sign()), rtol=1e-10, atol=1e-10
         )
 
 

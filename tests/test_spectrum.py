@@ -314,9 +314,9 @@ class Watched:
         self.calls.append(("encode", len(inputs)))
         return torch.tanh(inputs.flatten(1) @ self.matrix.T)
 
-    def pull(self, inputs: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        output, _, pullback = self.linearize(inputs)
-        return output, pullback
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        output, _, vjp = self.linearize(inputs)
+        return output, vjp
 
     def linearize(
         self, inputs: Tensor
@@ -324,16 +324,16 @@ class Watched:
         output = torch.tanh(inputs.flatten(1) @ self.matrix.T)
         slope = 1 - output**2
 
-        def push(tangent: Tensor) -> Tensor:
-            self.calls.append(("push", len(tangent)))
+        def jvp(tangent: Tensor) -> Tensor:
+            self.calls.append(("jvp", len(tangent)))
             return tangent.flatten(1) @ self.matrix.T * slope
 
-        def pullback(cotangent: Tensor) -> Tensor:
-            self.calls.append(("pull", len(cotangent)))
+        def vjp(cotangent: Tensor) -> Tensor:
+            self.calls.append(("vjp", len(cotangent)))
             # A cotangent is the encoder's to overwrite.
             return (cotangent.mul_(slope) @ self.matrix).reshape(inputs.shape)
 
-        return output, push, pullback
+        return output, jvp, vjp
 
 
 class TestJacobians:
@@ -409,10 +409,10 @@ class TestJacobians:
     @pytest.mark.parametrize(
         ("m", "n", "moves"),
         [
-            (4, 9, [("pull", 2)] * 2),
-            (9, 4, [("push", 2)] * 2),
-            (6, 6, [("pull", 3)] * 2),
-            (7, 7, [("pull", 3)] * 3),
+            (4, 9, [("vjp", 2)] * 2),
+            (9, 4, [("jvp", 2)] * 2),
+            (6, 6, [("vjp", 3)] * 2),
+            (7, 7, [("vjp", 3)] * 3),
         ],
     )
     def test_the_shorter_way_is_taken_in_even_chunks(
@@ -468,10 +468,10 @@ class Untouchable:
     def encode(self, inputs: Tensor) -> Tensor:
         return inputs.new_zeros(()).expand(len(inputs), self.outputs)
 
-    def pull(self, inputs: Tensor):  # type: ignore[no-untyped-def]
+    def vjp(self, inputs: Tensor):  # type: ignore[no-untyped-def]
         raise ReachedError
 
-    linearize = pull
+    linearize = vjp
 
 
 def blank(batch: int, n: int) -> Tensor:

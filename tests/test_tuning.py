@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.encoders.encoder import Encoder, Pullback
+from harness.encoders.encoder import VJP, Encoder
 from harness.encoders.program import Program
 from harness.encoders.stacks import StackEncoder
 from harness.execution import tuning
@@ -145,15 +145,15 @@ def test_what_is_tried_are_steps_of_the_engine(monkeypatch: pytest.MonkeyPatch) 
     batches: list[tuple[int, ...]] = []
 
     def told(
-        pull: Callable[[Encoder, torch.Tensor], tuple[torch.Tensor, Pullback]],
-    ) -> Callable[[Encoder, torch.Tensor], tuple[torch.Tensor, Pullback]]:
-        def wrapped(encoder: Encoder, inputs: torch.Tensor) -> tuple[torch.Tensor, Pullback]:
+        vjp: Callable[[Encoder, torch.Tensor], tuple[torch.Tensor, VJP]],
+    ) -> Callable[[Encoder, torch.Tensor], tuple[torch.Tensor, VJP]]:
+        def wrapped(encoder: Encoder, inputs: torch.Tensor) -> tuple[torch.Tensor, VJP]:
             batches.append(tuple(inputs.shape))
-            return pull(encoder, inputs)
+            return vjp(encoder, inputs)
 
         return wrapped
 
-    monkeypatch.setattr(Program, "pull", told(Program.pull))
-    monkeypatch.setattr(StackEncoder, "pull", told(StackEncoder.pull))
+    monkeypatch.setattr(Program, "vjp", told(Program.vjp))
+    monkeypatch.setattr(StackEncoder, "vjp", told(StackEncoder.vjp))
     tuning.steps_per_second(1, seconds=0.0)
     assert batches == [(1, 3, 32, 32), (12, 256)] * 3

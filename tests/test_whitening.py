@@ -1,4 +1,4 @@
-"""Whitening: a linear change of coordinates that is its own pullback and reaches every image."""
+"""Whitening: a linear change of coordinates that is its own VJP and reaches every image."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def test_coordinates_and_images_are_each_others_inverse(
 
 @settings(max_examples=25, deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 2**40))
-def test_the_pullback_is_the_transpose(shape: tuple[int, int, int], seed: int) -> None:
+def test_the_vjp_is_the_transpose(shape: tuple[int, int, int], seed: int) -> None:
     images, cotangent = normal(2, *shape, seed=seed), normal(2, *shape, seed=seed + 1)
     parametrization, point = whitened(PRIOR, start=images)
-    image, pullback = parametrization.pull(point)
-    ours = (pullback(cotangent) * point).sum()
+    image, vjp = parametrization.vjp(point)
+    ours = (vjp(cotangent) * point).sum()
     torch.testing.assert_close(ours, (image * cotangent).sum(), rtol=1e-9, atol=1e-9)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmarks.loops.loop import Seen
 from benchmarks.tasks import Task
-from harness.encoders.encoder import Encoder, Pullback
+from harness.encoders.encoder import JVP, VJP, Encoder
 from harness.inversion import loop
 from harness.inversion.invert import invert
 from harness.inversion.steppers import Eager
@@ -75,14 +75,14 @@ class _Telling:
         """Outputs of a batch of inputs; of the target and of references, so that none is told."""
         return self.encoder.encode(inputs)
 
-    def pull(self, inputs: Tensor) -> tuple[Tensor, Pullback]:
-        """Outputs of a batch of inputs, and the pullback there."""
-        output, pullback = self.encoder.pull(inputs)
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
+        """Outputs of a batch of inputs, and their VJP."""
+        output, vjp = self.encoder.vjp(inputs)
         self.seen(output)
-        return output, pullback
+        return output, vjp
 
-    def linearize(self, inputs: Tensor) -> tuple[Tensor, Pullback, Pullback]:
+    def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
         """Outputs of a batch of inputs, J v and J^T u there."""
-        output, push, pull = self.encoder.linearize(inputs)
+        output, jvp, vjp = self.encoder.linearize(inputs)
         self.seen(output)
-        return output, push, pull
+        return output, jvp, vjp

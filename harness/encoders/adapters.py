@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from harness.encoders.encoder import Encoder, Pullback
+from harness.encoders.encoder import JVP, VJP, Encoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,18 +26,18 @@ class Reshaped:
         """Outputs of a batch of images."""
         return self.encoder.encode(inputs.flatten(1))
 
-    def pull(self, inputs: Tensor) -> tuple[Tensor, Pullback]:
-        """Outputs of a batch of images, and the pullback there."""
-        output, pullback = self.encoder.pull(inputs.flatten(1))
-        return output, lambda cotangent: pullback(cotangent).reshape(inputs.shape)
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
+        """Outputs of a batch of images, and their VJP."""
+        output, vjp = self.encoder.vjp(inputs.flatten(1))
+        return output, lambda cotangent: vjp(cotangent).reshape(inputs.shape)
 
-    def linearize(self, inputs: Tensor) -> tuple[Tensor, Pullback, Pullback]:
+    def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
         """Outputs of a batch of images, J v and J^T u there."""
-        output, push, pull = self.encoder.linearize(inputs.flatten(1))
+        output, jvp, vjp = self.encoder.linearize(inputs.flatten(1))
         return (
             output,
-            lambda tangent: push(tangent.flatten(1)),
-            lambda cotangent: pull(cotangent).reshape(inputs.shape),
+            lambda tangent: jvp(tangent.flatten(1)),
+            lambda cotangent: vjp(cotangent).reshape(inputs.shape),
         )
 
 
@@ -61,15 +61,15 @@ class Cast:
         """Outputs of a batch of inputs."""
         return self.encoder.encode(inputs.to(self.inside)).to(self.outside)
 
-    def pull(self, inputs: Tensor) -> tuple[Tensor, Pullback]:
-        """Outputs of a batch of inputs, and the pullback there."""
-        output, pullback = self.encoder.pull(inputs.to(self.inside))
-        return output.to(self.outside), self._around(pullback)
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
+        """Outputs of a batch of inputs, and their VJP."""
+        output, vjp = self.encoder.vjp(inputs.to(self.inside))
+        return output.to(self.outside), self._around(vjp)
 
-    def linearize(self, inputs: Tensor) -> tuple[Tensor, Pullback, Pullback]:
+    def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
         """Outputs of a batch of inputs, J v and J^T u there."""
-        output, push, pull = self.encoder.linearize(inputs.to(self.inside))
-        return output.to(self.outside), self._around(push), self._around(pull)
+        output, jvp, vjp = self.encoder.linearize(inputs.to(self.inside))
+        return output.to(self.outside), self._around(jvp), self._around(vjp)
 
-    def _around(self, linear: Pullback) -> Pullback:
+    def _around(self, linear: VJP) -> VJP:
         return lambda vector: linear(vector.to(self.inside)).to(self.outside)

@@ -1,7 +1,7 @@
-"""Encoders: a network up to its cut, as a map with a pullback.
+"""Encoders: a network up to its cut, as a map with a vector-Jacobian product.
 
-An encoder maps inputs to outputs, one row a sample, and pulls cotangents of the outputs back to
-the inputs. It never computes gradients of parameters.
+An encoder maps inputs to outputs, one row a sample, and maps cotangents of the outputs back
+to the inputs. It never computes gradients of parameters.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from harness.errors import ModuleError
 
-Pullback = Callable[[Tensor], Tensor]
+VJP = Callable[[Tensor], Tensor]
 """Maps a cotangent of the output to the gradient with respect to the input, u to J^T u."""
 
-Pushforward = Callable[[Tensor], Tensor]
+JVP = Callable[[Tensor], Tensor]
 """Maps a tangent of the input to one of the output, v to J v."""
 
 
@@ -34,15 +34,15 @@ class Encoder(Protocol):
         """Outputs of a batch of inputs."""
         ...
 
-    def pull(self, inputs: Tensor) -> tuple[Tensor, Pullback]:
-        """Outputs of a batch of inputs, and the pullback there.
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
+        """Outputs of a batch of inputs, and their VJP.
 
         It can be called more than once. The outputs belong to it: leave them as they are.
         """
         ...
 
-    def linearize(self, inputs: Tensor) -> tuple[Tensor, Pushforward, Pullback]:
-        """Outputs of a batch of inputs, the pushforward and the pullback there."""
+    def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
+        """Outputs of a batch of inputs, their JVP and their VJP."""
         ...
 
 
@@ -64,23 +64,23 @@ class ModuleEncoder:
         with torch.no_grad():
             return self._output(inputs)
 
-    def pull(self, inputs: Tensor) -> tuple[Tensor, Pullback]:
-        """Outputs of a batch of inputs, and the pullback there."""
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
+        """Outputs of a batch of inputs, and their VJP."""
         leaf, output = self._record(inputs)
-        return output.detach(), functools.partial(_pull, output, leaf)
+        return output.detach(), functools.partial(_gradient, output, leaf)
 
-    def linearize(self, inputs: Tensor) -> tuple[Tensor, Pushforward, Pullback]:
-        """Outputs of a batch of inputs, the pushforward and the pullback there."""
+    def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
+        """Outputs of a batch of inputs, their JVP and their VJP."""
         with unfused_attention():
             leaf, output = self._record(inputs)
-        # J^T u is linear in u: at any u at all, its pullback is J v.
+        # J^T u is linear in u: at any u at all, its VJP is J v.
         anything = torch.zeros_like(output, requires_grad=True)
         with torch.enable_grad():
-            (pulled,) = torch.autograd.grad(output, leaf, anything, create_graph=True)
+            (input_cotangent,) = torch.autograd.grad(output, leaf, anything, create_graph=True)
         return (
             output.detach(),
-            functools.partial(_pull, pulled, anything),
-            functools.partial(_pull, output, leaf),
+            functools.partial(_gradient, input_cotangent, anything),
+            functools.partial(_gradient, output, leaf),
         )
 
     def _record(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,7 +116,7 @@ def unfused_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fused)
 
 
-def _pull(output: Tensor, leaf: Tensor, cotangent: Tensor) -> Tensor:
+def _gradient(output: Tensor, leaf: Tensor, cotangent: Tensor) -> Tensor:
     (gradient,) = torch.autograd.grad(output, leaf, cotangent, retain_graph=True)
     return gradient
 
@@ -149,23 +149,23 @@ class AffineEncoder:
         """Outputs of a batch of inputs."""
         return _times(self._transposed, inputs, offset=self.offset)
 
-    def push(self, tangent: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
+    def apply_jvp(self, tangent: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
         """A v."""
         return _times(self._transposed, tangent)
 
-    def pull_back(self, cotangent: Float[Tensor, "batch m"]) -> Float[Tensor, "batch n"]:
+    def apply_vjp(self, cotangent: Float[Tensor, "batch m"]) -> Float[Tensor, "batch n"]:
         """A^T u."""
         return _times(self.matrix, cotangent)
 
-    def pull(self, inputs: Float[Tensor, "batch n"]) -> tuple[Float[Tensor, "batch m"], Pullback]:
-        """Outputs of a batch of inputs, and the pullback, A^T."""
-        return self.encode(inputs), self.pull_back
+    def vjp(self, inputs: Float[Tensor, "batch n"]) -> tuple[Float[Tensor, "batch m"], VJP]:
+        """Outputs of a batch of inputs, and their VJP, A^T."""
+        return self.encode(inputs), self.apply_vjp
 
     def linearize(
         self, inputs: Float[Tensor, "batch n"]
-    ) -> tuple[Float[Tensor, "batch m"], Pushforward, Pullback]:
+    ) -> tuple[Float[Tensor, "batch m"], JVP, VJP]:
         """Outputs of a batch of inputs, A and A^T."""
-        return self.encode(inputs), self.push, self.pull_back
+        return self.encode(inputs), self.apply_jvp, self.apply_vjp
 
 
 def _times(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from harness.encoders.encoder import Encoder, ModuleEncoder, Pullback, Pushforward
+from harness.encoders.encoder import JVP, VJP, Encoder, ModuleEncoder
 from harness.encoders.program import Program
 from harness.encoders.runtime import digits
 from harness.encoders.tracing import Reading, UnreadableError, read
@@ -64,12 +64,12 @@ class NetworkEncoder:
         """Outputs of a batch of inputs."""
         return self._for(inputs).encode(inputs)
 
-    def pull(self, inputs: Tensor) -> tuple[Tensor, Pullback]:
-        """Outputs of a batch of inputs, and the pullback there."""
-        return self._for(inputs).pull(inputs)
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
+        """Outputs of a batch of inputs, and their VJP."""
+        return self._for(inputs).vjp(inputs)
 
-    def linearize(self, inputs: Tensor) -> tuple[Tensor, Pushforward, Pullback]:
-        """Outputs of a batch of inputs, the pushforward and the pullback there."""
+    def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
+        """Outputs of a batch of inputs, their JVP and their VJP."""
         return self._for(inputs).linearize(inputs)
 
     def _for(self, inputs: Tensor) -> Encoder:

@@ -1,9 +1,9 @@
-"""Operations of a program: output, pushforward and pullback of each, written by hand.
+"""Operations of a program: output, JVP and VJP of each, written by hand.
 
 Of a forward pass the derivatives need little: a rectifier's output says where it is open, and
 max-pooling notes where its maxima lie. No operation overwrites its inputs. A cotangent, however, is
-the operation's own to overwrite, and so is `onto`, what other users of its first input have pulled
-back already.
+the operation's own to overwrite, and so is `onto`, what other users of its first input have
+added to its cotangent already.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.encoders.convolutions.maps import Map, laid_out, summed
 Memory = tuple[Tensor, ...]
 """What derivatives need of a forward pass."""
 
-Pulled = tuple[Tensor, ...]
+Cotangents = tuple[Tensor, ...]
 """Cotangents of the inputs of an operation."""
 
 
@@ -30,11 +30,11 @@ class Op(Protocol):
         """Output, and what to remember."""
         ...
 
-    def push(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
         """Tangent of the output."""
         ...
 
-    def pull(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
         """Cotangents of the inputs, the first one plus `onto`."""
         ...
 
@@ -60,14 +60,14 @@ class Affine:
         # oneDNN would rectify along the way, but makes 0 of what is not a number.
         return (y.relu_(), (y,)) if self.rectified else (y, ())
 
-    def push(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
         """A t plus the second tangent, where the output is positive."""
-        return _open(self.map.push(tangents[0], added=_second(tangents)), memory)
+        return _open(self.map.apply_jvp(tangents[0], added=_second(tangents)), memory)
 
-    def pull(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
         """A^T u and u, of which there is what lies where the output is positive."""
         cotangent = _open(cotangent, memory)
-        return self.map.pull(cotangent, onto=onto), cotangent
+        return self.map.apply_vjp(cotangent, onto=onto), cotangent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +80,12 @@ class Rectifier:
         y = x.relu()
         return y, (y,)
 
-    def push(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
         """The tangent where the output is positive."""
         (tangent,) = tangents
         return _open(tangent.clone(), memory)
 
-    def pull(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
         """The cotangent where the output is positive."""
         return (summed(_open(cotangent, memory), onto),)
 
@@ -99,12 +99,12 @@ class Sum:
         x, y = inputs
         return x + y, ()
 
-    def push(self, _: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, _: Memory, /, *tangents: Tensor) -> Tensor:
         """Sum of the tangents."""
         x, y = tangents
         return x + y
 
-    def pull(self, _: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+    def apply_vjp(self, _: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
         """The cotangent for both, for each in memory of its own."""
         return summed(cotangent.clone(), onto), cotangent
 
@@ -137,12 +137,12 @@ class Scale:
         (x,) = inputs
         return torch.addcmul(self.offset, x, self.factor), ()
 
-    def push(self, _: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, _: Memory, /, *tangents: Tensor) -> Tensor:
         """Every channel times its factor."""
         (tangent,) = tangents
         return tangent * self.factor
 
-    def pull(self, _: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+    def apply_vjp(self, _: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
         """Every channel times its factor."""
         return (summed(cotangent.mul_(self.factor), onto),)
 
@@ -171,14 +171,14 @@ class MaxPool:
         y, places = torch.ops.aten.max_pool2d_with_indices(x, *self.window)
         return y, (x, places)
 
-    def push(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
         """The tangents at the places of the maxima."""
         (tangent,) = tangents
         _, places = memory
-        pushed = tangent.flatten(2).gather(2, places.flatten(2))
-        return laid_out(pushed.view(places.shape))
+        output_tangent = tangent.flatten(2).gather(2, places.flatten(2))
+        return laid_out(output_tangent.view(places.shape))
 
-    def pull(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
         """Each cotangent at the place of its maximum."""
         x, places = memory
         backward = torch.ops.aten.max_pool2d_with_indices_backward
@@ -208,15 +208,15 @@ class AvgPool:
         (x,) = inputs
         return torch.ops.aten.avg_pool2d(x, *self.window), (x,)
 
-    def push(self, _: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, _: Memory, /, *tangents: Tensor) -> Tensor:
         """Means of the tangents."""
         return self.forward(*tangents)[0]
 
-    def pull(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
         """Each cotangent spread over its window."""
         (x,) = memory
-        pulled = torch.ops.aten.avg_pool2d_backward(cotangent, x, *self.window)
-        return (summed(pulled, onto),)
+        input_cotangent = torch.ops.aten.avg_pool2d_backward(cotangent, x, *self.window)
+        return (summed(input_cotangent, onto),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,11 +228,11 @@ class Mean:
         (x,) = inputs
         return x.mean((2, 3), keepdim=True), (x,)
 
-    def push(self, _: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, _: Memory, /, *tangents: Tensor) -> Tensor:
         """The mean of each channel."""
         return self.forward(*tangents)[0]
 
-    def pull(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
         """Each cotangent spread over the image."""
         (x,) = memory
         spread = (cotangent / x[0, 0].numel()).expand_as(x)
@@ -248,11 +248,11 @@ class Flatten:
         (x,) = inputs
         return x.flatten(1), (x,)
 
-    def push(self, _: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, _: Memory, /, *tangents: Tensor) -> Tensor:
         """The tangents as vectors."""
         return self.forward(*tangents)[0]
 
-    def pull(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Pulled:
+    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
         """Vectors as images."""
         (x,) = memory
         return (summed(laid_out(cotangent.view(x.shape)), onto),)

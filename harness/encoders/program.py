@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from harness.encoders.convolutions.choose import fastest
 from harness.encoders.convolutions.maps import Map, PlainConvolution, Product, laid_out, summed
-from harness.encoders.encoder import Pullback, Pushforward
+from harness.encoders.encoder import JVP, VJP
 from harness.encoders.ops import (
     Affine,
     AvgPool,
@@ -92,14 +92,14 @@ class Program:
                 del values[value]
         return values[self._output]
 
-    def pull(self, inputs: Tensor) -> tuple[Tensor, Pullback]:
-        """Outputs of a batch of inputs, and the pullback there."""
-        output, _, pullback = self.linearize(inputs)
-        return output, pullback
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
+        """Outputs of a batch of inputs, and their VJP."""
+        output, _, vjp = self.linearize(inputs)
+        return output, vjp
 
     @torch.no_grad()
-    def linearize(self, inputs: Tensor) -> tuple[Tensor, Pushforward, Pullback]:
-        """Outputs of a batch of inputs, the pushforward and the pullback there."""
+    def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
+        """Outputs of a batch of inputs, their JVP and their VJP."""
         values = {0: laid_out(inputs)}
         memories: list[Memory] = []
         for step in self._steps:
@@ -110,28 +110,28 @@ class Program:
                 del values[value]
 
         @torch.no_grad()
-        def pushforward(tangent: Tensor) -> Tensor:
+        def jvp(tangent: Tensor) -> Tensor:
             tangents = {0: laid_out(tangent)}
             for step, memory in zip(self._steps, memories, strict=True):
                 taken = [tangents[value] for value in step.inputs]
-                tangents[step.output] = step.op.push(memory, *taken)
+                tangents[step.output] = step.op.apply_jvp(memory, *taken)
                 for value in step.spent:
                     del tangents[value]
             return tangents[self._output]
 
         @torch.no_grad()
-        def pullback(cotangent: Tensor) -> Tensor:
+        def vjp(cotangent: Tensor) -> Tensor:
             # A copy, since operations overwrite the cotangents that they are given.
             cotangents = {self._output: laid_out(cotangent.clone())}
             for step, memory in zip(reversed(self._steps), reversed(memories), strict=True):
                 onto = cotangents.pop(step.inputs[0], None)
-                pulled = step.op.pull(memory, cotangents.pop(step.output), onto)
-                cotangents[step.inputs[0]] = pulled[0]
+                input_cotangents = step.op.apply_vjp(memory, cotangents.pop(step.output), onto)
+                cotangents[step.inputs[0]] = input_cotangents[0]
                 for value in step.inputs[1:]:
-                    cotangents[value] = summed(pulled[1], cotangents.get(value))
+                    cotangents[value] = summed(input_cotangents[1], cotangents.get(value))
             return cotangents[0]
 
-        return values[self._output], pushforward, pullback
+        return values[self._output], jvp, vjp
 
 
 def _operation(node: Node, inputs: Sequence[Tensor]) -> Op:
@@ -166,6 +166,6 @@ def _operation(node: Node, inputs: Sequence[Tensor]) -> Op:
 def _affine(form: Map, node: Node, inputs: Sequence[Tensor]) -> Affine:
     """An affine operation, for whose second input, if any, nothing has to be repeated."""
     for second in inputs[1:]:
-        if second.shape != form.push(inputs[0]).shape:
+        if second.shape != form.apply_jvp(inputs[0]).shape:
             raise UnreadableError(f"{node.layer} plus {tuple(second.shape)}")
     return Affine(form, node.rectified)

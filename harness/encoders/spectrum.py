@@ -138,8 +138,8 @@ def jacobian(
 ) -> Float[Tensor, "batch m n"]:
     """The Jacobians of an encoder at a batch of inputs, whose elements are counted row by row.
 
-    Pullbacks of the unit vectors of the outputs give the rows, or, where there are fewer inputs
-    than outputs, pushforwards the columns. Each sample is repeated, and many go through the network
+    VJPs of the unit vectors of the outputs give the rows, or, where there are fewer inputs
+    than outputs, JVPs the columns. Each sample is repeated, and many go through the network
     at once, as many as keep the memory bounded.
 
     Parameters
@@ -171,7 +171,7 @@ def jacobian(
         _, move, _ = encoder.linearize(point)
         like = point
     else:
-        like, move = encoder.pull(point)
+        like, move = encoder.vjp(point)
     moved = inputs.new_empty(batch, units, max(m, n))
     for first in range(0, units, copies):
         # Past the last unit vector come zeros: an encoder is laid out for one size of batch.

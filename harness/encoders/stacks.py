@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from harness.encoders.encoder import AffineEncoder, Pullback, Pushforward
+from harness.encoders.encoder import JVP, VJP, AffineEncoder
 from harness.encoders.sparse_rows import combined, dotted
 
 _LEAK = 0.01
@@ -78,17 +78,17 @@ class StackEncoder:
         """Outputs of a batch of inputs, before any activation of the last layer."""
         return self._forward(inputs)[0]
 
-    def pull(self, inputs: Float[Tensor, "batch n"]) -> tuple[Float[Tensor, "batch m"], Pullback]:
-        """Outputs of a batch of inputs, and the pullback there."""
+    def vjp(self, inputs: Float[Tensor, "batch n"]) -> tuple[Float[Tensor, "batch m"], VJP]:
+        """Outputs of a batch of inputs, and their VJP."""
         output, hidden = self._forward(inputs)
-        return output, functools.partial(self._pull, hidden)
+        return output, functools.partial(self._vjp, hidden)
 
     def linearize(
         self, inputs: Float[Tensor, "batch n"]
-    ) -> tuple[Float[Tensor, "batch m"], Pushforward, Pullback]:
-        """Outputs of a batch of inputs, the pushforward and the pullback there."""
+    ) -> tuple[Float[Tensor, "batch m"], JVP, VJP]:
+        """Outputs of a batch of inputs, their JVP and their VJP."""
         output, hidden = self._forward(inputs)
-        return output, functools.partial(self._push, hidden), functools.partial(self._pull, hidden)
+        return output, functools.partial(self._jvp, hidden), functools.partial(self._vjp, hidden)
 
     def _forward(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The output, and what each activation yields."""
@@ -100,20 +100,20 @@ class StackEncoder:
             found = layer.encode(hidden[-1])
         return found, hidden
 
-    def _push(self, hidden: Sequence[Tensor], tangent: Tensor) -> Tensor:
+    def _jvp(self, hidden: Sequence[Tensor], tangent: Tensor) -> Tensor:
         _, through = _ACTIVATIONS[self.activation]
         first, *others = self.layers
-        moved = first.push(tangent)
+        moved = first.apply_jvp(tangent)
         for yielded, layer in zip(hidden, others, strict=True):
-            moved = layer.push(through(moved, yielded))
+            moved = layer.apply_jvp(through(moved, yielded))
         return moved
 
-    def _pull(self, hidden: Sequence[Tensor], cotangent: Tensor) -> Tensor:
+    def _vjp(self, hidden: Sequence[Tensor], cotangent: Tensor) -> Tensor:
         _, through = _ACTIVATIONS[self.activation]
         first, *others = self.layers
         for yielded, layer in zip(reversed(hidden), reversed(others), strict=True):
-            cotangent = through(layer.pull_back(cotangent), yielded)
-        return first.pull_back(cotangent)
+            cotangent = through(layer.apply_vjp(cotangent), yielded)
+        return first.apply_vjp(cotangent)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,22 +133,22 @@ class WideStackEncoder:
         """Outputs of a batch of inputs, before any activation of the last layer."""
         return self.linearize(inputs)[0]
 
-    def pull(self, inputs: Float[Tensor, "batch n"]) -> tuple[Float[Tensor, "batch m"], Pullback]:
-        """Outputs of a batch of inputs, and the pullback there."""
-        output, _, pullback = self.linearize(inputs)
-        return output, pullback
+    def vjp(self, inputs: Float[Tensor, "batch n"]) -> tuple[Float[Tensor, "batch m"], VJP]:
+        """Outputs of a batch of inputs, and their VJP."""
+        output, _, vjp = self.linearize(inputs)
+        return output, vjp
 
     def linearize(
         self, inputs: Float[Tensor, "batch n"]
-    ) -> tuple[Float[Tensor, "batch m"], Pushforward, Pullback]:
-        """Outputs of a batch of inputs, the pushforward and the pullback there."""
+    ) -> tuple[Float[Tensor, "batch m"], JVP, VJP]:
+        """Outputs of a batch of inputs, their JVP and their VJP."""
         if len(inputs) != len(self.stack.layers[0].matrix):
             return self.stack.linearize(inputs)
-        outputs, pushes, pulls = zip(*map(self._one, range(len(inputs)), inputs), strict=True)
-        return torch.stack(outputs), _each(pushes), _each(pulls)
+        outputs, jvps, vjps = zip(*map(self._one, range(len(inputs)), inputs), strict=True)
+        return torch.stack(outputs), _each(jvps), _each(vjps)
 
-    def _one(self, network: int, x: Tensor) -> tuple[Tensor, Pushforward, Pullback]:
-        """The output of one network, its pushforward and its pullback, all of vectors."""
+    def _one(self, network: int, x: Tensor) -> tuple[Tensor, JVP, VJP]:
+        """The output of one network, its JVP and its VJP, all of vectors."""
         first, *others = self.stack.layers
         entry = first.matrix[network]
         matrices = [layer.matrix[network].T for layer in others]
@@ -158,19 +158,19 @@ class WideStackEncoder:
             y += layer.offset[network]
             opened.append(rows)
 
-        def pushforward(tangent: Tensor) -> Tensor:
+        def jvp(tangent: Tensor) -> Tensor:
             moved = entry @ tangent
             for matrix, rows in zip(matrices, opened, strict=True):
                 let_through = torch.zeros_like(moved).index_copy_(0, rows, moved[rows])
                 moved, _ = combined(matrix, let_through)
             return moved
 
-        def pullback(cotangent: Tensor) -> Tensor:
+        def vjp(cotangent: Tensor) -> Tensor:
             for matrix, rows in zip(reversed(matrices), reversed(opened), strict=True):
                 cotangent = dotted(matrix, cotangent, rows)
             return combined(entry, cotangent)[0]
 
-        return y, pushforward, pullback
+        return y, jvp, vjp
 
 
 def _each(maps: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:

@@ -197,8 +197,8 @@ def _step() -> Callable[[], None]:
 
     def step() -> None:
         for encoder, inputs in tried:
-            output, pullback = encoder.pull(inputs)
-            pullback(output.sign())
+            output, vjp = encoder.vjp(inputs)
+            vjp(output.sign())
 
     return step
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.encoders.convolutions.maps import laid_out
-from harness.encoders.encoder import Encoder, Pullback
+from harness.encoders.encoder import VJP, Encoder
 from harness.errors import SettingError
 from harness.inversion.clock import Clock
 from harness.inversion.distances import l2
@@ -29,8 +29,8 @@ class Parametrization(Protocol):
         """The images of a batch of points."""
         ...
 
-    def pull(self, point: Tensor) -> tuple[Tensor, Pullback]:
-        """The images of a batch of points, and the pullback there."""
+    def vjp(self, point: Tensor) -> tuple[Tensor, VJP]:
+        """The images of a batch of points, and their VJP."""
         ...
 
 
@@ -41,7 +41,7 @@ class Pixels:
         """The point itself."""
         return point
 
-    def pull(self, point: Tensor) -> tuple[Tensor, Pullback]:
+    def vjp(self, point: Tensor) -> tuple[Tensor, VJP]:
         """The point itself, and the identity."""
         return point, _same
 
@@ -103,19 +103,19 @@ class Problem:
 
     def evaluate(self, point: Tensor, clock: Clock) -> Evaluation:
         """The residual at a point and the gradient of the objective, at an iteration."""
-        image, pull_image = self.parametrization.pull(point)
+        image, image_vjp = self.parametrization.vjp(point)
         offsets = None if self.offsets is None else clock.read(self.offsets)
         seen = image if offsets is None else shift(image, offsets=offsets)
-        output, pullback = self.encoder.pull(seen)
+        output, vjp = self.encoder.vjp(seen)
         residual = output - self.target
-        gradient = pullback(self.loss.cotangent(residual))
+        gradient = vjp(self.loss.cotangent(residual))
         if offsets is not None:
             gradient = shift(gradient, offsets=-offsets)
         penalty = None
         if self.variation is not None:
             penalty, slope = total_variation(image, prior=self.variation)
             gradient = gradient + slope
-        return Evaluation(point, residual, pull_image(gradient), penalty)
+        return Evaluation(point, residual, image_vjp(gradient), penalty)
 
     def value(self, evaluation: Evaluation) -> Float[Tensor, " batch"]:
         """The objective of each sample."""

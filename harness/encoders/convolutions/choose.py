@@ -97,12 +97,12 @@ def _back(plain: PlainConvolution) -> Back:
     if elements <= (_WINDOWS if one and not coarse else _FEW_WINDOWS):
         return GatheredBack.of(plain, parted=False)
     if one:
-        return Turned.of(plain).pull if coarse else plain.pull
-    return plain.pull if coarse else GatheredBack.of(plain, parted=True)
+        return Turned.of(plain).apply_vjp if coarse else plain.apply_vjp
+    return plain.apply_vjp if coarse else GatheredBack.of(plain, parted=True)
 
 
 def _convolution(
     weight: Tensor, stride: Pair, padding: Pair, shape: torch.Size
 ) -> Callable[[Tensor], Tensor]:
     laid_out = weight.contiguous(memory_format=LAST)
-    return _direct(PlainConvolution(laid_out, None, stride, padding, (1, 1), 1, shape)).push
+    return _direct(PlainConvolution(laid_out, None, stride, padding, (1, 1), 1, shape)).apply_jvp

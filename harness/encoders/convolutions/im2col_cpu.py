@@ -34,11 +34,11 @@ class Columns:
         """A x + b, plus `added`."""
         return summed(self._convolve(x, self.plain.bias), added)
 
-    def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
+    def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
         return summed(self._convolve(tangent, None), added)
 
-    def pull(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
+    def apply_vjp(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
         plain = self.plain
         where = plain.stride, plain.padding, plain.rest, plain.dilation

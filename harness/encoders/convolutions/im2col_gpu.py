@@ -116,7 +116,7 @@ class Gathered:
         """A x + b, plus `added`."""
         return summed(self.windows(self.windows.pixels(x), bias=self.bias), added)
 
-    def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
+    def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
         return summed(self.windows(self.windows.pixels(tangent)), added)
 

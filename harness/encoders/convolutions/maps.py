@@ -37,7 +37,7 @@ class Direct(Protocol):
         """A x + b, plus `added`."""
         ...
 
-    def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
+    def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
         ...
 
@@ -53,7 +53,7 @@ class Back(Protocol):
 class Map(Direct, Protocol):
     """An affine map of a batch, and its transpose."""
 
-    def pull(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
+    def apply_vjp(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`, which may be overwritten with the result."""
         ...
 
@@ -181,11 +181,11 @@ class PlainConvolution:
         """A x + b, plus `added`."""
         return summed(self._convolve(x, self.bias), added)
 
-    def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
+    def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
         return summed(self._convolve(tangent, None), added)
 
-    def pull(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
+    def apply_vjp(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
         shape = (len(cotangent), *self.shape[1:])
         where = self.stride, self.padding, self.dilation, self.groups
@@ -223,15 +223,15 @@ class Turned:
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A x + b, plus `added`."""
         bias = None if self.bias is None else self.bias[:, None, None]
-        return summed(summed(self.turned.pull(x), bias), added)
+        return summed(summed(self.turned.apply_vjp(x), bias), added)
 
-    def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
+    def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
-        return self.turned.pull(tangent, onto=added)
+        return self.turned.apply_vjp(tangent, onto=added)
 
-    def pull(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
+    def apply_vjp(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
-        return self.turned.push(cotangent, added=onto)
+        return self.turned.apply_jvp(cotangent, added=onto)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,11 +253,11 @@ class TwoWay:
         """A x + b, plus `added`."""
         return self.direct.forward(x, added=added)
 
-    def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
+    def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
-        return self.direct.push(tangent, added=added)
+        return self.direct.apply_jvp(tangent, added=added)
 
-    def pull(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
+    def apply_vjp(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
         return self.back(cotangent, onto=onto)
 
@@ -302,7 +302,7 @@ class Product:
         """A convolution as the one matrix that it is; every image is a row."""
         inside, outside = plain.layouts
         units = torch.eye(math.prod(inside), dtype=plain.weight.dtype, device=plain.weight.device)
-        columns = plain.push(as_images(units, inside)).permute(2, 3, 1, 0)
+        columns = plain.apply_jvp(as_images(units, inside)).permute(2, 3, 1, 0)
         bias = None if plain.bias is None else plain.bias.repeat(math.prod(plain.outside))
         matrices = both_ways(columns.flatten(0, 2), rows=plain.shape[0])
         return cls(*matrices, bias, inside, outside)
@@ -312,12 +312,12 @@ class Product:
         rows = times(_rows(x, self.matrix), self.matrix, plus=self.bias)
         return summed(as_images(rows, self.outside), added)
 
-    def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
+    def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
         rows = _rows(tangent, self.matrix) @ self.matrix
         return summed(as_images(rows, self.outside), added)
 
-    def pull(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
+    def apply_vjp(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
         rows = _rows(cotangent, self.transposed)
         if onto is not None and rows.is_cuda:
@@ -361,14 +361,14 @@ class Unfolded:
         """A x + b, plus `added`."""
         return self.product.forward(self._windows(x), added=added)
 
-    def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
+    def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
-        return self.product.push(self._windows(tangent), added=added)
+        return self.product.apply_jvp(self._windows(tangent), added=added)
 
-    def pull(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
+    def apply_vjp(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
         batch, _, *outside = cotangent.shape
-        windows = self.product.pull(cotangent).view(batch, *outside, *self.kernel, -1)
+        windows = self.product.apply_vjp(cotangent).view(batch, *outside, *self.kernel, -1)
         if onto is None:
             onto = blank(windows, batch, (*self.inside, windows.shape[-1]))
         image = onto.permute(0, 2, 3, 1)
@@ -421,17 +421,17 @@ class Sampled:
         """A x + b, plus `added`."""
         return self.map.forward(laid_out(self._taken(x)), added=added)
 
-    def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
+    def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
-        return self.map.push(laid_out(self._taken(tangent)), added=added)
+        return self.map.apply_jvp(laid_out(self._taken(tangent)), added=added)
 
-    def pull(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
+    def apply_vjp(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
-        pulled = self.map.pull(cotangent)
+        input_cotangent = self.map.apply_vjp(cotangent)
         if onto is None:
-            batch, channels, *_ = pulled.shape
-            onto = blank(pulled, batch, (*self.inside, channels))
-        self._taken(onto).add_(pulled)
+            batch, channels, *_ = input_cotangent.shape
+            onto = blank(input_cotangent, batch, (*self.inside, channels))
+        self._taken(onto).add_(input_cotangent)
         return onto
 
     def _taken(self, images: Tensor) -> Tensor:

@@ -83,11 +83,11 @@ class PackedConvolution:
         """A x + b, plus `added`."""
         return self.direct(x, self.bias, added=added)
 
-    def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
+    def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
         return self.direct(tangent, added=added)
 
-    def pull(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
+    def apply_vjp(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
         return self.back(cotangent, onto=onto)
 

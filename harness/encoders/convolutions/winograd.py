@@ -147,11 +147,11 @@ class Winograd:
         y = self._through(x, self.spread, self.kernels, self.gather)
         return summed(summed(y, None if self.bias is None else self.bias[:, None, None]), added)
 
-    def push(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
+    def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
         return summed(self._through(tangent, self.spread, self.kernels, self.gather), added)
 
-    def pull(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
+    def apply_vjp(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
         return summed(self._through(cotangent, self.gather.t(), self.turned, self.spread.t()), onto)
 

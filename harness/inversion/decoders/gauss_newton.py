@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from harness.encoders.encoder import Pullback
+from harness.encoders.encoder import JVP, VJP
 from harness.inversion.clock import Clock, HostClock
 from harness.inversion.distances import l2, per_sample
 from harness.inversion.objective import Evaluation, Problem
@@ -65,10 +65,10 @@ class GaussNewtonMethod:
     def begin(self, start: Tensor) -> GaussNewtonState:
         """The state at a start."""
         evaluation = self.problem.evaluate(start, HostClock(0))
-        _, push, _ = self.problem.encoder.linearize(start)
+        _, jvp, _ = self.problem.encoder.linearize(start)
         norm = l2(evaluation.gradient)
         # The square of J's norm along the gradient, at which the damping is aimed.
-        square = (l2(push(evaluation.gradient)) / _positive(norm)).square()
+        square = (l2(jvp(evaluation.gradient)) / _positive(norm)).square()
         return GaussNewtonState(
             evaluation=evaluation,
             first=norm,
@@ -81,9 +81,9 @@ class GaussNewtonMethod:
     def step(self, state: GaussNewtonState, clock: Clock) -> GaussNewtonState:
         """One step tried by every sample."""
         here = state.evaluation
-        _, push, pull = self.problem.encoder.linearize(here.point)
+        _, jvp, vjp = self.problem.encoder.linearize(here.point)
         step, model = _least_squares(
-            push, pull, here.residual, damping=state.damping, iterations=self.decoder.inner
+            jvp, vjp, here.residual, damping=state.damping, iterations=self.decoder.inner
         )
         there = self.problem.evaluate(here.point + step, clock.next())
         misfit = l2(here.residual)
@@ -132,8 +132,8 @@ class GaussNewtonMethod:
 
 
 def _least_squares(
-    push: Pullback,
-    pull: Pullback,
+    jvp: JVP,
+    vjp: VJP,
     residual: Tensor,
     *,
     damping: Float[Tensor, " batch"],
@@ -141,15 +141,15 @@ def _least_squares(
 ) -> tuple[Tensor, Float[Tensor, " batch"]]:
     """The d that lessens |r + J d|^2 + damping |d|^2, and |r + J d|."""
     rest = -residual
-    slope = pull(rest)
+    slope = vjp(rest)
     step, direction, square = torch.zeros_like(slope), slope, l2(slope).square()
     for _ in range(iterations):
-        image = push(direction)
+        image = jvp(direction)
         curvature = l2(image).square() + damping * l2(direction).square()
         size = per_sample(square / _positive(curvature), like=step)
         step = torch.addcmul(step, size, direction)
         rest = rest - size.reshape(-1, *[1] * (rest.dim() - 1)) * image
-        slope = pull(rest) - per_sample(damping, like=step) * step
+        slope = vjp(rest) - per_sample(damping, like=step) * step
         before, square = square, l2(slope).square()
         direction = slope + per_sample(square / _positive(before), like=step) * direction
     return step, l2(rest)

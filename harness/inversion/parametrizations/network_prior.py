@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.encoders.encoder import Pullback
+from harness.encoders.encoder import VJP
 from harness.errors import SettingError
 from harness.plan.decoders import NetworkPrior
 
@@ -47,19 +47,19 @@ class Generator:
         with torch.no_grad():
             return self._generate(point)
 
-    def pull(
+    def vjp(
         self, point: Float[Tensor, "batch n"]
-    ) -> tuple[Float[Tensor, "batch c rows columns"], Pullback]:
-        """The images of a batch of points, and the pullback there."""
+    ) -> tuple[Float[Tensor, "batch c rows columns"], VJP]:
+        """The images of a batch of points, and their VJP."""
         leaf = point.detach().requires_grad_()
         with torch.enable_grad():
             image = self._generate(leaf)
 
-        def pullback(cotangent: Tensor) -> Tensor:
+        def vjp(cotangent: Tensor) -> Tensor:
             (gradient,) = torch.autograd.grad(image, leaf, cotangent)
             return gradient
 
-        return image.detach(), pullback
+        return image.detach(), vjp
 
     def _generate(self, point: Float[Tensor, "batch n"]) -> Float[Tensor, "batch c rows columns"]:
         batch, hidden = len(point), self.noise

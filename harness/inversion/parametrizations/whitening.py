@@ -1,7 +1,7 @@
 """Images in the coordinates of their spectrum, over the amplitudes of natural images.
 
 Known from feature visualisation as a decorrelated space (Olah, Mordvintsev and Schubert 2017). The
-map is linear and symmetric, W = F^-1 diag(amplitude) F, hence its own pullback, and it has an
+map is linear and symmetric, W = F^-1 diag(amplitude) F, hence its own VJP, and it has an
 inverse: the coordinates reach every image.
 """
 
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.encoders.encoder import Pullback
+from harness.encoders.encoder import VJP
 from harness.errors import SettingError
 from harness.plan.decoders import Whitening
 
@@ -37,8 +37,8 @@ class WhitenedSpectrum:
         """The images of a batch of points."""
         return self._filtered(point, self.amplitude)
 
-    def pull(self, point: Float[Tensor, "batch c rows columns"]) -> tuple[Tensor, Pullback]:
-        """The images of a batch of points, and the pullback there."""
+    def vjp(self, point: Float[Tensor, "batch c rows columns"]) -> tuple[Tensor, VJP]:
+        """The images of a batch of points, and their VJP."""
         return self.image(point), self.image
 
     def point(self, image: Float[Tensor, "batch c rows columns"]) -> Tensor:

@@ -16,7 +16,7 @@ import orjson
 from harness.errors import StoreError
 from harness.files import write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the record format; a store of a newer one is refused."""
 
 
@@ -203,6 +203,8 @@ def _decode(content: bytes, *, path: Path, identity: str) -> Record:
         text = content[len(_BEFORE) : content.rindex(_AFTER)]
         if hashlib.sha256(text).hexdigest() != envelope["sha256"]:
             raise _damaged(path)
+        if schema == 1:
+            body["outcome"] = body.pop("status")
         body["values"] = {key: float(value) for key, value in body["values"].items()}
         body["traces"] = {key: tuple(map(float, own)) for key, own in body["traces"].items()}
         record = Record(**body)

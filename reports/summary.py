@@ -30,8 +30,8 @@ class ClaimSummary:
         return tuple(item for item in self.conditions if item.confirmatory)
 
     @property
-    def beside(self) -> tuple[ConditionResult, ...]:
-        """The conditions that are reported beside it."""
+    def exploratory(self) -> tuple[ConditionResult, ...]:
+        """The conditions that are reported and do not decide it."""
         return tuple(item for item in self.conditions if not item.confirmatory)
 
     @property
@@ -67,7 +67,7 @@ class HeadlineSummary:
     verdict: Verdict
     reason: str
     claims: tuple[ClaimSummary, ...]
-    beside: tuple[ClaimSummary, ...]
+    exploratory: tuple[ClaimSummary, ...]
 
     @property
     def spoken(self) -> ClaimSummary | None:
@@ -108,14 +108,16 @@ class Summary:
             return self
         headlines = (
             dataclasses.replace(
-                headline, claims=_selected(headline.claims), beside=_selected(headline.beside)
+                headline,
+                claims=_selected(headline.claims),
+                exploratory=_selected(headline.exploratory),
             )
             for headline in self.headlines
         )
         return dataclasses.replace(
             self,
             claims=_selected(self.claims),
-            headlines=tuple(item for item in headlines if item.claims or item.beside),
+            headlines=tuple(item for item in headlines if item.claims or item.exploratory),
             left_out=tuple(item for item in self.claims if not item.selected),
         )
 
@@ -222,7 +224,7 @@ def _selected(claims: Iterable[ClaimSummary]) -> tuple[ClaimSummary, ...]:
 
 def _summarise_headline(key: str, claims: tuple[ClaimSummary, ...]) -> HeadlineSummary:
     deciding = tuple(item for item in claims if item.claim.headline == key)
-    beside = tuple(item for item in claims if item.claim.beside_headline == key)
+    exploratory = tuple(item for item in claims if item.claim.beside_headline == key)
     verdict, reason = verdicts.decide_headline(
         {
             item.claim.id: [condition.decision for condition in item.confirmatory]
@@ -235,5 +237,5 @@ def _summarise_headline(key: str, claims: tuple[ClaimSummary, ...]) -> HeadlineS
         verdict=verdict,
         reason=reason,
         claims=deciding,
-        beside=beside,
+        exploratory=exploratory,
     )

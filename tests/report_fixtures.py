@@ -165,7 +165,7 @@ def make_run(conditions: Sequence[ConditionResult], **changes: object) -> Run:
             "dirty": True,
             "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
             "precision": "IEEE float32 (no TF32)",
-            "draw": seeding(),
+            "seeds": seeding(),
             "ceiling": [
                 {
                     "processor": "<i>P</i>",

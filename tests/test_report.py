@@ -238,7 +238,7 @@ def test_a_claim_is_judged_by_its_confirmatory_conditions_alone(run: Run) -> Non
         own = [c for c in run.conditions if c.claim.id == item.claim.id]
         expected = decide_claim([c.decision for c in own if c.confirmatory])
         assert (item.verdict, item.reason) == expected
-        assert len(item.confirmatory) + len(item.beside) == len(own)
+        assert len(item.confirmatory) + len(item.exploratory) == len(own)
 
 
 def test_the_deciding_part_is_the_weakest_and_the_first_of_equals() -> None:

@@ -43,6 +43,6 @@ class Measurement:
 
 
 def outcome_of(values: Mapping[str, float], *, but: str = "") -> str:
-    """The status of values; one may be infinite or nan by its nature."""
+    """The outcome of values; one may be infinite or nan by its nature."""
     finite = all(np.isfinite(value) for name, value in values.items() if name != but)
     return MEASURED if finite else NON_FINITE

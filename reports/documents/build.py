@@ -151,7 +151,7 @@ def _headline(headline: HeadlineSummary) -> dict[str, object]:
         "verdict": headline.verdict.value,
         "reason": headline.reason,
         "claims": [item.claim.id for item in headline.claims],
-        "beside": [item.claim.id for item in headline.beside],
+        "beside": [item.claim.id for item in headline.exploratory],
     }
 
 

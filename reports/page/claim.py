@@ -98,7 +98,7 @@ class Claims:
     def view(self, summary: ClaimSummary) -> ClaimView:
         """The view of one claim."""
         self._library.problems.clear()
-        ordered = (*summary.confirmatory, *summary.beside)
+        ordered = (*summary.confirmatory, *summary.exploratory)
         cells = {id(item): cells_of(item, self._library) for item in ordered}
         grouped = by_estimand(summary.conditions)
         axes = {name: axes_of(conditions) for name, conditions in grouped.items()}

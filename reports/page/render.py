@@ -73,7 +73,7 @@ def _groups(
             headline,
             [
                 *((item, False) for item in headline.claims),
-                *((item, True) for item in headline.beside),
+                *((item, True) for item in headline.exploratory),
             ],
         )
         for headline in summary.headlines

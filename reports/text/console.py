@@ -58,7 +58,7 @@ def final_table(run: Run, *, width: int, color: bool) -> str:
     summary = summarise(run).selected()
     layout = _Layout(width=max(width, _LEAST_WIDTH), color=color, summary=summary)
     groups: list[tuple[HeadlineSummary | None, Sequence[ClaimSummary]]] = [
-        (headline, [*headline.claims, *headline.beside]) for headline in summary.headlines
+        (headline, [*headline.claims, *headline.exploratory]) for headline in summary.headlines
     ]
     if summary.others:
         groups.append((None, summary.others))
@@ -154,8 +154,8 @@ class _Layout:
         notes = []
         if hidden:
             notes.append(f"{len(hidden)} more: " + _counts_of(hidden))
-        if item.beside:
-            notes.append(f"{len(item.beside)} beside: " + _counts_of(item.beside))
+        if item.exploratory:
+            notes.append(f"{len(item.exploratory)} beside: " + _counts_of(item.exploratory))
         if notes:
             room = self._width - _INDENT
             lines.append(" " * _INDENT + self._dim(_shorten(f"· {'; '.join(notes)}", room)))

@@ -29,7 +29,7 @@ A1 = Claim(
     "Photographs have 32 pixels in the quick profile, the article's 299 in the largest; the "
     "descent takes 200 steps in the quick profile, the article's 500 in the others.",
     estimands={
-        "copy": event(
+        "reconstruction": event(
             "r = m_i(T) / m_i(0), the part of the initial distance to the image that is left, is "
             "below a quarter.",
             Criterion(effect="r", label="m_i(T) / m_i(0)", below=0.25),
@@ -57,7 +57,7 @@ A2 = Claim(
 )
 
 
-def copy_at(
+def reconstruction_at(
     lab: Lab,
     seeds: ReplicateSeeds,
     *,
@@ -95,7 +95,7 @@ def gallery(lab: Lab, *, network: str, decoder: str, layers: tuple[str, ...]) ->
     """One replicate at a size at which a person sees something."""
     pixels = lab.profile.pick(quick=64, standard=128, article=299)
     return {
-        layer: copy_at(
+        layer: reconstruction_at(
             lab,
             ReplicateSeeds(replicate=0),
             network=network,
@@ -113,18 +113,24 @@ def test_a1_early_layers_nearly_copy_the_input(lab: Lab, network: str, layer: st
     lab.judge(
         A1,
         cells=lambda seeds: {
-            "copy": copy_at(lab, seeds, network=network, layer=layer, decoder="article"),
+            "reconstruction": reconstruction_at(
+                lab, seeds, network=network, layer=layer, decoder="article"
+            ),
             "blurred": last_blur(lab, seeds),
         },
         effects=lambda seen: {
-            "r": seen["copy"].values["r"],
+            "r": seen["reconstruction"].values["r"],
             "m_i of the blurred image / m_i(0)": ratio(
-                seen["blurred"].values["m_i"], seen["copy"].values["m_i0"]
+                seen["blurred"].values["m_i"], seen["reconstruction"].values["m_i0"]
             ),
-            "m_g / m_r": ratio(seen["copy"].values["m_g"], seen["copy"].values["m_r"]),
+            "m_g / m_r": ratio(
+                seen["reconstruction"].values["m_g"], seen["reconstruction"].values["m_r"]
+            ),
         },
         gallery=gallery(lab, network=network, decoder="article", layers=(layer,)),
-        family="copies from a ResNet" if (network, layer) == ("resnet18", "layer1") else None,
+        family="reconstructions from a ResNet"
+        if (network, layer) == ("resnet18", "layer1")
+        else None,
     )
 
 
@@ -134,7 +140,7 @@ def test_a2_copying_gets_worse_with_depth(lab: Lab, network: str, decoder: str) 
     lab.judge(
         A2,
         cells=lambda seeds: {
-            layer: copy_at(lab, seeds, network=network, layer=layer, decoder=decoder)
+            layer: reconstruction_at(lab, seeds, network=network, layer=layer, decoder=decoder)
             for layer in RESNET_LAYERS
         },
         effects=lambda seen: {

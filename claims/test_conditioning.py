@@ -175,7 +175,7 @@ C16 = Claim(
 )
 
 
-def copy_of(
+def reconstruction_of(
     images: Images,
     seeds: ReplicateSeeds,
     network: Network,
@@ -211,7 +211,7 @@ def test_c9_depth_hurts_at_fixed_iterations(lab: Lab, initialisation: str) -> No
     lab.judge(
         C9,
         cells=lambda seeds: {
-            str(depth): copy_of(
+            str(depth): reconstruction_of(
                 images,
                 seeds,
                 deep(images, depth=depth, initialisation=initialisation),
@@ -235,8 +235,8 @@ def test_c10_iterations_make_up_for_depth(lab: Lab, layers: int) -> None:
     lab.judge(
         C10,
         cells=lambda seeds: {
-            "shallow": copy_of(images, seeds, deep(images, depth=2), iterations=SHORT),
-            "deep": copy_of(images, seeds, deep(images, depth=layers), iterations=LONG),
+            "shallow": reconstruction_of(images, seeds, deep(images, depth=2), iterations=SHORT),
+            "deep": reconstruction_of(images, seeds, deep(images, depth=layers), iterations=LONG),
         },
         effects=lambda seen: {
             "ratio": log_ratio(seen["deep"].values["r"], seen["shallow"].values["r"])
@@ -306,12 +306,12 @@ def test_c13_growth_is_that_of_newmans_law(lab: Lab, initialisation: str, width:
 SPREADS = (3, 10, 30, 100, 300, 1000)
 
 
-def test_c15_contraction_puts_the_copy_further_away(lab: Lab) -> None:
+def test_c15_contraction_puts_the_reconstruction_further_away(lab: Lab) -> None:
     images = tiny_image(lab)
     lab.judge(
         C15,
         cells=lambda seeds: {
-            str(spread): copy_of(
+            str(spread): reconstruction_of(
                 images,
                 seeds,
                 Shaped(
@@ -350,7 +350,9 @@ def test_c16_the_narrowest_layer_decides(lab: Lab, depth: int) -> None:
 
     def cells(seeds: ReplicateSeeds) -> dict[str, Cell]:
         return {
-            ratio: copy_of(images, seeds, network(float(ratio)), iterations=5000, strong=True)
+            ratio: reconstruction_of(
+                images, seeds, network(float(ratio)), iterations=5000, strong=True
+            )
             for ratio in (*NARROW, "1.0", *WIDER)
         }
 

@@ -219,9 +219,11 @@ def test_c6_a_narrow_layer_loses_the_image(lab: Lab, activation: str, decoder: s
     lab.judge(
         C6,
         estimand="loss",
-        cells=lambda seeds: {"copy": narrow_copy(lab, seeds, NARROW, activation, decoder)},
-        effects=lambda seen: {"r": seen["copy"].values["r"]},
-        family="copies from fully connected layers"
+        cells=lambda seeds: {
+            "reconstruction": narrow_reconstruction(lab, seeds, NARROW, activation, decoder)
+        },
+        effects=lambda seen: {"r": seen["reconstruction"].values["r"]},
+        family="reconstructions from fully connected layers"
         if (activation, decoder) == ("relu", "l-bfgs")
         else None,
     )
@@ -234,12 +236,14 @@ def test_c6_the_loss_is_what_the_null_space_holds(lab: Lab, ratio: float) -> Non
     lab.judge(
         C6,
         estimand="floor",
-        cells=lambda seeds: {"copy": narrow_copy(lab, seeds, ratio, "none", "l-bfgs")},
-        effects=lambda seen: {"excess": seen["copy"].values["r"] - floor},
+        cells=lambda seeds: {
+            "reconstruction": narrow_reconstruction(lab, seeds, ratio, "none", "l-bfgs")
+        },
+        effects=lambda seen: {"excess": seen["reconstruction"].values["r"] - floor},
     )
 
 
-def narrow_copy(
+def narrow_reconstruction(
     lab: Lab, seeds: ReplicateSeeds, ratio: float, activation: str, decoder: str
 ) -> Inversion:
     """A copy from a narrow network."""
@@ -346,7 +350,7 @@ def test_c11_nearer_in_output_and_farther_in_input(lab: Lab, activation: str, de
     lab.judge(
         C11,
         cells=lambda seeds: {
-            "copy": Inversion(
+            "reconstruction": Inversion(
                 seeds=seeds,
                 network=stack(images, ratio=ratio, depth=depth, activation=activation),
                 images=images,
@@ -358,8 +362,12 @@ def test_c11_nearer_in_output_and_farther_in_input(lab: Lab, activation: str, de
         },
         effects=lambda seen: {
             "both": min(
-                log_ratio(seen["copy"].values["m_r"], seen["copy"].values["m_g"]),
-                log_ratio(seen["copy"].values["m_i"], seen["copy"].values["m_n"]),
+                log_ratio(
+                    seen["reconstruction"].values["m_r"], seen["reconstruction"].values["m_g"]
+                ),
+                log_ratio(
+                    seen["reconstruction"].values["m_i"], seen["reconstruction"].values["m_n"]
+                ),
             )
         },
     )

@@ -78,7 +78,11 @@ D3 = Claim(
     estimands={
         "quantile": event(
             "Less than a twentieth of the points are nearer to the image than the copy.",
-            Criterion(effect="quantile", label="share of points nearer than the copy", below=0.05),
+            Criterion(
+                effect="quantile",
+                label="share of points nearer than the reconstruction",
+                below=0.05,
+            ),
         )
     },
 )
@@ -99,7 +103,7 @@ D4 = Claim(
             Criterion(effect="outside", label="share of elements outside of [0, 1]", above=0.5),
             Criterion(
                 effect="clipped",
-                label="|clipped a'' - a| / m_i of the copy",
+                label="|clipped a'' - a| / m_i of the reconstruction",
                 below=math.log(2),
                 scale=Scale.LOG,
             ),
@@ -148,12 +152,12 @@ def points(lab: Lab, seeds: ReplicateSeeds) -> Neighbours:
     return Neighbours(seeds=seeds, network=square(images), images=images)
 
 
-def with_copy(lab: Lab, seeds: ReplicateSeeds) -> dict[str, Cell]:
+def with_reconstruction(lab: Lab, seeds: ReplicateSeeds) -> dict[str, Cell]:
     """The points and a copy by a short descent, on the same network."""
     images = square_image(lab)
     return {
         "points": points(lab, seeds),
-        "copy": Inversion(
+        "reconstruction": Inversion(
             seeds=seeds,
             network=square(images),
             images=images,
@@ -214,27 +218,29 @@ def test_d3_descent_ends_nearer_than_almost_all_points(lab: Lab, compared: str) 
         return float((distances < m_i).mean())
 
     def effects(seen: Mapping[str, Record]) -> dict[str, float]:
-        copy = seen["copy"].values
+        reconstruction = seen["reconstruction"].values
         return {
-            "quantile": nearer(seen, m_i=copy["m_i"], m_g=copy["m_g"]),
+            "quantile": nearer(seen, m_i=reconstruction["m_i"], m_g=reconstruction["m_g"]),
             "share of points nearer than the start": nearer(
-                seen, m_i=copy["m_i0"], m_g=copy["m_g0"]
+                seen, m_i=reconstruction["m_i0"], m_g=reconstruction["m_g0"]
             ),
-            "m_i of the copy": copy["m_i"],
-            "m_i of the start": copy["m_i0"],
-            "m_g of the copy": copy["m_g"],
+            "m_i of the reconstruction": reconstruction["m_i"],
+            "m_i of the start": reconstruction["m_i0"],
+            "m_g of the reconstruction": reconstruction["m_g"],
         }
 
-    lab.judge(D3, cells=lambda seeds: with_copy(lab, seeds), effects=effects)
+    lab.judge(D3, cells=lambda seeds: with_reconstruction(lab, seeds), effects=effects)
 
 
 def test_d4_points_leave_the_range_of_pixels(lab: Lab) -> None:
     lab.judge(
         D4,
-        cells=lambda seeds: with_copy(lab, seeds),
+        cells=lambda seeds: with_reconstruction(lab, seeds),
         effects=lambda seen: {
             "outside": seen["points"].values["outside"],
-            "clipped": log_ratio(seen["points"].values["clipped"], seen["copy"].values["m_i"]),
+            "clipped": log_ratio(
+                seen["points"].values["clipped"], seen["reconstruction"].values["m_i"]
+            ),
         },
     )
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from claims.effects import log_ratio, ratio, rise
-from claims.test_autoencoding import at_most, copy_at, gallery
+from claims.test_autoencoding import at_most, gallery, reconstruction_at
 from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, event, existential
 from harness.lab.lab import Lab
 from harness.plan.cells import Cell
@@ -140,7 +140,9 @@ def decides(lab: Lab, *, network: str, decoder: str) -> bool:
 
 def conv5(lab: Lab, seeds: ReplicateSeeds, *, network: str, decoder: str) -> dict[str, Cell]:
     """The run of B8 and B10."""
-    return {"conv5": copy_at(lab, seeds, network=network, layer="layer4", decoder=decoder)}
+    return {
+        "conv5": reconstruction_at(lab, seeds, network=network, layer="layer4", decoder=decoder)
+    }
 
 
 @pytest.mark.networks("resnet50", "resnet18")
@@ -150,8 +152,12 @@ def test_b3_output_distance_reverses_with_depth(lab: Lab, network: str, decoder:
     lab.judge(
         B3,
         cells=lambda seeds: {
-            "conv2": copy_at(lab, seeds, network=network, layer="layer1", decoder=decoder),
-            "conv5": copy_at(lab, seeds, network=network, layer="layer4", decoder=decoder),
+            "conv2": reconstruction_at(
+                lab, seeds, network=network, layer="layer1", decoder=decoder
+            ),
+            "conv5": reconstruction_at(
+                lab, seeds, network=network, layer="layer4", decoder=decoder
+            ),
         },
         effects=lambda seen: (
             {
@@ -217,7 +223,7 @@ def test_b6_input_distance_may_rise_at_conv2(lab: Lab, decoder: str) -> None:
     lab.judge(
         B6,
         cells=lambda seeds: {
-            "conv2": copy_at(lab, seeds, network=network, layer="layer1", decoder=decoder)
+            "conv2": reconstruction_at(lab, seeds, network=network, layer="layer1", decoder=decoder)
         },
         effects=lambda seen: {
             "rise": rise(seen["conv2"]),
@@ -237,7 +243,9 @@ def test_b8b_the_rise_is_more_pronounced_at_conv5(lab: Lab, network: str) -> Non
     lab.judge(
         B8b,
         cells=lambda seeds: {
-            name: copy_at(lab, seeds, network=network, layer=layer, decoder="article-falling")
+            name: reconstruction_at(
+                lab, seeds, network=network, layer=layer, decoder="article-falling"
+            )
             for name, layer in (("conv2", "layer1"), ("conv5", "layer4"))
         },
         effects=lambda seen: {

@@ -12,12 +12,12 @@ from claims.effects import log_ratio, ratio
 from claims.test_training import sharpening
 from claims.trained import (
     at_most,
-    copy,
     decides,
     gallery,
     judge_trained,
     judges_training,
     network,
+    reconstruction,
     training,
 )
 from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, equivalence, event
@@ -184,7 +184,8 @@ G6 = Claim(
             "crop of another picture grows by more than a tenth.",
             Criterion(
                 effect="reflection",
-                label="distance to the photograph over that to training content, copy over start",
+                label="distance to the photograph over that to training content, "
+                "reconstruction over start",
                 above=LN_11,
                 scale=Scale.LOG,
             ),
@@ -223,7 +224,7 @@ def test_g2_blur_suits_natural_images_alone(
         "noise",
         natural,
         cells=lambda seeds: {
-            role: copy(lab, seeds, layer, trained=each, decoder=decoder)
+            role: reconstruction(lab, seeds, layer, trained=each, decoder=decoder)
             for role, each in networks.items()
         },
         effects=lambda seen: {
@@ -241,7 +242,7 @@ def test_g3_without_blur_it_is_easy(lab: Lab, decoder: str) -> None:
         G3,
         "noise",
         cells=lambda seeds: {
-            layer: copy(lab, seeds, layer, trained="noise", decoder=decoder)
+            layer: reconstruction(lab, seeds, layer, trained="noise", decoder=decoder)
             for layer in RESNET_LAYERS
         },
         effects=lambda seen: {
@@ -282,7 +283,7 @@ def test_g4_late_layers_infer_noise(lab: Lab, layer: str, start: str) -> None:
                 for role, each in (("probe", "noise"), ("probe before", "no"))
             },
             **{
-                role: copy(
+                role: reconstruction(
                     lab,
                     seeds,
                     layer,
@@ -290,13 +291,14 @@ def test_g4_late_layers_infer_noise(lab: Lab, layer: str, start: str) -> None:
                     decoder="article-nominal",
                     start=STARTS[start],
                 )
-                for role, each in (("copy", "noise"), ("copy before", "no"))
+                for role, each in (("reconstruction", "noise"), ("reconstruction before", "no"))
             },
         },
         effects=lambda seen: {
             "r_squared": seen["probe"].values["r_squared"],
-            "whiteness": seen["copy"].values["whiteness"],
-            "learnt": seen["copy"].values["whiteness"] - seen["copy before"].values["whiteness"],
+            "whiteness": seen["reconstruction"].values["whiteness"],
+            "learnt": seen["reconstruction"].values["whiteness"]
+            - seen["reconstruction before"].values["whiteness"],
             "R^2 before training": seen["probe before"].values["r_squared"],
             "R^2 of which picture it is": seen["probe"].values["r_squared_of_picture"],
         },
@@ -323,7 +325,7 @@ def test_g5_noise_sharpens_nothing(lab: Lab, layer: str, decoder: str) -> None:
         G5,
         "noise",
         cells=lambda seeds: {
-            role: copy(lab, seeds, layer, trained=each, decoder=decoder)
+            role: reconstruction(lab, seeds, layer, trained=each, decoder=decoder)
             for role, each in networks.items()
         },
         effects=sharpening,
@@ -341,7 +343,7 @@ def reflects(run: Record, what: str) -> float:
 
 def told_apart(seen: Mapping[str, Record]) -> str | None:
     """The features have to tell: a noised photograph must not pass for training content."""
-    known = reflects(seen["copy"], "noised") < 0
+    known = reflects(seen["reconstruction"], "noised") < 0
     return None if known else "a noised photograph passes for training content"
 
 
@@ -355,7 +357,7 @@ def test_g6_late_layers_reflect_what_was_learnt(lab: Lab, layer: str, decoder: s
         "photographs",
         cells=lambda seeds: {
             **judges_training(lab, "photographs"),
-            "copy": Reflection(
+            "reconstruction": Reflection(
                 seeds=seeds,
                 network=network(lab, layer, trained="photographs"),
                 images=lab.photographs(pixels=lab.profile.pick(quick=32, standard=64, article=224)),
@@ -364,16 +366,21 @@ def test_g6_late_layers_reflect_what_was_learnt(lab: Lab, layer: str, decoder: s
             ),
         },
         effects=lambda seen: {
-            "reflection": reflects(seen["copy"], "copy") - reflects(seen["copy"], "start"),
+            "reflection": reflects(seen["reconstruction"], "reconstruction")
+            - reflects(seen["reconstruction"], "start"),
             **{
                 f"distance to the photograph over that to training content, {what}": ratio(
-                    seen["copy"].values[f"{what}_to_image"],
-                    seen["copy"].values[f"{what}_to_training"],
+                    seen["reconstruction"].values[f"{what}_to_image"],
+                    seen["reconstruction"].values[f"{what}_to_training"],
                 )
-                for what in ("copy", "start", "noised")
+                for what in ("reconstruction", "start", "noised")
             },
-            "share of training crops nearer than the photograph": seen["copy"].values["nearer"],
-            "m_g / m_r": ratio(seen["copy"].values["m_g"], seen["copy"].values["m_r"]),
+            "share of training crops nearer than the photograph": seen["reconstruction"].values[
+                "nearer"
+            ],
+            "m_g / m_r": ratio(
+                seen["reconstruction"].values["m_g"], seen["reconstruction"].values["m_r"]
+            ),
         },
         control=told_apart,
         confirmatory=confirmatory,

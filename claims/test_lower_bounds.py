@@ -59,7 +59,7 @@ E2 = Claim(
             Criterion(effect="rank", label="rank / n", below=1.0),
         )
     },
-    beside_headline="relu",
+    related_headline="relu",
 )
 
 E3 = Claim(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from claims.effects import log_ratio
-from claims.test_autoencoding import copy_at
+from claims.test_autoencoding import reconstruction_at
 from harness.claim import Claim, Criterion, Scale, conjunction
 from harness.lab.lab import Lab
 from harness.plan.cells import Inversion
@@ -106,7 +106,7 @@ def test_b4_both_layers_approximate_well(lab: Lab, network: str, decoder: str) -
     lab.judge(
         B4,
         cells=lambda seeds: {
-            name: copy_at(lab, seeds, network=network, layer=layer, decoder=decoder)
+            name: reconstruction_at(lab, seeds, network=network, layer=layer, decoder=decoder)
             for name, layer in (("conv2", "layer1"), ("conv5", "layer4"))
         },
         effects=lambda seen: (
@@ -122,13 +122,15 @@ def test_b4_both_layers_approximate_well(lab: Lab, network: str, decoder: str) -
 
 
 @pytest.mark.parametrize("decoder", ["adam", "article"])
-def test_b5_deeper_networks_have_poorer_copies(lab: Lab, decoder: str) -> None:
+def test_b5_deeper_networks_have_poorer_reconstructions(lab: Lab, decoder: str) -> None:
     confirmatory = decoder == "adam"
     alone = "it compares ResNet-18, ResNet-50 and ResNet-152" if lab.custom.network else None
     lab.judge(
         B5,
         cells=lambda seeds: {
-            layers: copy_at(lab, seeds, network=f"resnet{layers}", layer="layer4", decoder=decoder)
+            layers: reconstruction_at(
+                lab, seeds, network=f"resnet{layers}", layer="layer4", decoder=decoder
+            )
             for layers in ("18", "50", "152")
         },
         effects=lambda seen: (

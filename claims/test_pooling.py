@@ -9,7 +9,7 @@ import pytest
 
 from claims.effects import log_ratio, ratio
 from claims.exact import search
-from claims.test_autoencoding import copy_at, gallery
+from claims.test_autoencoding import gallery, reconstruction_at
 from claims.test_cause import ladder
 from claims.test_noninvertible_maps import NONE, ROUNDING
 from harness.claim import Claim, Criterion, Scale, conjunction, event, exact
@@ -124,12 +124,12 @@ E7 = Claim(
 
 @pytest.mark.networks("resnet50", "resnet18")
 @pytest.mark.parametrize("decoder", ["article", "adam"])
-def test_e6_pooling_spoils_the_copy(lab: Lab, network: str, decoder: str) -> None:
+def test_e6_pooling_spoils_the_reconstruction(lab: Lab, network: str, decoder: str) -> None:
     lab.judge(
         E6,
         estimand="loss",
         cells=lambda seeds: {
-            layer: copy_at(lab, seeds, network=network, layer=layer, decoder=decoder)
+            layer: reconstruction_at(lab, seeds, network=network, layer=layer, decoder=decoder)
             for layer in ("conv1", "stem")
         },
         effects=lambda seen: {
@@ -213,7 +213,7 @@ def test_e7_what_outputs_tell_is_recovered(lab: Lab) -> None:
 
 def judge_null_space(lab: Lab, estimand: str) -> None:
     """One run serves both estimands."""
-    asked = copy_at(
+    asked = reconstruction_at(
         lab,
         ReplicateSeeds(replicate=0),
         network=deep_network(lab),
@@ -224,7 +224,7 @@ def judge_null_space(lab: Lab, estimand: str) -> None:
         E7,
         estimand=estimand,
         cells=lambda seeds: {
-            "copy": ErrorInNullSpace(
+            "reconstruction": ErrorInNullSpace(
                 seeds=seeds,
                 network=lab.resnet(deep_network(lab), "layer4"),
                 images=lab.photographs(pixels=32),
@@ -233,13 +233,14 @@ def judge_null_space(lab: Lab, estimand: str) -> None:
             )
         },
         effects=lambda seen: {
-            "gain": seen["copy"].values["null_share"] - seen["copy"].values["null_share_start"],
-            "within": seen["copy"].values["null_share"],
-            "outside": outside(seen["copy"]),
-            "null space / n": seen["copy"].values["null_dimension_share"],
-            "part of |a0 - a|^2 in it": seen["copy"].values["null_share_start"],
-            "m_i(T) / m_i(0)": seen["copy"].values["r"],
-            "m_g(T) / m_g(0)": seen["copy"].values["m_g_share"],
+            "gain": seen["reconstruction"].values["null_share"]
+            - seen["reconstruction"].values["null_share_start"],
+            "within": seen["reconstruction"].values["null_share"],
+            "outside": outside(seen["reconstruction"]),
+            "null space / n": seen["reconstruction"].values["null_dimension_share"],
+            "part of |a0 - a|^2 in it": seen["reconstruction"].values["null_share_start"],
+            "m_i(T) / m_i(0)": seen["reconstruction"].values["r"],
+            "m_g(T) / m_g(0)": seen["reconstruction"].values["m_g_share"],
         },
         max_replicates=lab.profile.pick(quick=24, standard=48, article=48),
     )

@@ -12,7 +12,15 @@ from scipy.stats import spearmanr
 
 from claims.effects import log_ratio, ratio, rise
 from claims.test_lower_bounds import E8, zeros_by_rectifier
-from claims.trained import at_most, copy, decides, gallery, judge_trained, network, untrained
+from claims.trained import (
+    at_most,
+    decides,
+    gallery,
+    judge_trained,
+    network,
+    reconstruction,
+    untrained,
+)
 from harness.claim import LN_11, Claim, Criterion, Scale, equivalence, event
 from harness.lab.lab import Lab
 from harness.plan.cells import Inversion
@@ -235,7 +243,9 @@ def judge_f1(lab: Lab, estimand: str, *, trained: str) -> None:
         trained,
         estimand=estimand,
         cells=lambda seeds: {
-            "conv5": copy(lab, seeds, "layer4", trained=trained, decoder="article-nominal"),
+            "conv5": reconstruction(
+                lab, seeds, "layer4", trained=trained, decoder="article-nominal"
+            ),
         },
         effects=lambda seen: {
             "relation": relation(seen["conv5"]),
@@ -293,8 +303,10 @@ def test_f3_training_lowers_output_distance(
         F3,
         trained,
         cells=lambda seeds: {
-            "untrained": copy(lab, seeds, layer, trained=untrained(trained), decoder=decoder),
-            "trained": copy(lab, seeds, layer, trained=trained, decoder=decoder),
+            "untrained": reconstruction(
+                lab, seeds, layer, trained=untrained(trained), decoder=decoder
+            ),
+            "trained": reconstruction(lab, seeds, layer, trained=trained, decoder=decoder),
         },
         effects=lambda seen: {
             "gain": log_ratio(relative(seen["untrained"]), relative(seen["trained"])),
@@ -314,7 +326,7 @@ def relative(run: Record) -> float:
 @pytest.mark.parametrize("image", ["photographs", "dead-leaves"])
 @pytest.mark.parametrize("decoder", ["article", "adam-blur"])
 @pytest.mark.parametrize("layer", ["layer1", "layer2"])
-def test_f4_training_sharpens_copies(
+def test_f4_training_sharpens_reconstructions(
     lab: Lab, layer: str, decoder: str, image: str, trained: str
 ) -> None:
     confirmatory = decides(lab, trained) and decoder == "article"
@@ -324,7 +336,7 @@ def test_f4_training_sharpens_copies(
         F4,
         trained,
         cells=lambda seeds: {
-            role: copy(lab, seeds, layer, trained=each, decoder=decoder, source=image)
+            role: reconstruction(lab, seeds, layer, trained=each, decoder=decoder, source=image)
             for role, each in networks.items()
         },
         effects=sharpening,
@@ -363,7 +375,7 @@ def test_f5_deep_layers_stay_unable(lab: Lab, decoder: str, trained: str) -> Non
         F5,
         trained,
         cells=lambda seeds: {
-            role: copy(lab, seeds, "layer4", trained=each, decoder=decoder)
+            role: reconstruction(lab, seeds, "layer4", trained=each, decoder=decoder)
             for role, each in networks.items()
         },
         effects=lambda seen: {
@@ -440,7 +452,7 @@ def far(seen: Mapping[str, Record]) -> str | None:
 
 @pytest.mark.parametrize("trained", ["photographs", "imagenet"])
 @pytest.mark.parametrize("layer", ["layer4", "layer3"])
-def test_f7_copies_keep_the_class(lab: Lab, layer: str, trained: str) -> None:
+def test_f7_reconstructions_keep_the_class(lab: Lab, layer: str, trained: str) -> None:
     confirmatory = decides(lab, trained)
     iterations = lab.profile.pick(quick=500, standard=1000, article=1000)
     judge_trained(
@@ -448,18 +460,25 @@ def test_f7_copies_keep_the_class(lab: Lab, layer: str, trained: str) -> None:
         F7,
         trained,
         cells=lambda seeds: {
-            "copy": dataclasses.replace(
-                copy(lab, seeds, layer, trained=trained, decoder="adam"), iterations=iterations
+            "reconstruction": dataclasses.replace(
+                reconstruction(lab, seeds, layer, trained=trained, decoder="adam"),
+                iterations=iterations,
             ),
         },
         effects=lambda seen: {
-            "kept": seen["copy"].values["class_kept"],
-            "class kept by the noised photograph": seen["copy"].values["class_kept_noised"],
-            "m_g / m_r": ratio(seen["copy"].values["m_g"], seen["copy"].values["m_r"]),
-            "m_i / |a' - a|": ratio(seen["copy"].values["m_i"], seen["copy"].values["m_n"]),
+            "kept": seen["reconstruction"].values["class_kept"],
+            "class kept by the noised photograph": seen["reconstruction"].values[
+                "class_kept_noised"
+            ],
+            "m_g / m_r": ratio(
+                seen["reconstruction"].values["m_g"], seen["reconstruction"].values["m_r"]
+            ),
+            "m_i / |a' - a|": ratio(
+                seen["reconstruction"].values["m_i"], seen["reconstruction"].values["m_n"]
+            ),
         },
         confirmatory=confirmatory,
-        control=lambda seen: not_the_same(seen["copy"]),
+        control=lambda seen: not_the_same(seen["reconstruction"]),
     )
 
 

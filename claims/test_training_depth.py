@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from claims.trained import copy, decides, gallery, judge_trained, untrained
+from claims.trained import decides, gallery, judge_trained, reconstruction, untrained
 from harness.claim import Claim, Criterion, event
 from harness.lab.lab import Lab
 from harness.plan.cells import UNFINISHED
@@ -75,7 +75,9 @@ def collapse(distances: Sequence[float]) -> int:
 
 @pytest.mark.parametrize("trained", ["photographs", "imagenet"])
 @pytest.mark.parametrize("decoder", ["adam", "article"])
-def test_a3_copies_end_where_they_turn_non_trivial(lab: Lab, decoder: str, trained: str) -> None:
+def test_a3_reconstructions_end_where_they_turn_non_trivial(
+    lab: Lab, decoder: str, trained: str
+) -> None:
     confirmatory = decides(lab, trained)
     networks = {"untrained": untrained(trained), "trained": trained}
     judge_trained(
@@ -83,7 +85,7 @@ def test_a3_copies_end_where_they_turn_non_trivial(lab: Lab, decoder: str, train
         A3,
         trained,
         cells=lambda seeds: {
-            f"{role} {layer}": copy(lab, seeds, layer, trained=each, decoder=decoder)
+            f"{role} {layer}": reconstruction(lab, seeds, layer, trained=each, decoder=decoder)
             for role, each in networks.items()
             for layer in RESNET_LAYERS
         },

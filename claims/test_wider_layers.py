@@ -7,7 +7,7 @@ import math
 import pytest
 
 from claims.effects import log_ratio
-from claims.test_conditioning import SHORT, copy_of, medians_of_r
+from claims.test_conditioning import SHORT, medians_of_r, reconstruction_of
 from claims.test_depth import small_image
 from harness.claim import Claim, Criterion, Scale, equivalence, trend
 from harness.lab.lab import Lab
@@ -74,13 +74,13 @@ E5 = Claim(
 
 
 @pytest.mark.parametrize("depth", [2, 3, 4])
-def test_e4_wider_later_layers_give_a_better_copy(lab: Lab, depth: int) -> None:
+def test_e4_wider_later_layers_give_a_better_reconstruction(lab: Lab, depth: int) -> None:
     images = small_image(lab)
     n = images.elements
     lab.judge(
         E4,
         cells=lambda seeds: {
-            str(ratio): copy_of(
+            str(ratio): reconstruction_of(
                 images,
                 seeds,
                 MLP(inputs=n, widths=(round(FIRST * n), *[round(ratio * n)] * (depth - 1))),
@@ -104,7 +104,7 @@ def test_e5_the_gain_is_one_of_conditioning(lab: Lab, loss: str) -> None:
     lab.judge(
         E5,
         cells=lambda seeds: {
-            str(ratio): copy_of(
+            str(ratio): reconstruction_of(
                 images,
                 seeds,
                 Shaped(inputs=n, outputs=round(ratio * n), condition=30.0),

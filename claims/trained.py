@@ -190,7 +190,7 @@ def judge_trained(
     )
 
 
-def copy(
+def reconstruction(
     lab: Lab,
     seeds: ReplicateSeeds,
     layer: str,
@@ -229,7 +229,7 @@ def gallery(
     pixels = lab.profile.pick(quick=64, standard=128, article=299)
     named = {"no": "untrained", "not imagenet": "untrained"}
     return {
-        f"{layer}, {named.get(each, each)}": copy(
+        f"{layer}, {named.get(each, each)}": reconstruction(
             lab,
             ReplicateSeeds(replicate=0),
             layer,

@@ -48,7 +48,7 @@ class Scale(enum.StrEnum):
     LOG = "log"
 
 
-BESIDE_DIGEST = {"digest": False}
+NOT_IN_DIGEST = {"digest": False}
 """Field metadata of what tells where a claim stands, and can move no verdict."""
 
 
@@ -87,7 +87,7 @@ class Criterion:
     share: float = 0.5
     scale: Scale = Scale.LINEAR
     null: float | None = None
-    joint: bool = dataclasses.field(default=False, metadata=BESIDE_DIGEST)
+    joint: bool = dataclasses.field(default=False, metadata=NOT_IN_DIGEST)
 
     def __post_init__(self) -> None:
         if (self.above is None) == (self.below is None):
@@ -237,7 +237,7 @@ class Claim:
         By name; most claims have one.
     headline : str or None
         Key of the headline that it belongs to.
-    beside_headline : str or None
+    related_headline : str or None
         Key of a headline beside which it is shown without deciding it.
     """
 
@@ -247,13 +247,13 @@ class Claim:
     method: str
     estimands: Mapping[str, Estimand]
     headline: str | None = None
-    beside_headline: str | None = None
+    related_headline: str | None = None
     alpha: float = ALPHA
     looks: tuple[tuple[int, float], ...] = LOOKS
-    source: str = dataclasses.field(default="", metadata=BESIDE_DIGEST)
+    source: str = dataclasses.field(default="", metadata=NOT_IN_DIGEST)
 
     def __post_init__(self) -> None:
-        for key in (self.headline, self.beside_headline):
+        for key in (self.headline, self.related_headline):
             if key is not None and key not in HEADLINES:
                 raise ClaimError(
                     key, rule="no such headline", remedy=f"Choose one of {', '.join(HEADLINES)}"

@@ -39,8 +39,8 @@ class Record:
     labels : mapping of str to str
         What was drawn ("image": "astronaut").
     thumbnails : mapping of str to str
-        PNG images in base64 by name ("target", "start", "noised", "copy"), for one replicate per
-        condition.
+        PNG images in base64 by name ("target", "start", "noised", "reconstruction"), for one
+        replicate per condition.
     provenance : mapping
         Commit, dirty flag, package versions, device, precision flags.
     seconds : float

@@ -95,7 +95,7 @@ class Summary:
         return tuple(
             item
             for item in self.claims
-            if item.claim.headline is None and item.claim.beside_headline is None
+            if item.claim.headline is None and item.claim.related_headline is None
         )
 
     def selected(self) -> Summary:
@@ -224,7 +224,7 @@ def _selected(claims: Iterable[ClaimSummary]) -> tuple[ClaimSummary, ...]:
 
 def _summarise_headline(key: str, claims: tuple[ClaimSummary, ...]) -> HeadlineSummary:
     deciding = tuple(item for item in claims if item.claim.headline == key)
-    exploratory = tuple(item for item in claims if item.claim.beside_headline == key)
+    exploratory = tuple(item for item in claims if item.claim.related_headline == key)
     verdict, reason = verdicts.decide_headline(
         {
             item.claim.id: [condition.decision for condition in item.confirmatory]

@@ -68,7 +68,7 @@ def record(
         "target": png(seed),
         "start": png(seed, blur=1.0),
         "noised": png(seed, blur=0.12),
-        "copy": png(seed, blur=min(1.0, ratio)),
+        "reconstruction": png(seed, blur=min(1.0, ratio)),
     }
     return Record(
         id=hashlib.sha256(name.encode()).hexdigest(),
@@ -147,7 +147,7 @@ def make_claim(
         method=method,
         estimands={"main": estimand} if isinstance(estimand, Estimand) else estimand,
         headline=headline,
-        beside_headline=beside,
+        related_headline=beside,
     )
 
 

@@ -255,14 +255,14 @@ CLAIM = Claim(
 def test_network(lab, network):
     lab.judge(
         CLAIM,
-        cells=lambda seeds: {"copy": Inversion(
+        cells=lambda seeds: {"reconstruction": Inversion(
             seeds=seeds,
             network=lab.resnet(network, "conv1"),
             images=lab.photographs(pixels=32),
             decoder=Descent(),
             iterations=2,
         )},
-        effects=lambda seen: {"r": seen["copy"].values["r"]},
+        effects=lambda seen: {"r": seen["reconstruction"].values["r"]},
     )
 """
 

@@ -37,7 +37,7 @@ class OtherStart(ReplicateSeeds):
         return ReplicateSeeds(replicate=self.replicate, stream=stream).seed(source, number)
 
 
-def copy_of(
+def reconstruction_of(
     seeds: ReplicateSeeds,
     network: MLP,
     *,
@@ -94,7 +94,7 @@ def judged(tmp_path: Path) -> Callable[..., Decision]:
 def two_starts(seeds: ReplicateSeeds) -> dict[str, Inversion]:
     """A narrow network, whose copies keep something of where they started."""
     network = MLP(inputs=N, widths=(N, N // 2), activation="relu")
-    one = copy_of(seeds, network, decoder=Adam(rate=0.05), iterations=60)
+    one = reconstruction_of(seeds, network, decoder=Adam(rate=0.05), iterations=60)
     other = OtherStart(replicate=seeds.replicate, stream=seeds.stream)
     return {"one": one, "other": dataclasses.replace(one, seeds=other)}
 
@@ -140,11 +140,11 @@ def test_two_streams_of_starts_are_equivalent(judged: Callable[..., Decision]) -
 
 def test_an_orthogonal_network_is_found_invertible(judged: Callable[..., Decision]) -> None:
     network = MLP(inputs=N, widths=(N, N), initialisation="orthogonal")
-    exact_copy = event("It is recovered.", Criterion(effect="r", label="r", below=1e-6))
+    exact_reconstruction = event("It is recovered.", Criterion(effect="r", label="r", below=1e-6))
     found = judged(
-        exact_copy,
-        lambda seeds: {"copy": copy_of(seeds, network)},
-        lambda seen: {"r": seen["copy"].values["r"]},
+        exact_reconstruction,
+        lambda seeds: {"reconstruction": reconstruction_of(seeds, network)},
+        lambda seen: {"r": seen["reconstruction"].values["r"]},
     )
     assert (found.verdict, found.n) == (Verdict.SUPPORTED, 12)  # unanimous: the first look
     full = exact("Its rank is full.", Criterion(effect="rank", label="rank / n", above=1 - 1e-9))
@@ -166,15 +166,15 @@ def test_a_planted_null_space_is_found_lossy(judged: Callable[..., Decision]) ->
     lossy = event("A tenth is left.", Criterion(effect="r", label="r", above=0.1))
     found = judged(
         lossy,
-        lambda seeds: {"copy": copy_of(seeds, network)},
-        lambda seen: {"r": seen["copy"].values["r"]},
+        lambda seeds: {"reconstruction": reconstruction_of(seeds, network)},
+        lambda seen: {"r": seen["reconstruction"].values["r"]},
     )
     assert (found.verdict, found.n) == (Verdict.SUPPORTED, 12)
     recovered = event("It is recovered.", Criterion(effect="r", label="r", below=0.1))
     contrary = judged(
         recovered,
-        lambda seeds: {"copy": copy_of(seeds, network)},
-        lambda seen: {"r": seen["copy"].values["r"]},
+        lambda seeds: {"reconstruction": reconstruction_of(seeds, network)},
+        lambda seen: {"r": seen["reconstruction"].values["r"]},
     )
     assert contrary.verdict is Verdict.REFUTED
     floor = equivalence(
@@ -187,14 +187,14 @@ def test_a_planted_null_space_is_found_lossy(judged: Callable[..., Decision]) ->
 
     def cells(seeds: ReplicateSeeds) -> dict[str, Cell]:
         return {
-            "copy": copy_of(seeds, network),
+            "reconstruction": reconstruction_of(seeds, network),
             "rank": LocalRank(seeds=seeds, network=network, images=IMAGES),
         }
 
     at_the_floor = judged(
         floor,
         cells,
-        lambda seen: {"excess": seen["copy"].values["r"] - seen["rank"].values["floor"]},
+        lambda seen: {"excess": seen["reconstruction"].values["r"] - seen["rank"].values["floor"]},
     )
     assert (at_the_floor.verdict, at_the_floor.n) == (Verdict.SUPPORTED, 12)
     found = judged(
@@ -223,7 +223,7 @@ def test_a_batchnorm_blown_up_makes_a_claim_about_descents_invalid(
 
     def cells(seeds: ReplicateSeeds) -> dict[str, Cell]:
         return {
-            "copy": Inversion(
+            "reconstruction": Inversion(
                 seeds=seeds,
                 network=blown_up,
                 images=Images(pixels=16, source="dead-leaves"),
@@ -236,7 +236,7 @@ def test_a_batchnorm_blown_up_makes_a_claim_about_descents_invalid(
     found = judged(
         event("m_i rises while m_g falls.", rise, presupposes_descent=True),
         cells,
-        lambda seen: {"rise": math.log(seen["copy"].values["r"])},
+        lambda seen: {"rise": math.log(seen["reconstruction"].values["r"])},
     )
     assert found.verdict is verdict, found.reason
     if verdict is Verdict.INVALID:

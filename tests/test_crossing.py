@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from small_cells import cell, rank
 
-from harness.lab.crossed_design import LEVELS, Block
+from harness.lab.crossed_design import LEVELS, CrossedBlock
 from harness.plan.cells import Cell, Inversion
 from harness.plan.identity import canonical
 from harness.plan.seeds import CrossedSeeds, ReplicateSeeds, Source, Stream
 
 
 def inversions(seeds: ReplicateSeeds) -> Mapping[str, Cell]:
-    return {"copy": Inversion(**{**vars(cell(0, batch=12)), "seeds": seeds})}
+    return {"reconstruction": Inversion(**{**vars(cell(0, batch=12)), "seeds": seeds})}
 
 
 def ranks(seeds: ReplicateSeeds) -> Mapping[str, Cell]:
     return {"rank": type(rank(0))(**{**vars(rank(0)), "seeds": seeds})}
 
 
-def crossings(block: Block) -> list[CrossedSeeds]:
+def crossings(block: CrossedBlock) -> list[CrossedSeeds]:
     found = [next(iter(by_role.values())).seeds for by_role in block.cells]
     return [seeds for seeds in found if isinstance(seeds, CrossedSeeds)]
 
@@ -41,7 +41,7 @@ def crossings(block: Block) -> list[CrossedSeeds]:
 def test_two_combinations_share_a_seed_where_they_share_its_level(
     source: Source, levels: str
 ) -> None:
-    draws = crossings(Block.of(inversions))
+    draws = crossings(CrossedBlock.of(inversions))
     assert len(draws) == np.prod(list(LEVELS.values()))
     for one in draws:
         for other in draws:
@@ -50,7 +50,9 @@ def test_two_combinations_share_a_seed_where_they_share_its_level(
 
 
 def test_its_seeds_are_those_of_no_other_stream() -> None:
-    own = {seeds.seed(source) for seeds in crossings(Block.of(inversions)) for source in Source}
+    own = {
+        seeds.seed(source) for seeds in crossings(CrossedBlock.of(inversions)) for source in Source
+    }
     for stream in Stream:
         if stream is not Stream.CROSSED:
             others = [ReplicateSeeds(replicate=number, stream=stream) for number in range(48)]
@@ -58,13 +60,13 @@ def test_its_seeds_are_those_of_no_other_stream() -> None:
 
 
 def test_every_combination_is_a_cell_of_its_own_measured_alone() -> None:
-    cells = [by_role["copy"] for by_role in Block.of(inversions).cells]
+    cells = [by_role["reconstruction"] for by_role in CrossedBlock.of(inversions).cells]
     assert {each.batch for each in cells} == {1}
     assert len({str(canonical(each)) for each in cells}) == len(cells)
 
 
 def test_cells_that_descend_nowhere_have_no_start_to_cross() -> None:
-    block = Block.of(ranks)
+    block = CrossedBlock.of(ranks)
     assert block.levels == {"network": LEVELS["network"], "image": LEVELS["image"]}
     assert {seeds.start for seeds in crossings(block)} == {0}
 
@@ -73,7 +75,7 @@ def test_cells_that_descend_nowhere_have_no_start_to_cross() -> None:
 def test_what_one_source_adds_is_found_at_that_source(source: str) -> None:
     rng = np.random.default_rng(3)
     added = rng.normal(size=LEVELS[source])
-    block = Block.of(inversions)
+    block = CrossedBlock.of(inversions)
     effects = [added[getattr(seeds, source)] + 0.05 * rng.normal() for seeds in crossings(block)]
     found = block.components(effects)
     assert found is not None

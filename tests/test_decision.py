@@ -16,7 +16,7 @@ from scipy import stats
 
 from harness.claim import ALPHA, LOOKS, Kind
 from harness.errors import ClaimError
-from harness.statistics.decision import Course, Ruling, decided, of_all
+from harness.statistics.decision import Ruling, SequentialRun, decided, of_all
 
 Bools = npt.NDArray[np.bool_]
 COUNTING = [Kind.EVENT, Kind.PROPORTION, Kind.TREND, Kind.CONJUNCTION, Kind.EQUIVALENCE]
@@ -35,7 +35,7 @@ def ruled(
     failed: Bools | None = None,
     shares: Sequence[float] | None = None,
     opposite: Bools | None = None,
-) -> Course:
+) -> SequentialRun:
     return decided(
         kind,
         events,

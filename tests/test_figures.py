@@ -241,8 +241,8 @@ SPREAD = Distribution(
     trace="distance",
     rules=(
         Line(name="a'", claim="Z", role="points", value="m_n"),
-        Line(name="copy", claim="Z", role="copy", value="m_i"),
-        Line(name="unknown", claim="Z", role="copy", value="m_x"),
+        Line(name="reconstruction", claim="Z", role="reconstruction", value="m_i"),
+        Line(name="unknown", claim="Z", role="reconstruction", value="m_x"),
     ),
 )
 
@@ -260,7 +260,7 @@ def test_a_distribution_is_that_of_the_first_replicate_with_its_rules() -> None:
             "c0": measured(m_i=5.0),
         }
     )
-    drawn = [of({"points": ("p0", "p1"), "copy": ("c0", "c0")})]
+    drawn = [of({"points": ("p0", "p1"), "reconstruction": ("c0", "c0")})]
     chart = distribution_chart(SPREAD, drawn, kept)
     assert chart is not None
     extent, curve, *rules = chart.tables
@@ -268,9 +268,9 @@ def test_a_distribution_is_that_of_the_first_replicate_with_its_rules() -> None:
     assert (curve["value"], curve["share"]) == ([10, 20, 30, 40], [0.25, 0.5, 0.75, 1.0])
     assert rules == [
         {"run": "a'", "series": 2, "level": 3.0},
-        {"run": "copy", "series": 3, "level": 5.0},
+        {"run": "reconstruction", "series": 3, "level": 5.0},
     ]
-    assert chart.description == "Points: a'' from 10.0 to 40.0; a' 3.00; copy 5.00"
+    assert chart.description == "Points: a'' from 10.0 to 40.0; a' 3.00; reconstruction 5.00"
     assert distribution_chart(SPREAD, [], kept) is None
 
 
@@ -539,7 +539,7 @@ def test_figures_and_claims_lead_to_each_other(tmp_path: Path) -> None:
 def test_an_example_of_what_was_trained_on_is_a_picture(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     made = record("noise", ratio=0.5)
-    made = dataclasses.replace(made, thumbnails={"example": made.thumbnails["copy"]})
+    made = dataclasses.replace(made, thumbnails={"example": made.thumbnails["reconstruction"]})
     store.write(made)
     claim = make_claim("G1", "It is learnt.", event("z", PLAIN))
     item = condition(claim, {}, normal("x", 1, 0.1), records={"noise training": (made.id,)})
@@ -550,7 +550,7 @@ def test_an_example_of_what_was_trained_on_is_a_picture(tmp_path: Path) -> None:
     assert "distance of the copy from the target over" not in page
     copied = record("resnet50/conv1", ratio=0.5)
     store.write(copied)
-    item = dataclasses.replace(item, records={**item.records, "copy": (copied.id,)})
+    item = dataclasses.replace(item, records={**item.records, "reconstruction": (copied.id,)})
     page = write_report(make_run([item]), store, tmp_path / "out").read_text("utf-8")
     assert page.count("<h3>Recovered images</h3>") == 2
     assert "<h3>Images</h3>" not in page
@@ -572,7 +572,10 @@ def test_a_figure_shows_how_points_are_spread(tmp_path: Path) -> None:
     ids = {}
     for role, made in (
         ("points", spread_over(10.0, 20.0)),
-        ("copy", dataclasses.replace(record("copy", ratio=0.5), values={"m_i": 2.0})),
+        (
+            "reconstruction",
+            dataclasses.replace(record("reconstruction", ratio=0.5), values={"m_i": 2.0}),
+        ),
     ):
         store.write(made)
         ids[role] = (made.id,)
@@ -581,7 +584,7 @@ def test_a_figure_shows_how_points_are_spread(tmp_path: Path) -> None:
     page = write_report(make_run([item]), store, tmp_path / "out").read_text("utf-8")
     figure = page[page.index('id="figure-inverted"') :]
     assert "Points of one replicate" in figure
-    assert "noised image 3.00; copy, short descent 2.00" in page
+    assert "noised image 3.00; reconstruction, short descent 2.00" in page
 
 
 def test_a_figure_tells_of_replicates_without_a_number(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def one(seeds: ReplicateSeeds) -> Mapping[str, Inversion]:
     images = Images(pixels=2, source="dead-leaves")
     network = MLP(inputs=12, widths=(8,))
     return {
-        "copy": Inversion(
+        "reconstruction": Inversion(
             seeds=seeds, network=network, images=images, decoder=Descent(), iterations=1
         )
     }
@@ -98,12 +98,12 @@ def test_what_is_measured_beside_the_effect_and_how_runs_ended_is_told() -> None
     beside, endings = found.tables
     assert beside.rows == (("m_g / m_r", 3.0, 3.0, 3.0),)
     assert endings.columns == ("run", "matched", "not converged", "plateau", "rho")
-    assert endings.rows == (("copy", 1, 1, 10, 0.5),)
+    assert endings.rows == (("reconstruction", 1, 1, 10, 0.5),)
 
 
 def test_a_decoder_without_a_step_has_no_rho() -> None:
     (endings,) = judged(Told(rho=float("nan")), lambda seen: {"r": 1.0}).tables
-    assert endings.rows == (("copy", 12, ""),)
+    assert endings.rows == (("reconstruction", 12, ""),)
 
 
 def test_a_run_that_was_not_finite_is_invalid_however_its_effect_looks() -> None:
@@ -120,7 +120,7 @@ class InPrecisions:
             identity(cell, context=context(device="cpu")): effects[precision]
             for precision in effects
             for seeds in replicates(48)
-            for cell in [dataclasses.replace(one(seeds)["copy"], precision=precision)]
+            for cell in [dataclasses.replace(one(seeds)["reconstruction"], precision=precision)]
         }
 
     def read(self, key: str) -> Record:
@@ -139,7 +139,7 @@ def scouted(effects: Mapping[str, float], *, precision: str) -> ConditionResult:
         parameters={},
         receive=stated.append,
     )
-    lab.judge(CLAIM, cells=one, effects=lambda seen: {"r": seen["copy"].values["r"]})
+    lab.judge(CLAIM, cells=one, effects=lambda seen: {"r": seen["reconstruction"].values["r"]})
     store = cast(Store, InPrecisions(effects))
     return Runner(store=store, scheduler=cast(Scheduler, Idle()), device="cpu").run(
         stated[0], label="a", command="b"
@@ -214,12 +214,12 @@ class Drawn:
         self._effects: dict[str, float] = {}
         self._photographs: dict[str, str] = {}
         for number, by_role in enumerate(stated.block.cells):
-            self._note(by_role["copy"], effect=float(number // 18), photograph="a")
+            self._note(by_role["reconstruction"], effect=float(number // 18), photograph="a")
         for replicate, variations in enumerate(stated.variations()):
             for variation in variations:
                 worse = variation.factors["step"] == "3"
                 self._note(
-                    variation.cells["copy"],
+                    variation.cells["reconstruction"],
                     effect=2.5 if worse else 1.0,
                     photograph=f"photograph {replicate % 5}",
                 )
@@ -245,7 +245,7 @@ def condition(*, family: str | None = None, varied: bool = False) -> Condition:
         estimand="r",
         parameters={"layer": "a"},
         cells=one,
-        effects=lambda seen: {"r": seen["copy"].values["r"]},
+        effects=lambda seen: {"r": seen["reconstruction"].values["r"]},
         gallery={},
         tables=lambda _: (),
         confirmatory=True,
@@ -269,7 +269,9 @@ def test_conditions_of_a_headline_or_of_a_claim_are_queued_together() -> None:
         return dataclasses.replace(
             condition(),
             claim=dataclasses.replace(CLAIM, id=name, headline=headline),
-            cells=lambda seeds: {"copy": dataclasses.replace(one(seeds)["copy"], noise=sd)},
+            cells=lambda seeds: {
+                "reconstruction": dataclasses.replace(one(seeds)["reconstruction"], noise=sd)
+            },
         )
 
     queue = Queue()
@@ -325,10 +327,11 @@ class TestWhatStandsBesideAVerdict:
 
     def test_an_invalid_replicate_makes_its_photograph_no_event(self) -> None:
         stated = condition(family="a family", varied=True)
-        third = stated.cells(ReplicateSeeds(replicate=2))["copy"]
+        third = stated.cells(ReplicateSeeds(replicate=2))["reconstruction"]
         unlucky = identity(third, context=context(device="cpu"))
         failing = dataclasses.replace(
-            stated, control=lambda seen: "it failed" if seen["copy"].id == unlucky else None
+            stated,
+            control=lambda seen: "it failed" if seen["reconstruction"].id == unlucky else None,
         )
         runner = Runner(store=cast(Store, Drawn()), scheduler=cast(Scheduler, Idle()), device="cpu")
         found = runner.run(failing, label="a", command="b").beyond

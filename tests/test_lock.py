@@ -15,8 +15,8 @@ from harness.verdict.lock import (
     Entry,
     Lock,
     Locked,
-    Outcome,
-    Status,
+    LockOutcome,
+    LockStatus,
     compare,
     condition_key,
     diff,
@@ -54,31 +54,31 @@ def locked(verdict: Verdict, claim: str = "abc", **effects: Locked) -> Entry:
 @pytest.mark.parametrize(
     ("lock", "now", "status"),
     [
-        (None, S, Status.PASS),
-        (None, R, Status.FAIL),
-        (None, M, Status.FAIL),
-        *[(None, verdict, Status.SKIP) for verdict in (U, X, N, T)],
-        (S, S, Status.PASS),
-        (S, R, Status.FAIL),
-        (S, M, Status.FAIL),
-        (R, S, Status.FAIL),
-        (R, R, Status.XFAIL),
-        (R, M, Status.FAIL),
-        (M, M, Status.XFAIL),
-        (M, S, Status.FAIL),
-        *[(lock, verdict, Status.SKIP) for lock in Verdict for verdict in (U, X, N, T)],
-        (U, S, Status.PASS),
-        (U, R, Status.FAIL),
-        (X, R, Status.FAIL),
+        (None, S, LockStatus.PASS),
+        (None, R, LockStatus.FAIL),
+        (None, M, LockStatus.FAIL),
+        *[(None, verdict, LockStatus.SKIP) for verdict in (U, X, N, T)],
+        (S, S, LockStatus.PASS),
+        (S, R, LockStatus.FAIL),
+        (S, M, LockStatus.FAIL),
+        (R, S, LockStatus.FAIL),
+        (R, R, LockStatus.XFAIL),
+        (R, M, LockStatus.FAIL),
+        (M, M, LockStatus.XFAIL),
+        (M, S, LockStatus.FAIL),
+        *[(lock, verdict, LockStatus.SKIP) for lock in Verdict for verdict in (U, X, N, T)],
+        (U, S, LockStatus.PASS),
+        (U, R, LockStatus.FAIL),
+        (X, R, LockStatus.FAIL),
     ],
 )
-def test_outcome(lock: Verdict | None, now: Verdict, status: Status) -> None:
+def test_outcome(lock: Verdict | None, now: Verdict, status: LockStatus) -> None:
     entry = None if lock is None else locked(lock)
     outcome = compare(entry, decision(now), "abc")
     assert outcome.status is status
     assert f"{now}: its reason" in outcome.message
     decided = lock in (S, R, M)
-    if status is Status.FAIL and decided:
+    if status is LockStatus.FAIL and decided:
         assert outcome.message.startswith(f"{lock} is locked, but this run is {now}")
     # Decided before and open now is told in the warnings; nothing else here is.
     assert (outcome.warning is not None) == (decided and now in (U, X, N, T))
@@ -86,9 +86,9 @@ def test_outcome(lock: Verdict | None, now: Verdict, status: Status) -> None:
 
 def test_a_changed_claim_drops_its_lock_and_says_so() -> None:
     recurring = compare(locked(R, claim="old"), decision(R), "abc")
-    assert recurring.status is Status.FAIL
+    assert recurring.status is LockStatus.FAIL
     contrary = compare(locked(R, claim="old"), decision(S), "abc")
-    assert contrary.status is Status.PASS
+    assert contrary.status is LockStatus.PASS
     assert recurring.dropped is contrary.dropped is R
     assert compare(locked(R), decision(R), "abc").dropped is None
 
@@ -105,7 +105,7 @@ def test_a_changed_claim_drops_its_lock_and_says_so() -> None:
 )
 def test_an_effect_that_leaves_its_interval_is_a_warning(entry: Locked, moved: bool) -> None:
     outcome = compare(locked(S, r=entry, gone=Locked(value=9.0)), decision(S, value=0.1), "abc")
-    assert outcome.status is Status.PASS
+    assert outcome.status is LockStatus.PASS
     assert (outcome.warning is not None) == moved
     if moved:
         assert outcome.warning is not None
@@ -125,8 +125,8 @@ def test_an_effect_on_its_limit_has_not_left_it() -> None:
     assert entry.n == 12
     constant = locked(R, r=Locked(value=0.333333, low=0.333333, high=0.333333))
     assert entry.effects["r"].value == 0.333333
-    assert compare(constant, third, "abc") == Outcome(
-        status=Status.XFAIL, message="refuted: its reason (as locked)"
+    assert compare(constant, third, "abc") == LockOutcome(
+        status=LockStatus.XFAIL, message="refuted: its reason (as locked)"
     )
 
 
@@ -134,8 +134,9 @@ def test_an_effect_on_its_limit_has_not_left_it() -> None:
 def test_report_only_ignores_locks(verdict: Verdict) -> None:
     for lock in Verdict:
         outcome = compare(locked(lock), decision(verdict), "abc", report_only=True)
-        assert outcome == Outcome(
-            status=Status.PASS if verdict is S else Status.SKIP, message=f"{verdict}: its reason"
+        assert outcome == LockOutcome(
+            status=LockStatus.PASS if verdict is S else LockStatus.SKIP,
+            message=f"{verdict}: its reason",
         )
 
 

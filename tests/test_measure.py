@@ -143,7 +143,7 @@ class TestInversions:
         def apart(first: str, second: str) -> float:
             return float(np.linalg.norm(images[first] - images[second]))
 
-        assert values["m_i"] == pytest.approx(apart("copy", "target"), rel=1e-5)
+        assert values["m_i"] == pytest.approx(apart("reconstruction", "target"), rel=1e-5)
         assert values["m_i0"] == pytest.approx(apart("start", "target"), rel=1e-5)
         assert values["m_n"] == pytest.approx(apart("noised", "target"), rel=1e-5)
         assert {image.shape for image in images.values()} == {(3, 4, 4)}
@@ -162,7 +162,7 @@ class TestInversions:
         whole = build_resnet(cell.network, seed=cell.seeds.seed(Source.WEIGHTS) >> 1)
         outputs = [
             whole.maxpool(torch.relu(whole.bn1(whole.conv1(torch.from_numpy(image[None]).float()))))
-            for image in (found.images["copy"], found.images["target"])
+            for image in (found.images["reconstruction"], found.images["target"])
         ]
         assert found.values["m_g"] == pytest.approx(
             float((outputs[0] - outputs[1]).norm()), rel=1e-4
@@ -176,7 +176,9 @@ class TestInversions:
         alone = one(cell)
         assert together.outcome == alone.outcome
         assert together.labels == alone.labels
-        np.testing.assert_allclose(together.images["copy"], alone.images["copy"], rtol=1e-12)
+        np.testing.assert_allclose(
+            together.images["reconstruction"], alone.images["reconstruction"], rtol=1e-12
+        )
         for name, value in alone.values.items():
             assert together.values[name] == pytest.approx(value, rel=1e-11, nan_ok=True)
 

@@ -181,7 +181,7 @@ def test_a_condition_beside_the_claim_fails_nothing(suite: Suite) -> None:
     suite.locked.parent.mkdir()
     result = suite.write(test_z=body).run("-rs", "--update-verdicts")
     result.assert_outcomes(passed=1, skipped=1)
-    result.stdout.fnmatch_lines(["REFUTED *: refuted: * (beside the claim, decides nothing)"])
+    result.stdout.fnmatch_lines(["REFUTED *: refuted: * (exploratory, decides nothing)"])
     assert set(tomllib.loads(suite.locked.read_text())["quick"]) == {"Z1"}
 
 

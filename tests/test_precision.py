@@ -368,7 +368,7 @@ class TestRestarts:
             firsts.append(np.allclose(start, drawn[0].numpy()))
         assert not all(firsts)
         (begun,) = measure([dataclasses.replace(cell, iterations=0)], device="cpu")
-        assert (begun.images["start"] == begun.images["copy"]).all()
+        assert (begun.images["start"] == begun.images["reconstruction"]).all()
         assert begun.values["apart_start"] == begun.values["apart"]
 
 

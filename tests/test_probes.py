@@ -163,7 +163,9 @@ class TestShaped:
 
         narrow, wide = run(48), run(190)
         assert narrow.values["r"] == pytest.approx(wide.values["r"], rel=1e-10)
-        np.testing.assert_allclose(narrow.images["copy"], wide.images["copy"], rtol=1e-8)
+        np.testing.assert_allclose(
+            narrow.images["reconstruction"], wide.images["reconstruction"], rtol=1e-8
+        )
 
     def test_a_descent_follows_the_closed_form(self) -> None:
         """(1 - eta s^2)^t on every right singular vector."""
@@ -183,7 +185,7 @@ class TestShaped:
         left = np.linalg.matrix_power(np.eye(48) - 0.2 * matrix.T @ matrix, 30)
         start, target = found.images["start"].ravel(), found.images["target"].ravel()
         np.testing.assert_allclose(
-            found.images["copy"].ravel() - target, left @ (start - target), atol=1e-12
+            found.images["reconstruction"].ravel() - target, left @ (start - target), atol=1e-12
         )
         assert singular_values(network)[0] > 1
 
@@ -343,7 +345,7 @@ def test_the_part_of_an_error_in_the_null_space_is_what_the_pseudo_inverse_leave
     J = matrix.reshape(512, 768).numpy()
     kept = np.linalg.pinv(J) @ J
     assert found["null_dimension_share"] == 1 - np.linalg.matrix_rank(J) / 768
-    for name, value in (("start", "null_share_start"), ("copy", "null_share")):
+    for name, value in (("start", "null_share_start"), ("reconstruction", "null_share")):
         error = (run.images[name] - run.images["target"]).ravel()
         left = error - kept @ error
         assert found[value] == pytest.approx(left @ left / (error @ error), rel=1e-6)

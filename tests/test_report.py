@@ -596,15 +596,15 @@ def test_a_picture_tells_what_the_verdict_on_its_condition_rests_on(tmp_path: Pa
     for made in (judged, shown, beside):
         store.write(made)
     claim = make_claim("Z", "z", event("z", PLAIN))
-    ids = {"copy": (judged.id,)}
+    ids = {"reconstruction": (judged.id,)}
     decides = condition(claim, {"decoder": "article"}, normal("x", -1, 0.1), records=ids)
     other = condition(
         claim, {"decoder": "adam"}, normal("x", 1, 0.1), records=ids, confirmatory=False
     )
     run = make_run(
         [
-            dataclasses.replace(decides, gallery={"copy": shown.id}),
-            dataclasses.replace(other, gallery={"copy": beside.id}),
+            dataclasses.replace(decides, gallery={"reconstruction": shown.id}),
+            dataclasses.replace(other, gallery={"reconstruction": beside.id}),
         ]
     )
     page = write_report(run, store, tmp_path / "out").read_text("utf-8")

@@ -156,7 +156,7 @@ class TestRecords:
         scheduler_of(tmp_path).need([cell(0), cell(1)], label="a")
         store = Store(tmp_path)
         (first,), (second,) = names([cell(0)]), names([cell(1)])
-        assert set(store.read(first).thumbnails) == {"target", "start", "noised", "copy"}
+        assert set(store.read(first).thumbnails) == {"target", "start", "noised", "reconstruction"}
         assert store.read(second).thumbnails == {}
         told = dict(store.read(second).provenance)
         assert isinstance(rate := told.pop("gflops"), float)

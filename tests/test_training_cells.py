@@ -69,7 +69,7 @@ class TestCopies:
 
     def test_likeness_is_that_of_the_copy(self, network: ResNet) -> None:
         found = self.run(network)
-        assert found.values["ssim"] == ssim(found.images["target"], found.images["copy"])
+        assert found.values["ssim"] == ssim(found.images["target"], found.images["reconstruction"])
         assert {"psnr", "sharpness", "whiteness"} <= set(found.values)
 
     def test_classes_are_those_of_the_whole_network(self, network: ResNet) -> None:
@@ -80,12 +80,12 @@ class TestCopies:
             found = self.run(network, seeds=seeds, iterations=0)
             whole = build_resnet(network, seed=weights_seed(seeds))
             with torch.no_grad():
-                target, noised, copy = (
+                target, noised, reconstruction = (
                     int(whole(torch.from_numpy(found.images[name]).float()[None]).argmax())
-                    for name in ("target", "noised", "copy")
+                    for name in ("target", "noised", "reconstruction")
                 )
             pairs.append((found.values["class_kept"], found.values["class_kept_noised"]))
-            assert pairs[-1] == (float(copy == target), float(noised == target))
+            assert pairs[-1] == (float(reconstruction == target), float(noised == target))
         assert len(set(pairs)) > 1
         assert any(kept != noised for kept, noised in pairs)
 
@@ -180,24 +180,27 @@ class TestReflection:
             hook.remove()
             return taken[0].double()
 
-        image, copy = (
-            seen(torch.from_numpy(found.images[name]).float()[None]) for name in ("target", "copy")
+        image, reconstruction = (
+            seen(torch.from_numpy(found.images[name]).float()[None])
+            for name in ("target", "reconstruction")
         )
-        assert found.values["copy_to_image"] == pytest.approx(float((image - copy).norm()))
+        assert found.values["reconstruction_to_image"] == pytest.approx(
+            float((image - reconstruction).norm())
+        )
         shown = content.crops(
             classes=4, pixels=16, number=12, rng=DRAW.rng(Source.PRIOR), held_out=False
         )
         own = [picture.label for picture in content.PICTURES].index(found.labels["image"])
         others = shown.pictures(torch.nonzero(shown.labels != own).flatten())
-        distances = (seen(others) - copy).norm(dim=1)
-        assert found.values["copy_to_training"] == pytest.approx(float(distances.min()))
-        nearer = (distances < found.values["copy_to_image"]).double().mean()
+        distances = (seen(others) - reconstruction).norm(dim=1)
+        assert found.values["reconstruction_to_training"] == pytest.approx(float(distances.min()))
+        nearer = (distances < found.values["reconstruction_to_image"]).double().mean()
         assert found.values["nearer"] == pytest.approx(float(nearer))
 
     def test_before_the_first_step_the_copy_is_the_start(self, network: ResNet) -> None:
         values = measured(self.cell(network, iterations=0)).values
-        assert values["copy_to_image"] == values["start_to_image"]
-        assert values["copy_to_training"] == values["start_to_training"]
+        assert values["reconstruction_to_image"] == values["start_to_image"]
+        assert values["reconstruction_to_training"] == values["start_to_training"]
 
     def test_a_network_without_training_pictures_is_refused(self, network: ResNet) -> None:
         with pytest.raises(SettingError, match="no training crops"):

@@ -18,7 +18,7 @@ from claims.test_late_layers import test_g4_late_layers_infer_noise as g4
 from claims.test_late_layers import test_g6_late_layers_reflect_what_was_learnt as g6
 from claims.test_pooling import outside, unless_alike
 from claims.test_training import far, not_the_same, relation, relative, restricted, sharpening
-from claims.test_training import test_f7_copies_keep_the_class as f7
+from claims.test_training import test_f7_reconstructions_keep_the_class as f7
 from claims.test_training_depth import _drops as drops_of
 from claims.test_training_depth import _layers as layers_of
 from claims.test_training_depth import collapse
@@ -231,21 +231,23 @@ class TestEffects:
         stated: list[Condition] = []
         g6(a_lab(stated), "layer3", "article")
         (condition,) = stated
-        assert {"photographs training", "judge's photographs training", "copy"} == set(
+        assert {"photographs training", "judge's photographs training", "reconstruction"} == set(
             condition.cells(ReplicateSeeds(replicate=3))
         )
         # The nearest of many crops: start and copy are as near to it, and half as far as the image.
-        unmoved = dict.fromkeys(("copy_to_training", "start_to_training"), 1.0)
-        unmoved |= dict.fromkeys(("copy_to_image", "start_to_image"), 2.0)
+        unmoved = dict.fromkeys(("reconstruction_to_training", "start_to_training"), 1.0)
+        unmoved |= dict.fromkeys(("reconstruction_to_image", "start_to_image"), 2.0)
         unmoved |= {"noised_to_image": 0.5, "noised_to_training": 1.0, "nearer": 0.1}
         unmoved |= {"m_g": 1.0, "m_r": 2.0}
-        moved = {**unmoved, "copy_to_image": 3.0}
-        effects = [condition.effects({"copy": record(**each)}) for each in (unmoved, moved)]
+        moved = {**unmoved, "reconstruction_to_image": 3.0}
+        effects = [
+            condition.effects({"reconstruction": record(**each)}) for each in (unmoved, moved)
+        ]
         assert [each["reflection"] for each in effects] == pytest.approx([0.0, math.log(1.5)])
         blind = {**unmoved, "noised_to_image": 1.0}
         trainings = {"photographs training": record(held_out=1.0, accuracy=1.0)}
-        assert condition.control({**trainings, "copy": record(**unmoved)}) is None
-        told = condition.control({**trainings, "copy": record(**blind)})
+        assert condition.control({**trainings, "reconstruction": record(**unmoved)}) is None
+        told = condition.control({**trainings, "reconstruction": record(**blind)})
         assert told == "a noised photograph passes for training content"
 
     def test_a_layer_tells_what_it_left_and_which_runs_still_fell(self) -> None:
@@ -278,16 +280,16 @@ class TestEffects:
         stated: list[Condition] = []
         g4(a_lab(stated), "layer3", start)
         (condition,) = stated
-        asked = condition.cells(ReplicateSeeds(replicate=0))["copy"]
+        asked = condition.cells(ReplicateSeeds(replicate=0))["reconstruction"]
         assert isinstance(asked, Inversion)
         starts = [cell.start for cell in condition.gallery.values() if isinstance(cell, Inversion)]
         assert starts == [asked.start] * (start == "flat")
 
     @pytest.mark.parametrize(
-        ("compared", "copy", "start"), [("as it is", 0.5, 0.5), ("equal m_g", 1.0, 0.0)]
+        ("compared", "reconstruction", "start"), [("as it is", 0.5, 0.5), ("equal m_g", 1.0, 0.0)]
     )
     def test_points_are_held_against_copy_and_start_at_the_m_g_of_each(
-        self, compared: str, copy: float, start: float
+        self, compared: str, reconstruction: float, start: float
     ) -> None:
         stated: list[Condition] = []
         d3(a_lab(stated), compared)
@@ -295,8 +297,8 @@ class TestEffects:
             record(), traces={"distance": (1.0, 3.5), "output": (1.0, 1.0)}
         )
         run = record(m_i=2.0, m_g=0.5, m_i0=3.0, m_g0=4.0)
-        effects = stated[0].effects({"points": points, "copy": run})
-        assert effects["quantile"] == copy
+        effects = stated[0].effects({"points": points, "reconstruction": run})
+        assert effects["quantile"] == reconstruction
         assert effects["share of points nearer than the start"] == start
 
     def test_a_network_that_others_trained_is_told_of_where_it_is_used(self) -> None:

@@ -18,7 +18,7 @@ from harness.plan.seeds import ReplicateSeeds
 PHOTOGRAPHS = Images(pixels=32)
 
 
-def copy(decoder: Decoder, **changes: object) -> Inversion:
+def reconstruction(decoder: Decoder, **changes: object) -> Inversion:
     made = Inversion(
         seeds=ReplicateSeeds(replicate=0),
         network=ResNet(name="resnet18", layer="layer1"),
@@ -33,18 +33,18 @@ def changes(inversion: Inversion) -> dict[str, list[str]]:
     """The levels that are tried, by factor."""
     found: dict[str, list[str]] = {}
     own = levels(inversion)
-    for variation in around({"copy": inversion})[1:]:
+    for variation in around({"reconstruction": inversion})[1:]:
         ((factor, level),) = variation.factors.items() - own.items()
         found.setdefault(factor, []).append(level)
     return found
 
 
-ARTICLE = copy(Descent(priors=(Blur(),)))
+ARTICLE = reconstruction(Descent(priors=(Blur(),)))
 
 
 def test_the_condition_itself_comes_first() -> None:
-    first, *others = around({"copy": ARTICLE})
-    assert first.cells == {"copy": ARTICLE}
+    first, *others = around({"reconstruction": ARTICLE})
+    assert first.cells == {"reconstruction": ARTICLE}
     assert all(other.cells != first.cells for other in others)
 
 
@@ -62,15 +62,19 @@ def test_every_factor_is_varied_around_the_articles_descent() -> None:
 
 
 def test_every_cell_says_truly_what_it_is() -> None:
-    for variation in around({"copy": ARTICLE}):
-        found = variation.cells["copy"]
+    for variation in around({"reconstruction": ARTICLE}):
+        found = variation.cells["reconstruction"]
         assert isinstance(found, Inversion)
         assert {**levels(found), "step": variation.factors["step"]} == variation.factors
 
 
 @pytest.mark.parametrize(("level", "step"), [("1/3", 0.1 / 3), ("3", 0.3)])
 def test_a_step_is_relative_to_the_conditions_own(level: str, step: float) -> None:
-    (found,) = (v.cells["copy"] for v in around({"copy": ARTICLE}) if v.factors["step"] == level)
+    (found,) = (
+        v.cells["reconstruction"]
+        for v in around({"reconstruction": ARTICLE})
+        if v.factors["step"] == level
+    )
     assert isinstance(found, Inversion)
     assert isinstance(found.decoder, Descent)
     assert found.decoder.step == pytest.approx(step)
@@ -79,9 +83,9 @@ def test_a_step_is_relative_to_the_conditions_own(level: str, step: float) -> No
 @pytest.mark.parametrize(
     ("inversion", "left_out"),
     [
-        (copy(LBFGS()), {"step", "blur"}),
+        (reconstruction(LBFGS()), {"step", "blur"}),
         (
-            copy(
+            reconstruction(
                 Adam(),
                 images=Images(
                     pixels=8, source="folder", folder=ImageFolder(sha256="0", path=Path("a"))
@@ -90,7 +94,7 @@ def test_a_step_is_relative_to_the_conditions_own(level: str, step: float) -> No
             {"images"},
         ),
         (
-            copy(
+            reconstruction(
                 Adam(),
                 network=ResNet(
                     name="resnet18", layer="layer1", weights=WeightsFile(sha256="0", path=Path("a"))
@@ -106,8 +110,10 @@ def test_what_a_condition_cannot_have_is_left_out(inversion: Inversion, left_out
 
 def test_another_decoder_keeps_loss_and_priors() -> None:
     prior = TotalVariation(weight=0.1)
-    for variation in around({"copy": copy(Descent(loss="l1", priors=(prior,)))}):
-        found = variation.cells["copy"]
+    for variation in around(
+        {"reconstruction": reconstruction(Descent(loss="l1", priors=(prior,)))}
+    ):
+        found = variation.cells["reconstruction"]
         assert isinstance(found, Inversion)
         if variation.factors["decoder"] != "descent":
             assert found.decoder.loss == "l1"
@@ -115,7 +121,7 @@ def test_another_decoder_keeps_loss_and_priors() -> None:
 
 
 def test_a_stack_is_varied_by_its_initialisation() -> None:
-    stack = copy(Descent(), network=MLP(inputs=3072, widths=(64,)))
+    stack = reconstruction(Descent(), network=MLP(inputs=3072, widths=(64,)))
     assert changes(stack)["network"] == ["gaussian"]
 
 
@@ -133,12 +139,12 @@ def test_all_inversions_of_a_replicate_change_together_and_nothing_else_does() -
 
 def test_what_inverts_nothing_has_no_multiverse() -> None:
     assert around({"rank": rank(0)}) == ()
-    assert around({"copy": cell(0)})
+    assert around({"reconstruction": cell(0)})
 
 
 def test_roles_that_differ_in_their_decoders_keep_them() -> None:
     """A ladder of decoders compares them: to give all the same one would undo it."""
-    ladder = {"a": copy(Adam()), "b": copy(LBFGS())}
+    ladder = {"a": reconstruction(Adam()), "b": reconstruction(LBFGS())}
     factors = {
         factor
         for variation in around(ladder)[1:]
@@ -148,8 +154,8 @@ def test_roles_that_differ_in_their_decoders_keep_them() -> None:
 
 
 def test_what_looks_at_the_same_images_or_network_keeps_them() -> None:
-    beside: dict[str, Cell] = {"copy": copy(Adam()), "rank": rank(0)}
-    own = levels(copy(Adam()))
+    beside: dict[str, Cell] = {"reconstruction": reconstruction(Adam()), "rank": rank(0)}
+    own = levels(reconstruction(Adam()))
     factors = {
         factor
         for variation in around(beside)[1:]
@@ -159,7 +165,9 @@ def test_what_looks_at_the_same_images_or_network_keeps_them() -> None:
 
 
 def test_another_decoder_stops_where_the_first_one_would() -> None:
-    for variation in around({"copy": copy(Descent(returns="best", tolerance=0.2))}):
-        found = variation.cells["copy"]
+    for variation in around(
+        {"reconstruction": reconstruction(Descent(returns="best", tolerance=0.2))}
+    ):
+        found = variation.cells["reconstruction"]
         assert isinstance(found, Inversion)
         assert found.decoder.tolerance == 0.2

@@ -16,7 +16,7 @@ from claims.plugin.session import LOCK, ClaimSession, Parameters
 from harness.errors import ClaimError, DepthClaimsError, WorkerError
 from harness.lab.condition import Condition
 from harness.lab.lab import Lab
-from harness.verdict.lock import Outcome, Status
+from harness.verdict.lock import LockOutcome, LockStatus
 from harness.verdict.results import ConditionResult
 from harness.verdict.verdict import Effect
 from reports.summary import effect_of
@@ -250,16 +250,16 @@ def _interval(effect: Effect) -> str:
     return f"{low:g} to {high:g} at {effect.level:.3g}"
 
 
-def _end(outcome: Outcome, *, confirmatory: bool) -> None:
+def _end(outcome: LockOutcome, *, confirmatory: bool) -> None:
     match outcome.status:
-        case Status.PASS:
+        case LockStatus.PASS:
             return
-        case Status.SKIP:
-            beside = "" if confirmatory else " (beside the claim, decides nothing)"
-            pytest.skip(outcome.message + beside)
-        case Status.XFAIL:
+        case LockStatus.SKIP:
+            note = "" if confirmatory else " (exploratory, decides nothing)"
+            pytest.skip(outcome.message + note)
+        case LockStatus.XFAIL:
             pytest.xfail(outcome.message)
-        case Status.FAIL:
+        case LockStatus.FAIL:
             pytest.fail(outcome.message, pytrace=False)
 
 

@@ -31,7 +31,7 @@ from harness.store import WEIGHTS, Store
 from harness.verdict.lock import (
     Entry,
     Lock,
-    Outcome,
+    LockOutcome,
     compare,
     condition_key,
     diff,
@@ -261,7 +261,7 @@ class ClaimSession:
 
     # --- running ----------------------------------------------------------------------------
 
-    def judge(self, number: int) -> tuple[ConditionResult, Outcome]:
+    def judge(self, number: int) -> tuple[ConditionResult, LockOutcome]:
         """Measure and decide a condition, and compare it with its lock."""
         condition = self.conditions[number]
         try:

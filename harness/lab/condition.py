@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from harness.claim import Claim
-from harness.lab.crossed_design import Block, Cells
+from harness.lab.crossed_design import Cells, CrossedBlock
 from harness.lab.multiverse import REPLICATES, Variation, around
 from harness.lab.precision_check import reference_cell
 from harness.plan.buckets import replicates
@@ -122,9 +122,9 @@ class Condition:
         ]
 
     @property
-    def block(self) -> Block | None:
+    def block(self) -> CrossedBlock | None:
         """The crossed block, where it is measured."""
-        return Block.of(self.cells) if self.family is not None else None
+        return CrossedBlock.of(self.cells) if self.family is not None else None
 
     @property
     def inverts(self) -> bool:

@@ -24,7 +24,7 @@ Cells = Callable[[ReplicateSeeds], Mapping[str, Cell]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Block:
+class CrossedBlock:
     """The combinations of a condition.
 
     Parameters
@@ -40,7 +40,7 @@ class Block:
     cells: tuple[Mapping[str, Cell], ...]
 
     @classmethod
-    def of(cls, cells: Cells) -> Block:
+    def of(cls, cells: Cells) -> CrossedBlock:
         """The block of what a replicate consists of."""
         starts = any(
             isinstance(cell, Inversion) for cell in cells(ReplicateSeeds(replicate=0)).values()

@@ -26,15 +26,15 @@ PENALTIES = tuple(10.0**power for power in range(-4, 7))
 """Of a ridge regression; leave-one-out error on the training examples chooses."""
 
 
-def ssim(image: Image, copy: Image) -> float:
+def ssim(image: Image, reconstruction: Image) -> float:
     """Structural similarity, mean over windows and channels (Wang et al. 2004); 1 if equal."""
-    return float(structural_similarity(image, copy, channel_axis=0, data_range=1.0))
+    return float(structural_similarity(image, reconstruction, channel_axis=0, data_range=1.0))
 
 
-def psnr(image: Image, copy: Image) -> float:
+def psnr(image: Image, reconstruction: Image) -> float:
     """Peak signal over noise in decibels, 10 log10(1 / mean square error); infinite if equal."""
     with np.errstate(divide="ignore"):
-        return float(peak_signal_noise_ratio(image, copy, data_range=1.0))
+        return float(peak_signal_noise_ratio(image, reconstruction, data_range=1.0))
 
 
 def laplacian_energy(image: Image) -> float:
@@ -71,17 +71,17 @@ def spectral_distance(power: NDArray[np.float64], other: NDArray[np.float64]) ->
     return float(np.std(difference))
 
 
-def whiteness(copy: Image, image: Image) -> float:
+def whiteness(reconstruction: Image, image: Image) -> float:
     """How much nearer the spectrum of a copy is to white noise than to the image: above 0 if so.
 
     The difference of its distances to the image's spectrum and to a flat one, in nats.
     """
-    power = radial_power(copy)
+    power = radial_power(reconstruction)
     to_image = spectral_distance(power, radial_power(image))
     return to_image - spectral_distance(power, np.ones_like(power))
 
 
-def likeness(image: Image, copy: Image) -> dict[str, float]:
+def likeness(image: Image, reconstruction: Image) -> dict[str, float]:
     """What a copy keeps of an image, by name; empty where the image is smaller than SSIM's window.
 
     All nan where the copy is not finite.
@@ -94,9 +94,10 @@ def likeness(image: Image, copy: Image) -> dict[str, float]:
         "sharpness": lambda a, b: laplacian_energy(b) / max(laplacian_energy(a), 1e-12),
         "whiteness": lambda a, b: whiteness(b, a),
     }
-    finite = bool(np.isfinite(copy).all())
+    finite = bool(np.isfinite(reconstruction).all())
     return {
-        name: measure(image, copy) if finite else float("nan") for name, measure in measures.items()
+        name: measure(image, reconstruction) if finite else float("nan")
+        for name, measure in measures.items()
     }
 
 

@@ -188,7 +188,7 @@ def _invert(
                         cells[sample],
                         original=originals[sample],
                         noised=(originals + noises)[sample],
-                        copy=copies[sample],
+                        reconstruction=copies[sample],
                     ),
                 },
                 outcome=recovery.outcomes[sample].value,
@@ -201,7 +201,7 @@ def _invert(
                     "target": originals[sample].numpy(),
                     "start": begun[sample].numpy(),
                     "noised": (originals + noises)[sample].numpy(),
-                    "copy": copies[sample].numpy(),
+                    "reconstruction": copies[sample].numpy(),
                 },
             )
         )

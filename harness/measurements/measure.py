@@ -53,7 +53,7 @@ _ONE_BY_ONE: Mapping[type, Callable[[Any], Measurement]] = {
 }
 """Kinds of cells that are measured one replicate at a time, on the CPU."""
 
-_WITH_A_COPY: Mapping[type, Callable[..., Measurement]] = {
+_WITH_A_RECONSTRUCTION: Mapping[type, Callable[..., Measurement]] = {
     probes.ErrorInNullSpace: error_in_null_space,
     training_cells.Reflection: reflection,
 }
@@ -89,10 +89,12 @@ def measure(
             device=place,
             checkpoint=checkpoint,
         )
-    elif type(cells[0]) in _WITH_A_COPY:
-        with_a_copy = _WITH_A_COPY[type(cells[0])]
+    elif type(cells[0]) in _WITH_A_RECONSTRUCTION:
+        with_a_reconstruction = _WITH_A_RECONSTRUCTION[type(cells[0])]
         results = tuple(
-            with_a_copy(cell, device=place, checkpoint=checkpoint and checkpoint.part(number))
+            with_a_reconstruction(
+                cell, device=place, checkpoint=checkpoint and checkpoint.part(number)
+            )
             for number, cell in enumerate(cells)
         )
     else:

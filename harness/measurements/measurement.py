@@ -29,7 +29,7 @@ class Measurement:
     labels : mapping of str to str
         What was drawn.
     images : mapping of str to array, shape (channels, rows, columns)
-        Target, start, noised target and copy.
+        Target, start, noised target and reconstruction.
     seconds : float
         Wall time, shared evenly by the block.
     """

@@ -31,8 +31,9 @@ def error_in_null_space(
         device=device,
         checkpoint=checkpoint,
     )
-    original, start, copy = (
-        torch.from_numpy(run.images[name]).double() for name in ("target", "start", "copy")
+    original, start, reconstruction = (
+        torch.from_numpy(run.images[name]).double()
+        for name in ("target", "start", "reconstruction")
     )
     encoder = draws.encoder(
         cell.network,
@@ -42,7 +43,9 @@ def error_in_null_space(
         shape=cell.images.shape,
     )
     (found,) = decompose(jacobian(encoder, original[None]))
-    first, last = found.null_share(torch.stack([start - original, copy - original])).square()
+    first, last = found.null_share(
+        torch.stack([start - original, reconstruction - original])
+    ).square()
     values = {
         "null_dimension_share": 1 - found.rank / cell.images.elements,
         "null_share_start": float(first),

@@ -18,7 +18,7 @@ def kept(
     *,
     original: Float[Tensor, "channels rows columns"],
     noised: Float[Tensor, "channels rows columns"],
-    copy: Float[Tensor, "channels rows columns"],
+    reconstruction: Float[Tensor, "channels rows columns"],
 ) -> dict[str, float]:
     """Likeness by name and, where the network has learnt classes, whether the image's is kept.
 
@@ -26,17 +26,18 @@ def kept(
     """
     if not isinstance(cell.network, ResNet):
         return {}
-    found = likeness(original.numpy(), copy.numpy())
+    found = likeness(original.numpy(), reconstruction.numpy())
     if cell.network.training is None and cell.network.weights is None:
         return found
     whole = whole_resnet(cell.network, seed=weights_seed(cell.seeds))
     with torch.no_grad():
         # One at a time, as a batch might round otherwise.
-        own, beside, found_in_copy = (
-            int(whole(image.float()[None].clone()).argmax()) for image in (original, noised, copy)
+        own, beside, found_in_reconstruction = (
+            int(whole(image.float()[None].clone()).argmax())
+            for image in (original, noised, reconstruction)
         )
     return {
         **found,
-        "class_kept": float(found_in_copy == own),
+        "class_kept": float(found_in_reconstruction == own),
         "class_kept_noised": float(beside == own),
     }

@@ -21,7 +21,7 @@ from harness.subjects.draws import weights_seed
 from harness.subjects.resnet import build_resnet
 from harness.subjects.training.content import PICTURES, crops
 
-_LOOKED_AT = ("copy", "start", "noised")
+_LOOKED_AT = ("reconstruction", "start", "noised")
 
 
 def reflection(
@@ -85,10 +85,15 @@ def reflection(
         found = nearest(features[0], {"image": image, "training": learnt})
         values |= {f"{name}_to_{what}": distance for what, distance in found.items()}
     distances = np.linalg.norm(learnt - looks[0], axis=1)
-    values["nearer"] = float(np.mean(distances < values["copy_to_image"]))
+    values["nearer"] = float(np.mean(distances < values["reconstruction_to_image"]))
     return Measurement(
         values=values,
-        outcome=outcome_of({name: values[name] for name in ("copy_to_image", "copy_to_training")}),
+        outcome=outcome_of(
+            {
+                name: values[name]
+                for name in ("reconstruction_to_image", "reconstruction_to_training")
+            }
+        ),
         labels=copied.labels,
         images=copied.images,
     )

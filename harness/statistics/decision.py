@@ -36,7 +36,7 @@ class Ruling(enum.IntEnum):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Course:
+class SequentialRun:
     """How far each series went, and what was decided of it.
 
     Parameters
@@ -77,7 +77,7 @@ def decided(
     opposite: Bools | None = None,
     alpha: float = ALPHA,
     looks: Sequence[tuple[int, float]] = LOOKS,
-) -> Course:
+) -> SequentialRun:
     """Decide series of replicates, each by itself.
 
     Parameters
@@ -119,7 +119,7 @@ def _by_looks(
     shares: Sequence[float],
     alpha: float,
     looks: Sequence[tuple[int, float]],
-) -> Course:
+) -> SequentialRun:
     """The exact group-sequential sign test, a series ending at the first look that decides it."""
     series, parts = happened.shape[:-2], happened.shape[-2]
     ruling, taken = np.zeros(series, dtype=int), np.zeros(series, dtype=int)
@@ -162,14 +162,14 @@ def _by_looks(
         p_down = np.where(going[..., None], down, p_down)
         reversed_ = np.where(going, turned, reversed_)
         ruling = np.where(going, now, ruling)
-    return Course(
+    return SequentialRun(
         ruling=ruling, looks=taken, p_supported=p_up, p_refuted=p_down, reversed=reversed_
     )
 
 
 def _exactly(
-    course: Course, events: Bools, failed: Bools, *, looks: Sequence[tuple[int, float]]
-) -> Course:
+    course: SequentialRun, events: Bools, failed: Bools, *, looks: Sequence[tuple[int, float]]
+) -> SequentialRun:
     """P: "One counterexample refutes", whatever else holds; so every replicate at hand counts.
 
     A replicate that failed is no counterexample: a residual that is not a number says nothing of a
@@ -186,7 +186,7 @@ def _exactly(
         default=Ruling.SUPPORTED if reached else Ruling.OPEN,
     )
     ones = np.ones_like(course.p_supported)
-    return Course(
+    return SequentialRun(
         ruling=ruling,
         looks=np.full_like(course.looks, reached),
         p_supported=ones * (ruling != Ruling.SUPPORTED)[..., None],
@@ -195,7 +195,7 @@ def _exactly(
     )
 
 
-def _by_witness(course: Course, happened: Bools) -> Course:
+def _by_witness(course: SequentialRun, happened: Bools) -> SequentialRun:
     """Existential: "One stored witness supports", wherever it turns up; counting only refutes.
 
     What counting would support has its witness already. Support is logic and errs only if the event

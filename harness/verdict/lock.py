@@ -345,7 +345,7 @@ def _interval(effect: Locked) -> str:
 # --- a new decision beside it ---------------------------------------------------------------
 
 
-class Status(enum.StrEnum):
+class LockStatus(enum.StrEnum):
     """What a decision is to pytest."""
 
     PASS = "pass"
@@ -355,7 +355,7 @@ class Status(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
+class LockOutcome:
     """What pytest reports of a condition.
 
     Parameters
@@ -370,7 +370,7 @@ class Outcome:
         What was locked for the claim as it was before it changed.
     """
 
-    status: Status
+    status: LockStatus
     message: str
     warning: str | None = None
     dropped: Verdict | None = None
@@ -386,7 +386,7 @@ def compare(
     *,
     report_only: bool = False,
     rounding: bool = False,
-) -> Outcome:
+) -> LockOutcome:
     """What a decision means beside the locked one.
 
     Parameters
@@ -408,7 +408,7 @@ def compare(
     told = f"{verdict}: {decision.reason}"
     if report_only:
         passed = verdict is Verdict.SUPPORTED
-        return Outcome(status=Status.PASS if passed else Status.SKIP, message=told)
+        return LockOutcome(status=LockStatus.PASS if passed else LockStatus.SKIP, message=told)
     if entry is not None and entry.claim != claim_digest:
         unlocked = compare(None, decision, claim_digest, rounding=rounding)
         return dataclasses.replace(unlocked, dropped=entry.verdict)
@@ -419,14 +419,16 @@ def compare(
     if verdict not in _DEFINITE:
         if locked is not None:
             warning = f"{locked} is locked, but this run is {told}"
-        return Outcome(status=Status.SKIP, message=told, warning=warning)
+        return LockOutcome(status=LockStatus.SKIP, message=told, warning=warning)
     if locked is not None and locked is not verdict:
-        return Outcome(status=Status.FAIL, message=f"{locked} is locked, but this run is {told}")
+        return LockOutcome(
+            status=LockStatus.FAIL, message=f"{locked} is locked, but this run is {told}"
+        )
     if verdict is Verdict.SUPPORTED:
-        return Outcome(status=Status.PASS, message=told, warning=warning)
+        return LockOutcome(status=LockStatus.PASS, message=told, warning=warning)
     if locked is verdict:
-        return Outcome(status=Status.XFAIL, message=f"{told} (as locked)", warning=warning)
-    return Outcome(status=Status.FAIL, message=told, warning=warning)
+        return LockOutcome(status=LockStatus.XFAIL, message=f"{told} (as locked)", warning=warning)
+    return LockOutcome(status=LockStatus.FAIL, message=told, warning=warning)
 
 
 def _moved(entry: Entry, decision: Decision) -> str | None:

@@ -102,7 +102,7 @@ def _stated(claim: Claim) -> dict[str, object]:
     return {
         "digest": claim.digest,
         "method": claim.method,
-        "beside_headline": claim.beside_headline,
+        "related_headline": claim.related_headline,
         "alpha": claim.alpha,
         "looks": plain(claim.looks),
         "estimands": {name: plain(estimand) for name, estimand in claim.estimands.items()},

@@ -96,7 +96,9 @@ def _claim(item: Json, stated: Json) -> Claim:
         method=stated["method"],
         estimands={name: _estimand(told) for name, told in stated["estimands"].items()},
         headline=item["headline"],
-        beside_headline=stated["beside_headline"],
+        related_headline=stated.get(
+            "related_headline", stated.get("beside_headline")
+        ),  # its old name
         alpha=stated["alpha"],
         looks=tuple((n, share) for n, share in stated["looks"]),
     )

@@ -22,7 +22,7 @@ GIVEN: Mapping[str, str] = {
 }
 """Thumbnails that copies of one replicate share, with their captions."""
 
-COPY = "copy"
+RECONSTRUCTION = "reconstruction"
 
 EXAMPLE = "example"
 """Thumbnail of a training image, which stands alone."""
@@ -102,7 +102,7 @@ def galleries(pictured: Mapping[str, Pictured], album: Album) -> tuple[Gallery, 
     grouped: dict[tuple[str, ...], dict[str, Pictured]] = {}
     for caption, item in pictured.items():
         thumbnails = item.record.thumbnails
-        if not {COPY, EXAMPLE}.isdisjoint(thumbnails):
+        if not {RECONSTRUCTION, EXAMPLE}.isdisjoint(thumbnails):
             given = tuple(thumbnails.get(name, "") for name in GIVEN)
             grouped.setdefault(given, {})[caption] = item
     found = (_gallery(group, album) for group in grouped.values())
@@ -140,7 +140,7 @@ def _gallery(pictured: Mapping[str, Pictured], album: Album) -> Gallery:
     for caption, item in pictured.items():
         record = item.record
         example = record.thumbnails.get(EXAMPLE)
-        key = album.add(record.thumbnails[COPY] if example is None else example)
+        key = album.add(record.thumbnails[RECONSTRUCTION] if example is None else example)
         if key is not None:
             shown = caption if example is None else f"{caption}: an image"
             judged = _judged(item) if example is None else None

@@ -89,7 +89,7 @@ class TestPathsOfOneGradient:
 
         def by_program() -> Tensor:
             output, vjp = program.vjp(image)
-            assert program.path == "program"
+            assert program.path == "compiled plan"
             return vjp(output - target)
 
         def agree(gradient: Tensor) -> None:

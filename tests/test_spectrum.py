@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import harness.encoders.spectrum
-from harness.encoders.spectrum import Decomposition, Limit, Spectrum, decompose, jacobian, spectra
+from harness.encoders.spectrum import (
+    Decomposition,
+    SizeLimit,
+    Spectrum,
+    decompose,
+    jacobian,
+    spectra,
+)
 from harness.errors import SpectrumError
 from harness.inversion.distances import l2
 from harness.plan.networks import ACTIVATIONS, MLP, ResNet
@@ -520,14 +527,19 @@ class TestRefusals:
 
     def test_a_higher_limit_is_kept_to(self) -> None:
         with pytest.raises(ReachedError):
-            jacobian(Untouchable(8192), blank(1, 12288), limit=Limit(gibibytes=5.7, seconds=342.0))
-        for limit in (Limit(gibibytes=5.5, seconds=342.0), Limit(gibibytes=5.7, seconds=340.0)):
+            jacobian(
+                Untouchable(8192), blank(1, 12288), limit=SizeLimit(gibibytes=5.7, seconds=342.0)
+            )
+        for limit in (
+            SizeLimit(gibibytes=5.5, seconds=342.0),
+            SizeLimit(gibibytes=5.7, seconds=340.0),
+        ):
             with pytest.raises(SpectrumError):
                 jacobian(Untouchable(8192), blank(1, 12288), limit=limit)
         matrices = gaussian(1, 30, 20)
         for find in (spectra, decompose):
             with pytest.raises(SpectrumError):
-                find(matrices, limit=Limit(seconds=1e-9))
+                find(matrices, limit=SizeLimit(seconds=1e-9))
 
     @settings(max_examples=100, deadline=None)
     @given(
@@ -548,7 +560,7 @@ class TestRefusals:
         self, batch: int, m: int, n: int
     ) -> None:
         with pytest.raises(SpectrumError) as caught:
-            jacobian(Untouchable(m), blank(batch, n), limit=Limit(gibibytes=0.0))
+            jacobian(Untouchable(m), blank(batch, n), limit=SizeLimit(gibibytes=0.0))
         named = re.search(r"about ([\d.e+-]+) GiB", str(caught.value))
         assert named
         assert float(named[1]) * 2**30 >= 0.99 * 8 * batch * (m * n + n * n)

@@ -11,8 +11,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.encoders.compiled import CompiledPlan
 from harness.encoders.encoder import VJP, Encoder
-from harness.encoders.program import Program
 from harness.encoders.stacks import StackEncoder
 from harness.execution import tuning
 from harness.execution.tuning import MEMORY, Layout, Machine, fastest, remember, remembered
@@ -153,7 +153,7 @@ def test_what_is_tried_are_steps_of_the_engine(monkeypatch: pytest.MonkeyPatch) 
 
         return wrapped
 
-    monkeypatch.setattr(Program, "vjp", told(Program.vjp))
+    monkeypatch.setattr(CompiledPlan, "vjp", told(CompiledPlan.vjp))
     monkeypatch.setattr(StackEncoder, "vjp", told(StackEncoder.vjp))
     tuning.steps_per_second(1, seconds=0.0)
     assert batches == [(1, 3, 32, 32), (12, 256)] * 3

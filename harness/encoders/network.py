@@ -1,14 +1,14 @@
-"""The encoder of any module: a program where its graph can be read, autograd elsewhere."""
+"""The encoder of any module: a compiled plan where its graph can be traced, autograd elsewhere."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from harness.encoders.compiled import CompiledPlan
 from harness.encoders.encoder import JVP, VJP, Encoder, ModuleEncoder
-from harness.encoders.program import Program
 from harness.encoders.runtime import digits
-from harness.encoders.tracing import Reading, UnreadableError, read
+from harness.encoders.tracing import TracedGraph, UntraceableError, trace
 from harness.errors import ModuleError
 
 MODELESS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity, nn.Flatten)
@@ -46,10 +46,10 @@ class NetworkEncoder:
                 )
         self.module = module
         self._reason = ""
-        self._reading: Reading | None = None
+        self._graph: TracedGraph | None = None
         try:
-            self._reading = read(module)
-        except UnreadableError as error:
+            self._graph = trace(module)
+        except UntraceableError as error:
             self._reason = str(error)
         # For good: a captured graph reads weights where they were. No cache around a method, which
         # would hold what holds it: a device's memory is to be free as soon as nobody needs it.
@@ -57,8 +57,8 @@ class NetworkEncoder:
 
     @property
     def path(self) -> str:
-        """How inputs are taken: "program", or "autograd" and why."""
-        return f"autograd: {self._reason}" if self._reason else "program"
+        """How inputs are taken: "compiled plan", or "autograd" and why."""
+        return f"autograd: {self._reason}" if self._reason else "compiled plan"
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Outputs of a batch of inputs."""
@@ -82,11 +82,11 @@ class NetworkEncoder:
 
     def _prepare(self, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Encoder:
         self._check(dtype, device)
-        if self._reading is not None:
+        if self._graph is not None:
             try:
-                return Program(self._reading, torch.zeros(shape, dtype=dtype, device=device))
-            except UnreadableError as error:
-                self._reading, self._reason = None, str(error)
+                return CompiledPlan(self._graph, torch.zeros(shape, dtype=dtype, device=device))
+            except UntraceableError as error:
+                self._graph, self._reason = None, str(error)
         return ModuleEncoder(self.module)
 
     def _check(self, dtype: torch.dtype, device: torch.device) -> None:

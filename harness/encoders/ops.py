@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from harness.encoders.convolutions.maps import Map, laid_out, summed
+from harness.encoders.convolutions.maps import Map
+from harness.encoders.layout import accumulate, channels_last
 
 Memory = tuple[Tensor, ...]
 """What derivatives need of a forward pass."""
@@ -47,18 +48,18 @@ class Affine:
     ----------
     map : Map
         A and b.
-    rectified : bool
+    relu : bool
         Whether max(0, .) follows.
     """
 
     map: Map
-    rectified: bool
+    relu: bool
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
-        """Output, to be remembered where it is rectified."""
+        """Output, remembered where a ReLU follows."""
         y = self.map.forward(inputs[0], added=_second(inputs))
         # oneDNN would rectify along the way, but makes 0 of what is not a number.
-        return (y.relu_(), (y,)) if self.rectified else (y, ())
+        return (y.relu_(), (y,)) if self.relu else (y, ())
 
     def apply_jvp(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
         """A t plus the second tangent, where the output is positive."""
@@ -71,7 +72,7 @@ class Affine:
 
 
 @dataclasses.dataclass(frozen=True)
-class Rectifier:
+class ReLU:
     """max(0, x)."""
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
@@ -87,7 +88,7 @@ class Rectifier:
 
     def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
         """The cotangent where the output is positive."""
-        return (summed(_open(cotangent, memory), onto),)
+        return (accumulate(_open(cotangent, memory), onto),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,11 +107,11 @@ class Sum:
 
     def apply_vjp(self, _: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
         """The cotangent for both, for each in memory of its own."""
-        return summed(cotangent.clone(), onto), cotangent
+        return accumulate(cotangent.clone(), onto), cotangent
 
 
 @dataclasses.dataclass(frozen=True)
-class Scale:
+class ChannelScale:
     """Every channel times its factor, plus an offset: BatchNorm with fixed statistics.
 
     Parameters
@@ -122,7 +123,7 @@ class Scale:
     offset: Tensor
 
     @classmethod
-    def of(cls, layer: nn.BatchNorm2d) -> Scale:
+    def of(cls, layer: nn.BatchNorm2d) -> ChannelScale:
         """A BatchNorm in eval mode."""
         assert layer.running_mean is not None
         assert layer.running_var is not None
@@ -144,7 +145,7 @@ class Scale:
 
     def apply_vjp(self, _: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
         """Every channel times its factor."""
-        return (summed(cotangent.mul_(self.factor), onto),)
+        return (accumulate(cotangent.mul_(self.factor), onto),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,13 +177,13 @@ class MaxPool:
         (tangent,) = tangents
         _, places = memory
         output_tangent = tangent.flatten(2).gather(2, places.flatten(2))
-        return laid_out(output_tangent.view(places.shape))
+        return channels_last(output_tangent.view(places.shape))
 
     def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
         """Each cotangent at the place of its maximum."""
         x, places = memory
         backward = torch.ops.aten.max_pool2d_with_indices_backward
-        return (summed(backward(cotangent, x, *self.window, places), onto),)
+        return (accumulate(backward(cotangent, x, *self.window, places), onto),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +217,7 @@ class AvgPool:
         """Each cotangent spread over its window."""
         (x,) = memory
         input_cotangent = torch.ops.aten.avg_pool2d_backward(cotangent, x, *self.window)
-        return (summed(input_cotangent, onto),)
+        return (accumulate(input_cotangent, onto),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,7 +237,7 @@ class Mean:
         """Each cotangent spread over the image."""
         (x,) = memory
         spread = (cotangent / x[0, 0].numel()).expand_as(x)
-        return (summed(laid_out(spread), onto),)
+        return (accumulate(channels_last(spread), onto),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +256,7 @@ class Flatten:
     def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
         """Vectors as images."""
         (x,) = memory
-        return (summed(laid_out(cotangent.view(x.shape)), onto),)
+        return (accumulate(channels_last(cotangent.view(x.shape)), onto),)
 
 
 def _second(tensors: tuple[Tensor, ...]) -> Tensor | None:

@@ -37,7 +37,7 @@ up to layer2. With `_CHUNK_BYTES` it decides how many samples go at once, and no
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Limit:
+class SizeLimit:
     """What spectra may cost at most.
 
     Parameters
@@ -52,7 +52,7 @@ class Limit:
     seconds: float = 60.0
 
 
-DEFAULT_LIMIT = Limit()
+DEFAULT_LIMIT = SizeLimit()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Decomposition(Spectrum):
 
 
 def jacobian(
-    encoder: Encoder, inputs: Float[Tensor, "batch ..."], *, limit: Limit = DEFAULT_LIMIT
+    encoder: Encoder, inputs: Float[Tensor, "batch ..."], *, limit: SizeLimit = DEFAULT_LIMIT
 ) -> Float[Tensor, "batch m n"]:
     """The Jacobians of an encoder at a batch of inputs, whose elements are counted row by row.
 
@@ -148,7 +148,7 @@ def jacobian(
         In float64.
     inputs : tensor of float64, shape (batch, ...)
         Where.
-    limit : Limit
+    limit : SizeLimit
         On the cost of the Jacobians together with their decomposition.
 
     Raises
@@ -183,7 +183,7 @@ def jacobian(
 
 
 def spectra(
-    matrices: Float[Tensor, "batch m n"], *, limit: Limit = DEFAULT_LIMIT
+    matrices: Float[Tensor, "batch m n"], *, limit: SizeLimit = DEFAULT_LIMIT
 ) -> tuple[Spectrum, ...]:
     """Singular values of matrices, and their rank at LAPACK's tolerance, max(m, n) eps s_0.
 
@@ -193,7 +193,7 @@ def spectra(
     ----------
     matrices : tensor of float64, shape (batch, m, n)
         As from `jacobian`.
-    limit : Limit
+    limit : SizeLimit
         On the cost.
 
     Raises
@@ -213,7 +213,7 @@ def spectra(
 
 
 def decompose(
-    matrices: Float[Tensor, "batch m n"], *, limit: Limit = DEFAULT_LIMIT
+    matrices: Float[Tensor, "batch m n"], *, limit: SizeLimit = DEFAULT_LIMIT
 ) -> tuple[Decomposition, ...]:
     """As `spectra`, with the right singular vectors.
 
@@ -246,7 +246,7 @@ def _require_float64(tensor: Tensor) -> None:
         )
 
 
-def _require_matrices(matrices: Float[Tensor, "batch m n"], *, limit: Limit) -> None:
+def _require_matrices(matrices: Float[Tensor, "batch m n"], *, limit: SizeLimit) -> None:
     _require_float64(matrices)
     _require_room(*matrices.shape, limit=limit)
     if not bool(matrices.isfinite().all()):
@@ -257,7 +257,7 @@ def _require_matrices(matrices: Float[Tensor, "batch m n"], *, limit: Limit) -> 
         )
 
 
-def _require_room(batch: int, m: int, n: int, *, limit: Limit) -> None:
+def _require_room(batch: int, m: int, n: int, *, limit: SizeLimit) -> None:
     """Refuse what costs more than the limit: the fullest decomposition, whatever is asked for."""
     low = min(m, n)
     # The Jacobians and the right vectors of all; the copy and the workspace of one, measured.
@@ -273,5 +273,5 @@ def _require_room(batch: int, m: int, n: int, *, limit: Limit) -> None:
             f"{seconds:.3g} seconds of two cores, after {low} passes of each input through the "
             f"network, and the limit is {limit.gibibytes:g} GiB and {limit.seconds:g} seconds",
             remedy="Take smaller images, fewer at a time, or a higher "
-            "harness.encoders.spectrum.Limit",
+            "harness.encoders.spectrum.SizeLimit",
         )

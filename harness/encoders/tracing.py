@@ -17,7 +17,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 
-class UnreadableError(Exception):
+class UntraceableError(Exception):
     """A module that is no list of the operations known here; says why."""
 
 
@@ -41,58 +41,58 @@ class Node:
         Values that it takes; a second one is added to what an affine layer makes of the first.
     output : int
         The value that it makes.
-    rectified : bool
+    relu : bool
         Whether max(0, .) follows.
     """
 
     layer: nn.Module
     inputs: tuple[int, ...]
     output: int
-    rectified: bool = False
+    relu: bool = False
 
     @property
     def open(self) -> bool:
         """Whether a sum or a rectifier can join."""
-        return isinstance(self.layer, (nn.Conv2d, nn.Linear)) and not self.rectified
+        return isinstance(self.layer, (nn.Conv2d, nn.Linear)) and not self.relu
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class TracedGraph:
     """The nodes of a module in the order in which they run, and the value that it returns."""
 
     nodes: tuple[Node, ...]
     output: int
 
 
-def read(module: nn.Module) -> Reading:
+def trace(module: nn.Module) -> TracedGraph:
     """What a module in eval mode does.
 
     Raises
     ------
-    UnreadableError
+    UntraceableError
         Where it does anything that no operation stands for.
     """
     if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
-        raise UnreadableError("it has hooks")
+        raise UntraceableError("it has hooks")
     whole = nn.Sequential(module)  # a layer by itself would be read as the functions it calls
     try:
         graph = _traced(whole)
     except Exception as error:  # the module's own code can fail on a symbol in any way
         said = str(error).partition("\n")[0]
-        raise UnreadableError(f"its graph cannot be traced: {said}") from error
+        raise UntraceableError(f"its graph cannot be traced: {said}") from error
     values: dict[object, int] = {}
     nodes: list[Node] = []
     for step in graph.nodes:
         if step.op == "placeholder":
             if values:
-                raise UnreadableError("it takes more than one input")
+                raise UntraceableError("it takes more than one input")
             values[step] = 0
         elif step.op == "output":
             (result,) = step.args
         else:
             _note(step, whole, values, nodes)
     if result not in values:
-        raise UnreadableError("it does not return one tensor")
+        raise UntraceableError("it does not return one tensor")
     return _joined(nodes, values[result])
 
 
@@ -145,9 +145,9 @@ def _layer(step: fx.Node, module: nn.Module) -> nn.Module:
             layer = _FUNCTIONS[step.target](*extra, **step.kwargs)
             known = True
     except (KeyError, TypeError) as error:
-        raise UnreadableError(f"there is no operation for {_named(step, module)}") from error
+        raise UntraceableError(f"there is no operation for {_named(step, module)}") from error
     if not (known and _is_known(layer)):
-        raise UnreadableError(f"there is no operation for {_named(step, module)}")
+        raise UntraceableError(f"there is no operation for {_named(step, module)}")
     return layer
 
 
@@ -189,7 +189,7 @@ def _note(step: fx.Node, module: nn.Module, values: dict[object, int], nodes: li
     layer = _layer(step, module)
     inputs = tuple(values[each] for each in step.args if isinstance(each, fx.Node))
     if len(inputs) != 1 + isinstance(layer, Add):
-        raise UnreadableError(f"there is no operation for {_named(step, module)}")
+        raise UntraceableError(f"there is no operation for {_named(step, module)}")
     if isinstance(layer, (nn.Identity, nn.Dropout)):
         values[step] = inputs[0]
         return
@@ -198,14 +198,14 @@ def _note(step: fx.Node, module: nn.Module, values: dict[object, int], nodes: li
         overwritten = inputs[0]
         for node in nodes:
             if isinstance(node.layer, nn.Flatten) and overwritten in (*node.inputs, node.output):
-                raise UnreadableError(f"{_named(step, module)} overwrites what has two shapes")
+                raise UntraceableError(f"{_named(step, module)} overwrites what has two shapes")
         # Whoever reads the overwritten value from here on reads the new one.
         values.update({name: output for name, value in values.items() if value == overwritten})
     nodes.append(Node(layer, inputs, output))
     values[step] = output
 
 
-def _joined(nodes: Sequence[Node], result: int) -> Reading:
+def _joined(nodes: Sequence[Node], result: int) -> TracedGraph:
     """Nodes with sums and rectifiers joined to the layers that they follow, and none idle."""
     uses = collections.Counter(value for node in nodes for value in node.inputs)
     uses[result] += 1
@@ -220,7 +220,7 @@ def _joined(nodes: Sequence[Node], result: int) -> Reading:
     for node in nodes:
         new = node
         if isinstance(node.layer, nn.ReLU) and (maker := take(node.inputs[0])):
-            new = dataclasses.replace(maker, output=node.output, rectified=True)
+            new = dataclasses.replace(maker, output=node.output, relu=True)
         elif isinstance(node.layer, Add):
             for first, second in (node.inputs, node.inputs[::-1]):
                 if maker := take(first, most=1):
@@ -231,4 +231,4 @@ def _joined(nodes: Sequence[Node], result: int) -> Reading:
     for node in reversed(joined.values()):
         if node.output in needed:
             needed.update(node.inputs)
-    return Reading(tuple(node for node in joined.values() if node.output in needed), result)
+    return TracedGraph(tuple(node for node in joined.values() if node.output in needed), result)

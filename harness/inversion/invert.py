@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.checkpoint import Checkpoint
-from harness.encoders.convolutions.maps import laid_out
 from harness.encoders.encoder import Encoder
+from harness.encoders.layout import channels_last
 from harness.errors import SettingError
 from harness.inversion.distances import l2
 from harness.inversion.outcome import Outcome, classify
@@ -131,7 +131,7 @@ def invert(
     """
     _check(original, start=start, noised=noised, decoder=decoder)
     # In one layout, that of the network's own images: to convert or to mix them takes longer.
-    original, start, noised = map(laid_out, (original, start, noised))
+    original, start, noised = map(channels_last, (original, start, noised))
     batch, restarts = len(original), len(start) // len(original)
     target = encoder.encode(original)
     m_r = l2(encoder.encode(noised) - target)

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from harness.encoders.convolutions.maps import laid_out
 from harness.encoders.encoder import VJP, Encoder
+from harness.encoders.layout import channels_last
 from harness.errors import SettingError
 from harness.inversion.clock import Clock
 from harness.inversion.distances import l2
@@ -139,7 +139,7 @@ class Problem:
         """What the blur and the box make of a point after a step."""
         if self.kernels is not None:
             # What pads images on a GPU lays them out anew, and a network's rounding depends on it.
-            point = laid_out(apply_blur(point, kernel=clock.read(self.kernels)))
+            point = channels_last(apply_blur(point, kernel=clock.read(self.kernels)))
         return point if self.box is None else point.clamp(self.box.low, self.box.high)
 
 

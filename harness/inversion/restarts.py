@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.checkpoint import Checkpoint
-from harness.encoders.convolutions.maps import LAST, laid_out
 from harness.encoders.encoder import Encoder
+from harness.encoders.layout import channels_last
 from harness.inversion.decoders.best_so_far import BestSoFar
 from harness.inversion.decoders.first_order import AdamMethod, DescentMethod
 from harness.inversion.decoders.gauss_newton import GaussNewtonMethod
@@ -185,7 +185,11 @@ def _reach(
 def _repeated(values: Tensor, times: int) -> Tensor:
     """Each sample so many times, beside each other, laid out as it was."""
     repeated = values.repeat_interleave(times, 0)
-    return laid_out(repeated) if values.is_contiguous(memory_format=LAST) else repeated
+    return (
+        channels_last(repeated)
+        if values.is_contiguous(memory_format=torch.channels_last)
+        else repeated
+    )
 
 
 def _method(

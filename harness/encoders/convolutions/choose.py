@@ -11,7 +11,6 @@ from torch import Tensor
 from harness.encoders.convolutions.im2col_cpu import Columns, little
 from harness.encoders.convolutions.im2col_gpu import Gathered, GatheredBack
 from harness.encoders.convolutions.maps import (
-    LAST,
     Back,
     Direct,
     Map,
@@ -104,5 +103,5 @@ def _back(plain: PlainConvolution) -> Back:
 def _convolution(
     weight: Tensor, stride: Pair, padding: Pair, shape: torch.Size
 ) -> Callable[[Tensor], Tensor]:
-    laid_out = weight.contiguous(memory_format=LAST)
-    return _direct(PlainConvolution(laid_out, None, stride, padding, (1, 1), 1, shape)).apply_jvp
+    flat = weight.contiguous(memory_format=torch.channels_last)
+    return _direct(PlainConvolution(flat, None, stride, padding, (1, 1), 1, shape)).apply_jvp

@@ -12,7 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from harness.encoders.convolutions.maps import PlainConvolution, summed
+from harness.encoders.convolutions.maps import PlainConvolution
+from harness.encoders.layout import accumulate
 
 _LITTLE = 2**20
 """Multiplications below which preparing a convolution takes longer than the convolution."""
@@ -32,11 +33,11 @@ class Columns:
 
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A x + b, plus `added`."""
-        return summed(self._convolve(x, self.plain.bias), added)
+        return accumulate(self._convolve(x, self.plain.bias), added)
 
     def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
-        return summed(self._convolve(tangent, None), added)
+        return accumulate(self._convolve(tangent, None), added)
 
     def apply_vjp(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
@@ -45,7 +46,7 @@ class Columns:
         image = torch.ops.aten.slow_conv_transpose2d(
             cotangent, plain.weight, plain.kernel, None, *where
         )
-        return summed(image, onto)
+        return accumulate(image, onto)
 
     def _convolve(self, x: Tensor, bias: Tensor | None) -> Tensor:
         plain = self.plain

@@ -23,9 +23,9 @@ from harness.encoders.convolutions.maps import (
     as_images,
     blank,
     pair,
-    summed,
     times,
 )
+from harness.encoders.layout import accumulate
 
 _NONE = -1
 """Where a tap meets padding."""
@@ -114,11 +114,11 @@ class Gathered:
 
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A x + b, plus `added`."""
-        return summed(self.windows(self.windows.pixels(x), bias=self.bias), added)
+        return accumulate(self.windows(self.windows.pixels(x), bias=self.bias), added)
 
     def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
-        return summed(self.windows(self.windows.pixels(tangent)), added)
+        return accumulate(self.windows(self.windows.pixels(tangent)), added)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +171,7 @@ class GatheredBack:
         first = next(iter(self.parts.values()))
         pixels = first.pixels(u)
         if self.every == (1, 1):
-            return summed(first(pixels), onto)
+            return accumulate(first(pixels), onto)
         if onto is None:
             onto = blank(u, len(u), self.inside)
         down, across = self.every

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
+from harness.encoders.layout import accumulate, channels_last
+
 Pair = tuple[int, int]
 """A number for rows and one for columns."""
 
 Layout = tuple[int, int, int]
 """Rows, columns and channels of an image."""
-
-LAST = torch.channels_last
 
 
 class Direct(Protocol):
@@ -85,7 +85,7 @@ class PlainConvolution:
         """The convolution of a layer whose padding is zeros, and given in numbers."""
         assert not isinstance(layer.padding, str)
         return cls(
-            weight=layer.weight.detach().contiguous(memory_format=LAST),
+            weight=layer.weight.detach().contiguous(memory_format=torch.channels_last),
             bias=_detached(layer.bias),
             stride=pair(layer.stride),
             padding=pair(layer.padding),
@@ -171,7 +171,9 @@ class PlainConvolution:
         rows, columns = (k - 1 - p for k, p in zip(self.kernel, self.padding, strict=True))
         return dataclasses.replace(
             self,
-            weight=self.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=LAST),
+            weight=self.weight.flip(2, 3)
+            .transpose(0, 1)
+            .contiguous(memory_format=torch.channels_last),
             bias=None,
             padding=(rows, columns),
             shape=self.cotangents,
@@ -179,23 +181,23 @@ class PlainConvolution:
 
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A x + b, plus `added`."""
-        return summed(self._convolve(x, self.bias), added)
+        return accumulate(self._convolve(x, self.bias), added)
 
     def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
-        return summed(self._convolve(tangent, None), added)
+        return accumulate(self._convolve(tangent, None), added)
 
     def apply_vjp(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
         shape = (len(cotangent), *self.shape[1:])
         where = self.stride, self.padding, self.dilation, self.groups
         gradient = conv2d_input(shape, self.weight, cotangent, *where)  # type: ignore[no-untyped-call]
-        return summed(laid_out(gradient), onto)
+        return accumulate(channels_last(gradient), onto)
 
     def _convolve(self, x: Tensor, bias: Tensor | None) -> Tensor:
         where = self.stride, self.padding, self.dilation, self.groups
         # cuDNN lays out anew what is in float64.
-        return laid_out(F.conv2d(x, self.weight, bias, *where))
+        return channels_last(F.conv2d(x, self.weight, bias, *where))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +225,7 @@ class Turned:
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A x + b, plus `added`."""
         bias = None if self.bias is None else self.bias[:, None, None]
-        return summed(summed(self.turned.apply_vjp(x), bias), added)
+        return accumulate(accumulate(self.turned.apply_vjp(x), bias), added)
 
     def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
@@ -310,12 +312,12 @@ class Product:
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A x + b, plus `added`."""
         rows = times(_rows(x, self.matrix), self.matrix, plus=self.bias)
-        return summed(as_images(rows, self.outside), added)
+        return accumulate(as_images(rows, self.outside), added)
 
     def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
         rows = _rows(tangent, self.matrix) @ self.matrix
-        return summed(as_images(rows, self.outside), added)
+        return accumulate(as_images(rows, self.outside), added)
 
     def apply_vjp(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
@@ -323,10 +325,10 @@ class Product:
         if onto is not None and rows.is_cuda:
             # Added up where products are, so that the sum takes no pass of its own. What other
             # operations have made may be laid out otherwise, and its rows be copies.
-            onto = laid_out(onto)
+            onto = channels_last(onto)
             _rows(onto, self.matrix).addmm_(rows, self.transposed)
             return onto
-        return summed(as_images(rows @ self.transposed, self.inside), onto)
+        return accumulate(as_images(rows @ self.transposed, self.inside), onto)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -419,11 +421,11 @@ class Sampled:
 
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A x + b, plus `added`."""
-        return self.map.forward(laid_out(self._taken(x)), added=added)
+        return self.map.forward(channels_last(self._taken(x)), added=added)
 
     def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
-        return self.map.apply_jvp(laid_out(self._taken(tangent)), added=added)
+        return self.map.apply_jvp(channels_last(self._taken(tangent)), added=added)
 
     def apply_vjp(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
@@ -464,22 +466,12 @@ def blank(like: Tensor, batch: int, layout: Layout) -> Tensor:
     return as_images(like.new_zeros(batch * math.prod(layout)), layout)
 
 
-def laid_out(x: Tensor) -> Tensor:
-    """Images channels last, vectors one after the other."""
-    return x.contiguous(memory_format=LAST if x.dim() == 4 else torch.contiguous_format)
-
-
 def times(rows: Tensor, matrix: Tensor, *, plus: Tensor | None) -> Tensor:
     """Rows times a matrix, plus a row where there is one."""
     if plus is not None and rows.is_cuda:
         # In one kernel; on a CPU that is no faster.
         return torch.addmm(plus, rows, matrix)
-    return summed(rows @ matrix, plus)
-
-
-def summed(y: Tensor, added: Tensor | None) -> Tensor:
-    """Add a tensor in place, where there is one."""
-    return y if added is None else y.add_(added)
+    return accumulate(rows @ matrix, plus)
 
 
 def pair(numbers: tuple[int, ...]) -> Pair:

@@ -14,8 +14,9 @@ import functools
 import torch
 from torch import Tensor
 
-from harness.encoders.convolutions.maps import LAST, Pair, PlainConvolution, summed
+from harness.encoders.convolutions.maps import Pair, PlainConvolution
 from harness.encoders.convolutions.pixel_shuffle import Blocks, best_block
+from harness.encoders.layout import accumulate
 
 _OPERATORS = (
     "_convolution_pointwise",
@@ -117,7 +118,7 @@ class Packed:
         batch, channels, rows, columns = shape
         tall = batch > 1 and weight.shape[2:] == stride == (1, 1) and padding == (0, 0)
         size = [1, channels, batch * rows, columns] if tall else list(shape)
-        weight = weight.contiguous(memory_format=LAST)
+        weight = weight.contiguous(memory_format=torch.channels_last)
         packed = torch.ops.mkldnn._reorder_convolution_weight(
             weight, padding, stride, (1, 1), 1, size
         )
@@ -183,7 +184,7 @@ class Transposed:
         x = torch.ops.mkldnn._convolution_transpose_pointwise(
             u, self.weight, None, self.padding, self.rest, self.stride, (1, 1), 1, "none", [], ""
         )
-        return summed(x, onto)
+        return accumulate(x, onto)
 
 
 def _tall(images: Tensor) -> Tensor:

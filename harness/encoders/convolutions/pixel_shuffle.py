@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from harness.encoders.convolutions.maps import Pair, PlainConvolution, laid_out, pair, summed
+from harness.encoders.convolutions.maps import Pair, PlainConvolution, pair
+from harness.encoders.layout import accumulate, channels_last
 
 LaidOut = Callable[[Tensor, Pair, Pair, torch.Size], Callable[[Tensor], Tensor]]
 """Makes a convolution of a kernel, its stride and its padding, for inputs of a shape."""
@@ -75,7 +76,7 @@ class Blocks:
         rows, columns = (-(-length // b) for length in self.size)
         blocks = self.direct(u)[:, :, top : top + rows, left : left + columns]
         image = torch.nn.functional.pixel_shuffle(blocks, b)
-        return summed(laid_out(image[:, :, : self.size[0], : self.size[1]]), onto)
+        return accumulate(channels_last(image[:, :, : self.size[0], : self.size[1]]), onto)
 
 
 def _reach(plain: PlainConvolution, block: int, axis: int) -> Pair:

@@ -23,7 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.encoders.convolutions.maps import Pair, PlainConvolution, both_ways, summed
+from harness.encoders.convolutions.maps import Pair, PlainConvolution, both_ways
+from harness.encoders.layout import accumulate
 
 _TAPS = 3
 _AT: Mapping[int, tuple[float, ...]] = {
@@ -145,15 +146,19 @@ class Winograd:
     def forward(self, x: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A x + b, plus `added`."""
         y = self._through(x, self.spread, self.kernels, self.gather)
-        return summed(summed(y, None if self.bias is None else self.bias[:, None, None]), added)
+        return accumulate(
+            accumulate(y, None if self.bias is None else self.bias[:, None, None]), added
+        )
 
     def apply_jvp(self, tangent: Tensor, *, added: Tensor | None = None) -> Tensor:
         """A t, plus `added`."""
-        return summed(self._through(tangent, self.spread, self.kernels, self.gather), added)
+        return accumulate(self._through(tangent, self.spread, self.kernels, self.gather), added)
 
     def apply_vjp(self, cotangent: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """A^T u, plus `onto`."""
-        return summed(self._through(cotangent, self.gather.t(), self.turned, self.spread.t()), onto)
+        return accumulate(
+            self._through(cotangent, self.gather.t(), self.turned, self.spread.t()), onto
+        )
 
     def _through(self, images: Tensor, spread: Tensor, kernels: Tensor, gather: Tensor) -> Tensor:
         batch, channels, *_ = images.shape

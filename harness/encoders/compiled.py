@@ -1,7 +1,7 @@
-"""What was read of a module, run without autograd.
+"""A traced graph, run without autograd.
 
-A `Program` turns the nodes of a reading into operations for inputs of one shape, since the fastest
-form of a convolution depends on it.
+A `CompiledPlan` turns the nodes of a traced graph into operations for inputs of one shape, since
+the fastest form of a convolution depends on the shape.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from harness.encoders.convolutions.choose import fastest
-from harness.encoders.convolutions.maps import Map, PlainConvolution, Product, laid_out, summed
+from harness.encoders.convolutions.maps import Map, PlainConvolution, Product
 from harness.encoders.encoder import JVP, VJP
+from harness.encoders.layout import accumulate, channels_last
 from harness.encoders.ops import (
     Affine,
     AvgPool,
+    ChannelScale,
     Flatten,
     MaxPool,
     Mean,
     Memory,
     Op,
-    Rectifier,
-    Scale,
+    ReLU,
     Sum,
 )
-from harness.encoders.tracing import Add, Node, Reading, UnreadableError
+from harness.encoders.tracing import Add, Node, TracedGraph, UntraceableError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,29 +53,29 @@ class Step:
     spent: tuple[int, ...]
 
 
-class Program:
+class CompiledPlan:
     """An encoder of inputs of one shape: operations one after the other, without autograd.
 
     Parameters
     ----------
-    reading : Reading
+    graph : TracedGraph
         What is done.
     inputs : tensor
-        Of the shape, dtype and device that the program is for.
+        Of the shape, dtype and device that the plan is for.
 
     Raises
     ------
-    UnreadableError
+    UntraceableError
         Where an operation does not fit inputs of this shape.
     """
 
-    def __init__(self, reading: Reading, inputs: Tensor) -> None:
-        self._output = reading.output
-        last = {value: node.output for node in reading.nodes for value in node.inputs}
-        last[reading.output] = -1
-        values = {0: laid_out(inputs)}
+    def __init__(self, graph: TracedGraph, inputs: Tensor) -> None:
+        self._output = graph.output
+        last = {value: node.output for node in graph.nodes for value in node.inputs}
+        last[graph.output] = -1
+        values = {0: channels_last(inputs)}
         steps = []
-        for node in reading.nodes:
+        for node in graph.nodes:
             taken = [values[value] for value in node.inputs]
             op = _operation(node, taken)
             values[node.output], _ = op.forward(*taken)
@@ -85,7 +86,7 @@ class Program:
     @torch.no_grad()
     def encode(self, inputs: Tensor) -> Tensor:
         """Outputs of a batch of inputs."""
-        values = {0: laid_out(inputs)}
+        values = {0: channels_last(inputs)}
         for step in self._steps:
             values[step.output], _ = step.op.forward(*(values[value] for value in step.inputs))
             for value in step.spent:
@@ -100,7 +101,7 @@ class Program:
     @torch.no_grad()
     def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
         """Outputs of a batch of inputs, their JVP and their VJP."""
-        values = {0: laid_out(inputs)}
+        values = {0: channels_last(inputs)}
         memories: list[Memory] = []
         for step in self._steps:
             taken = [values[value] for value in step.inputs]
@@ -111,7 +112,7 @@ class Program:
 
         @torch.no_grad()
         def jvp(tangent: Tensor) -> Tensor:
-            tangents = {0: laid_out(tangent)}
+            tangents = {0: channels_last(tangent)}
             for step, memory in zip(self._steps, memories, strict=True):
                 taken = [tangents[value] for value in step.inputs]
                 tangents[step.output] = step.op.apply_jvp(memory, *taken)
@@ -122,13 +123,13 @@ class Program:
         @torch.no_grad()
         def vjp(cotangent: Tensor) -> Tensor:
             # A copy, since operations overwrite the cotangents that they are given.
-            cotangents = {self._output: laid_out(cotangent.clone())}
+            cotangents = {self._output: channels_last(cotangent.clone())}
             for step, memory in zip(reversed(self._steps), reversed(memories), strict=True):
                 onto = cotangents.pop(step.inputs[0], None)
                 input_cotangents = step.op.apply_vjp(memory, cotangents.pop(step.output), onto)
                 cotangents[step.inputs[0]] = input_cotangents[0]
                 for value in step.inputs[1:]:
-                    cotangents[value] = summed(input_cotangents[1], cotangents.get(value))
+                    cotangents[value] = accumulate(input_cotangents[1], cotangents.get(value))
             return cotangents[0]
 
         return values[self._output], jvp, vjp
@@ -139,18 +140,18 @@ def _operation(node: Node, inputs: Sequence[Tensor]) -> Op:
     layer, x = node.layer, inputs[0]
     whatever = isinstance(layer, (nn.ReLU, Add))
     if not whatever and x.dim() != (2 if isinstance(layer, nn.Linear) else 4):
-        raise UnreadableError(f"{layer} of inputs of shape {tuple(x.shape)}")
+        raise UntraceableError(f"{layer} of inputs of shape {tuple(x.shape)}")
     match layer:
         case nn.Conv2d():
             return _affine(fastest(PlainConvolution.of(layer, x.shape)), node, inputs)
         case nn.Linear():
             return _affine(Product.linear(layer, rows=len(x)), node, inputs)
         case nn.ReLU():
-            return Rectifier()
+            return ReLU()
         case Add() if x.shape == inputs[1].shape:
             return Sum()
         case nn.BatchNorm2d():
-            return Scale.of(layer)
+            return ChannelScale.of(layer)
         case nn.MaxPool2d():
             return MaxPool.of(layer)
         case nn.AvgPool2d():
@@ -160,12 +161,12 @@ def _operation(node: Node, inputs: Sequence[Tensor]) -> Op:
         case nn.Flatten():
             return Flatten()
         case _:
-            raise UnreadableError(f"there is no operation for {layer}")
+            raise UntraceableError(f"there is no operation for {layer}")
 
 
 def _affine(form: Map, node: Node, inputs: Sequence[Tensor]) -> Affine:
     """An affine operation, for whose second input, if any, nothing has to be repeated."""
     for second in inputs[1:]:
         if second.shape != form.apply_jvp(inputs[0]).shape:
-            raise UnreadableError(f"{node.layer} plus {tuple(second.shape)}")
-    return Affine(form, node.rectified)
+            raise UntraceableError(f"{node.layer} plus {tuple(second.shape)}")
+    return Affine(form, node.relu)

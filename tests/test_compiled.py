@@ -13,12 +13,11 @@ from inversion_cases import one_thread  # noqa: F401  (a fixture for all)
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.encoders.convolutions.maps import LAST
 from harness.encoders.convolutions.onednn import has_onednn
 from harness.encoders.encoder import Encoder, ModuleEncoder
 from harness.encoders.network import NetworkEncoder
 from harness.encoders.simplify import fold_batchnorm
-from harness.encoders.tracing import UnreadableError, read
+from harness.encoders.tracing import UntraceableError, trace
 from harness.errors import ModuleError
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-4}
@@ -208,7 +207,7 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "cut in a block, no bias": lambda: Residual(bias=False),
     "functional": Functional,
     "idle": Idle,
-    "rectified in vain": RectifiedInVain,
+    "relu in vain": RectifiedInVain,
     "strided pixels": lambda: nn.Sequential(nn.Conv2d(3, 8, 1, stride=2), nn.ReLU()),
     "grouped": lambda: nn.Sequential(nn.Conv2d(3, 6, 3, groups=3, padding=1), nn.ReLU(True)),
     "dilated": lambda: nn.Conv2d(3, 4, 3, dilation=2, padding=2, stride=2),
@@ -246,7 +245,7 @@ class TestModules:
             module(inputs.float())  # lazy layers take their shape
             module = drawn(module, dtype=dtype)
             found = NetworkEncoder(module)
-            assert found.path == "program"
+            assert found.path == "compiled plan"
             agree(found, module, inputs, tolerance=tolerance)
 
     def test_of_vectors(self) -> None:
@@ -254,17 +253,19 @@ class TestModules:
         for batch in (1, 4, 7):
             found = NetworkEncoder(module)
             agree(found, module, normal(batch, 6, seed=3), tolerance=1e-13)
-            assert found.path == "program"
+            assert found.path == "compiled plan"
 
     def test_images_however_they_are_laid_out(self) -> None:
         module = drawn(Residual())
         images = normal(3, 3, 8, 8, seed=1)
         found = NetworkEncoder(module)
         output, vjp = found.vjp(images)
-        again, vjp_again = found.vjp(images.contiguous(memory_format=LAST))
+        again, vjp_again = found.vjp(images.contiguous(memory_format=torch.channels_last))
         cotangent = normal(*output.shape, seed=2)
         assert torch.equal(output, again)
-        assert torch.equal(vjp(cotangent), vjp_again(cotangent.contiguous(memory_format=LAST)))
+        assert torch.equal(
+            vjp(cotangent), vjp_again(cotangent.contiguous(memory_format=torch.channels_last))
+        )
 
     def test_gradients_are_off_whatever_the_inputs_ask_for(self) -> None:
         module = drawn(Residual()).requires_grad_()
@@ -369,7 +370,7 @@ class TestProperties:
         found = NetworkEncoder(module)
         inputs = normal(batch, 3, 13, 10, seed=seed)
         output, jvp, vjp = found.linearize(inputs)
-        assert found.path == "program"
+        assert found.path == "compiled plan"
         tangent, cotangent = normal(*inputs.shape, seed=5), normal(*output.shape, seed=6)
         output_tangent, input_cotangent = jvp(tangent), vjp(cotangent)
         scale = float(
@@ -528,8 +529,8 @@ class TestUnreadable:
         ids=lambda module: type(module).__name__,
     )
     def test_no_program_is_made_of_what_none_can_do(self, module: nn.Module) -> None:
-        with pytest.raises(UnreadableError):
-            read(module)
+        with pytest.raises(UntraceableError):
+            trace(module)
 
     @pytest.mark.parametrize(
         ("name", "reason"),
@@ -556,13 +557,12 @@ class TestReading:
         module = nn.Sequential(Residual(), nn.ReLU()).eval()
         fold_batchnorm(module)
         kinds = [
-            (type(node.layer).__name__, len(node.inputs), node.rectified)
-            for node in read(module).nodes
+            (type(node.layer).__name__, len(node.inputs), node.relu) for node in trace(module).nodes
         ]
         assert kinds == [("Conv2d", 1, True), ("Conv2d", 1, False), ("Conv2d", 2, True)]
 
     def test_what_is_idle_is_left_out(self) -> None:
-        (node,) = read(Idle()).nodes
+        (node,) = trace(Idle()).nodes
         assert isinstance(node.layer, nn.Conv2d)
 
     def test_a_value_read_twice_is_not_rectified_where_it_is_made(self) -> None:
@@ -577,7 +577,7 @@ class TestReading:
 
         module = drawn(Both())
         agree(NetworkEncoder(module), module, normal(2, 3, 4, 4, seed=1), tolerance=1e-13)
-        assert [node.rectified for node in read(module).nodes] == [False, False, False]
+        assert [node.relu for node in trace(module).nodes] == [False, False, False]
 
 
 class Returning(nn.Module):
@@ -604,7 +604,7 @@ class TestRefused:
         module = nn.Sequential(Residual(), nn.Sequential(nn.ReLU()), nn.Dropout()).eval()
         for layer in (module[:2], nn.Sequential(*module, nn.Identity(), nn.Flatten())):
             assert layer.training
-            assert NetworkEncoder(layer).path == "program"
+            assert NetworkEncoder(layer).path == "compiled plan"
 
     @pytest.mark.parametrize(
         ("made", "told"),

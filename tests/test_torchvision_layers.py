@@ -88,7 +88,7 @@ def test_every_cut_has_the_outputs_and_gradients_of_the_whole_network(
                 inputs.split(number), cotangent.split(number), strict=True
             ):
                 output, vjp = found.vjp(batch.to(dtype))
-                assert found.path == "program"
+                assert found.path == "compiled plan"
                 outputs.append(output)
                 gradients.append(vjp(cotangents.to(dtype)))
                 assert output.dtype == gradients[-1].dtype == dtype
@@ -136,7 +136,7 @@ def test_cuts_inside_a_block(place: str) -> None:
     (gradient,) = torch.autograd.grad(expected, leaf, cotangent_of(expected))
     found = NetworkEncoder(nn.Sequential(*stem, *inside))
     output, vjp = found.vjp(inputs)
-    assert found.path == "program"
+    assert found.path == "compiled plan"
     assert float(errors(output, expected.detach()).max()) < 1e-12
     assert float(errors(vjp(cotangent_of(expected)), gradient).max()) < 1e-12
 
@@ -179,7 +179,7 @@ def test_other_networks_of_layers_one_after_the_other(name: str) -> None:
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-4)):
         found = NetworkEncoder(copy.deepcopy(features).to(dtype))
         output, vjp = found.vjp(inputs.to(dtype))
-        assert found.path == "program"
+        assert found.path == "compiled plan"
         assert float(errors(output, expected.detach()).max()) < tolerance
         input_cotangent = vjp(cotangent_of(expected).to(dtype))
         assert float(errors(input_cotangent, gradient).min()) < tolerance

@@ -20,7 +20,6 @@ from harness.encoders.convolutions.choose import fastest, on_gpu
 from harness.encoders.convolutions.im2col_cpu import Columns
 from harness.encoders.convolutions.im2col_gpu import Gathered, GatheredBack
 from harness.encoders.convolutions.maps import (
-    LAST,
     Map,
     PlainConvolution,
     Product,
@@ -28,11 +27,11 @@ from harness.encoders.convolutions.maps import (
     Turned,
     TwoWay,
     Unfolded,
-    laid_out,
 )
 from harness.encoders.convolutions.onednn import Packed, PackedConvolution
 from harness.encoders.convolutions.pixel_shuffle import Blocks, best_block
 from harness.encoders.convolutions.winograd import Filter, Winograd, best_tile
+from harness.encoders.layout import channels_last
 from harness.encoders.runtime import precision_of
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-5}
@@ -77,7 +76,7 @@ def check(form: Map, of: PlainConvolution) -> None:
     """A form against torch's convolution and its derivatives by autograd, in float64."""
     dtype = of.weight.dtype
     tolerance = TOLERANCES[dtype]
-    x = laid_out(normal(*of.shape, dtype=dtype, seed=10))
+    x = channels_last(normal(*of.shape, dtype=dtype, seed=10))
 
     def convolve(images: Tensor) -> Tensor:
         bias = None if of.bias is None else of.bias.double()
@@ -85,8 +84,10 @@ def check(form: Map, of: PlainConvolution) -> None:
         return F.conv2d(images, of.weight.double(), bias, *where)
 
     truth, transpose = torch.func.vjp(convolve, x.double())
-    tangent = laid_out(normal(*of.shape, dtype=dtype, seed=11))
-    added, cotangent = (laid_out(normal(*truth.shape, dtype=dtype, seed=seed)) for seed in (12, 13))
+    tangent = channels_last(normal(*of.shape, dtype=dtype, seed=11))
+    added, cotangent = (
+        channels_last(normal(*truth.shape, dtype=dtype, seed=seed)) for seed in (12, 13)
+    )
     _, output_tangent = torch.autograd.functional.jvp(convolve, x.double(), tangent.double())
     (input_cotangent,) = transpose(cotangent.double())
     kept = [each.clone() for each in (x, tangent, added, cotangent)]
@@ -98,7 +99,7 @@ def check(form: Map, of: PlainConvolution) -> None:
     assert error(form.apply_vjp(cotangent), input_cotangent) < tolerance
     onto = normal(*of.shape, dtype=dtype, seed=14)
     assert (
-        error(form.apply_vjp(cotangent, onto=laid_out(onto.clone())), input_cotangent, onto)
+        error(form.apply_vjp(cotangent, onto=channels_last(onto.clone())), input_cotangent, onto)
         < tolerance
     )
     for now, before in zip((x, tangent, added, cotangent), kept, strict=True):
@@ -212,13 +213,13 @@ class TestForms:
         check(TwoWay(Gathered.of(of), GatheredBack.of(of, parted=parted)), of)
 
     @pytest.mark.parametrize("bias", [False, True])
-    @pytest.mark.parametrize("layout", [LAST, torch.contiguous_format])
+    @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
     def test_pixels_on_a_gpu(self, bias: bool, layout: torch.memory_format) -> None:
         """There products add up what is to be added, whatever its layout."""
         of = plain(kernel=(1, 1), padding=(0, 0), bias=bias)
         form = Product.pointwise(of)
-        x, u = (laid_out(normal(2, number, 6, 7, dtype=torch.float64)) for number in (3, 5))
-        onto = laid_out(normal(2, 3, 6, 7, dtype=torch.float64, seed=1))
+        x, u = (channels_last(normal(2, number, 6, 7, dtype=torch.float64)) for number in (3, 5))
+        onto = channels_last(normal(2, 3, 6, 7, dtype=torch.float64, seed=1))
         found = form.forward(x.as_subclass(OnGPU)), form.apply_vjp(u, onto=onto.clone())
         assert error(found[0].as_subclass(Tensor), form.forward(x)) < 1e-14
         other = onto.clone(memory_format=layout)
@@ -262,9 +263,9 @@ class TestForms:
         ):
             of = plain(**options)  # type: ignore[arg-type]
             for form in (of, fastest(of), Unfolded.of(of)):
-                y = form.forward(laid_out(normal(*of.shape, dtype=torch.float64)))
-                assert y.is_contiguous(memory_format=LAST)
-                assert form.apply_vjp(y).is_contiguous(memory_format=LAST)
+                y = form.forward(channels_last(normal(*of.shape, dtype=torch.float64)))
+                assert y.is_contiguous(memory_format=torch.channels_last)
+                assert form.apply_vjp(y).is_contiguous(memory_format=torch.channels_last)
 
 
 def of_kind(form: Map) -> str:
@@ -445,7 +446,7 @@ def test_rounding_of_products_at_points(size: int, tile: int, bound: float) -> N
     of = plain(channels=(128, 128), size=(size, size), batch=8, dtype=torch.float32)
     x = normal(*of.shape, dtype=torch.float32, seed=10).relu()
     truth = F.conv2d(x.double(), of.weight.double(), padding=1)
-    found = Winograd.of(of, (tile, tile)).apply_jvp(laid_out(x))
+    found = Winograd.of(of, (tile, tile)).apply_jvp(channels_last(x))
     assert error(found, truth) < bound
 
 

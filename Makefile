@@ -27,7 +27,7 @@ verify: environment  ## measure and judge the claims, headlines first, and write
 
 # Under test the shapes in annotations are checked at every call of what computes with tensors.
 checked := harness.inversion.distances,harness.inversion,harness.measurements,harness.encoders.spectrum
-checked := $(checked),harness.subjects.draws,harness.encoders.encoder,harness.subjects.mlp
+checked := $(checked),harness.subjects.networks,harness.encoders.encoder,harness.subjects.mlp
 checked := $(checked),harness.subjects.resnet,harness.encoders.simplify,beartype.beartype
 
 # A process a core, each with one thread: two threads in one process take longer where cores are

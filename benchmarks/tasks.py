@@ -16,8 +16,11 @@ from harness.inversion.distances import l2
 from harness.plan.images import NOISE_TEXT, Start
 from harness.plan.networks import MLP
 from harness.plan.seeds import ReplicateSeeds, Source, Stream
-from harness.subjects import draws
+from harness.subjects.generators import torch_generator
+from harness.subjects.images.originals import draw_original
+from harness.subjects.images.starts import draw_noise, draw_starts
 from harness.subjects.mlp import draw_layers
+from harness.subjects.networks import build_encoder
 from harness.subjects.resnet import build_resnet, truncated_resnet
 
 
@@ -57,7 +60,7 @@ class Task:
     @functools.cached_property
     def encoder(self) -> Encoder:
         """O, as the engine has it."""
-        encoder = draws.encoder(
+        encoder = build_encoder(
             self.case.network,
             self.owners,
             dtype=self.precision.network,
@@ -104,9 +107,9 @@ def draw_tasks(case: Case, *, precision: Precision, device: torch.device) -> tup
     replicates = [
         ReplicateSeeds(replicate=number, stream=Stream.PILOT) for number in range(case.batch)
     ]
-    originals = torch.stack([draws.original(case.images, seeds)[0] for seeds in replicates])
-    starts = torch.cat([draws.starts(Start(), case.images, seeds) for seeds in replicates])
-    noises = torch.stack([draws.noise(NOISE_TEXT, case.images, seeds) for seeds in replicates])
+    originals = torch.stack([draw_original(case.images, seeds)[0] for seeds in replicates])
+    starts = torch.cat([draw_starts(Start(), case.images, seeds) for seeds in replicates])
+    noises = torch.stack([draw_noise(NOISE_TEXT, case.images, seeds) for seeds in replicates])
 
     def placed(images: Tensor) -> Tensor:
         shaped = images.flatten(1) if isinstance(case.network, MLP) else images
@@ -131,7 +134,7 @@ def _sequential(network: MLP, owner: ReplicateSeeds) -> nn.Module:
     """An MLP of torch's own layers; the engine's are batched."""
     stack = nn.Sequential()
     for number, layer in enumerate(
-        draw_layers(network, generators=[draws.generator(owner, Source.WEIGHTS)])
+        draw_layers(network, generators=[torch_generator(owner, Source.WEIGHTS)])
     ):
         _, outputs, inputs = layer.weight.shape
         if number:

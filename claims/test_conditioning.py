@@ -29,7 +29,7 @@ from harness.measurements.theory import newman_rate
 from harness.plan.cells import BATCH, Cell, Inversion
 from harness.plan.decoders import ARTICLE_MLP, LBFGS
 from harness.plan.images import Images
-from harness.plan.networks import MLP, Network, Shaped
+from harness.plan.networks import MLP, Network, PrescribedSpectrum
 from harness.plan.probes import Conditioning, SpreadRate
 from harness.plan.seeds import ReplicateSeeds
 from harness.statistics.trend import theil_sen
@@ -314,7 +314,7 @@ def test_c15_contraction_puts_the_reconstruction_further_away(lab: Lab) -> None:
             str(spread): reconstruction_of(
                 images,
                 seeds,
-                Shaped(
+                PrescribedSpectrum(
                     inputs=images.elements,
                     outputs=round(WIDE * images.elements),
                     condition=float(spread),

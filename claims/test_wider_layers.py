@@ -11,7 +11,7 @@ from claims.test_conditioning import SHORT, medians_of_r, reconstruction_of
 from claims.test_depth import small_image
 from harness.claim import Claim, Criterion, Scale, equivalence, trend
 from harness.lab.lab import Lab
-from harness.plan.networks import MLP, Shaped
+from harness.plan.networks import MLP, PrescribedSpectrum
 from harness.statistics.trend import theil_sen
 
 SECTION = "Theoretical lower bounds for perfect input representation"
@@ -107,7 +107,7 @@ def test_e5_the_gain_is_one_of_conditioning(lab: Lab, loss: str) -> None:
             str(ratio): reconstruction_of(
                 images,
                 seeds,
-                Shaped(inputs=n, outputs=round(ratio * n), condition=30.0),
+                PrescribedSpectrum(inputs=n, outputs=round(ratio * n), condition=30.0),
                 iterations=SHORT,
                 loss=loss,
             )

@@ -82,7 +82,7 @@ def network(lab: Lab, layer: str, *, trained: str) -> ResNet:
     return ResNet(
         name=lab.profile.pick(quick="resnet18", standard="resnet18", article="resnet50"),
         layer=layer,
-        width=lab.profile.pick(quick=0.25, standard=1.0, article=1.0),
+        width_multiplier=lab.profile.pick(quick=0.25, standard=1.0, article=1.0),
         training=trainings[trained](lab) if trained in trainings else None,
     )
 

@@ -34,7 +34,7 @@ from harness.plan.decoders import (
     Whitening,
 )
 from harness.plan.images import Images
-from harness.plan.networks import MLP, RESNET_LAYERS, Network, ResNet, Shaped
+from harness.plan.networks import MLP, RESNET_LAYERS, Network, PrescribedSpectrum, ResNet
 from harness.plan.seeds import ReplicateSeeds
 
 CPU = torch.device("cpu")
@@ -193,7 +193,7 @@ CELLS = [
         cell(dataclasses.replace(RELU, activation=activation))
         for activation in ("relu", "leaky-relu", "tanh", "sigmoid", "none")
     ),
-    cell(Shaped(inputs=48, outputs=60, condition=10.0), decoder=LinearSolve()),
+    cell(PrescribedSpectrum(inputs=48, outputs=60, condition=10.0), decoder=LinearSolve()),
     cell(RELU, decoder=GaussNewton(inner=3)),
     cell(RELU, decoder=LBFGS(history=2), precision="bf16"),
     cell(RELU, decoder=Adam(), precision="float64", restarts=3),

@@ -85,7 +85,7 @@ CELLS: tuple[Cell, ...] = (
     LocalRank(seeds=ReplicateSeeds(replicate=3), network=STACK, images=Images(pixels=4)),
     Train(
         seeds=ReplicateSeeds(replicate=3),
-        network=ResNet(name="resnet18", layer="layer4", width=0.25, training=NOISE),
+        network=ResNet(name="resnet18", layer="layer4", width_multiplier=0.25, training=NOISE),
     ),
 )
 
@@ -180,7 +180,7 @@ class TestStability:
         plain = ResNet(name="resnet50", layer="layer4")
         assert set(canonical(plain)) == {"type", "name", "layer", "weights"}
         assert {"width", "training"} <= set(
-            canonical(dataclasses.replace(plain, width=0.25, training=NOISE))
+            canonical(dataclasses.replace(plain, width_multiplier=0.25, training=NOISE))
         )
 
     def test_numbers_that_are_not_finite_have_no_identity(self) -> None:

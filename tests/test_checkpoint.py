@@ -202,7 +202,7 @@ class TestSeveralCopies:
         network = ResNet(
             name="resnet18",
             layer="layer4",
-            width=0.0625,
+            width_multiplier=0.0625,
             training=dataclasses.replace(pictures, folder=tmp_path / "weights"),
         )
         cells = [

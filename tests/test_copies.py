@@ -16,7 +16,7 @@ from sklearn.metrics import r2_score
 
 from harness.measurements.image_quality import (
     PENALTIES,
-    Examples,
+    ProbeExamples,
     laplacian_energy,
     likeness,
     nearest,
@@ -135,14 +135,14 @@ class TestSpectrum:
 
 
 class TestProbe:
-    def examples(self, seed: int, number: int, *, noise: float) -> Examples:
+    def examples(self, seed: int, number: int, *, noise: float) -> ProbeExamples:
         rng = np.random.default_rng(seed)
         features = rng.standard_normal((number, 12)) * np.logspace(-1, 1, 12)
         # Orthonormal columns: each target has variance 1, whatever the scales of the features.
         mixing = np.linalg.qr(np.random.default_rng(99).standard_normal((12, 5)))[0]
         mixing /= np.logspace(-1, 1, 12)[:, None]
         targets = features @ mixing
-        return Examples(
+        return ProbeExamples(
             features=features,
             targets=targets + noise * rng.standard_normal(targets.shape),
         )
@@ -162,15 +162,15 @@ class TestProbe:
         waking = np.where(np.arange(200) == 7, 3.0, 0.0)[:, None]
         sleeping[3] = 1e-4
         pair = (
-            Examples(features=np.hstack([seen.features, sleeping]), targets=seen.targets),
-            Examples(features=np.hstack([unseen.features, waking]), targets=unseen.targets),
+            ProbeExamples(features=np.hstack([seen.features, sleeping]), targets=seen.targets),
+            ProbeExamples(features=np.hstack([unseen.features, waking]), targets=unseen.targets),
         )
         assert probe(*pair) > 0.9
 
     def test_features_without_information_tell_nothing(self) -> None:
         rng = np.random.default_rng(0)
         empty = [
-            Examples(
+            ProbeExamples(
                 features=rng.standard_normal((number, 40)), targets=rng.standard_normal((number, 9))
             )
             for number in (150, 100)
@@ -181,7 +181,7 @@ class TestProbe:
         rng = np.random.default_rng(3)
         mixing = rng.standard_normal((90, 4))
         seen, unseen = (
-            Examples(features=x, targets=x @ mixing)
+            ProbeExamples(features=x, targets=x @ mixing)
             for x in (5 + rng.standard_normal((number, 90)) for number in (60, 40))
         )
         scale = seen.features.std()
@@ -195,7 +195,7 @@ class TestProbe:
     def test_more_features_than_examples_are_no_memory(self) -> None:
         rng = np.random.default_rng(0)
         wide = [
-            Examples(
+            ProbeExamples(
                 features=rng.standard_normal((number, 500)),
                 targets=rng.standard_normal((number, 2)),
             )

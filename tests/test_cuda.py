@@ -337,7 +337,7 @@ class TestMemory:
 
 def test_a_network_is_trained_on_the_device_and_ends_on_the_cpu(device: torch.device) -> None:
     training = Training(content="noise", classes=4, images=32, pixels=16, epochs=3, batch=16)
-    network = ResNet(name="resnet18", layer="layer4", width=1 / 16, training=training)
+    network = ResNet(name="resnet18", layer="layer4", width_multiplier=1 / 16, training=training)
     whole = initial_resnet(network, seed=1)
     with precision_of("float32", device=device):
         found = fit(whole, training, seed=1, device=device)

@@ -76,7 +76,9 @@ class TestOtherWork:
         training = Training(
             content="photographs", classes=3, images=24, pixels=16, epochs=2, batch=8, rate=1e-3
         )
-        network = ResNet(name="resnet18", layer="layer4", width=1 / 16, training=training)
+        network = ResNet(
+            name="resnet18", layer="layer4", width_multiplier=1 / 16, training=training
+        )
         found, expected = (
             fit(initial_resnet(network, seed=3), training, seed=3, device=place)
             for place in (ELSEWHERE, CPU)

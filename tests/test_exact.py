@@ -21,8 +21,8 @@ from harness.measurements.exact import networks, operations
 from harness.measurements.exact.convolutions import RectifiedConvolution, Scan, Window
 from harness.measurements.exact.falsify import falsify
 from harness.measurements.exact.maps import Composition, LinearMap, Shift
-from harness.measurements.exact.networks import Block, Classifier, Counted
-from harness.measurements.exact.operations import Operation, Residual
+from harness.measurements.exact.networks import BlockExample, Classifier, Counted
+from harness.measurements.exact.operations import Operation, ResidualExample
 from harness.measurements.exact.statements import statement, statements
 from harness.measurements.exact.witnesses import NarrowStack, PooledConvolution
 from harness.measurements.measure import measure
@@ -142,13 +142,13 @@ def test_operations_are_torchs(seed: int, side: int) -> None:
 
 
 def test_a_residual_connection_is_inverted_where_its_branch_contracts() -> None:
-    contraction = Residual(((2, -4), (1, 3)), (5, -7))
+    contraction = ResidualExample(((2, -4), (1, 3)), (5, -7))
     assert contraction.lipschitz == 0.75
     np.testing.assert_allclose(contraction.recovered(), [5, -7], rtol=1e-12)
     asked = operations.residual_is_not_invertible()
     assert asked.residual(contraction) == 1
     # x + W relu(x) with W = -1 takes every input above 0 to 0.
-    assert asked.residual(Residual(((-8,),), (3,))) == 0
+    assert asked.residual(ResidualExample(((-8,),), (3,))) == 0
 
 
 def test_preimages_are_counted() -> None:
@@ -233,7 +233,7 @@ class TestNetworks:
     def test_a_block_that_is_given_a_null_space_is_found_out(
         self, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        block = Block(name, tokens=3, channels=4, heads=2, seed=5)
+        block = BlockExample(name, tokens=3, channels=4, heads=2, seed=5)
         assert block.rank() == 12
         real = build_block
 

@@ -29,7 +29,7 @@ from harness.subjects.images.folder import (
     load_image,
     scan_folder,
 )
-from harness.subjects.images.images import draw_image
+from harness.subjects.images.sources import draw_image
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

@@ -10,12 +10,11 @@ from report_fixtures import make_claim
 from claims.plugin.forecast import forecast
 from harness.claim import Criterion, event, untestable
 from harness.lab.condition import Condition
-from harness.plan.buckets import replicates
 from harness.plan.cells import Cell, LocalRank
 from harness.plan.identity import context, identity
 from harness.plan.images import Images
 from harness.plan.networks import MLP
-from harness.plan.seeds import ReplicateSeeds
+from harness.plan.seeds import ReplicateSeeds, replicates
 
 CLAIM = make_claim(
     "Z1", "It is so.", event("r is below 2.", Criterion(effect="r", label="r", below=2.0))

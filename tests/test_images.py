@@ -17,7 +17,6 @@ from sklearn.datasets import load_digits
 from harness.errors import ImageError, UnknownNameError
 from harness.subjects.images import photographs
 from harness.subjects.images.dead_leaves import _covered, draw_dead_leaves, draw_radii
-from harness.subjects.images.images import SOURCES, draw_image
 from harness.subjects.images.photographs import (
     PHOTOGRAPHS,
     draw_box,
@@ -25,6 +24,7 @@ from harness.subjects.images.photographs import (
     load_photograph,
     random_crop,
 )
+from harness.subjects.images.sources import SOURCES, draw_image
 
 BUNDLED = [source for source in SOURCES if source != "folder"]
 SEEDS = st.integers(0, 2**32 - 1)
@@ -82,7 +82,7 @@ def test_no_pixels_are_refused() -> None:
 def test_images_need_no_torch() -> None:
     code = (
         "import sys, numpy as np\n"
-        "from harness.subjects.images.images import draw_image\n"
+        "from harness.subjects.images.sources import draw_image\n"
         "draw_image('digits', pixels=8, rng=np.random.default_rng(0))\n"
         "sys.exit('torch' in sys.modules)"
     )

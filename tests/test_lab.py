@@ -16,7 +16,6 @@ from harness.lab.condition import Condition
 from harness.lab.lab import Custom, Lab
 from harness.lab.precision_check import at_precision, reference_cell
 from harness.lab.runner import Runner
-from harness.plan.buckets import replicates
 from harness.plan.cells import NON_FINITE, Cell, Inversion
 from harness.plan.decoders import Adam, Descent
 from harness.plan.identity import context, identity
@@ -24,7 +23,7 @@ from harness.plan.images import Images
 from harness.plan.networks import MLP, ResNet
 from harness.plan.probes import ErrorInNullSpace, Search, ZeroUnits
 from harness.plan.profile import Profile
-from harness.plan.seeds import ReplicateSeeds
+from harness.plan.seeds import ReplicateSeeds, replicates
 from harness.plan.training_cells import Reflection
 from harness.store import Record, Store
 from harness.verdict.results import ConditionResult

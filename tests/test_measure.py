@@ -22,8 +22,11 @@ from harness.plan.decoders import LBFGS, Adam, Decoder, Descent
 from harness.plan.images import Images, Start
 from harness.plan.networks import INITIALISATIONS, MLP, ResNet
 from harness.plan.seeds import ReplicateSeeds, Source
-from harness.subjects import draws
+from harness.subjects.generators import torch_generator
+from harness.subjects.images.originals import draw_original
+from harness.subjects.images.starts import draw_noise, draw_starts
 from harness.subjects.mlp import draw_layers
+from harness.subjects.networks import build_encoder
 from harness.subjects.resnet import build_resnet
 from harness.subjects.weights import weights_file
 
@@ -86,10 +89,10 @@ class TestSeeds:
     @given(replicates=st.lists(st.integers(0, 10**6), min_size=2, max_size=2, unique=True))
     def test_everything_drawn_is_drawn_anew_for_each_replicate(self, replicates: list[int]) -> None:
         for seeds in (
-            lambda which: draws.original(IMAGES, which)[0],
-            lambda which: draws.starts(Start(), IMAGES, which),
-            lambda which: draws.noise(0.04, IMAGES, which),
-            lambda which: torch.rand(5, generator=draws.generator(which, Source.WEIGHTS)),
+            lambda which: draw_original(IMAGES, which)[0],
+            lambda which: draw_starts(Start(), IMAGES, which),
+            lambda which: draw_noise(0.04, IMAGES, which),
+            lambda which: torch.rand(5, generator=torch_generator(which, Source.WEIGHTS)),
         ):
             first, again, other = (
                 seeds(ReplicateSeeds(replicate=number))
@@ -100,8 +103,8 @@ class TestSeeds:
 
     def test_start_and_noise_have_the_laws_that_are_asked_for(self) -> None:
         images = Images(pixels=64)
-        (start,) = draws.starts(Start(), images, ReplicateSeeds(replicate=0))
-        noise = draws.noise(1 / 18, images, ReplicateSeeds(replicate=0))
+        (start,) = draw_starts(Start(), images, ReplicateSeeds(replicate=0))
+        noise = draw_noise(1 / 18, images, ReplicateSeeds(replicate=0))
         for values, mean, sd in ((start, 0.7, 0.05), (noise, 0.0, 1 / 18)):
             n = values.numel()
             assert values.dtype == torch.float64
@@ -119,9 +122,9 @@ class TestSeeds:
         assert first.values["m_g0"] == pytest.approx(second.values["m_g0"], rel=1e-5)
 
     def test_rows_and_channels_are_cut_as_asked(self) -> None:
-        whole, _ = draws.original(Images(pixels=6), ReplicateSeeds(replicate=0))
-        upper, _ = draws.original(Images(pixels=6, rows=2), ReplicateSeeds(replicate=0))
-        grey, _ = draws.original(Images(pixels=6, channels=1), ReplicateSeeds(replicate=0))
+        whole, _ = draw_original(Images(pixels=6), ReplicateSeeds(replicate=0))
+        upper, _ = draw_original(Images(pixels=6, rows=2), ReplicateSeeds(replicate=0))
+        grey, _ = draw_original(Images(pixels=6, channels=1), ReplicateSeeds(replicate=0))
         assert torch.equal(upper, whole[:, :2])
         torch.testing.assert_close(grey, whole.mean(dim=0, keepdim=True))
 
@@ -187,7 +190,7 @@ class TestInversions:
     ) -> None:
         cells = block(inversion(batch=4, network=MLP(inputs=48, widths=(48,))))
         healthy = measure(cells, device="cpu")
-        real = draws.encoder
+        real = build_encoder
 
         def encoder(*arguments, **named):  # type: ignore[no-untyped-def]
             found = real(*arguments, **named)
@@ -255,7 +258,7 @@ class TestPlantedAnswers:
             seeds=seeds, network=network, images=Images(pixels=2, source="dead-leaves")
         )
         found = one(cell).values
-        encoder = draws.encoder(network, [seeds], dtype=torch.float64, device=torch.device("cpu"))
+        encoder = build_encoder(network, [seeds], dtype=torch.float64, device=torch.device("cpu"))
         assert isinstance(encoder, AffineEncoder)
         condition = np.linalg.cond(encoder.matrix[0].numpy())
         assert found["condition"] == pytest.approx(condition, rel=1e-6)
@@ -280,9 +283,9 @@ class TestPlantedAnswers:
         network = MLP(inputs=48, widths=(60, 48), activation="relu")
         cell = LocalRank(seeds=ReplicateSeeds(replicate=3), network=network, images=IMAGES)
         found = one(cell).values
-        image, _ = draws.original(IMAGES, cell.seeds)
+        image, _ = draw_original(IMAGES, cell.seeds)
         first, second = draw_layers(
-            network, generators=[draws.generator(cell.seeds, Source.WEIGHTS)]
+            network, generators=[torch_generator(cell.seeds, Source.WEIGHTS)]
         )
         truth = torch.autograd.functional.jacobian(
             lambda x: second.weight[0] @ torch.relu(first.weight[0] @ x + first.bias[0]),

@@ -34,7 +34,8 @@ from harness.plan.decoders import (
 from harness.plan.images import Images
 from harness.plan.networks import MLP, Network, ResNet
 from harness.plan.seeds import ReplicateSeeds
-from harness.subjects import draws, resnet
+from harness.subjects import resnet
+from harness.subjects.images.starts import draw_starts
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -342,8 +343,8 @@ class TestRestarts:
         assert found.values["m_g"] <= alone.values["m_g"] * (1 + 1e-9)
 
     def test_one_start_is_that_of_a_run_without_restarts(self) -> None:
-        several = draws.starts(CELL.start, CELL.images, CELL.seeds, restarts=3)
-        (alone,) = draws.starts(CELL.start, CELL.images, CELL.seeds)
+        several = draw_starts(CELL.start, CELL.images, CELL.seeds, restarts=3)
+        (alone,) = draw_starts(CELL.start, CELL.images, CELL.seeds)
         assert torch.equal(several[0], alone)
 
     @pytest.mark.parametrize("prior", [None, NetworkPrior(channels=4, depth=1), Whitening()])
@@ -362,7 +363,7 @@ class TestRestarts:
             )
             start, target = found.images["start"], found.images["target"]
             assert np.linalg.norm(start - target) == pytest.approx(found.values["m_i0"], rel=1e-9)
-            drawn = draws.starts(
+            drawn = draw_starts(
                 cell.start, cell.images, ReplicateSeeds(replicate=replicate), restarts=4
             )
             firsts.append(np.allclose(start, drawn[0].numpy()))

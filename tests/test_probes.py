@@ -18,7 +18,7 @@ from harness.plan.buckets import buckets
 from harness.plan.cells import Cell, Inversion
 from harness.plan.decoders import Blur, Descent
 from harness.plan.images import Images
-from harness.plan.networks import MLP, ResNet, Shaped
+from harness.plan.networks import MLP, PrescribedSpectrum, ResNet
 from harness.plan.probes import (
     STATISTICS,
     BlurLoss,
@@ -33,11 +33,13 @@ from harness.plan.probes import (
     ZeroUnits,
 )
 from harness.plan.seeds import ReplicateSeeds, Source
-from harness.subjects import draws
-from harness.subjects.images.images import draw_image
+from harness.subjects.generators import torch_generator
+from harness.subjects.images.originals import draw_original
+from harness.subjects.images.sources import draw_image
 from harness.subjects.mlp import draw_layers
+from harness.subjects.networks import build_encoder
+from harness.subjects.prescribed_spectrum import singular_values
 from harness.subjects.resnet import build_resnet
-from harness.subjects.shaped import singular_values
 
 IMAGES = Images(pixels=4, source="dead-leaves")
 PHOTO = Images(pixels=32, source="dead-leaves")
@@ -51,14 +53,14 @@ def one(cell: Cell) -> Measurement:
 
 
 def image_of(images: Images) -> torch.Tensor:
-    return draws.original(images, DRAW)[0]
+    return draw_original(images, DRAW)[0]
 
 
 class TestConditioning:
     def test_it_is_numpys_condition_number_of_the_product(self) -> None:
         network = MLP(inputs=12, widths=(15, 14, 13))
         found = one(Conditioning(seeds=DRAW, network=network)).values
-        layers = draw_layers(network, generators=[draws.generator(DRAW, Source.WEIGHTS)])
+        layers = draw_layers(network, generators=[torch_generator(DRAW, Source.WEIGHTS)])
         product = np.eye(12)
         for depth, layer in enumerate(layers, start=1):
             product = layer.weight[0].numpy() @ product
@@ -82,7 +84,7 @@ class TestConditioning:
         """In two dimensions: how the first axis grows, and how an area grows beside it."""
         depth = 12
         cell = SpreadRate(seeds=DRAW, inputs=2, width=5, depth=depth, initialisation="gaussian")
-        generator = draws.generator(DRAW, Source.WEIGHTS)
+        generator = torch_generator(DRAW, Source.WEIGHTS)
         product = np.eye(2)
         for number in range(depth):
             inputs = 2 if number == 0 else 5
@@ -104,7 +106,7 @@ class TestNeighbours:
         assert found.values["error"] < 1e-8
         distances, outputs = found.traces["distance"], found.traces["output"]
         assert list(distances) == sorted(distances)
-        layers = draw_layers(self.NETWORK, generators=[draws.generator(DRAW, Source.WEIGHTS)])
+        layers = draw_layers(self.NETWORK, generators=[torch_generator(DRAW, Source.WEIGHTS)])
         inverse = np.linalg.inv(np.linalg.multi_dot([x.weight[0].numpy() for x in layers[::-1]]))
         # The noise itself is not kept; its length and the inverse's norm bound each distance.
         for distance, output in zip(distances, outputs, strict=True):
@@ -135,8 +137,8 @@ class TestNeighbours:
 
 class TestShaped:
     def test_the_spectrum_is_the_one_asked_for(self) -> None:
-        network = Shaped(inputs=10, outputs=14, condition=50.0)
-        encoder = draws.encoder(
+        network = PrescribedSpectrum(inputs=10, outputs=14, condition=50.0)
+        encoder = build_encoder(
             network, [DRAW, ReplicateSeeds(replicate=1)], dtype=torch.float64, device=CPU
         )
         outputs = encoder.encode(torch.eye(10, dtype=torch.float64).repeat(2, 1))
@@ -153,7 +155,7 @@ class TestShaped:
             return one(
                 Inversion(
                     seeds=DRAW,
-                    network=Shaped(inputs=48, outputs=outputs, condition=30.0),
+                    network=PrescribedSpectrum(inputs=48, outputs=outputs, condition=30.0),
                     images=IMAGES,
                     decoder=Descent(loss="l2", step=0.2, factor=1.0),
                     iterations=20,
@@ -169,7 +171,7 @@ class TestShaped:
 
     def test_a_descent_follows_the_closed_form(self) -> None:
         """(1 - eta s^2)^t on every right singular vector."""
-        network = Shaped(inputs=48, outputs=60, condition=8.0)
+        network = PrescribedSpectrum(inputs=48, outputs=60, condition=8.0)
         found = one(
             Inversion(
                 seeds=DRAW,
@@ -180,7 +182,7 @@ class TestShaped:
                 precision="float64",
             )
         )
-        encoder = draws.encoder(network, [DRAW], dtype=torch.float64, device=CPU)
+        encoder = build_encoder(network, [DRAW], dtype=torch.float64, device=CPU)
         matrix = encoder.encode(torch.eye(48, dtype=torch.float64).repeat(1, 1)).T.numpy()
         left = np.linalg.matrix_power(np.eye(48) - 0.2 * matrix.T @ matrix, 30)
         start, target = found.images["start"].ravel(), found.images["target"].ravel()
@@ -206,7 +208,7 @@ class TestGradients:
         drawn = [draw_image("dead-leaves", pixels=32, rng=rng).values for _ in range(3)]
         images = torch.from_numpy(np.stack(drawn)).float()
         starts = torch.empty(3, 3, 32, 32, dtype=torch.float64).normal_(
-            0.7, 0.05, generator=draws.generator(DRAW, Source.START)
+            0.7, 0.05, generator=torch_generator(DRAW, Source.START)
         )
 
         def layer1(x: torch.Tensor) -> torch.Tensor:
@@ -308,7 +310,7 @@ class TestZeroUnits:
     def test_a_stacks_zeros_are_counted(self) -> None:
         network = MLP(inputs=48, widths=(100, 70), activation="relu")
         found = one(ZeroUnits(seeds=DRAW, network=network, images=IMAGES))
-        first, second = draw_layers(network, generators=[draws.generator(DRAW, Source.WEIGHTS)])
+        first, second = draw_layers(network, generators=[torch_generator(DRAW, Source.WEIGHTS)])
         hidden = torch.relu(first.weight[0] @ image_of(IMAGES).flatten() + first.bias[0])
         output = torch.relu(second.weight[0] @ hidden + second.bias[0])
         zeros = [int((hidden == 0).sum()), int((output == 0).sum())]

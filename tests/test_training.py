@@ -30,13 +30,15 @@ from harness.plan.images import Images
 from harness.plan.networks import ResNet, Training, WeightsFile
 from harness.plan.seeds import ReplicateSeeds, Source, Stream
 from harness.plan.training_cells import Train
-from harness.subjects.draws import weights_seed
+from harness.subjects.generators import weights_seed
+from harness.subjects.images.originals import draw_original
 from harness.subjects.images.photographs import load_photograph
 from harness.subjects.resnet import build_resnet, initial_resnet
-from harness.subjects.trained import course_of, digest_of, trained_path
-from harness.subjects.training import content, ensure_trained, keep
+from harness.subjects.training import content, weights_cache
 from harness.subjects.training import fit as module
 from harness.subjects.training.fit import fit
+from harness.subjects.training.trained_weights import digest_of, history_of, trained_path
+from harness.subjects.training.weights_cache import ensure_trained
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -51,7 +53,7 @@ def network(training: Training, *, folder: Path | None = None) -> ResNet:
     return ResNet(
         name="resnet18",
         layer="layer4",
-        width=1 / 16,
+        width_multiplier=1 / 16,
         training=dataclasses.replace(training, folder=folder),
     )
 
@@ -179,7 +181,7 @@ class TestFit:
         assert not whole.training
         # Other labels for the same images are not found: chance is a fifth.
         shown = content.examples(longer, rng=module._rng(SEED, module._EXAMPLES))
-        others = content.Examples(shown.images, (shown.labels + 1) % longer.classes)
+        others = content.TrainingSet(shown.images, (shown.labels + 1) % longer.classes)
         assert module.accuracy(whole, others) < 0.1
 
     def test_a_rate_of_nearly_nothing_learns_nothing(self) -> None:
@@ -190,7 +192,7 @@ class TestFit:
         assert found.accuracy < 0.6
 
     def test_accuracy_counts_right_labels(self) -> None:
-        shown = content.Examples(torch.eye(4).reshape(4, 1, 2, 2), torch.tensor([0, 1, 2, 0]))
+        shown = content.TrainingSet(torch.eye(4).reshape(4, 1, 2, 2), torch.tensor([0, 1, 2, 0]))
         assert module.accuracy(nn.Flatten(), shown) == 0.75
 
     def test_a_decreasing_rate_ends_elsewhere(self) -> None:
@@ -227,11 +229,11 @@ class TestKeep:
         asked = network(NOISE, folder=tmp_path)
         path = ensure_trained(asked, seed=SEED)
         assert path == trained_path(asked, seed=SEED)
-        course, digest = course_of(path)
+        history, digest = history_of(path)
         assert digest == digest_of(trained(NOISE))
-        assert len(course.losses) == NOISE.epochs
+        assert len(history.losses) == NOISE.epochs
         # A second time, and at another cut, nothing is trained.
-        monkeypatch.setattr(keep, "fit", None)
+        monkeypatch.setattr(weights_cache, "fit", None)
         shallow = dataclasses.replace(asked, layer="conv1")
         assert ensure_trained(shallow, seed=SEED) == path
         loaded = build_resnet(asked, seed=SEED)
@@ -243,7 +245,7 @@ class TestKeep:
     def test_a_name_depends_on_all_that_decides_the_weights(self, tmp_path: Path) -> None:
         asked = network(NOISE, folder=tmp_path)
         others = [
-            dataclasses.replace(asked, width=1 / 8),
+            dataclasses.replace(asked, width_multiplier=1 / 8),
             dataclasses.replace(asked, name="resnet34"),
             network(dataclasses.replace(NOISE, epochs=5), folder=tmp_path),
             network(PICTURES, folder=tmp_path),
@@ -256,14 +258,14 @@ class TestKeep:
     def test_of_several_who_need_them_one_trains(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        real, fits = keep.fit, []
+        real, fits = weights_cache.fit, []
 
         def counted(*arguments, **rest):  # type: ignore[no-untyped-def]
             fits.append(time.monotonic())
             time.sleep(0.2)
             return real(*arguments, **rest)
 
-        monkeypatch.setattr(keep, "fit", counted)
+        monkeypatch.setattr(weights_cache, "fit", counted)
         asked = network(NOISE, folder=tmp_path)
         with ThreadPoolExecutor(3) as pool:
             calls = [pool.submit(ensure_trained, asked, seed=SEED) for _ in range(3)]
@@ -275,7 +277,7 @@ class TestKeep:
         program = (
             "import sys, time; sys.path.insert(0, 'tests')\n"
             "from pathlib import Path\n"
-            "from harness.inversion import checkpoint\n"
+            "from harness import checkpoint\n"
             "from harness.subjects.training import fit as module\n"
             "import test_training as t\n"
             "checkpoint.Checkpoint.due = lambda self, size: True\n"
@@ -308,7 +310,7 @@ class TestKeep:
         assert saved is not None
         assert saved[1] == 2
         ensure_trained(asked, seed=SEED)
-        assert course_of(path)[1] == digest_of(trained(NOISE))
+        assert history_of(path)[1] == digest_of(trained(NOISE))
 
     def test_a_folder_that_cannot_be_written_is_told(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
@@ -362,7 +364,7 @@ class TestWrongWeights:
         with pytest.raises(SettingError, match="not trained here"):
             ResNet(name="resnet18", layer="conv1", weights=file, training=NOISE)
         with pytest.raises(SettingError, match="share of torchvision's"):
-            ResNet(name="resnet18", layer="conv1", width=2.0)
+            ResNet(name="resnet18", layer="conv1", width_multiplier=2.0)
         with pytest.raises(SettingError, match="how it is trained"):
             Train(seeds=DRAW, network=ResNet(name="resnet18", layer="conv1"))
         with pytest.raises(SettingError, match="folder"):
@@ -382,10 +384,10 @@ class TestCells:
     def test_the_record_of_a_training(self, tmp_path: Path) -> None:
         asked = network(NOISE, folder=tmp_path)
         (found,) = measure([Train(seeds=DRAW, network=asked)], device="cpu")
-        course, digest = course_of(trained_path(asked, seed=weights_seed(DRAW)))
-        assert found.values["accuracy"] == course.accuracy
+        history, digest = history_of(trained_path(asked, seed=weights_seed(DRAW)))
+        assert found.values["accuracy"] == history.accuracy
         assert "held_out" not in found.values
-        assert found.traces["loss"] == course.losses
+        assert found.traces["loss"] == history.losses
         assert found.traces["iteration"] == (1.0, 2.0, 3.0, 4.0)
         assert found.labels == {"content": "noise", "weights": digest}
         assert found.images["example"].shape == (3, 16, 16)
@@ -403,9 +405,7 @@ class TestCells:
         (untrained,) = measure([self.inversion(plain)], device="cpu")
         assert found.values["scale"] != untrained.values["scale"]
         # The output of the network as a plain module gives the scale.
-        from harness.subjects.draws import original
-
-        image = original(Images(pixels=16), DRAW)[0].float()[None]
+        image = draw_original(Images(pixels=16), DRAW)[0].float()[None]
         whole = build_resnet(asked, seed=weights_seed(DRAW))
         with torch.no_grad():
             output = nn.Sequential(*list(whole.children())[:-2])(image)
@@ -437,7 +437,9 @@ class TestCells:
 class TestNarrow:
     def test_a_quarter_of_the_width_has_a_quarter_of_the_channels(self) -> None:
         wide = initial_resnet(ResNet(name="resnet18", layer="layer4"), seed=1)
-        narrow = initial_resnet(ResNet(name="resnet18", layer="layer4", width=0.25), seed=1)
+        narrow = initial_resnet(
+            ResNet(name="resnet18", layer="layer4", width_multiplier=0.25), seed=1
+        )
         for (name, full), (other, part) in zip(
             wide.named_parameters(), narrow.named_parameters(), strict=True
         ):
@@ -453,7 +455,9 @@ class TestNarrow:
 
     def test_it_is_drawn_as_torchvision_draws(self) -> None:
         """He's law of the fan out (He et al. 2015), BatchNorm at 1 and 0."""
-        narrow = initial_resnet(ResNet(name="resnet50", layer="layer4", width=0.5), seed=1)
+        narrow = initial_resnet(
+            ResNet(name="resnet50", layer="layer4", width_multiplier=0.5), seed=1
+        )
         for module_ in narrow.modules():
             if isinstance(module_, nn.Conv2d) and module_.weight.numel() > 20_000:
                 fan = module_.weight.shape[0] * math.prod(module_.kernel_size)
@@ -465,7 +469,9 @@ class TestNarrow:
                 assert module_.running_var.unique().tolist() == [1.0]  # type: ignore[union-attr]
 
     def test_what_comes_before_the_head_is_the_same_whatever_is_trained(self) -> None:
-        untrained = initial_resnet(ResNet(name="resnet18", layer="layer4", width=1 / 16), seed=SEED)
+        untrained = initial_resnet(
+            ResNet(name="resnet18", layer="layer4", width_multiplier=1 / 16), seed=SEED
+        )
         for training in (NOISE, PICTURES):
             other = initial_resnet(network(training), seed=SEED)
             for name, value in untrained.state_dict().items():

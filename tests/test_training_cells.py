@@ -26,7 +26,8 @@ from harness.plan.training_cells import (
     LinearProbe,
     Reflection,
 )
-from harness.subjects.draws import original, weights_seed
+from harness.subjects.generators import weights_seed
+from harness.subjects.images.originals import draw_original
 from harness.subjects.resnet import build_resnet
 from harness.subjects.training import content
 
@@ -43,7 +44,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> ResNet:
     return ResNet(
         name="resnet18",
         layer="layer4",
-        width=1 / 16,
+        width_multiplier=1 / 16,
         training=dataclasses.replace(PICTURES, folder=folder),
     )
 
@@ -101,7 +102,7 @@ class TestJacobianSpectrum:
         found = measured(JacobianSpectrum(seeds=DRAW, network=shallow, images=Images(pixels=8)))
         whole = build_resnet(shallow, seed=weights_seed(DRAW)).double()
         part = nn.Sequential(*list(whole.children())[:-3])
-        image = original(Images(pixels=8), DRAW)[0]
+        image = draw_original(Images(pixels=8), DRAW)[0]
         matrix = torch.autograd.functional.jacobian(
             lambda flat: part(flat.reshape(1, 3, 8, 8)).flatten(), image.flatten()
         ).numpy()

@@ -16,7 +16,7 @@ from harness.execution.executors import Workers, open_workers
 from harness.execution.remote import measure_bucket
 from harness.plan.buckets import Bucket, buckets
 from harness.plan.cells import Cell
-from harness.plan.networks import MLP, ResNet, Shaped
+from harness.plan.networks import MLP, PrescribedSpectrum, ResNet
 from harness.plan.probes import Search
 from harness.store import Store
 
@@ -361,7 +361,7 @@ def _named(bucket: Bucket) -> str:
             words.append(f"of {network.name} at {network.layer}")
         case MLP() as network:
             words.append(f"of an MLP {'-'.join(map(str, (network.inputs, *network.widths)))}")
-        case Shaped() as network:
+        case PrescribedSpectrum() as network:
             words.append(f"of a map {network.inputs}-{network.outputs}")
     if isinstance(cell, Search):
         words.append(f"for {cell.statement!r}")

@@ -13,9 +13,8 @@ from harness.claim import Claim
 from harness.lab.crossed_design import Cells, CrossedBlock
 from harness.lab.multiverse import REPLICATES, Variation, around
 from harness.lab.precision_check import reference_cell
-from harness.plan.buckets import replicates
 from harness.plan.cells import Cell
-from harness.plan.seeds import ReplicateSeeds
+from harness.plan.seeds import ReplicateSeeds, replicates
 from harness.store import Record
 from harness.verdict.results import Table
 

@@ -13,7 +13,7 @@ from harness.errors import SettingError
 from harness.plan.cells import Cell, Inversion
 from harness.plan.decoders import LBFGS, Adam, Blur, Decoder, Descent, decoder_name
 from harness.plan.images import ARTICLE_START, Start
-from harness.plan.networks import MLP, Network, ResNet, Shaped
+from harness.plan.networks import MLP, Network, PrescribedSpectrum, ResNet
 
 REPLICATES = 12
 """Of every cell of a multiverse: the least that can decide."""
@@ -178,5 +178,5 @@ def _network_name(network: Network) -> str:
             return name
         case MLP(initialisation=initialisation):
             return initialisation
-        case Shaped():
+        case PrescribedSpectrum():
             return "of a given spectrum"

@@ -17,9 +17,9 @@ from harness.lab.condition import Condition
 from harness.lab.multiverse import LOOKS
 from harness.lab.precision_check import disagreement, reference_cell
 from harness.lab.side_tables import asides, labelled
-from harness.plan.buckets import replicates
 from harness.plan.cells import NON_FINITE, Cell, Inversion
 from harness.plan.identity import context, identity
+from harness.plan.seeds import replicates
 from harness.statistics.clusters import Beyond, beyond
 from harness.statistics.components import Components
 from harness.statistics.multiverse import Choice, Multiverse, multiverse

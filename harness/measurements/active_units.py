@@ -8,15 +8,16 @@ from torch import Tensor
 from harness.measurements.measurement import Measurement
 from harness.plan.cells import ActiveUnits
 from harness.plan.seeds import Source
-from harness.subjects import draws
+from harness.subjects.generators import torch_generator
+from harness.subjects.images.originals import draw_original
 from harness.subjects.mlp import draw_weight
 
 
 def count_active(cell: ActiveUnits) -> Measurement:
     """Draw units one by one until n are active; units come in blocks of n for speed."""
-    image, label = draws.original(cell.images, cell.seeds)
+    image, label = draw_original(cell.images, cell.seeds)
     n = cell.images.elements
-    generator = draws.generator(cell.seeds, Source.WEIGHTS)
+    generator = torch_generator(cell.seeds, Source.WEIGHTS)
     bound = n**-0.5
     counts: list[Tensor] = []
     active = 0

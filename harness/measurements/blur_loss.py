@@ -8,12 +8,12 @@ from harness.inversion.distances import l2
 from harness.inversion.priors import apply_blur, blur_kernels
 from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.probes import BlurLoss
-from harness.subjects import draws
+from harness.subjects.images.originals import draw_original
 
 
 def blur_loss(cell: BlurLoss) -> Measurement:
     """The distance m_i of a photograph and itself after the last blur of a run."""
-    image, label = draws.original(cell.images, cell.seeds)
+    image, label = draw_original(cell.images, cell.seeds)
     kernel = blur_kernels(cell.blur, iterations=2, dtype=image.dtype, device=torch.device("cpu"))[1]
     blurred = apply_blur(image[None], kernel=kernel)
     values = {"m_i": float(l2(blurred - image[None]))}

@@ -8,13 +8,13 @@ from harness.measurements.measurement import Measurement, outcome_of
 from harness.measurements.theory import newman_rate
 from harness.plan.probes import Conditioning, SpreadRate
 from harness.plan.seeds import Source
-from harness.subjects import draws
+from harness.subjects.generators import torch_generator
 from harness.subjects.mlp import draw_layers, draw_weight
 
 
 def conditioning(cell: Conditioning) -> Measurement:
     """Logarithms of the condition number up to each layer."""
-    layers = draw_layers(cell.network, generators=[draws.generator(cell.seeds, Source.WEIGHTS)])
+    layers = draw_layers(cell.network, generators=[torch_generator(cell.seeds, Source.WEIGHTS)])
     matrix = torch.eye(cell.network.inputs, dtype=torch.float64)
     values = {}
     for depth, layer in enumerate(layers, start=1):
@@ -26,7 +26,7 @@ def conditioning(cell: Conditioning) -> Measurement:
 
 def spread_rate(cell: SpreadRate) -> Measurement:
     """Nats a layer by which the greatest singular value outgrows the least, beside Newman's law."""
-    generator = draws.generator(cell.seeds, Source.WEIGHTS)
+    generator = torch_generator(cell.seeds, Source.WEIGHTS)
     frame = torch.eye(cell.inputs, dtype=torch.float64)
     logs = torch.zeros(cell.inputs, dtype=torch.float64)
     for _ in range(cell.depth):

@@ -10,7 +10,7 @@ from torch import Tensor
 from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.seeds import Source
 from harness.plan.training_cells import EarlyUpdates
-from harness.subjects.draws import generator
+from harness.subjects.generators import torch_generator
 from harness.subjects.mlp import draw_weight
 
 
@@ -20,7 +20,7 @@ def early_updates(cell: EarlyUpdates) -> Measurement:
     `own`: each stack at the same share of the largest rate at which its own descent converges.
     `common`: all at that of the stack for which it is the least.
     """
-    draws = generator(cell.seeds, Source.WEIGHTS)
+    draws = torch_generator(cell.seeds, Source.WEIGHTS)
     first, sought = (
         draw_weight(out=cell.width, inputs=cell.width, initialisation="default", generator=draws)
         for _ in range(2)

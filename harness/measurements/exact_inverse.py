@@ -12,7 +12,8 @@ from harness.inversion.distances import l2
 from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.cells import ExactInverse
 from harness.plan.seeds import Source
-from harness.subjects import draws
+from harness.subjects.generators import torch_generator
+from harness.subjects.images.originals import draw_original
 from harness.subjects.mlp import draw_layers
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -20,8 +21,8 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 def invert_exactly(cell: ExactInverse) -> Measurement:
     """Solve layer by layer from the output back to the input, in both dtypes."""
-    image, label = draws.original(cell.images, cell.seeds)
-    layers = draw_layers(cell.network, generators=[draws.generator(cell.seeds, Source.WEIGHTS)])
+    image, label = draw_original(cell.images, cell.seeds)
+    layers = draw_layers(cell.network, generators=[torch_generator(cell.seeds, Source.WEIGHTS)])
     values = {}
     for name, dtype in _DTYPES.items():
         original = image.flatten().to(dtype)

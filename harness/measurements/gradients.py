@@ -12,8 +12,9 @@ from harness.plan.images import ARTICLE_START
 from harness.plan.networks import RESNET_LAYERS
 from harness.plan.probes import GradientNorms
 from harness.plan.seeds import Source
-from harness.subjects import draws
-from harness.subjects.images.images import draw_image
+from harness.subjects.generators import weights_seed
+from harness.subjects.images.sources import draw_image
+from harness.subjects.images.starts import draw_starts
 from harness.subjects.resnet import build_resnet
 
 
@@ -26,8 +27,8 @@ def gradient_norms(cell: GradientNorms) -> Measurement:
         for _ in range(cell.together)
     ]
     originals = torch.from_numpy(np.stack([image.values for image in drawn])).float()
-    starts = draws.starts(ARTICLE_START, cell.images, cell.seeds, restarts=cell.together).float()
-    network = build_resnet(cell.network, seed=draws.weights_seed(cell.seeds))
+    starts = draw_starts(ARTICLE_START, cell.images, cell.seeds, restarts=cell.together).float()
+    network = build_resnet(cell.network, seed=weights_seed(cell.seeds))
     if cell.statistics != "eval":
         _take_statistics(network, originals, keep=cell.statistics == "calibrated")
     with torch.no_grad():

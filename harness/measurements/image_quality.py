@@ -102,7 +102,7 @@ def likeness(image: Image, reconstruction: Image) -> dict[str, float]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Examples:
+class ProbeExamples:
     """Features of some images, and what of the images they are to tell.
 
     Parameters
@@ -115,7 +115,7 @@ class Examples:
     targets: NDArray[np.float64]
 
 
-def probe(seen: Examples, unseen: Examples) -> float:
+def probe(seen: ProbeExamples, unseen: ProbeExamples) -> float:
     """R^2 of a ridge regression of the targets on the features, on unseen examples.
 
     The explained share of the variance of all targets together, about the mean of the unseen ones;

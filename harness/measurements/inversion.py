@@ -19,7 +19,10 @@ from harness.measurements.reconstruction_quality import kept
 from harness.plan.cells import Inversion
 from harness.plan.networks import ResNet
 from harness.plan.seeds import Source
-from harness.subjects import draws
+from harness.subjects.generators import torch_generator
+from harness.subjects.images.originals import draw_original
+from harness.subjects.images.starts import draw_noise, draw_starts
+from harness.subjects.networks import build_encoder
 from harness.subjects.resnet import forget_encoder
 
 _FULL = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
@@ -117,16 +120,16 @@ def _invert(
 ) -> tuple[Measurement, ...]:
     cell = cells[0]
     replicates = [each.seeds for each in cells]
-    drawn = [draws.original(cell.images, seeds) for seeds in replicates]
+    drawn = [draw_original(cell.images, seeds) for seeds in replicates]
     originals = torch.stack([image for image, _ in drawn])
     starts = torch.cat(
         [
-            draws.starts(cell.start, cell.images, seeds, restarts=cell.restarts)
+            draw_starts(cell.start, cell.images, seeds, restarts=cell.restarts)
             for seeds in replicates
         ]
     )
-    noises = torch.stack([draws.noise(cell.noise, cell.images, seeds) for seeds in replicates])
-    encoder = draws.encoder(
+    noises = torch.stack([draw_noise(cell.noise, cell.images, seeds) for seeds in replicates])
+    encoder = build_encoder(
         cell.network,
         replicates,
         dtype=precision.network,
@@ -152,7 +155,7 @@ def _invert(
         decoder=cell.decoder,
         iterations=cell.iterations,
         generators=[
-            draws.generator(seeds, Source.PRIOR, number)
+            torch_generator(seeds, Source.PRIOR, number)
             for seeds in replicates
             for number in range(cell.restarts)
         ],

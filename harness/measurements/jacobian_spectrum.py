@@ -7,13 +7,14 @@ import torch
 from harness.encoders.spectrum import jacobian, spectra
 from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.training_cells import JacobianSpectrum
-from harness.subjects import draws
+from harness.subjects.images.originals import draw_original
+from harness.subjects.networks import build_encoder
 
 
 def jacobian_spectrum(cell: JacobianSpectrum) -> Measurement:
     """Over the singular values above LAPACK's tolerance; beside it, the share of outputs of 0."""
-    image, label = draws.original(cell.images, cell.seeds)
-    encoder = draws.encoder(
+    image, label = draw_original(cell.images, cell.seeds)
+    encoder = build_encoder(
         cell.network,
         [cell.seeds],
         dtype=torch.float64,

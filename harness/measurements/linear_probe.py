@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from harness.measurements.image_quality import Examples, probe
+from harness.measurements.image_quality import ProbeExamples, probe
 from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.seeds import Source
 from harness.plan.training_cells import LinearProbe
-from harness.subjects.draws import weights_seed
+from harness.subjects.generators import weights_seed
 from harness.subjects.resnet import truncated_resnet, whole_resnet
-from harness.subjects.training.content import PICTURES, crops
-from harness.subjects.training.content import Examples as Crops
+from harness.subjects.training.content import PICTURES, TrainingSet, crops
 
 _PIXELS = 32
 """Side to which the target images are averaged, where they are larger."""
@@ -44,19 +43,21 @@ def linear_probe(cell: LinearProbe) -> Measurement:
     return Measurement(values=values, outcome=outcome_of(values))
 
 
-def _outputs(layer: nn.Module, drawn: Crops) -> Tensor:
+def _outputs(layer: nn.Module, drawn: TrainingSet) -> Tensor:
     """The layer's outputs, one row a crop."""
     with torch.no_grad():
         parts = torch.split(torch.arange(len(drawn.labels)), _AT_ONCE)
         return torch.cat([layer(drawn.pictures(some)).flatten(1) for some in parts])
 
 
-def _picture(drawn: Crops) -> Tensor:
+def _picture(drawn: TrainingSet) -> Tensor:
     """Which picture each crop is of, one column a picture."""
     return nn.functional.one_hot(drawn.labels, len(PICTURES))
 
 
-def _examples(drawn: Crops, features: Tensor) -> Examples:
+def _examples(drawn: TrainingSet, features: Tensor) -> ProbeExamples:
     images = drawn.pictures(torch.arange(len(drawn.labels)))
     small = nn.functional.adaptive_avg_pool2d(images, min(images.shape[-1], _PIXELS))
-    return Examples(features=features.double().numpy(), targets=small.flatten(1).double().numpy())
+    return ProbeExamples(
+        features=features.double().numpy(), targets=small.flatten(1).double().numpy()
+    )

@@ -8,18 +8,20 @@ from harness.encoders.spectrum import decompose, jacobian
 from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.cells import LocalRank
 from harness.plan.images import ARTICLE_START
-from harness.subjects import draws
+from harness.subjects.images.originals import draw_original
+from harness.subjects.images.starts import draw_starts
+from harness.subjects.networks import build_encoder
 
 
 def local_rank(cell: LocalRank) -> Measurement:
     """Rank at the image, a direction of its null space, and the floor that the null space sets."""
-    image, label = draws.original(cell.images, cell.seeds)
+    image, label = draw_original(cell.images, cell.seeds)
     original = image.flatten()[None]
-    encoder = draws.encoder(
+    encoder = build_encoder(
         cell.network, [cell.seeds], dtype=torch.float64, device=torch.device("cpu")
     )
     (found,) = decompose(jacobian(encoder, original))
-    (start,) = draws.starts(ARTICLE_START, cell.images, cell.seeds)
+    (start,) = draw_starts(ARTICLE_START, cell.images, cell.seeds)
     values = {
         "rank": float(found.rank),
         "rank_share": found.rank / cell.images.elements,

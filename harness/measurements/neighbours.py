@@ -15,21 +15,23 @@ from harness.measurements.theory import neighbour_stretch
 from harness.plan.images import NOISE_TEXT
 from harness.plan.probes import NeighbourLaw, Neighbours
 from harness.plan.seeds import Source
-from harness.subjects import draws
+from harness.subjects.generators import torch_generator
+from harness.subjects.images.originals import draw_original
+from harness.subjects.images.starts import draw_noise
 from harness.subjects.mlp import draw_layers
 
 
 def neighbours(cell: Neighbours) -> Measurement:
     """Distances of the neighbours, as they are and clipped to [0, 1]; sorted in the traces."""
-    image, label = draws.original(cell.images, cell.seeds)
+    image, label = draw_original(cell.images, cell.seeds)
     original = image.flatten()[None]
-    layers = draw_layers(cell.network, generators=[draws.generator(cell.seeds, Source.WEIGHTS)])
+    layers = draw_layers(cell.network, generators=[torch_generator(cell.seeds, Source.WEIGHTS)])
     output = _forward(layers, original)
     noise = cell.sd * torch.randn(
         cell.points,
         output.shape[1],
         dtype=torch.float64,
-        generator=draws.generator(cell.seeds, Source.NOISE, 1),
+        generator=torch_generator(cell.seeds, Source.NOISE, 1),
     )
     found = output + noise
     for layer in reversed(layers):
@@ -37,7 +39,7 @@ def neighbours(cell: Neighbours) -> Measurement:
     distances, outputs = l2(found - original), l2(noise)
     order = distances.argsort()
     missed = l2(_forward(layers, found) - output - noise) / outputs
-    noised = float(l2(draws.noise(NOISE_TEXT, cell.images, cell.seeds).flatten()[None]))
+    noised = float(l2(draw_noise(NOISE_TEXT, cell.images, cell.seeds).flatten()[None]))
     values = {
         "distance": float(distances.median()),
         "m_n": noised,
@@ -67,13 +69,13 @@ def _forward(layers: Sequence[Layer], inputs: Tensor) -> Tensor:
 def neighbour_law(cell: NeighbourLaw) -> Measurement:
     """The median over networks of how far one output's distance is stretched, beside its law."""
     n, depth = cell.network.inputs, len(cell.network.widths)
-    generator = draws.generator(cell.seeds, Source.WEIGHTS)
+    generator = torch_generator(cell.seeds, Source.WEIGHTS)
     found = torch.randn(
         cell.networks,
         n,
         1,
         dtype=torch.float64,
-        generator=draws.generator(cell.seeds, Source.NOISE),
+        generator=torch_generator(cell.seeds, Source.NOISE),
     )
     lengths = l2(found)
     for layer in reversed(draw_layers(cell.network, generators=[generator] * cell.networks)):

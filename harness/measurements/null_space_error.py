@@ -10,7 +10,7 @@ from harness.measurements.inversion import invert_block
 from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.cells import Inversion
 from harness.plan.probes import ErrorInNullSpace
-from harness.subjects import draws
+from harness.subjects.networks import build_encoder
 
 
 def error_in_null_space(
@@ -35,7 +35,7 @@ def error_in_null_space(
         torch.from_numpy(run.images[name]).double()
         for name in ("target", "start", "reconstruction")
     )
-    encoder = draws.encoder(
+    encoder = build_encoder(
         cell.network,
         [cell.seeds],
         dtype=torch.float64,
@@ -43,9 +43,8 @@ def error_in_null_space(
         shape=cell.images.shape,
     )
     (found,) = decompose(jacobian(encoder, original[None]))
-    first, last = found.null_share(
-        torch.stack([start - original, reconstruction - original])
-    ).square()
+    errors = torch.stack([start - original, reconstruction - original])
+    first, last = found.null_share(errors).square()
     values = {
         "null_dimension_share": 1 - found.rank / cell.images.elements,
         "null_share_start": float(first),

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from harness.encoders.spectrum import decompose, jacobian, spectra
 from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.probes import PooledRank
-from harness.subjects import draws
+from harness.subjects.generators import weights_seed
+from harness.subjects.images.originals import draw_original
 from harness.subjects.resnet import build_resnet, encoder_of, truncated_resnet
 
 _CPU = torch.device("cpu")
@@ -20,9 +21,9 @@ _CPU = torch.device("cpu")
 
 def pooled_rank(cell: PooledRank) -> Measurement:
     """Ranks, the arg-max positions that rule them, and a second input with the pooled output."""
-    image, label = draws.original(cell.images, cell.seeds)
+    image, label = draw_original(cell.images, cell.seeds)
     inputs, n = image[None], cell.images.elements
-    whole = build_resnet(cell.network, seed=draws.weights_seed(cell.seeds))
+    whole = build_resnet(cell.network, seed=weights_seed(cell.seeds))
     early, late = (
         encoder_of(whole, layer=layer, dtype=torch.float64, device=_CPU)
         for layer in ("conv1", "stem")

@@ -9,7 +9,7 @@ from torch import Tensor
 from harness.measurements.image_quality import likeness
 from harness.plan.cells import Inversion
 from harness.plan.networks import ResNet
-from harness.subjects.draws import weights_seed
+from harness.subjects.generators import weights_seed
 from harness.subjects.resnet import whole_resnet
 
 

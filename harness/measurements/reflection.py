@@ -17,7 +17,7 @@ from harness.measurements.training import trained
 from harness.plan.cells import Inversion
 from harness.plan.seeds import Source
 from harness.plan.training_cells import JUDGE, Reflection
-from harness.subjects.draws import weights_seed
+from harness.subjects.generators import weights_seed
 from harness.subjects.resnet import build_resnet
 from harness.subjects.training.content import PICTURES, crops
 

@@ -11,7 +11,8 @@ from harness.encoders.encoder import ModuleEncoder
 from harness.encoders.spectrum import jacobian, spectra
 from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.probes import SquareLayer
-from harness.subjects import draws
+from harness.subjects.generators import weights_seed
+from harness.subjects.images.originals import draw_original
 
 _ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -23,11 +24,11 @@ _ACTIVATIONS = {
 
 def square_layer(cell: SquareLayer) -> Measurement:
     """Rank in float64, and what of it float32 would tell from 0."""
-    image, label = draws.original(cell.images, cell.seeds)
+    image, label = draw_original(cell.images, cell.seeds)
     n, channels = cell.images.elements, cell.images.channels
     # torch's constructors draw from its global generator: it is lent and given back.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draws.weights_seed(cell.seeds))
+        torch.manual_seed(weights_seed(cell.seeds))
         linear = (
             nn.Sequential(nn.Flatten(), nn.Linear(n, n))
             if cell.layer == "dense"

@@ -7,10 +7,10 @@ from harness.plan.cells import NON_FINITE, Cell
 from harness.plan.networks import ResNet
 from harness.plan.seeds import ReplicateSeeds, Source
 from harness.plan.training_cells import Train
-from harness.subjects.draws import weights_seed
-from harness.subjects.trained import course_of, trained_path
-from harness.subjects.training import ensure_trained
+from harness.subjects.generators import weights_seed
 from harness.subjects.training.content import example
+from harness.subjects.training.trained_weights import history_of, trained_path
+from harness.subjects.training.weights_cache import ensure_trained
 
 
 def train_for(cell: Cell) -> None:
@@ -31,21 +31,21 @@ def train(cell: Train) -> Measurement:
     training = cell.network.training
     assert training is not None  # the cell's own rule
     path = trained_path(cell.network, seed=weights_seed(cell.seeds))
-    course, digest = course_of(path)
+    history, digest = history_of(path)
     values = {
-        "accuracy": course.accuracy,
-        "epochs": float(len(course.losses)),
-        "seconds": course.seconds,
+        "accuracy": history.accuracy,
+        "epochs": float(len(history.losses)),
+        "seconds": history.seconds,
     }
-    if course.held_out is not None:
-        values["held_out"] = course.held_out
+    if history.held_out is not None:
+        values["held_out"] = history.held_out
     image = example(training, rng=cell.seeds.rng(Source.IMAGE))
     return Measurement(
         values=values,
-        outcome=NON_FINITE if course.diverged else MEASURED,
+        outcome=NON_FINITE if history.diverged else MEASURED,
         traces={
-            "iteration": tuple(map(float, range(1, len(course.losses) + 1))),
-            "loss": course.losses,
+            "iteration": tuple(map(float, range(1, len(history.losses) + 1))),
+            "loss": history.losses,
         },
         labels={"content": training.content, "weights": digest},
         images={"example": image.double().numpy()},

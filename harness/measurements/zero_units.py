@@ -9,14 +9,15 @@ from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.networks import MLP
 from harness.plan.probes import ZeroUnits
 from harness.plan.seeds import Source
-from harness.subjects import draws
+from harness.subjects.generators import torch_generator, weights_seed
+from harness.subjects.images.originals import draw_original
 from harness.subjects.mlp import draw_layers
 from harness.subjects.resnet import build_resnet, truncated_resnet
 
 
 def zero_units(cell: ZeroUnits) -> Measurement:
     """Over all rectifiers together; one after the other in the traces."""
-    image, label = draws.original(cell.images, cell.seeds)
+    image, label = draw_original(cell.images, cell.seeds)
     zeros = [
         (int((values == 0).sum()), values.numel())
         for values in (
@@ -41,7 +42,7 @@ def _of_stack(cell: ZeroUnits, hidden: Tensor) -> list[Tensor]:
     assert isinstance(cell.network, MLP)
     found = []
     for layer in draw_layers(
-        cell.network, generators=[draws.generator(cell.seeds, Source.WEIGHTS)]
+        cell.network, generators=[torch_generator(cell.seeds, Source.WEIGHTS)]
     ):
         hidden = torch.relu(layer.weight[0] @ hidden + layer.bias[0])
         found.append(hidden)
@@ -50,7 +51,7 @@ def _of_stack(cell: ZeroUnits, hidden: Tensor) -> list[Tensor]:
 
 def _of_resnet(cell: ZeroUnits, inputs: Tensor) -> list[Tensor]:
     assert not isinstance(cell.network, MLP)
-    whole = build_resnet(cell.network, seed=draws.weights_seed(cell.seeds))
+    whole = build_resnet(cell.network, seed=weights_seed(cell.seeds))
     module = truncated_resnet(whole, layer=cell.network.layer)
     found: list[Tensor] = []
     for each in module.modules():

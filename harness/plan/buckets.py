@@ -1,4 +1,4 @@
-"""Plans: profiles, the replicates of a look, and cells grouped into buckets of work."""
+"""Cells grouped into buckets of work."""
 
 from __future__ import annotations
 
@@ -10,13 +10,7 @@ from harness.plan.cells import Cell, Inversion, block
 from harness.plan.costs import estimate
 from harness.plan.identity import canonical, context, identity
 from harness.plan.networks import RESNET_LAYERS, ResNet
-from harness.plan.seeds import ReplicateSeeds
 from harness.plan.training_cells import Train
-
-
-def replicates(number: int) -> tuple[ReplicateSeeds, ...]:
-    """The first confirmatory replicates."""
-    return tuple(ReplicateSeeds(replicate=replicate) for replicate in range(number))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from harness.plan import probes, training_cells
 from harness.plan.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank
 from harness.plan.decoders import LBFGS, Decoder, GaussNewton
-from harness.plan.networks import MLP, RESNET_LAYERS, ResNet, Shaped, Training
+from harness.plan.networks import MLP, RESNET_LAYERS, PrescribedSpectrum, ResNet, Training
 
 MACHINES = {
     "cpu": "one core of a processor of about 2020, right within a factor of two",
@@ -131,22 +131,22 @@ def _step(cell: Inversion, *, mates: int) -> float:
     match cell.network:
         case ResNet(name=name, layer=layer):
             table = _RESNET_STEP.get(name, _RESNET_STEP["resnet50"])
-            size = max(1.0, (cell.images.pixels / 48) ** 2) * cell.network.width
+            size = max(1.0, (cell.images.pixels / 48) ** 2) * cell.network.width_multiplier
             return table.get(layer, table["layer4"]) * size
         case MLP() as network:
             flops = _weights(network)
             if network.linear:
                 flops = network.inputs * network.widths[-1]
             return 5e-5 + _STEP_OVERHEAD * (not network.linear) + 4 * flops * mates / 4e9
-        case Shaped(inputs=inputs, outputs=outputs):
+        case PrescribedSpectrum(inputs=inputs, outputs=outputs):
             return 5e-5 + 4 * inputs * outputs * mates / 4e9
 
 
-def _prepared(network: ResNet | MLP | Shaped) -> float:
+def _prepared(network: ResNet | MLP | PrescribedSpectrum) -> float:
     """Seconds beside the steps."""
     if not isinstance(network, ResNet):
         return 0.0
-    return _SEEN + _LAID_OUT.get(network.name, _LAID_OUT["resnet50"]) * network.width
+    return _SEEN + _LAID_OUT.get(network.name, _LAID_OUT["resnet50"]) * network.width_multiplier
 
 
 def _gpu_step(cell: Inversion, *, mates: int) -> float:
@@ -164,13 +164,13 @@ def _gpu_step(cell: Inversion, *, mates: int) -> float:
             if network.linear:
                 weights = network.inputs * network.widths[-1]
             layers = 1 if network.linear else len(network.widths)
-        case Shaped(inputs=inputs, outputs=outputs):
+        case PrescribedSpectrum(inputs=inputs, outputs=outputs):
             weights, layers = inputs * outputs, 1
     size = 8 if cell.precision == "float64" else 4
     return max(layers * _KERNELS, 2 * size * weights * mates / _BYTES)
 
 
-def _built(network: ResNet | MLP | Shaped, *, mates: int) -> float:
+def _built(network: ResNet | MLP | PrescribedSpectrum, *, mates: int) -> float:
     """Seconds beside the steps, on a GPU."""
     match network:
         case MLP():
@@ -193,7 +193,7 @@ def _gpu_training(training: Training) -> float:
 
 def _training(network: ResNet, training: Training) -> float:
     image = _TRAINED_IMAGE.get(network.name, _TRAINED_IMAGE["resnet50"])
-    size = max(1.0, (training.pixels / 48) ** 2) * network.width
+    size = max(1.0, (training.pixels / 48) ** 2) * network.width_multiplier
     return training.epochs * training.images * image * size
 
 
@@ -218,7 +218,7 @@ _ONE_BY_ONE: Mapping[type, Callable[[Any], float]] = {
     probes.BlurLoss: lambda _: 0.05,
     training_cells.Train: lambda cell: _training(cell.network, cell.network.training),
     training_cells.JacobianSpectrum: lambda cell: (
-        1e-10 * cell.images.elements**3 * cell.network.width + 0.1
+        1e-10 * cell.images.elements**3 * cell.network.width_multiplier + 0.1
     ),
     training_cells.LinearProbe: lambda cell: (
         5e-4 * cell.examples * max(1.0, (cell.pixels / 32) ** 2) + 1.0

@@ -110,7 +110,7 @@ class ResNet:
         One of `RESNET_LAYERS`.
     weights : WeightsFile or None
         None draws them from the replicate's seed, by torchvision's own initialisation.
-    width : float
+    width_multiplier : float
         Share of torchvision's channels that each layer has.
     training : Training or None
         Trained from the weights that the replicate's seed gives; None leaves them as they are.
@@ -119,18 +119,18 @@ class ResNet:
     name: str
     layer: str
     weights: WeightsFile | None = None
-    width: float = dataclasses.field(default=1.0, metadata=LATER)
+    width_multiplier: float = dataclasses.field(default=1.0, metadata=LATER)
     training: Training | None = dataclasses.field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         check(
-            0 < self.width <= 1,
-            self.width,
+            0 < self.width_multiplier <= 1,
+            self.width_multiplier,
             rule="a width is a share of torchvision's channels, above 0 and up to 1",
             remedy="Choose 1 for torchvision's own",
         )
         check(
-            self.weights is None or (self.training is None and self.width == 1),
+            self.weights is None or (self.training is None and self.width_multiplier == 1),
             self,
             rule="weights from a file belong to torchvision's own width and are not trained here",
             remedy="Leave out either weights, or width and training",
@@ -169,7 +169,7 @@ class MLP:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Shaped:
+class PrescribedSpectrum:
     """A linear map with a chosen spectrum between random singular vectors (Haar).
 
     Singular values fall evenly in their logarithms; their mean square is 1.
@@ -195,4 +195,4 @@ class Shaped:
         )
 
 
-Network = ResNet | MLP | Shaped
+Network = ResNet | MLP | PrescribedSpectrum

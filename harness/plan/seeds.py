@@ -50,6 +50,11 @@ class ReplicateSeeds:
         return np.random.default_rng(self.seed(source))
 
 
+def replicates(number: int) -> tuple[ReplicateSeeds, ...]:
+    """The first confirmatory replicates."""
+    return tuple(ReplicateSeeds(replicate=replicate) for replicate in range(number))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CrossedSeeds(ReplicateSeeds):
     """A combination of a crossed block, in which each source of randomness has levels of its own.

@@ -14,10 +14,10 @@ from harness.encoders.network import NetworkEncoder
 from harness.encoders.simplify import fold_batchnorm, trim_kernels
 from harness.errors import UnknownNameError, WeightsError
 from harness.plan.networks import RESNET_LAYERS, ResNet
-from harness.subjects.narrow import narrow_resnet
-from harness.subjects.trained import load_trained, trained_path
+from harness.subjects.training.trained_weights import load_trained, trained_path
 from harness.subjects.vision import models
 from harness.subjects.weights import load_weights, weights_file
+from harness.subjects.width_multiplier import scaled_resnet
 
 Built = TypeVar("Built")
 
@@ -81,8 +81,8 @@ def initial_resnet(network: ResNet, *, seed: int) -> nn.Module:
         torch.manual_seed(seed)
         whole: nn.Module = (
             models.get_model(network.name, weights=None)
-            if network.width == 1
-            else narrow_resnet(network.name, width=network.width)
+            if network.width_multiplier == 1
+            else scaled_resnet(network.name, width_multiplier=network.width_multiplier)
         )
         if network.training is not None:
             assert isinstance(whole.fc, nn.Linear)  # torchvision's head

@@ -19,7 +19,7 @@ Example = TypeVar("Example")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Search(Generic[Example]):
+class SearchResult(Generic[Example]):
     """What a search tried.
 
     Parameters
@@ -40,7 +40,7 @@ def falsify(
     *,
     examples: int,
     seed: int = 0,
-) -> Search[Example]:
+) -> SearchResult[Example]:
     """Search for an example that fails.
 
     Draws are seeded, so that the same program with the same version of hypothesis draws the same
@@ -75,4 +75,4 @@ def falsify(
         found = hypothesis.find(strategy, fails, settings=quiet, random=random.Random(seed))
     except NoSuchExample:
         found = None
-    return Search(held=tuple(held), counterexample=found)
+    return SearchResult(held=tuple(held), counterexample=found)

@@ -108,7 +108,7 @@ def classes_bound_the_rank() -> Statement[Classifier]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Block:
+class BlockExample:
     """A block on tokens, its weights and its input drawn at random."""
 
     name: str
@@ -144,13 +144,13 @@ class Block:
 
 
 @st.composite
-def _blocks(draw: st.DrawFn, *, name: str) -> Block:
+def _blocks(draw: st.DrawFn, *, name: str) -> BlockExample:
     heads = draw(st.integers(1, 2))
     # One token attends to itself alone, and LayerNorm leaves of two channels only a sign.
     channels = heads * draw(st.integers(3, 4))
-    return Block(name, draw(st.integers(2, 6)), channels, heads, draw(_SEEDS))
+    return BlockExample(name, draw(st.integers(2, 6)), channels, heads, draw(_SEEDS))
 
 
-def block_is_not_invertible(name: str) -> Statement[Block]:
+def block_is_not_invertible(name: str) -> Statement[BlockExample]:
     """The Jacobian of a block is not of full rank: the residual is 1 where it is."""
     return Statement(_blocks(name=name), lambda block: float(block.rank() == block.elements))

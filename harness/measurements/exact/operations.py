@@ -99,7 +99,7 @@ def operation_has_two_inputs(name: str) -> Statement[Operation]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Residual:
+class ResidualExample:
     """A residual connection y = x + W relu(x) and an input; the entries of W are eighths."""
 
     eighths: tuple[tuple[int, ...], ...]
@@ -134,7 +134,7 @@ class Residual:
         )
 
 
-def _is_inverted(block: Residual) -> float:
+def _is_inverted(block: ResidualExample) -> float:
     if block.lipschitz >= 1:
         return 0.0
     x = np.array(block.input, dtype=float)
@@ -144,16 +144,16 @@ def _is_inverted(block: Residual) -> float:
 
 
 @st.composite
-def _residuals(draw: st.DrawFn) -> Residual:
+def _residuals(draw: st.DrawFn) -> ResidualExample:
     size = draw(st.integers(1, 3))
     row = st.lists(st.integers(-8, 8), min_size=size, max_size=size).map(tuple)
     rows = draw(
         st.lists(row, min_size=size, max_size=size).map(tuple).filter(lambda w: any(map(any, w)))
     )
     vector = st.lists(st.integers(-9, 9), min_size=size, max_size=size).map(tuple)
-    return Residual(rows, draw(vector.filter(any)))
+    return ResidualExample(rows, draw(vector.filter(any)))
 
 
-def residual_is_not_invertible() -> Statement[Residual]:
+def residual_is_not_invertible() -> Statement[ResidualExample]:
     """A residual connection has no inverse: the residual is 1 where one is carried out."""
     return Statement(_residuals(), _is_inverted)

@@ -35,7 +35,7 @@ PICTURES = tuple(picture for picture in (*PHOTOGRAPHS, *TEXTURES) if picture.lab
 
 
 @dataclasses.dataclass(frozen=True)
-class Examples:
+class TrainingSet:
     """Images under labels.
 
     Parameters
@@ -49,9 +49,9 @@ class Examples:
     images: Float[Tensor, "n 3 rows columns"] | UInt8[Tensor, "n 3 rows columns"]
     labels: Int[Tensor, " n"]
 
-    def to(self, device: torch.device) -> Examples:
+    def to(self, device: torch.device) -> TrainingSet:
         """The same on a device."""
-        return Examples(self.images.to(device), self.labels.to(device))
+        return TrainingSet(self.images.to(device), self.labels.to(device))
 
     def pictures(self, chosen: Int[Tensor, " batch"]) -> Float[Tensor, "batch 3 rows columns"]:
         """Some of the images, as floats."""
@@ -59,7 +59,7 @@ class Examples:
         return found.float() / 255 if found.dtype == torch.uint8 else found
 
 
-def examples(training: Training, *, rng: np.random.Generator) -> Examples:
+def examples(training: Training, *, rng: np.random.Generator) -> TrainingSet:
     """The training set.
 
     Raises
@@ -78,7 +78,7 @@ def examples(training: Training, *, rng: np.random.Generator) -> Examples:
     )
 
 
-def held_out(training: Training, *, rng: np.random.Generator) -> Examples | None:
+def held_out(training: Training, *, rng: np.random.Generator) -> TrainingSet | None:
     """Images of the same classes that no training sees; None where labels were random."""
     if training.content == "noise":
         return None
@@ -99,7 +99,7 @@ def example(training: Training, *, rng: np.random.Generator) -> Float[Tensor, "3
 
 def crops(
     *, classes: int, pixels: int, number: int, rng: np.random.Generator, held_out: bool
-) -> Examples:
+) -> TrainingSet:
     """Square crops of the pictures, as many of each as of any other up to one.
 
     Along its longer side each picture is parted into six strips, of which the third and the last
@@ -129,7 +129,7 @@ def crops(
     for image, label in zip(images, labels, strict=True):
         picture = load_photograph(PICTURES[label])
         image[:] = _crop(picture, pixels=pixels, rng=rng, held_out=held_out)
-    return Examples(torch.from_numpy(images), torch.from_numpy(labels))
+    return TrainingSet(torch.from_numpy(images), torch.from_numpy(labels))
 
 
 def _crop(
@@ -166,10 +166,10 @@ def varied(
     return changed
 
 
-def _noise(training: Training, *, rng: np.random.Generator) -> Examples:
+def _noise(training: Training, *, rng: np.random.Generator) -> TrainingSet:
     shape = (training.images, 3, training.pixels, training.pixels)
     images = rng.standard_normal(shape, dtype=np.float32)
     images *= np.float32(NOISE_SD)
     images += np.float32(NOISE_MEAN)
     labels = rng.integers(training.classes, size=training.images)
-    return Examples(torch.from_numpy(images), torch.from_numpy(labels))
+    return TrainingSet(torch.from_numpy(images), torch.from_numpy(labels))

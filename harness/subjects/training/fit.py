@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harness.checkpoint import Checkpoint
 from harness.plan.networks import Training
-from harness.subjects.training.content import Examples, examples, held_out, varied
+from harness.subjects.training.content import TrainingSet, examples, held_out, varied
 
 _EXAMPLES, _HELD_OUT, _EPOCHS = range(3)
 """Sources of randomness of a training; each has a stream of its own."""
@@ -100,7 +100,7 @@ def fit(
     return result
 
 
-def accuracy(network: nn.Module, shown: Examples) -> float:
+def accuracy(network: nn.Module, shown: TrainingSet) -> float:
     """Share of the images whose label is the network's largest output."""
     found = 0
     with torch.no_grad():
@@ -114,7 +114,7 @@ def _epoch(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     training: Training,
-    shown: Examples,
+    shown: TrainingSet,
     *,
     rng: np.random.Generator,
 ) -> float:

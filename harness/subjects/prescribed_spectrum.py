@@ -10,18 +10,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from harness.encoders.encoder import AffineEncoder
-from harness.plan.networks import Shaped
+from harness.plan.networks import PrescribedSpectrum
 
 
-def singular_values(network: Shaped) -> Float[Tensor, " n"]:
+def singular_values(network: PrescribedSpectrum) -> Float[Tensor, " n"]:
     """Even in their logarithms, from greatest to least, of mean square 1; in float64."""
     values = torch.logspace(0, -math.log10(network.condition), network.inputs, dtype=torch.float64)
     scaled: Tensor = values / values.square().mean().sqrt()
     return scaled
 
 
-def shaped_encoder(
-    network: Shaped,
+def prescribed_spectrum_encoder(
+    network: PrescribedSpectrum,
     *,
     generators: Sequence[torch.Generator],
     dtype: torch.dtype,

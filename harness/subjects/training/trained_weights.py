@@ -20,7 +20,7 @@ _AGAIN = "Delete this file; the next run trains the network again"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Course:
+class TrainingHistory:
     """How a training went.
 
     Parameters
@@ -78,14 +78,14 @@ def load_trained(whole: nn.Module, network: ResNet, *, path: Path) -> None:
         Where there are none, or where the file is damaged, foreign, or of other shapes.
     """
     notes = _notes(path)
-    load_weights(whole, path=path, name=f"{network.name} of width {network.width:g}")
+    load_weights(whole, path=path, name=f"{network.name} of width {network.width_multiplier:g}")
     if notes["digest"] != path.stem or notes["weights"] != digest_of(whole.state_dict()):
         raise WeightsError(
             path, rule="these are not the weights that were trained under its name", remedy=_AGAIN
         )
 
 
-def course_of(path: Path) -> tuple[Course, str]:
+def history_of(path: Path) -> tuple[TrainingHistory, str]:
     """How the training of a file of weights went, and the digest of the weights themselves.
 
     Raises
@@ -94,16 +94,18 @@ def course_of(path: Path) -> tuple[Course, str]:
         Where there is no such file, or no training wrote it.
     """
     notes = _notes(path)
-    told = json.loads(notes["course"])
-    return Course(**{**told, "losses": tuple(told["losses"])}), notes["weights"]
+    told = json.loads(notes["history"])
+    return TrainingHistory(**{**told, "losses": tuple(told["losses"])}), notes["weights"]
 
 
-def notes_of(course: Course, state: Mapping[str, Tensor], *, path: Path) -> dict[str, str]:
+def notes_of(
+    history: TrainingHistory, state: Mapping[str, Tensor], *, path: Path
+) -> dict[str, str]:
     """What is written into a file beside the weights."""
     return {
         "digest": path.stem,
         "weights": digest_of(state),
-        "course": json.dumps(dataclasses.asdict(course)),
+        "history": json.dumps(dataclasses.asdict(history)),
     }
 
 
@@ -124,12 +126,12 @@ def _notes(path: Path) -> dict[str, str]:
         raise WeightsError(
             path,
             rule="the network has not been trained yet",
-            remedy="Train it with harness.subjects.training.ensure_trained",
+            remedy="Train it with harness.subjects.training.weights_cache.ensure_trained",
         ) from error
     except (OSError, safetensors.SafetensorError) as error:
         raise WeightsError(
             path, rule=f"the trained weights are damaged ({error})", remedy=_AGAIN
         ) from error
-    if not {"digest", "weights", "course"} <= set(notes):
+    if not {"digest", "weights", "history"} <= set(notes):
         raise WeightsError(path, rule="no training here wrote this file", remedy=_AGAIN)
     return notes

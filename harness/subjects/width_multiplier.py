@@ -11,7 +11,7 @@ _COLOURS = 3
 """Channels of an image, which no width changes."""
 
 
-def narrow_resnet(name: str, *, width: float) -> nn.Module:
+def scaled_resnet(name: str, *, width_multiplier: float) -> nn.Module:
     """A ResNet with fewer channels in every layer, drawn by torchvision's own rules.
 
     Convolutions are drawn by He's normal law (fan out), BatchNorm begins at 1 and 0, the head by
@@ -21,7 +21,7 @@ def narrow_resnet(name: str, *, width: float) -> nn.Module:
     ----------
     name : str
         torchvision's name.
-    width : float
+    width_multiplier : float
         Share of the channels; every number of channels is rounded, to 1 at least.
     """
     with torch.device("meta"):
@@ -29,17 +29,17 @@ def narrow_resnet(name: str, *, width: float) -> nn.Module:
     for module in whole.modules():
         match module:
             case nn.Conv2d():
-                module.groups = _narrow(module.groups, width)
+                module.groups = _scaled(module.groups, width_multiplier)
                 if module.in_channels != _COLOURS:
-                    module.in_channels = _narrow(module.in_channels, width)
-                module.out_channels = _narrow(module.out_channels, width)
+                    module.in_channels = _scaled(module.in_channels, width_multiplier)
+                module.out_channels = _scaled(module.out_channels, width_multiplier)
                 shape = (module.out_channels, module.in_channels // module.groups)
                 module.weight = nn.Parameter(torch.empty(*shape, *module.kernel_size))
             case nn.BatchNorm2d():
-                module.num_features = _narrow(module.num_features, width)
+                module.num_features = _scaled(module.num_features, width_multiplier)
                 _renew(module, nn.BatchNorm2d(module.num_features))
             case nn.Linear():
-                module.in_features = _narrow(module.in_features, width)
+                module.in_features = _scaled(module.in_features, width_multiplier)
                 _renew(module, nn.Linear(module.in_features, module.out_features))
     for module in whole.modules():
         if isinstance(module, nn.Conv2d):
@@ -47,9 +47,9 @@ def narrow_resnet(name: str, *, width: float) -> nn.Module:
     return whole
 
 
-def _narrow(channels: int, width: float) -> int:
+def _scaled(channels: int, width_multiplier: float) -> int:
     """A number of channels or groups; one group stays one."""
-    return max(1, round(channels * width))
+    return max(1, round(channels * width_multiplier))
 
 
 def _renew(module: nn.Module, like: nn.Module) -> None:

@@ -17,8 +17,8 @@ from harness.errors import StoreError
 from harness.files import replacing
 from harness.plan.networks import ResNet
 from harness.subjects.resnet import initial_resnet
-from harness.subjects.trained import Course, notes_of, trained_path
 from harness.subjects.training.fit import fit
+from harness.subjects.training.trained_weights import TrainingHistory, notes_of, trained_path
 
 
 def ensure_trained(network: ResNet, *, seed: int) -> Path:
@@ -70,7 +70,7 @@ def _train(network: ResNet, *, seed: int, path: Path, checkpoint: Checkpoint) ->
     alone = threads(1) if device.type == "cpu" else contextlib.nullcontext()
     with alone, precision_of("float32", device=device):
         found = fit(whole, network.training, seed=seed, device=device, checkpoint=checkpoint)
-    course = Course(**dataclasses.asdict(found), seconds=time.monotonic() - began)
+    history = TrainingHistory(**dataclasses.asdict(found), seconds=time.monotonic() - began)
     state = {name: value.contiguous() for name, value in whole.state_dict().items()}
     with replacing(path) as part:
-        safetensors.torch.save_file(state, part, metadata=notes_of(course, state, path=path))
+        safetensors.torch.save_file(state, part, metadata=notes_of(history, state, path=path))

@@ -198,7 +198,7 @@ class TestInversions:
             found.matrix[2, 5, 7] = torch.nan
             return found
 
-        monkeypatch.setattr(module.draws, "encoder", encoder)
+        monkeypatch.setattr(module, "build_encoder", encoder)
         found = measure(cells, device="cpu")
         assert found[2].outcome == "non-finite"
         assert math.isnan(found[2].values["m_g"])

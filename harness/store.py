@@ -205,6 +205,9 @@ def _decode(content: bytes, *, path: Path, identity: str) -> Record:
             raise _damaged(path)
         if schema == 1:
             body["outcome"] = body.pop("status")
+            thumbnails = body["thumbnails"]
+            if "copy" in thumbnails:
+                thumbnails["reconstruction"] = thumbnails.pop("copy")
         body["values"] = {key: float(value) for key, value in body["values"].items()}
         body["traces"] = {key: tuple(map(float, own)) for key, own in body["traces"].items()}
         record = Record(**body)

@@ -24,14 +24,12 @@ from report_fixtures import condition, full_run, make_claim, make_run, make_stor
 from harness.claim import (
     HEADLINES,
     Criterion,
-    Estimand,
     Kind,
     Scale,
     conjunction,
     equivalence,
     event,
     exact,
-    existential,
     untestable,
 )
 from harness.errors import OptionError
@@ -40,8 +38,8 @@ from harness.store import Store
 from harness.verdict.results import Run
 from harness.verdict.verdict import Decision, Effect, Part, Replicate, Verdict, decide, decide_claim
 from reports import words
-from reports.documents.build import document, dumps, schema
-from reports.documents.read import read_run, run_of
+from reports.documents.build import schema
+from reports.documents.read import read_run
 from reports.documents.tables import conditions
 from reports.figures import charts
 from reports.figures.intervals import axis, toward
@@ -70,12 +68,6 @@ def run(store: Store) -> Run:
 @pytest.fixture(scope="module")
 def folder(run: Run, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(run, store, tmp_path_factory.mktemp("out") / "deep" / "er").parent
-
-
-@pytest.fixture(scope="module")
-def written(folder: Path) -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads((folder / "claims.json").read_text("utf-8"))
-    return parsed
 
 
 def odd_runs() -> Iterator[Any]:
@@ -178,61 +170,6 @@ def test_the_articles_words_are_shown_and_kept(tmp_path: Path) -> None:
     assert kept.claim == claim
 
 
-def test_json_keeps_the_contract(written: dict[str, Any], run: Run) -> None:
-    jsonschema.validate(written, schema())
-    assert list(written) == ["schema", "run", "headlines", "claims"]
-    assert written["schema"] == 1
-    assert [item["key"] for item in written["headlines"]] == list(HEADLINES)
-    claim = written["claims"][0]
-    assert list(claim) == [
-        "id", "statement", "section", "source", "headline", "verdict", "reason", "conditions",
-    ]  # fmt: skip
-    assert list(claim["conditions"][0]) == [
-        "parameters", "confirmatory", "verdict", "reason", "n", "margin", "effect", "evidence",
-    ]  # fmt: skip
-    assert {"name", "value", "low", "high", "level"} <= set(claim["conditions"][0]["effect"])
-    assert sum(len(item["conditions"]) for item in written["claims"]) == len(run.conditions)
-    beside = {item["id"]: item["headline"] for item in written["claims"]}
-    assert beside["E2"] is None
-    relu = next(item for item in written["headlines"] if item["key"] == "relu")
-    assert (relu["claims"], relu["beside"]) == (["E1"], ["E2"])
-
-
-def test_the_schema_refuses_what_breaks_the_contract(written: dict[str, Any]) -> None:
-    for spoil in (
-        lambda c: c.update(verdict="maybe"),
-        lambda c: c.pop("reason"),
-        lambda c: c["conditions"][0].update(n="12"),
-        lambda c: c["conditions"][0].update(extra=1),
-        lambda c: c["conditions"][0]["effect"].update(value=None),
-        lambda c: c["conditions"][0]["evidence"].pop("p_supported"),
-    ):
-        copy = json.loads(json.dumps(written))
-        spoil(copy["claims"][0])
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(copy, schema())
-
-
-def test_the_schema_knows_every_part_of_a_run(written: dict[str, Any]) -> None:
-    run = written["run"]
-    assert run["multiverses"]["B8"]["main"]["factors"][0]["name"] == "decoder"
-    for spoil in (
-        lambda r: r["claims"]["A1"].update(alpha="small"),
-        lambda r: r["claims"]["A1"]["estimands"]["main"].pop("criteria"),
-        lambda r: r["multiverses"]["B8"]["main"]["shares"].update(perhaps=0.5),
-        lambda r: r["components"]["disconnect"]["parts"][0].update(share=1.5),
-        lambda r: r["family"].pop("expected_wrong"),
-        # What the page tells of a worker.
-        lambda r: r["provenance"]["throughput"]["of_one_worker"].pop("image_steps"),
-        lambda r: r["provenance"]["throughput"]["of_one_worker"].pop("seconds"),
-        lambda r: r["provenance"]["throughput"]["of_one_worker"].pop("image_steps_a_second"),
-    ):
-        copy = json.loads(json.dumps(written))
-        spoil(copy["run"])
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(copy, schema())
-
-
 def test_a_claim_is_judged_by_its_confirmatory_conditions_alone(run: Run) -> None:
     for item in summarise(run).claims:
         own = [c for c in run.conditions if c.claim.id == item.claim.id]
@@ -257,57 +194,6 @@ def test_the_deciding_part_is_the_weakest_and_the_first_of_equals() -> None:
     decision = Decision(verdict=Verdict.INCONCLUSIVE, reason="", n=1, parts=parts)
     found = deciding_part(condition(claim, {}, normal("x", 0, 1), decision=decision))
     assert found is parts[1]
-
-
-def test_json_has_the_evidence_and_nothing_that_is_not_finite(tmp_path: Path) -> None:
-    claim = make_claim("Z", "z", event("z", PLAIN))
-    values = iter([math.nan, math.inf, *range(1, 23)])
-    item = condition(
-        claim,
-        {"share": math.inf},
-        lambda _: {"x": float(next(values))},
-        records={"run": ("a" * 64,)},
-    )
-    found = document(summarise(make_run([item])))
-    text = dumps(found)
-    parsed = _strict(text)
-    assert parsed == found
-    result = parsed["claims"][0]["conditions"][0]
-    assert result["evidence"]["values"]["x"][:3] == [None, None, 1.0]
-    assert result["evidence"]["records"] == {"run": ["a" * 64]}
-    assert result["evidence"]["command"] == item.command
-    assert result["evidence"]["invalid"] == {"x is not finite": 2}
-    assert result["evidence"]["parts"][0]["direction"] == "above"
-    assert result["parameters"] == {"share": None}
-    assert result["margin"] == 0.25
-
-
-@pytest.mark.parametrize(
-    ("estimand", "values", "stop", "looks"),
-    [
-        (event("z", PLAIN), [0.9] * 12, "decided", [[12]]),
-        (event("z", PLAIN), [0.1, 0.9] * 24, "looks exhausted", [[6], [12], [24]]),
-        (event("z", PLAIN), [0.1, 0.9] * 6, None, [[6]]),
-        (exact("z", PLAIN), [0.9] * 5 + [0.1], "a counterexample", []),
-        (existential("z", PLAIN), [0.1] * 3 + [0.9], "a witness", []),
-    ],
-    ids=["decided", "exhausted", "open", "counterexample", "witness"],
-)
-def test_json_tells_when_a_condition_stopped_and_why(
-    estimand: Estimand, values: list[float], stop: str | None, looks: list[list[int]]
-) -> None:
-    given = iter(values)
-    item = condition(
-        make_claim("Z", "z", estimand), {}, lambda _: {"x": next(given)}, n=len(values)
-    )
-    written = document(summarise(make_run([item])))
-    jsonschema.validate(written, schema())
-    claim: Any = _strict(dumps(written))["claims"][0]
-    evidence = claim["conditions"][0]["evidence"]
-    assert evidence["stop"] == stop
-    assert [look["events"] for look in evidence["looks"]] == looks
-    assert evidence["witness"] == (3 if stop == "a witness" else None)
-    assert evidence["needed"] is None
 
 
 def test_every_kind_has_its_words() -> None:
@@ -776,16 +662,6 @@ def test_reports_import_nothing_that_takes_long(slow: str) -> None:
     code = f"import sys, reports.write, reports.text.console; sys.exit({slow!r} in sys.modules)"
     root = Path(__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
-
-
-def test_the_family_of_a_run_that_is_read_back_is_the_one_it_was_written_with(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written = summarise(run)
-    assert written.family.p
-    content = document(written)
-    monkeypatch.delattr("reports.summary.family")  # nothing is judged afresh
-    assert summarise(run_of(content)).family == written.family
 
 
 def test_csv_of_no_claims_has_a_header() -> None:

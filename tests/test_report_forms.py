@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,7 +35,6 @@ from harness.claim import (
     exact,
     existential,
 )
-from harness.errors import OptionError, StoreError
 from harness.plan.seeds import ReplicateSeeds, Source, seeding
 from harness.statistics.clusters import Beyond
 from harness.statistics.multiverse import Choice, multiverse
@@ -48,7 +46,7 @@ from reports.article import answers
 from reports.comparison.compare import compare
 from reports.comparison.history import history
 from reports.documents.archive import documents, keep, latest
-from reports.documents.build import document, dumps, schema
+from reports.documents.build import document, dumps
 from reports.documents.citation import citation
 from reports.documents.read import read_run, run_of
 from reports.documents.tables import Frame, replicates
@@ -92,67 +90,6 @@ def simple(values: list[float], *, name: str = "Z1", **parameters: str) -> Condi
     claim = make_claim(name, "It is so.", event("x exceeds a quarter.", PLAIN))
     given = iter(values)
     return condition(claim, parameters, lambda _: {"x": next(given)}, n=len(values))
-
-
-# --- documents --------------------------------------------------------------------------------
-
-
-def test_a_document_makes_the_same_run_again(run: Run) -> None:
-    content = told(run)
-    jsonschema.validate(content, schema())
-    again = run_of(content)
-    assert again.claims == run.claims
-    assert again.conditions == run.conditions
-    assert again.multiverses == run.multiverses
-    assert again.components == run.components
-    assert told(again) == content
-
-
-@pytest.mark.parametrize("judged", [exact("z", PLAIN), existential("z", PLAIN)])
-def test_a_document_keeps_the_one_replicate_that_decides(judged: Estimand) -> None:
-    given = iter([0.9, 0.1] * 6)
-    item = condition(make_claim("Z", "z", judged), {}, lambda _: {"x": next(given)}, n=12)
-    assert (item.decision.counterexample, item.decision.witness) in {(1, None), (None, 0)}
-    assert run_of(told(make_run([item]))).conditions == (item,)
-
-
-def test_what_is_not_finite_survives_a_document_as_unknown() -> None:
-    item = simple([math.nan, math.inf, *([0.9] * 22)])
-    content = told(make_run([item], seconds=math.nan))
-    again = run_of(content)
-    assert told(again) == content
-    assert math.isnan(again.conditions[0].decision.values["x"][0])
-    assert math.isnan(again.seconds)
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"schema": 1}', '{"schema": 1, "run": 3}'])
-def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "claims.json").write_text(text)
-    with pytest.raises(StoreError, match="no document of a run"):
-        read_run(tmp_path / "claims.json")
-
-
-def test_a_newer_document_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "claims.json").write_text('{"schema": 99}')
-    with pytest.raises(StoreError, match="schema 99"):
-        read_run(tmp_path / "claims.json")
-
-
-def test_a_store_keeps_each_run_and_tells_the_last(tmp_path: Path) -> None:
-    kept = make_store(tmp_path)
-    early = make_run([simple([0.9] * 12)], ended="2026-01-01T09:00:00+00:00")
-    # Later, though its clock reads earlier.
-    late = make_run([simple([0.1] * 12)], ended="2026-01-01T08:00:00-05:00")
-    for item in (late, early, early):
-        keep(item, kept)
-    assert len(documents(kept.folder)) == 2
-    assert latest(kept.folder).ended == late.ended
-    assert list(kept) == []
-
-
-def test_a_place_without_documents_is_one_message(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="no document of a run here"):
-        documents(tmp_path)
 
 
 # --- parts of a run ---------------------------------------------------------------------------
@@ -494,15 +431,6 @@ def test_history_draws_no_line_through_a_changed_claim(
     assert "stated anew, and not compared across that: Z1\n" in capsys.readouterr().out
     page = (tmp_path / "out" / "history.html").read_text()
     assert page.count("claim as stated in run 2") == 1
-
-
-def test_a_run_that_did_not_know_every_condition_is_partial_when_read_back() -> None:
-    whole = make_run([simple([0.9] * 12)])
-    for run in (whole, dataclasses.replace(whole, every_condition=False)):
-        assert run_of(document(summarise(run))).whole is run.every_condition
-    older = document(summarise(whole))
-    del older["run"]["every_condition"]  # type: ignore[attr-defined]
-    assert run_of(older).whole
 
 
 def test_another_precision_is_another_setting() -> None:

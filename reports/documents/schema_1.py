@@ -1,0 +1,70 @@
+"""Documents of the first schema, brought to the present one before they are decoded.
+
+They call a layer a "cut" and a reconstruction a "copy", and keep what a claim was frozen with apart
+from its results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SCHEMA = 1
+
+NAMES = {
+    "cut": "layer",
+    "copy": "reconstruction",
+    "copy before": "reconstruction before",
+}
+"""Names of parameters, estimands and roles, first as they were and then as they are."""
+
+Json = Mapping[str, Any]
+
+
+def upgraded(content: Json) -> dict[str, Any]:
+    """A document of the first schema in the form of the second."""
+    run = content["run"]
+    return {
+        **content,
+        "schema": 2,
+        "run": {
+            **run,
+            "multiverses": {
+                claim: _renamed(estimands) for claim, estimands in run["multiverses"].items()
+            },
+        },
+        "claims": [_claim(item, run["claims"][item["id"]]) for item in content["claims"]],
+    }
+
+
+def _claim(item: Json, frozen: Json) -> dict[str, Any]:
+    return {
+        **frozen,
+        **item,
+        "related_headline": frozen["beside_headline"],
+        "estimands": _renamed(frozen["estimands"]),
+        "conditions": [_condition(each, frozen) for each in item["conditions"]],
+    }
+
+
+def _condition(item: Json, frozen: Json) -> dict[str, Any]:
+    evidence = item["evidence"]
+    criteria = frozen["estimands"][evidence["estimand"]]["criteria"]
+    return {
+        **item,
+        "parameters": _renamed(item["parameters"]),
+        "evidence": {
+            **evidence,
+            "estimand": NAMES.get(evidence["estimand"], evidence["estimand"]),
+            "records": _renamed(evidence["records"]),
+            # One part per criterion in their order, or none at all.
+            "parts": [
+                {**part, "criterion": criterion}
+                for part, criterion in zip(evidence["parts"], criteria, strict=False)
+            ],
+        },
+    }
+
+
+def _renamed(items: Json) -> dict[str, Any]:
+    return {NAMES.get(name, name): value for name, value in items.items()}

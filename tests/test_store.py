@@ -282,6 +282,18 @@ class TestDamage:
         with pytest.raises(StoreError, match="the record is damaged"):
             store.read(ID)
 
+    def test_a_record_of_the_first_schema_has_its_names_of_today(self, store: Store) -> None:
+        store.write(record())
+        path = path_of(store)
+        body = json.loads(path.read_text())["record"]
+        body["status"] = body.pop("outcome")
+        body["thumbnails"] = {"copy": "iVBORw0KGgo="}
+        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        old = {"schema": 1, "sha256": digest, "record": body}
+        path.write_text(json.dumps(old, sort_keys=True))
+        found = store.read(ID)
+        assert (found.outcome, list(found.thumbnails)) == ("plateau", ["reconstruction"])
+
     @pytest.mark.parametrize("schema", [SCHEMA + 1, 99, "2"])
     def test_a_newer_schema_is_refused(self, store: Store, schema: object) -> None:
         store.write(record())

@@ -1,9 +1,9 @@
-"""Locked verdicts: what earlier runs decided, and what a new decision means beside it.
+"""Locked verdicts: what earlier runs decided, and what a new decision means in their light.
 
-The file `claims/verdicts.toml` holds, per profile and condition, the verdict, the effects with
-their intervals, and the digest of the claim that was judged::
+The file `claims/verdicts.toml` holds, by profile and condition, the digest of the claim that was
+judged, the verdict, and the effects with their intervals::
 
-    schema = 1
+    schema = 2
 
     [quick."A1 layer=conv1"]
     claim = "9f86d0..."
@@ -22,30 +22,34 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import json
 import math
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+import cattrs
 import tomli_w
 
 from harness.errors import LockError
 from harness.files import write_atomically
 from harness.verdict.verdict import Decision, Verdict
 
-SCHEMA = 1
+SCHEMA = 2
 HEADER = (
     "# Locked verdicts by profile and condition. Written by `pytest claims/ --update-verdicts`.\n"
 )
+RENAMED_PARAMETERS: Mapping[int, Mapping[str, str]] = {1: {"cut": "layer"}}
+"""By schema, parameters that have another name today."""
+
 _REWRITE = "Correct it, or delete the file and run with --update-verdicts"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Locked:
-    """The effect of a locked condition, as far as it was shown; a limit None is unbounded."""
+    """The effect of a locked condition; a limit of None is unbounded."""
 
     value: float
     low: float | None = None
@@ -58,28 +62,28 @@ class Entry:
 
     Parameters
     ----------
-    verdict : Verdict
-        What was decided.
     claim : str
         Digest of the claim that was judged.
+    verdict : Verdict
+        What was decided.
     n : int or None
-        Replicates that it was decided on; None where an older lock does not tell.
+        Replicates judged; None in older locks, which do not have it.
     effects : mapping of str to Locked
         By name.
     """
 
-    verdict: Verdict
     claim: str
+    verdict: Verdict
     n: int | None = None
     effects: Mapping[str, Locked] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, decision: Decision, claim_digest: str) -> Entry:
-        """What is locked of a decision."""
+        """The entry that locks a decision."""
         effects = [part.effect for part in decision.parts if part.effect is not None]
         return cls(
-            verdict=decision.verdict,
             claim=claim_digest,
+            verdict=decision.verdict,
             n=decision.n,
             effects={
                 effect.name: Locked(
@@ -94,7 +98,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lock:
-    """All locked conditions: entries by key (see `condition_key`), by profile."""
+    """All locked conditions: entries by profile and key (see `condition_key`)."""
 
     profiles: Mapping[str, Mapping[str, Entry]] = dataclasses.field(default_factory=dict)
 
@@ -110,20 +114,20 @@ class Lock:
         claims: Iterable[str] | None = None,
         conditions: Iterable[str] | None = None,
     ) -> Lock:
-        """The lock with entries of a profile replaced or added; the others stay.
+        """The lock with entries of one profile replaced or added; all others stay.
 
         Parameters
         ----------
         profile : str
             The profile that ran.
         entries : mapping of str to Entry
-            What the run found, by key; what it did not run leaves the old entry as it is.
+            What the run found, by key. Conditions that did not run keep their old entries.
         claims : iterable of str, optional
-            Digests of all claims as they are now; entries of others are dropped.
+            Digests of all current claims; entries with any other digest are dropped.
         conditions : iterable of str, optional
-            Keys of all conditions that the claims have now, where a run has collected every one of
-            them, whether it ran them or not. Entries of others, whose parameters have gone, are
-            dropped; without it they stay, since the run cannot tell them from what it left out.
+            Keys of all current conditions, from a run that collected every claim; entries with any
+            other key are dropped. A run that collected only some of the claims cannot tell which
+            conditions are gone, and leaves this out.
         """
         ran = {k: entry for k, entry in entries.items() if entry.verdict is not Verdict.NOT_RUN}
         merged = {**self.profiles.get(profile, {}), **ran}
@@ -137,7 +141,7 @@ class Lock:
 
 
 def _rounded(value: float) -> float:
-    """Six digits: what a person compares, and free of the last bits of another machine."""
+    """Six digits: enough to compare by eye, and free of the last bits of another machine."""
     return float(f"{value:.6g}")
 
 
@@ -168,122 +172,108 @@ def read_lock(path: str | os.PathLike[str]) -> Lock:
     Raises
     ------
     LockError
-        Where the file cannot be read or is not well formed, with the line.
+        Where the file cannot be read or is malformed, with the line or the key.
     """
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8")
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Lock()
+    except tomllib.TOMLDecodeError as error:
+        raise LockError(file, rule=f"not valid TOML: {error}", remedy=_REWRITE) from error
     except (OSError, UnicodeDecodeError) as error:
         raise LockError(
             file, rule=f"the file cannot be read ({error})", remedy="Make it readable UTF-8"
         ) from error
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"\(at line (\d+)", str(error))
-        number = int(line[1]) if line else text.count("\n") + 1
-        what = re.sub(r" \(at .*\)$", "", str(error))
+    schema = content.pop("schema", None)
+    if schema != SCHEMA and schema not in RENAMED_PARAMETERS:
+        known = ", ".join(map(str, (*RENAMED_PARAMETERS, SCHEMA)))
         raise LockError(
-            f"{file}, line {number}", rule=f"not valid TOML: {what}", remedy=_REWRITE
-        ) from error
-    return _Reader(file, text).lock(content)
-
-
-class _Reader:
-    """Checks what TOML cannot, and finds the line of what is wrong."""
-
-    def __init__(self, file: Path, text: str) -> None:
-        self._file = file
-        self._lines = text.splitlines()
-
-    def lock(self, content: dict[str, object]) -> Lock:
-        schema = content.pop("schema", None)
-        if schema != SCHEMA:
-            raise self._error(["schema"], f"schema is {schema!r}, this version reads {SCHEMA}")
-        return Lock(
-            profiles={
-                profile: {
-                    key: self._entry(self._table(table, [profile, key]), [profile, key])
-                    for key, table in self._table(tables, [profile]).items()
-                }
-                for profile, tables in content.items()
-            }
+            f"{file}, schema", rule=f"it is {schema!r}, this version reads {known}", remedy=_REWRITE
         )
+    try:
+        profiles = _CONVERTER.structure(content, dict[str, dict[str, Entry]])
+    except cattrs.BaseValidationError as error:
+        where, rule = _first_fault(error)
+        raise LockError(f"{file}, {where}", rule=rule, remedy=_REWRITE) from error
+    renamed = RENAMED_PARAMETERS.get(schema, {})
+    return Lock(
+        profiles={
+            profile: {_current_key(key, renamed): entry for key, entry in entries.items()}
+            for profile, entries in profiles.items()
+        }
+    )
 
-    def _entry(self, table: dict[str, object], at: list[str]) -> Entry:
-        verdict, claim = table.get("verdict"), table.get("claim")
-        if verdict not in list(Verdict):
-            rule = f"{verdict!r} is no verdict (one of {', '.join(Verdict)})"
-            raise self._error([*at, "verdict"], rule)
-        if not isinstance(claim, str):
-            raise self._error([*at, "claim"], "claim is the digest of the claim, a string")
-        n = table.get("n")
-        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
-            raise self._error([*at, "n"], f"n is {n!r}, not a number of replicates")
-        effects = self._table(table.get("effects", {}), [*at, "effects"])
-        return Entry(
-            verdict=Verdict(str(verdict)),
-            claim=claim,
-            n=n,
-            effects={
-                name: self._locked(
-                    self._table(effect, [*at, "effects", name]), [*at, "effects", name]
-                )
-                for name, effect in effects.items()
-            },
-        )
 
-    def _locked(self, table: dict[str, object], at: list[str]) -> Locked:
-        numbers: dict[str, float] = {}
-        for name in ("value", "low", "high"):
-            number = table.get(name)
-            if number is None and name != "value":
-                continue
-            if isinstance(number, bool) or not isinstance(number, (int, float)):
-                raise self._error([*at, name], f"{name} is {number!r}, not a number")
-            if not math.isfinite(number):
-                raise self._error([*at, name], f"{name} is not finite; leave out what is unbounded")
-            numbers[name] = float(number)
-        return Locked(value=numbers["value"], low=numbers.get("low"), high=numbers.get("high"))
+def _strictly(*accepted: type) -> Callable[[object, Any], object]:
+    """A hook that converts nothing: a value of another type is an error."""
 
-    def _table(self, value: object, at: list[str]) -> dict[str, object]:
-        if not isinstance(value, dict):
-            raise self._error(at, f"{at[-1]} is {value!r}, not a table")
-        return value
+    def structure(value: object, expected: Any) -> object:
+        if isinstance(value, bool) or not isinstance(value, accepted):
+            raise TypeError(f"{value!r} is not of type {expected.__name__}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{value!r} is not finite; leave out a limit that is unbounded")
+        return expected(value)
 
-    def _error(self, at: list[str], rule: str) -> LockError:
-        return LockError(f"{self._file}, line {self._line(at)}", rule=rule, remedy=_REWRITE)
+    return structure
 
-    def _line(self, at: list[str]) -> int:
-        """The line of the longest part of a path that the text spells out.
 
-        tomllib keeps no positions, so the names are sought one within the other.
-        """
-        line = 0
-        for name in at:
-            quoted = (re.escape(name), re.escape(json.dumps(name, ensure_ascii=False)))
-            found = re.compile(rf"(^|[\s.\[{{])({'|'.join(quoted)})\s*([=\].])")
-            line = next(
-                (i for i in range(line, len(self._lines)) if found.search(self._lines[i])), line
-            )
-        return line + 1
+def _verdict(value: object, _: Any) -> Verdict:
+    if value not in list(Verdict):
+        raise ValueError(f"{value!r} is no verdict (one of {', '.join(Verdict)})")
+    return Verdict(str(value))
+
+
+_CONVERTER = cattrs.Converter(omit_if_default=True)
+_CONVERTER.register_structure_hook(str, _strictly(str))
+_CONVERTER.register_structure_hook(int, _strictly(int))
+_CONVERTER.register_structure_hook(float, _strictly(int, float))
+_CONVERTER.register_structure_hook(Verdict, _verdict)
+
+
+def _first_fault(error: cattrs.BaseValidationError) -> tuple[str, str]:
+    """Key and rule of the first thing that is wrong."""
+
+    def message(fault: BaseException, _: object) -> str:
+        match fault:
+            case KeyError():
+                return "it is missing"
+            case AttributeError():
+                return "it is not a table"
+        return str(fault)
+
+    rule, _, key = cattrs.transform_error(error, "", message)[0].rpartition(" @ ")
+    return key, rule
+
+
+def _current_key(key: str, renamed: Mapping[str, str]) -> str:
+    """A key with its parameters under today's names."""
+    if not renamed:
+        return key
+    # A value may hold spaces; what follows one and ends at "=" is a name.
+    head, *parameters = re.split(r" (?=\w+=)", key)
+    pairs = [parameter.split("=", maxsplit=1) for parameter in parameters]
+    found = sorted((renamed.get(name, name), value) for name, value in pairs)
+    return " ".join([head, *("=".join(pair) for pair in found)])
 
 
 def write_lock(lock: Lock, path: str | os.PathLike[str]) -> None:
     """Write the locked verdicts, sorted, so that equal locks are equal files.
 
-    The file is replaced at once: a run that is interrupted leaves the old one.
+    The file is replaced in one step: an interrupted run leaves the old one.
     """
-    content: dict[str, object] = {"schema": SCHEMA}
-    for profile in sorted(lock.profiles):
-        entries = lock.profiles[profile]
-        if entries:
-            content[profile] = {key: _plain(entries[key]) for key in sorted(entries)}
+    profiles = {
+        profile: {
+            key: dataclasses.replace(entry, effects=dict(sorted(entry.effects.items())))
+            for key, entry in sorted(entries.items())
+        }
+        for profile, entries in sorted(lock.profiles.items())
+        if entries
+    }
+    text = tomli_w.dumps({"schema": SCHEMA, **_CONVERTER.unstructure(profiles)})
     file = Path(path)
     try:
-        write_atomically(file, (HEADER + tomli_w.dumps(content)).encode())
+        write_atomically(file, (HEADER + text).encode())
     except OSError as error:
         raise LockError(
             file,
@@ -292,21 +282,6 @@ def write_lock(lock: Lock, path: str | os.PathLike[str]) -> None:
             if file.parent.is_dir()
             else f"Make the folder {file.parent.name}, or run where it is",
         ) from error
-
-
-def _plain(entry: Entry) -> dict[str, object]:
-    plain: dict[str, object] = {"claim": entry.claim, "verdict": str(entry.verdict)}
-    if entry.n is not None:
-        plain["n"] = entry.n
-    effects = {
-        name: {
-            key: number
-            for key, number in dataclasses.asdict(entry.effects[name]).items()
-            if number is not None
-        }
-        for name in sorted(entry.effects)
-    }
-    return plain | ({"effects": effects} if effects else {})
 
 
 def diff(old: Lock, new: Lock) -> str:
@@ -342,7 +317,7 @@ def _interval(effect: Locked) -> str:
     return f"[{low}, {high}]"
 
 
-# --- a new decision beside it ---------------------------------------------------------------
+# --- a new decision -------------------------------------------------------------------------
 
 
 class LockStatus(enum.StrEnum):
@@ -360,14 +335,14 @@ class LockOutcome:
 
     Parameters
     ----------
-    status : Status
-        How it ends.
+    status : LockStatus
+        How the test ends.
     message : str
-        Verdict and reason, and the locked verdict where it matters.
+        Verdict and reason, and the locked verdict where they disagree.
     warning : str or None
         For the summary of warnings.
     dropped : Verdict or None
-        What was locked for the claim as it was before it changed.
+        The verdict of a lock that no longer counts, because the claim has changed since.
     """
 
     status: LockStatus
@@ -387,28 +362,28 @@ def compare(
     report_only: bool = False,
     rounding: bool = False,
 ) -> LockOutcome:
-    """What a decision means beside the locked one.
+    """What a decision means, given the locked one.
 
     Parameters
     ----------
     entry : Entry or None
-        The locked condition, if any. One that another digest of the claim produced is dropped.
+        The locked condition, if any. An entry with another digest of the claim does not count.
     decision : Decision
-        The decision of this run; its verdict may also be a claim's ("mixed").
+        The decision of this run.
     claim_digest : str
         Digest of the claim as it is now.
     report_only : bool
-        For runs with the user's own images, network or weights: locks are ignored, supported
-        passes, and everything else is skipped with its verdict, since the article's statement is
-        not what such a run puts to the test.
+        For runs with the user's own images, network or weights, which do not test the article's
+        statement: locks are ignored, supported passes, everything else is skipped.
     rounding : bool
-        Whether effects are what rounding leaves, of exact claims: another in every processor.
+        Whether effects are rounding errors, as those of exact claims are, which differ between
+        processors; then their size is not compared.
     """
     verdict = decision.verdict
-    told = f"{verdict}: {decision.reason}"
+    message = f"{verdict}: {decision.reason}"
     if report_only:
         passed = verdict is Verdict.SUPPORTED
-        return LockOutcome(status=LockStatus.PASS if passed else LockStatus.SKIP, message=told)
+        return LockOutcome(status=LockStatus.PASS if passed else LockStatus.SKIP, message=message)
     if entry is not None and entry.claim != claim_digest:
         unlocked = compare(None, decision, claim_digest, rounding=rounding)
         return dataclasses.replace(unlocked, dropped=entry.verdict)
@@ -418,17 +393,19 @@ def compare(
         warning = _moved(entry, decision)
     if verdict not in _DEFINITE:
         if locked is not None:
-            warning = f"{locked} is locked, but this run is {told}"
-        return LockOutcome(status=LockStatus.SKIP, message=told, warning=warning)
+            warning = f"{locked} is locked, but this run is {message}"
+        return LockOutcome(status=LockStatus.SKIP, message=message, warning=warning)
     if locked is not None and locked is not verdict:
         return LockOutcome(
-            status=LockStatus.FAIL, message=f"{locked} is locked, but this run is {told}"
+            status=LockStatus.FAIL, message=f"{locked} is locked, but this run is {message}"
         )
     if verdict is Verdict.SUPPORTED:
-        return LockOutcome(status=LockStatus.PASS, message=told, warning=warning)
+        return LockOutcome(status=LockStatus.PASS, message=message, warning=warning)
     if locked is verdict:
-        return LockOutcome(status=LockStatus.XFAIL, message=f"{told} (as locked)", warning=warning)
-    return LockOutcome(status=LockStatus.FAIL, message=told, warning=warning)
+        return LockOutcome(
+            status=LockStatus.XFAIL, message=f"{message} (as locked)", warning=warning
+        )
+    return LockOutcome(status=LockStatus.FAIL, message=message, warning=warning)
 
 
 def _moved(entry: Entry, decision: Decision) -> str | None:

@@ -4,12 +4,12 @@
 #   PIP_ARGS  passed on to `pip install`, for instance the index of a CUDA build of torch
 #   ARGS      passed on to pytest, and by calibrate to harness.statistics.calibration
 #
-# Exit status: 0 if and only if that of pytest is 0. make itself turns every other status of a
-# command into 2 and has no way around it; its closing line names pytest's ("Error 1" means status
-# 1). Where the number counts, call pytest: .venv/bin/python -m pytest claims/
+# Exit status: 0 if and only if that of pytest is 0; make turns every other status into 2 and names
+# the original in its last line ("Error 1"). Where the number counts, call pytest itself:
+# .venv/bin/python -m pytest claims/
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test calibrate benchmark cuda lint environment clean
+.PHONY: help verify test test-all calibrate benchmark cuda lint environment clean
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -19,30 +19,36 @@ export PIP_ARGS
 bin := .venv/bin
 
 help:  ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /make \1 - /p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /make \1 - /p' Makefile
 	@echo "Variables: PYTHON=python3.12, PIP_ARGS='--index-url URL', ARGS='-m headline'"
 
 verify: environment  ## measure and judge the claims, headlines first, and write the report
 	@$(bin)/python -m pytest claims/ $(ARGS)
 
-# Under test the shapes in annotations are checked at every call of what computes with tensors.
-checked := harness.inversion.distances,harness.inversion,harness.measurements,harness.encoders.spectrum
-checked := $(checked),harness.subjects.networks,harness.encoders.encoder,harness.subjects.mlp
-checked := $(checked),harness.subjects.resnet,harness.encoders.simplify,beartype.beartype
+# Under test, calls of what annotates shapes are checked against them.
+checked = $(shell grep -rls --include='*.py' '^from jaxtyping' harness | sort | sed 's/\.py$$//; s,/,.,g')
+comma := ,
+space := $(subst ,, )
 
 # A process a core, each with one thread: two threads in one process take longer where cores are
-# shared. What a file sets up once, as a cluster, one process alone sets up.
-test: export OMP_NUM_THREADS := 1
-test: environment  ## run the project's own tests
-	@$(bin)/python -m pytest tests/ -n auto --maxprocesses 4 --dist loadfile \
-	  --jaxtyping-packages=$(checked) $(ARGS)
+# shared. What a file sets up once, such as a cluster, is set up in one process.
+pytest = $(bin)/python -m pytest tests/ -n auto --maxprocesses 4 --dist loadfile \
+  --jaxtyping-packages=$(subst $(space),$(comma),$(checked) beartype.beartype)
+
+test test-all: export OMP_NUM_THREADS := 1
+
+test: environment  ## run the project's own tests, without the slow ones
+	@$(pytest) -m "not slow" $(ARGS)
+
+test-all: environment  ## run all of the project's own tests
+	@$(pytest) $(ARGS)
 
 calibrate: environment  ## simulate the whole decision procedure; table and calibration.json
 	@$(bin)/python -m harness.statistics.calibration $(ARGS)
 
 # `make benchmark EXTRAS=` leaves the peers out; the comparisons with them are skipped then.
 benchmark: export EXTRAS := peers
-benchmark: environment  ## measure the speed of inversion, beside its peers
+benchmark: environment  ## measure the speed of inversion and of its peers
 	@mkdir -p build
 	@$(bin)/python -m pytest benchmarks/ --full --benchmark-json=build/benchmarks.json $(ARGS)
 

@@ -344,7 +344,7 @@ def test_a_record_of_a_newer_schema(suite: Suite) -> None:
 
 def test_a_damaged_lock_is_told_before_measuring(suite: Suite) -> None:
     suite.locked.parent.mkdir()
-    suite.locked.write_text('schema = 2\n[quick."Z1"]\nverdict = "good"\n')
+    suite.locked.write_text('schema = 2\n[quick.Z1]\nclaim = "abc"\nverdict = "good"\n')
     refused(suite, parts=(str(suite.locked), "['quick']['Z1'].verdict", "'good' is no verdict"))
     assert not records(suite)
 

@@ -225,18 +225,25 @@ class ClaimSession:
                     rule=f"the condition {_key(condition)!r} is that of {owner}, too",
                     remedy="Give one of them another parameter or another estimand",
                 )
-        self.conditions.append(dataclasses.replace(condition, varied=self._varied(condition)))
+        quick = self.options.profile.name == "quick"
+        self.conditions.append(
+            dataclasses.replace(
+                condition,
+                # `quick` measures neither a crossed block nor a multiverse.
+                family=None if quick else condition.family,
+                varied=not quick and self._varied(condition),
+            )
+        )
         self._nodeids.append(nodeid)
         return len(self.conditions) - 1
 
     def _varied(self, condition: Condition) -> bool:
-        """Whether the multiverse around a condition is measured: not in `quick`; in `standard`
-        around one of each headline, in `article` around all of a claim's first estimand."""
-        name = self.options.profile.name
-        if name == "quick" or not condition.confirmatory or not condition.inverts:
+        """Whether the multiverse around a condition is measured: in `standard` around one condition
+        of each headline, in `article` around all of a claim's first estimand."""
+        if not condition.confirmatory or not condition.inverts:
             return False
         varied = [other for other in self.conditions if other.varied]
-        if name == "standard":
+        if self.options.profile.name == "standard":
             headline = condition.claim.headline
             return headline is not None and all(
                 other.claim.headline != headline for other in varied
@@ -309,7 +316,7 @@ class ClaimSession:
             self._update_lock()
 
     def _opened(self) -> Runner:
-        """The bench, made when a test first needs it, with all first looks queued."""
+        """The runner, made when a test first needs it, with all first looks queued."""
         if self._runner is None:
             store = Store(self.options.store)
             _check_writable(self.options.report)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import sklearn.datasets
+from small_cells import Gate
 
 # Imported here once: pytester forgets what a run imports, and torch cannot be imported twice.
 import claims.plugin.hooks
@@ -29,6 +30,9 @@ from harness.verdict.lock import Entry, Lock, Locked, write_lock
 from harness.verdict.verdict import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
+
+GATE, FIRST = "HELD_CELLS_GATE", "HELD_CELLS_FIRST"
+"""Variables that `held_cells` reads."""
 
 KEPT = (claims.plugin.hooks, harness.subjects.resnet, harness.execution.worker, sklearn.datasets)
 """What would otherwise be imported by every run anew."""
@@ -142,6 +146,14 @@ class Suite:
             text=True,
             **options,
         )
+
+    def start_held(self, gate: Gate, *words: str) -> subprocess.Popen[str]:
+        """Start a process in a session of its own, whose workers wait for a gate."""
+        variables = {GATE: str(gate.folder), FIRST: str(gate.first)}
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            return self.start("-p", "held_cells", *words, start_new_session=True)
 
     def conditions(self) -> list[tuple[str, str, str]]:
         """Claim, verdict and reason of each condition that the report tells of."""

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from waiting import wait_until
+
 from harness.execution import dask_compatibility as admission
 from harness.execution.remote import measure_bucket
 from harness.execution.scheduler import Scheduler
@@ -93,6 +95,48 @@ def measure_bucket_or_die(bucket: Bucket, **named: Any) -> float:
     if bucket.blocks[0][0].seeds.replicate == 13:
         os.kill(os.getpid(), signal.SIGKILL)
     return measure_bucket(bucket, **named)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """Holds cells in the processes that measure them, until it is opened.
+
+    Parameters
+    ----------
+    folder : Path
+        For its files, seen by all processes.
+    first : int
+        Cells of this replicate and of later ones are held; earlier ones pass.
+    """
+
+    folder: Path
+    first: int = 0
+
+    def measure_bucket(self, bucket: Bucket, **named: Any) -> float:
+        """As its namesake, block by block."""
+        for number, (cell, *_) in enumerate(bucket.blocks):
+            if cell.seeds.replicate >= self.first:
+                self.hold()
+            measure_bucket(bucket.part([number]), **named)
+        return bucket.seconds
+
+    def hold(self) -> int:
+        """Wait in a worker until the gate is open; returns its process."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        mark = self.folder / str(os.getpid())
+        mark.touch()
+        wait_until((self.folder / "open").exists, seconds=600)
+        mark.unlink()
+        return os.getpid()
+
+    @property
+    def held(self) -> set[int]:
+        """Processes that wait, or were killed as they waited."""
+        return {int(mark.name) for mark in self.folder.glob("[0-9]*")}
+
+    def open(self) -> None:
+        """Let all pass."""
+        (self.folder / "open").touch()
 
 
 def import_what_measures() -> None:

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -233,6 +232,7 @@ class TestSeveralCopies:
 
 KILLED = """
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -243,7 +243,18 @@ from inversion_cases import DECODERS, recover
 from harness.checkpoint import Checkpoint
 
 torch.set_num_threads(1)
-checkpoint = Checkpoint(Path(sys.argv[2]), interval=0.05)
+
+
+class Held(Checkpoint):
+    # Reports that a state has been saved, and waits to be killed.
+    def save(self, *arguments, **named):
+        super().save(*arguments, **named)
+        if len(sys.argv) > 5:
+            print("saved", flush=True)
+            time.sleep(600)
+
+
+checkpoint = Held(Path(sys.argv[2]), interval=0.0)
 found = recover(DECODERS["all priors"], iterations=int(sys.argv[3]), checkpoint=checkpoint)
 torch.save((found.copy, found.traces), sys.argv[4])
 checkpoint.remove()
@@ -257,20 +268,19 @@ class TestKilled:
         script.write_text(KILLED)
         iterations = 500
 
-        def begin(result: Path) -> subprocess.Popen[bytes]:
-            arguments = (Path(__file__).parent, path, iterations, result)
+        def begin(result: Path, *words: str) -> subprocess.Popen[bytes]:
+            arguments = (Path(__file__).parent, path, iterations, result, *words)
             return subprocess.Popen(
                 [sys.executable, str(script), *map(str, arguments)],
                 env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+                stdout=subprocess.PIPE,
             )
 
-        process = begin(tmp_path / "never.pt")
-        end = time.monotonic() + 60
-        while not path.exists():
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+        process = begin(tmp_path / "never.pt", "held")
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"saved\n"
+        process.kill()
+        process.stdout.close()
         assert process.wait() == -signal.SIGKILL
         saved = Checkpoint(path).load()
         assert saved is not None
@@ -278,7 +288,9 @@ class TestKilled:
         # What a kill leaves of a file that was being written is hidden and never read.
         assert all(name.endswith(".part") for name in names(path.parent) if name != path.name)
 
-        assert begin(tmp_path / "again.pt").wait() == 0
+        again = begin(tmp_path / "again.pt")
+        again.communicate()
+        assert again.returncode == 0
         copy, traces = torch.load(tmp_path / "again.pt")
         alone = recover(DECODERS["all priors"], iterations=iterations)
         assert torch.equal(copy, alone.images)

@@ -6,51 +6,64 @@ import os
 import re
 import signal
 import subprocess
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from plugin_suite import Suite, of
-from small_cells import measure_bucket_or_die
+from small_cells import Gate, measure_bucket_or_die
+from waiting import wait_until
 
 from harness.execution import scheduler
 
 pytest_plugins = ("pytester",)
 
-SLOW = """
+TWO_CLAIMS = """
 from harness.plan.cells import ActiveUnits
 from harness.plan.images import Images
 
-@pytest.mark.parametrize("rows", [20, 21])
-def test_slow(lab, rows):
-    # Each cell takes a tenth of a second: the run is ended while some are finished.
+@pytest.mark.parametrize("rows", [6, 7])
+def test_it(lab, rows):
     lab.judge(
         claim("Z1"),
         cells=lambda seeds: {"layer": ActiveUnits(
-            seeds=seeds, images=Images(pixels=32, rows=rows)
+            seeds=seeds, images=Images(pixels=8, rows=rows)
         )},
         effects=lambda seen: {"x": 1.0},
     )
 """
 CELLS = 24
 
-pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc"),
+    pytest.mark.timeout(300),
+]
 
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester) -> Suite:
-    return Suite(pytester, pytester.path / "store").write(test_z=SLOW)
+    return Suite(pytester, pytester.path / "store").write(test_z=TWO_CLAIMS)
 
 
-def begun(suite: Suite) -> subprocess.Popen[str]:
-    """A run with worker processes which has finished some of its cells, but not all."""
-    process = suite.start("--executor=processes:2", start_new_session=True)
-    end = time.monotonic() + 120
-    while len(records(suite)) < 3:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return process
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    """Lets three replicates pass."""
+    return Gate(tmp_path / "gate", first=3)
+
+
+@pytest.fixture
+def begun(suite: Suite, gate: Gate) -> Iterator[subprocess.Popen[str]]:
+    """A run that has finished some of its cells, and whose two workers are at others."""
+    process = suite.start_held(gate, "--executor=processes:2")
+    wait_until(lambda: len(gate.held) == 2 or process.poll() is not None)
+    assert process.poll() is None, process.communicate()[0]
+    yield process
+    gate.open()
+    for number in alive(process.pid):
+        os.kill(number, signal.SIGKILL)
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
 
 
 def records(suite: Suite) -> dict[str, int]:
@@ -73,13 +86,6 @@ def alive(session: int) -> list[int]:
     return found
 
 
-def wait_for_end_of_all(session: int, *, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while alive(session):
-        assert time.monotonic() < end, f"still there: {alive(session)}"
-        time.sleep(0.05)
-
-
 def assert_goes_on(suite: Suite) -> None:
     """Assert that the next run measures what is left, and nothing again."""
     before = records(suite)
@@ -93,15 +99,12 @@ def assert_goes_on(suite: Suite) -> None:
     result.stdout.fnmatch_lines([f"{left} cells measured, {len(before)} reused*"])
 
 
-def test_ctrl_c(suite: Suite) -> None:
-    process = begun(suite)
+def test_ctrl_c(suite: Suite, begun: subprocess.Popen[str]) -> None:
     # A terminal sends it to the workers, too.
-    os.killpg(process.pid, signal.SIGINT)
-    pressed = time.monotonic()
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
-    assert time.monotonic() - pressed < 20
-    wait_for_end_of_all(process.pid, seconds=5)
+    os.killpg(begun.pid, signal.SIGINT)
+    output, _ = begun.communicate()
+    assert begun.returncode == pytest.ExitCode.INTERRUPTED, output
+    wait_until(lambda: not alive(begun.pid))
     assert "Traceback" not in output
     # A report of what there is.
     assert {verdict for _, verdict, _ in suite.conditions()} <= {"not run", "supported"}
@@ -115,32 +118,24 @@ def test_ctrl_c(suite: Suite) -> None:
     assert_goes_on(suite)
 
 
-def test_kill_of_the_parent(suite: Suite) -> None:
-    process = begun(suite)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
+def test_kill_of_the_parent(suite: Suite, begun: subprocess.Popen[str]) -> None:
+    os.kill(begun.pid, signal.SIGKILL)
     # A worker may be measuring; it ends without waiting for anybody.
-    wait_for_end_of_all(process.pid, seconds=10)
+    wait_until(lambda: not alive(begun.pid))
     assert not suite.report.joinpath("claims.html").exists()
     assert_goes_on(suite)
 
 
-def test_kill_of_a_worker(suite: Suite) -> None:
-    process = begun(suite)
+def test_kill_of_a_worker(suite: Suite, gate: Gate, begun: subprocess.Popen[str]) -> None:
     before = records(suite)
-    workers = [
-        number
-        for number in alive(process.pid)
-        if b"spawn_main" in Path(f"/proc/{number}/cmdline").read_bytes()
-    ]
-    assert len(workers) == 2
-    os.kill(workers[0], signal.SIGKILL)
-    output, _ = process.communicate(timeout=120)
+    os.kill(min(gate.held), signal.SIGKILL)
+    gate.open()
+    output, _ = begun.communicate()
     # Another one takes its place and measures what it had begun.
-    assert process.returncode == 0, output
+    assert begun.returncode == 0, output
     assert "2 passed" in output
     assert "Traceback" not in output
-    wait_for_end_of_all(process.pid, seconds=5)
+    wait_until(lambda: not alive(begun.pid))
     after = records(suite)
     assert len(after) == CELLS
     assert before == {name: after[name] for name in before}

@@ -149,7 +149,7 @@ def test_one_that_does_not_quit_is_killed(control: Control, tmp_path: Path) -> N
 def test_it_ends_however_its_user_ends(control: Control, tmp_path: Path) -> None:
     program = f"""
         import pathlib, tempfile, time
-        from harness import mps
+        from harness.execution import mps
         tempfile.tempdir = {str(tmp_path / "tmp")!r}
         mps._USUAL = pathlib.Path("/nowhere")
         service = mps.start(2)

@@ -21,6 +21,7 @@ import pytest
 import torch
 from small_cells import (
     Ear,
+    Gate,
     cell,
     content,
     contents,
@@ -480,25 +481,28 @@ class TestDeaths:
         found.need([cell(90)], label="a")
         assert set(Store(tmp_path)) == names([*others, cell(90)])
 
-    @pytest.mark.timeout(120)
+    @pytest.mark.timeout(600)
     def test_a_process_that_is_killed_costs_its_bucket_and_nothing_else(
-        self, tmp_path: Path
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         wanted: list[Cell] = [
-            *(cell(replicate, iterations=400) for replicate in range(12)),
+            *(cell(replicate) for replicate in range(6)),
             cell(0, decoder=Adam(), iterations=40),
             cell(0, decoder=LBFGS(), batch=3),
             rank(0),
         ]
+        gate = Gate(tmp_path / "gate", first=2)
         killed = []
 
         def kill(**said: object) -> None:
-            if not killed and list(Store(tmp_path / "killed")):
-                killed.append(active_children()[0])
-                killed[0].kill()
+            if not killed and len(gate.held) == 2:
+                killed.append(min(gate.held))
+                os.kill(killed[0], signal.SIGKILL)
+                gate.open()
 
         ear = Ear()
         ear.hook = kill
+        monkeypatch.setattr(scheduler, "measure_bucket", gate.measure_bucket)
         found = scheduler_of(tmp_path / "killed", executor="processes:2", ear=ear)
         try:
             found.need(wanted, label="a")
@@ -511,7 +515,7 @@ class TestDeaths:
         scheduler_of(tmp_path / "serial").need(wanted, label="a")
         assert contents(tmp_path / "killed") == contents(tmp_path / "serial")
 
-    @pytest.mark.timeout(120)
+    @pytest.mark.timeout(600)
     def test_a_cell_that_kills_its_process_is_named_and_the_rest_goes_on(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -573,7 +577,7 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         pipe.close()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("when", ["as workers start", "as workers measure"])
 class TestEnds:
     def await_(self, when: str, running: subprocess.Popen[str], tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(true: Callable[[], object], *, seconds: float = 60) -> None:
+def wait_until(true: Callable[[], object], *, seconds: float = 240) -> None:
     """Fail where something does not become true in time."""
     end = time.monotonic() + seconds
     while not true():

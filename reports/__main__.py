@@ -1,8 +1,8 @@
-"""Reports without a run: made again from a store, compared, and over time.
+"""Reports from what was measured before: made again, compared, and over time.
 
 python -m reports build --store DIR       # the whole report from the records, without torch
 python -m reports compare A B             # what changed; exit status 1 if a verdict did
-python -m reports history DIR             # effects over the runs of a folder
+python -m reports history DIR             # effects over the runs in a folder
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _WRONG = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit status.
+    """Run a command and return its exit status.
 
-    0 where nothing is wrong, 1 where `compare` finds a verdict changed, 2 where what was asked for
-    cannot be had, two runs without a common condition included.
+    0 on success, 1 if `compare` finds a changed verdict, 2 if the command cannot be carried out, as
+    with two runs that have no condition in common.
     """
     chosen = _parser().parse_args(arguments)
     try:
@@ -51,7 +51,7 @@ def _build(chosen: argparse.Namespace) -> int:
         if len(named) != 1:
             raise OptionError(
                 chosen.run,
-                rule=f"{len(named)} runs of the store have a name that starts so",
+                rule=f"{len(named)} runs in the store have a name that starts like this",
                 remedy=f"Name one of {', '.join(path.stem for path in documents(store))}",
             )
         run = read_run(named[0])
@@ -66,9 +66,9 @@ def _compare(chosen: argparse.Namespace) -> int:
     if not found.pairs:
         raise OptionError(
             f"{chosen.a} ({run_text(a)}) and {chosen.b} ({run_text(b)})",
-            rule="no condition was measured by both, so nothing can be compared",
+            rule="no condition was measured by both, so there is nothing to compare",
             remedy="Measure the same claims in both, or name another run's document in the "
-            f"folder {RUNS} of a store",
+            f"{RUNS} folder of a store",
         )
     page = compare.render(found, names=(str(chosen.a), str(chosen.b)))
     write_all(chosen.report, {compare.PAGE: page, compare.TABLE: compare.to_csv(found)})
@@ -87,7 +87,7 @@ def _history(chosen: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m reports", description="Reports from what was measured, without measuring."
+        prog="python -m reports", description="Reports from what was measured before."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -98,20 +98,22 @@ def _parser() -> argparse.ArgumentParser:
             type=Path,
             default=_LATEST,
             metavar="DIR",
-            help=f"folder that is written to ({_LATEST})",
+            help=f"folder to write to ({_LATEST})",
         )
         return made
 
-    build = command("build", "Make the report of a store's last whole run again.")
+    build = command("build", "Make the report of the last whole run in a store again.")
     build.add_argument("--store", type=Path, default=Path(".store"), metavar="DIR")
-    build.add_argument("--run", metavar="NAME", help="another run of the store, by its name")
+    build.add_argument("--run", metavar="NAME", help="another run in the store, by its name")
     build.set_defaults(work=_build)
     place = "a store, the folder of a report, or a claims.json"
-    compare = command("compare", "What differs between two runs; status 1 if a verdict changed.")
+    compare = command(
+        "compare", "Differences between two runs; exit status 1 if a verdict changed."
+    )
     compare.add_argument("a", type=Path, metavar="A", help=place)
     compare.add_argument("b", type=Path, metavar="B", help=place)
     compare.set_defaults(work=_compare)
-    history = command("history", "Effects over the runs of a folder.")
+    history = command("history", "Effects over the runs in a folder.")
     history.add_argument("folder", type=Path, metavar="DIR", help=f"{place}, or a folder of these")
     history.set_defaults(work=_history)
     return parser

@@ -1,4 +1,4 @@
-"""Which conditions of a claim go which way, where they do not all go one."""
+"""Which conditions of a claim support it and which refute it, if they disagree."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from harness.verdict.verdict import Verdict
 from reports.words import VERDICT_MARKS, parameters_text
 
 _ESTIMAND = ""
-"""Stands for the name of the estimand among those of parameters."""
+"""The estimand's name, among the names of parameters."""
 
 _MOST = 4
-"""Names of conditions with one verdict; the others are counted."""
+"""Conditions that are named for each verdict; the rest are counted."""
 
 
 def sides_text(conditions: Sequence[ConditionResult]) -> str:
-    """The deciding conditions by verdict, "supported: conv1; refuted: stem, layer1".
+    """The confirmatory conditions by verdict, "supported: conv1; refuted: stem, layer1".
 
-    They are told by no more than decides between them: where the verdict is the same on every
-    network, none is named. Empty where all have one verdict.
+    They are named by the parameters that decide between the verdicts and no others: if the verdict
+    is the same for every network, no network is named. Empty if all have the same verdict.
     """
     if len({item.decision.verdict for item in conditions}) < 2:
         return ""
-    told = _telling(conditions)
+    parameters = _distinguishing(conditions)
     named: dict[Verdict, dict[str, None]] = {}
     for item in conditions:
-        named.setdefault(item.decision.verdict, {})[_name(item, told)] = None
+        named.setdefault(item.decision.verdict, {})[_name(item, parameters)] = None
     return "; ".join(
         f"{verdict.value}: {_listed(tuple(named[verdict]))}"
         for verdict in VERDICT_MARKS
@@ -34,24 +34,24 @@ def sides_text(conditions: Sequence[ConditionResult]) -> str:
     )
 
 
-def _telling(conditions: Sequence[ConditionResult]) -> Sequence[str]:
-    """Parameters without which conditions of different verdicts would have one name, or none."""
-    told = list(
+def _distinguishing(conditions: Sequence[ConditionResult]) -> Sequence[str]:
+    """The parameters that conditions of different verdicts need in order to differ in name."""
+    needed = list(
         dict.fromkeys(name for item in conditions for name in (_ESTIMAND, *item.parameters))
     )
-    for name in tuple(told):
-        fewer = [other for other in told if other != name]
+    for name in tuple(needed):
+        fewer = [other for other in needed if other != name]
         verdicts: dict[str, set[Verdict]] = {}
         for item in conditions:
             verdicts.setdefault(_name(item, fewer), set()).add(item.decision.verdict)
         if "" not in verdicts and all(len(found) == 1 for found in verdicts.values()):
-            told = fewer
-    return told
+            needed = fewer
+    return needed
 
 
-def _name(condition: ConditionResult, told: Sequence[str]) -> str:
-    own = {name: value for name, value in condition.parameters.items() if name in told}
-    by_estimand = _ESTIMAND in told or not condition.parameters
+def _name(condition: ConditionResult, parameters: Sequence[str]) -> str:
+    own = {name: value for name, value in condition.parameters.items() if name in parameters}
+    by_estimand = _ESTIMAND in parameters or not condition.parameters
     names = (condition.estimand if by_estimand else "", parameters_text(own))
     return " · ".join(text for text in names if text)
 

@@ -31,19 +31,19 @@ class ClaimSummary:
 
     @property
     def exploratory(self) -> tuple[ConditionResult, ...]:
-        """The conditions that are reported and do not decide it."""
+        """The conditions that are reported without deciding the claim."""
         return tuple(item for item in self.conditions if not item.confirmatory)
 
     @property
     def selected(self) -> bool:
-        """Whether the run was asked for any of it."""
+        """Whether any of its conditions was selected."""
         return any(item.selected for item in self.conditions)
 
     @property
     def shown(self) -> ConditionResult | None:
-        """The condition whose effect stands for the claim: the one that supports it least.
+        """The condition whose effect represents the claim: the one that supports it least.
 
-        Of equals that are judged alike it is the one whose effect lies least beyond its margin.
+        Among equals with the same criterion, the one whose effect is the least beyond its margin.
         """
         measured = [
             (item, part, effect)
@@ -60,7 +60,7 @@ class ClaimSummary:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HeadlineSummary:
-    """A headline with the claims that decide it and those beside it."""
+    """A headline with the claims that decide it and the exploratory ones."""
 
     key: str
     statement: str
@@ -71,16 +71,16 @@ class HeadlineSummary:
 
     @property
     def spoken(self) -> ClaimSummary | None:
-        """The claim that speaks for the headline: the first with its verdict, else the first."""
+        """The claim that represents the headline: the first with its verdict, else the first."""
         same = [item for item in self.claims if item.verdict is self.verdict]
         return next(iter(same or self.claims), None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A run, its claims in their order, the headlines in theirs, and the claims as one family.
+    """A run, its claims and headlines in order, and the claims as one family.
 
-    `left_out` are claims that the run was not asked for, where they are kept apart.
+    `left_out` are the claims that were not selected, once `selected` has set them apart.
     """
 
     run: Run
@@ -91,7 +91,7 @@ class Summary:
 
     @property
     def others(self) -> tuple[ClaimSummary, ...]:
-        """Claims that belong to no headline and stand beside none."""
+        """Claims that are shown with no headline."""
         return tuple(
             item
             for item in self.claims
@@ -99,10 +99,10 @@ class Summary:
         )
 
     def selected(self) -> Summary:
-        """What to show to a reader: claims that the run was asked for, the others kept apart.
+        """What to show to a reader: the claims that were selected, the others set apart.
 
-        Headlines keep the verdict that all their claims give them; those without a claim that was
-        asked for are left out.
+        A headline keeps the verdict that all its claims give it; one without any selected claim is
+        left out.
         """
         if all(item.selected for item in self.claims):
             return self
@@ -123,7 +123,7 @@ class Summary:
 
 
 def summarise(run: Run) -> Summary:
-    """Judge the claims and headlines of a run from the decisions on their conditions."""
+    """Judge the claims and headlines of a run by the decisions on their conditions."""
     own: dict[str, list[ConditionResult]] = {claim.id: [] for claim in run.claims}
     for condition in run.conditions:
         own[condition.claim.id].append(condition)
@@ -137,15 +137,15 @@ def summarise(run: Run) -> Summary:
 
 
 def _family(run: Run) -> Family:
-    """The family of a run, as its document tells it or found afresh."""
+    """The family of a run, from its document where it has one."""
     if run.family is None:
         return family(run.conditions, whole=run.whole)
-    # Older documents tell of a part as if it were a whole run.
+    # Older documents treat a partial run as a whole one.
     return run.family if run.whole else dataclasses.replace(run.family, complete=False, holm={})
 
 
 def setting_text(run: Run) -> str:
-    """Under what a run measured, "quick on cpu", with another precision and the user's subjects."""
+    """The settings of a run, "quick on cpu", with any other precision and the user's subjects."""
     own = [f"{name} {value}" for name, value in sorted(run.custom.items())]
     precision = run.provenance.get("precision")
     if isinstance(precision, str) and not precision.startswith("IEEE float32"):
@@ -154,7 +154,7 @@ def setting_text(run: Run) -> str:
 
 
 def extent_text(run: Run) -> str:
-    """How much of the claims a run was asked for and measured, "whole" or "partial, ..."."""
+    """How much of the claims a run covers, "whole" or "partial, 3 of 60 claims measured"."""
     if run.whole:
         return "whole"
     measured = {item.claim.id for item in run.conditions if item.measured}
@@ -162,37 +162,37 @@ def extent_text(run: Run) -> str:
 
 
 def run_text(run: Run) -> str:
-    """Which run it is: when it ended, under what it measured, and how much."""
+    """Which run it is: when it ended, its settings, and how much it covers."""
     return f"{run.ended}, {setting_text(run)}, {extent_text(run)}"
 
 
 def left_out_text(summary: Summary) -> str:
-    """How many claims a run was not asked for, "59 others not selected"; empty where none."""
+    """How many claims were not selected, "59 others not selected"; empty if none."""
     count = len(summary.left_out)
     return f"{count} other{'' if count == 1 else 's'} not selected" if count else ""
 
 
 def condition_name(condition: ConditionResult) -> str:
-    """What tells a condition from the others of its claim, in words."""
+    """What distinguishes a condition from the others of its claim, in words."""
     name = parameters_text(condition.parameters)
     several = len(condition.claim.estimands) > 1
     return " · ".join(text for text in (condition.estimand if several else "", name) if text)
 
 
 def deciding_part(condition: ConditionResult) -> Part | None:
-    """The part of a condition that is weakest for support; of equals, strongest against it."""
+    """The part of a condition with the weakest support; among equals, the most refuted."""
     return max(condition.decision.parts, key=_weight, default=None)
 
 
 def claimed_text(condition: ConditionResult, part: Part) -> str:
-    """What is claimed of a part's effect, both sides where there are two."""
+    """What is claimed of a part's effect, with both sides if there are two."""
     criteria = condition.judged_by.criteria
     same = [criterion for criterion in criteria if criterion.effect == part.criterion.effect]
     return bounds_text(same or [part.criterion])
 
 
 def effect_of(part: Part | None) -> Effect | None:
-    """The effect of a part, where there is one and it is a number; infinite ends are open."""
+    """The effect of a part if it is a finite number; infinite ends are open."""
     if part is None or part.effect is None or not math.isfinite(part.effect.value):
         return None
     low, high = (
@@ -203,13 +203,12 @@ def effect_of(part: Part | None) -> Effect | None:
 
 
 def _weight(found: Decision | Part) -> tuple[float, float]:
-    """How much a decision or a part of one weighs against what is claimed, to be compared."""
+    """How strongly a decision or one of its parts speaks against the claim, as a sort key."""
     return found.p_supported, -found.p_refuted
 
 
 def _summarise_claim(claim: Claim, conditions: tuple[ConditionResult, ...]) -> ClaimSummary:
     if all(estimand.kind is Kind.UNTESTABLE for estimand in claim.estimands.values()):
-        # Whatever was selected.
         verdict, reason = Verdict.NOT_TESTABLE, "no measurement could contradict it"
     else:
         verdict, reason = verdicts.decide_claim(

@@ -1,4 +1,4 @@
-"""Numbers, effects and verdicts in words: one place that decides how they are written."""
+"""How numbers, effects and verdicts are written, wherever they appear."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ VERDICT_MARKS: Mapping[Verdict, str] = {
     Verdict.NOT_RUN: "-",
     Verdict.NOT_TESTABLE: "∅",
 }
-"""A mark of one column for each verdict, in the order in which verdicts are counted."""
+"""A mark of one column for each verdict, in the order in which counts list them."""
 
 VERDICT_MEANINGS: Mapping[Verdict, str] = {
-    Verdict.SUPPORTED: "the measurements agree with the statement, beyond its margin",
-    Verdict.REFUTED: "the measurements contradict the statement as it was laid down",
+    Verdict.SUPPORTED: "the measurements agree with the statement, by more than its margin",
+    Verdict.REFUTED: "the measurements contradict the statement",
     Verdict.MIXED: "supported under some conditions, refuted under others",
     Verdict.INCONCLUSIVE: (
-        "the replicates so far decide neither way, or some of its conditions do not or were not run"
+        "the replicates do not decide it, or some of its conditions are undecided or were not run"
     ),
-    Verdict.INVALID: "too many runs failed a control, so nothing was judged",
+    Verdict.INVALID: "too many runs failed a control, so it was not judged",
     Verdict.NOT_RUN: "not measured in this run",
-    Verdict.NOT_TESTABLE: "says nothing that a measurement could contradict",
+    Verdict.NOT_TESTABLE: "no measurement could contradict it",
 }
 
 KIND_WORDS: Mapping[Kind, str] = {
-    Kind.EXACT: "Exact: it has to hold in every replicate; one counterexample refutes it.",
+    Kind.EXACT: "Exact: it must hold in every replicate; a single counterexample refutes it.",
     Kind.EXISTENTIAL: (
-        "Existential: one replicate in which it happens supports it. Refuted if it happens in less "
-        "than the stated share of all replicates (exact binomial test)."
+        "Existential: a single replicate in which it happens supports it. Refuted if it happens in "
+        "less than the stated share of all replicates (exact binomial test)."
     ),
     Kind.EVENT: (
         "Event: each replicate either lies beyond the margin or does not. Supported if more than "
@@ -58,26 +58,26 @@ KIND_WORDS: Mapping[Kind, str] = {
         "more than half of all replicates (two exact sign tests)."
     ),
     Kind.CONJUNCTION: (
-        "Conjunction: all parts have to hold, each in more than half of all replicates "
+        "Conjunction: all parts must hold, each in more than half of all replicates "
         "(intersection-union test)."
     ),
     Kind.UNTESTABLE: "Not testable: no measurement could contradict it.",
 }
 
-ENDING_MEANINGS: Mapping[str, str] = {
-    "matched": "the copy's output came nearer to the target's than the noised image's output is",
-    "plateau": "the loss no longer fell in the last quarter of the run",
+OUTCOME_MEANINGS: Mapping[str, str] = {
+    "matched": "the reconstruction's output is closer to the target's than the noised image's is",
+    "plateau": "the loss did not fall in the last quarter of the run",
     "not converged": "the loss was still falling when the run ended",
-    "diverged": "the loss ended above where it began",
-    "non-finite": "a value became infinite or not a number",
+    "diverged": "the loss ended above its initial value",
+    "non-finite": "a value became infinite or NaN",
 }
-"""How a run may end, as the records' outcomes name it."""
+"""What the outcomes in the records mean."""
 
 STOP_WORDS: Mapping[Stop, str] = {
-    Stop.DECIDED: "decided at this look, so no more replicates were drawn",
-    Stop.COUNTEREXAMPLE: "ended by a counterexample",
-    Stop.WITNESS: "ended by a witness",
-    Stop.INVALID: "ended, since too many replicates were invalid",
+    Stop.DECIDED: "decided at this look, so no further replicates were drawn",
+    Stop.COUNTEREXAMPLE: "stopped at a counterexample",
+    Stop.WITNESS: "stopped at a witness",
+    Stop.INVALID: "stopped because too many replicates were invalid",
     Stop.EXHAUSTED: "undecided at the last look of this profile",
 }
 
@@ -88,22 +88,22 @@ DECODER_NAMES: Mapping[str, str] = {
     "GaussNewton": "Gauss-Newton",
     "LinearSolve": "linear solve",
 }
-"""Decoders by the type that a record's cell names."""
+"""Decoders, by their type in a record's cell."""
 
 NETWORK_NAMES: Mapping[str, str] = {"MLP": "fully connected"}
-"""Networks whose type says more than their name does."""
+"""Networks that are better described by their type than by their name."""
 
 CONDITION_NAMES: Mapping[str, str] = {
-    "article": "decoder: the article's descent, on ResNets with a blur after every step",
-    "article-nominal": "decoder: the same at its own step, without blur",
-    "article-falling": "decoder: the same without blur, at the largest step at which m_g falls",
+    "article": "decoder: the article's descent, with a blur after every step on ResNets",
+    "article-nominal": "decoder: the same with the article's step, without blur",
+    "article-falling": "decoder: the same without blur, with the largest step at which m_g falls",
     "adam, adam-blur": "decoder: Adam, whose step does not depend on the gradient's scale",
     "l-bfgs, gauss-newton": "decoders that use curvature, the strongest of all",
-    "conv1, stem": "layers: the first convolution, and what follows it up to the pooling",
+    "conv1, stem": "layers: the first convolution, and what follows it, up to the max-pooling",
     "layer1 to layer4": "layers: the article's Conv2 to Conv5",
-    "default, gaussian, orthogonal": "how weights are drawn; default: as torch does",
+    "default, gaussian, orthogonal": "initialisation of the weights; default: PyTorch's",
 }
-"""What stands for what in the names of conditions."""
+"""Explanations of the terms in the names of conditions."""
 
 _TEX: Mapping[str, str] = {
     "$": "",
@@ -114,10 +114,11 @@ _TEX: Mapping[str, str] = {
     r"\{": "{",
     r"\}": "}",
 }
-"""What little TeX there is in the article's words, and how it is written here."""
+"""The TeX that occurs in the article's words, with its plain form."""
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-# What follows the second may not compare once more: then it is the quotient that is compared.
+# What follows the second term must not contain a further comparison: then the quotient itself is
+# what is compared.
 _COMPARED = re.compile(r"([^\s/]+) / ([^\s/,]+)((?:,? (?!.*\bover\b)[^/]*)?)")
 _PLACE = re.compile(r" at (\S+)")
 _EPSILONS = re.compile(r",? in (machine )?epsilons$")
@@ -132,7 +133,7 @@ def number(value: float, *, digits: int = 3) -> str:
 
 
 def setting(value: float, *, digits: int = 6) -> str:
-    """A number that somebody chose, without zeros at its end: "0.05", "1e-6"."""
+    """A chosen number, without trailing zeros: "0.05", "1e-6"."""
     text = _digits(value, digits)
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
@@ -152,7 +153,7 @@ def _digits(value: float, digits: int) -> str:
 
 
 def typeset(text: str) -> str:
-    """Numbers of `number` with a true minus, and powers as powers, for readers of a page."""
+    """A text with true minus signs and superscript powers of ten, for a page."""
     words = []
     for word in text.replace("R^2", "R²").split(" "):
         head, mark, tail = word.partition("e")
@@ -183,7 +184,7 @@ def _is_integer(text: str) -> bool:
 
 
 def quantity(value: float | None, scale: Scale, *, bound: int = 0) -> str:
-    """A value of an effect: as it is, or a log ratio as the ratio.
+    """A value of an effect; a log ratio is shown as the ratio.
 
     Parameters
     ----------
@@ -198,7 +199,7 @@ def quantity(value: float | None, scale: Scale, *, bound: int = 0) -> str:
         return "∞" if bound > 0 else "0" if scale is Scale.LOG else "-∞"
     if scale is Scale.LINEAR or math.isnan(value):
         return number(value)
-    if 0 < abs(value) < 0.1:  # near one, what counts is the distance from it
+    if 0 < abs(value) < 0.1:  # near one, show the digits of the distance from it
         decimals = min(6, 1 - math.floor(math.log10(abs(value))))
         return f"{math.exp(value):.{decimals}f}"
     return number(_exp(value))
@@ -224,11 +225,11 @@ def value_text(effect: Effect) -> str:
     return f"{quantity(effect.value, effect.scale)}{times}"
 
 
-def otherwise(effect: Effect) -> str:
-    """A number that is hard to read, said in another way; empty for any other effect.
+def paraphrase(effect: Effect) -> str:
+    """A value that is hard to read, in another form; empty for all other effects.
 
-    A ratio far below one is a fraction, "1/14.2". What is counted in machine epsilons is rounding,
-    or a number that has nothing to do with it.
+    A ratio far below one becomes a fraction, "1/14.2". A value in machine epsilons is either
+    rounding, or far beyond it.
     """
     if _EPSILONS.search(effect.label) and effect.value:
         if abs(effect.value) <= _ROUNDING:
@@ -241,11 +242,11 @@ def otherwise(effect: Effect) -> str:
 def finding(effect: Effect) -> str:
     """An effect as a sentence without its full stop: "Conv5: m_g is 1/14.2 of m_r [1/18, 1/11]".
 
-    A ratio of two things is told as so many times the other, one clearly below it as a fraction;
-    any other effect is told as its label and value.
+    A ratio is given as one quantity being so many times the other, or a fraction of it if it is
+    clearly smaller; any other effect is given by its label and value.
     """
     if _EPSILONS.search(effect.label):
-        return f"{_EPSILONS.sub('', effect.label)} is {otherwise(effect) or number(effect.value)}"
+        return f"{_EPSILONS.sub('', effect.label)} is {paraphrase(effect) or number(effect.value)}"
     compared = _COMPARED.fullmatch(effect.label) if effect.scale is Scale.LOG else None
     if compared is None:
         return f"{effect.label} is {effect_text(effect)}"
@@ -285,7 +286,7 @@ def bounds_text(criteria: Iterable[Criterion]) -> str:
 
 
 def parts_text(estimand: Estimand) -> str:
-    """The estimand's criteria as one line, "m_i / m_i(0) < 0.25"."""
+    """The estimand's criteria in one line, "m_i / m_i(0) < 0.25"."""
     grouped: dict[str, list[Criterion]] = {}
     for criterion in estimand.criteria:
         grouped.setdefault(criterion.label, []).append(criterion)
@@ -300,7 +301,7 @@ def parts_text(estimand: Estimand) -> str:
 
 
 def parameters_text(parameters: Mapping[str, str | int | float]) -> str:
-    """A condition's parameters in one line: names of things alone, numbers with their name."""
+    """A condition's parameters in one line: words by themselves, numbers with their name."""
     return " · ".join(
         _parameter(name.replace("_", " "), value) for name, value in parameters.items()
     )
@@ -313,7 +314,7 @@ def _parameter(name: str, value: str | int | float) -> str:
 
 
 def sentence(text: str) -> str:
-    """A reason as a sentence: a capital at its start (symbols stay), a full stop at its end."""
+    """A text as a sentence: capitalised (unless it starts with a symbol), with a full stop."""
     text = text.strip()
     if text[1:2] != "_":
         text = text[:1].upper() + text[1:]
@@ -321,7 +322,7 @@ def sentence(text: str) -> str:
 
 
 def _is_ratio(label: str, scale: Scale) -> bool:
-    """Whether an effect compares two things; other effects may be on a logarithmic scale too."""
+    """Whether an effect compares two quantities; others may be on a logarithmic scale, too."""
     return scale is Scale.LOG and "/" in label
 
 
@@ -330,7 +331,7 @@ def _exp(value: float) -> float:
 
 
 def counts(verdicts: Iterable[Verdict]) -> dict[Verdict, int]:
-    """How often each verdict occurs, in the order of `VERDICT_MARKS`, absent ones left out."""
+    """How often each verdict occurs, in the order of `VERDICT_MARKS`, without zeros."""
     seen = Counter(verdicts)
     return {verdict: seen[verdict] for verdict in VERDICT_MARKS if seen[verdict]}
 
@@ -342,14 +343,14 @@ def counts_text(verdicts: Iterable[Verdict]) -> str:
 
 
 def probability(value: float) -> str:
-    """A P as reasons have it; 0 where a claim stands outside every family."""
+    """A P value as reasons give it; 0 for a claim that belongs to no family."""
     if not math.isfinite(value):
         return "unknown"
     return "0" if value == 0 else reasons.probability(value)
 
 
 def percent(share: float) -> str:
-    """A share in per cent, "38 %"."""
+    """A share as a percentage, "38 %"."""
     return "unknown" if not math.isfinite(share) else f"{100 * share:.0f} %"
 
 

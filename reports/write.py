@@ -23,7 +23,7 @@ PAGE = "claims.html"
 
 
 def write_report(run: Run, store: Store, folder: Path) -> Path:
-    """Write a report in all its forms, each file in one step.
+    """Write a report in all its forms, each file atomically.
 
     `claims.html`, `claims.json`, `claims.csv` and `claims.parquet` (a row per condition),
     `replicates.csv` and `replicates.parquet` (a row per replicate and effect), `summary.md`,
@@ -34,7 +34,7 @@ def write_report(run: Run, store: Store, folder: Path) -> Path:
     run : Run
         What was found.
     store : Store
-        Where the records are that the run names; those that cannot be read are named in the page.
+        Where the run's records are; the page names those that cannot be read.
     folder : Path
         Made if missing.
 
@@ -46,7 +46,7 @@ def write_report(run: Run, store: Store, folder: Path) -> Path:
     Raises
     ------
     OptionError
-        Where the folder cannot be made or written.
+        If the folder cannot be made or written.
     """
     summary = summarise(run)
     selected = summary.selected()
@@ -70,12 +70,12 @@ def write_report(run: Run, store: Store, folder: Path) -> Path:
 
 
 def write_all(folder: Path, contents: Mapping[str, str | bytes]) -> None:
-    """Write files of a report, the folder made if missing.
+    """Write files of a report; the folder is made if missing.
 
     Raises
     ------
     OptionError
-        Where the folder cannot be made or written.
+        If the folder cannot be made or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from harness.errors import OptionError, StoreError
 from harness.verdict.results import ConditionResult, Run
 from harness.verdict.verdict import Stop
 from reports.__main__ import main
-from reports.documents.archive import documents, keep, latest
+from reports.documents.archive import archive_run, documents, latest
 from reports.documents.build import document, dumps, schema
 from reports.documents.read import read_run, run_of
 from reports.summary import summarise
@@ -229,7 +229,7 @@ def test_a_store_has_each_run_once_and_finds_the_last(tmp_path: Path) -> None:
     # Later, though its clock reads earlier.
     late = make_run([item], ended="2026-01-01T08:00:00-05:00")
     for run in (late, early, early):
-        keep(run, store)
+        archive_run(run, store)
     assert len(documents(store.folder)) == 2
     assert latest(store.folder).ended == late.ended
     assert list(store) == []

@@ -238,9 +238,9 @@ def test_log_ratios_are_shown_as_ratios() -> None:
         scale=Scale.LOG,
     )
     assert words.effect_text(effect) == "0.0704× [0.0552, 0.0909]"
-    assert words.otherwise(effect) == "1/14.2"
-    assert words.otherwise(dataclasses.replace(effect, value=math.log(0.6))) == ""
-    assert words.otherwise(dataclasses.replace(effect, label="error")) == ""
+    assert words.paraphrase(effect) == "1/14.2"
+    assert words.paraphrase(dataclasses.replace(effect, value=math.log(0.6))) == ""
+    assert words.paraphrase(dataclasses.replace(effect, label="error")) == ""
     near = dataclasses.replace(effect, value=math.log(1.0027), low=math.log(1.0004))
     assert words.effect_text(near).startswith("1.0027× [1.0004")
     margin = Criterion(effect="x", label="m_g / m_r", above=math.log(1.1), scale=Scale.LOG)
@@ -429,7 +429,7 @@ def test_machine_epsilons_are_told_as_what_they_come_to(
         level=0.99,
         scale=Scale.LINEAR,
     )
-    assert words.otherwise(effect) == otherwise
+    assert words.paraphrase(effect) == otherwise
     assert words.finding(effect) == f"change of the output is {finding}"
 
 

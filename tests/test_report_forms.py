@@ -45,7 +45,7 @@ from reports.__main__ import main
 from reports.article import answers
 from reports.comparison.compare import compare
 from reports.comparison.history import history
-from reports.documents.archive import documents, keep, latest
+from reports.documents.archive import archive_run, documents, latest
 from reports.documents.build import document, dumps
 from reports.documents.citation import citation
 from reports.documents.read import read_run, run_of
@@ -158,7 +158,7 @@ def test_a_summary_tells_whether_the_run_was_partial(run: Run) -> None:
 def test_a_summary_tells_of_ones_own_subjects() -> None:
     run = make_run([simple([0.9] * 12)], custom={"images": "/a_b (12)", "network": "resnet34"})
     text = to_markdown(summarise(run))
-    assert "With your own images **/a\\_b (12)**, network **resnet34**: such a run only" in text
+    assert "With your own images **/a\\_b (12)**, network **resnet34**: this run is reported" in text
     assert "your own" not in to_markdown(summarise(make_run([simple([0.9] * 12)])))
 
 
@@ -172,7 +172,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def test_build_makes_the_same_report_without_what_takes_long(
     run: Run, store: Store, folder: Path, tmp_path: Path
 ) -> None:
-    keep(run, store)
+    archive_run(run, store)
     code = (
         "import sys; from reports.__main__ import main; status = main(sys.argv[1:]); "
         "slow = {'torch', 'scipy.stats', 'statsmodels'}; "
@@ -196,15 +196,15 @@ def seconds_of_children() -> float:
 
 def test_build_takes_a_run_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = make_store(tmp_path)
-    first = keep(make_run([simple([0.9] * 12)], ended="2026-01-01T09:00:00+00:00"), kept)
-    keep(make_run([], ended="2026-01-02T09:00:00+00:00"), kept)
+    first = archive_run(make_run([simple([0.9] * 12)], ended="2026-01-01T09:00:00+00:00"), kept)
+    archive_run(make_run([], ended="2026-01-02T09:00:00+00:00"), kept)
     command = ["build", "--store", str(kept.folder), "--report", str(tmp_path / "out")]
     assert main([*command, "--run", first.stem]) == 0
     assert "Z1" in (tmp_path / "out" / "claims.csv").read_text()
     assert main(command) == 0
     assert "Z1" not in (tmp_path / "out" / "claims.csv").read_text()
     assert main([*command, "--run", "1999"]) == 2
-    assert "0 runs of the store" in capsys.readouterr().err
+    assert "0 runs in the store" in capsys.readouterr().err
 
 
 def test_a_partial_run_hides_no_whole_one(
@@ -212,15 +212,15 @@ def test_a_partial_run_hides_no_whole_one(
 ) -> None:
     kept = make_store(tmp_path)
     one, other = simple([0.9] * 12), simple([0.9] * 12, name="Z2")
-    few = keep(part(one, others=[other.claim], ended="2026-01-01T09:00:00+00:00"), kept)
+    few = archive_run(part(one, others=[other.claim], ended="2026-01-01T09:00:00+00:00"), kept)
     monkeypatch.chdir(tmp_path)
     assert main(["build", "--store", str(kept.folder)]) == 0
     assert "run: 2026-01-01T09:00:00+00:00, quick on cpu, partial, 1 of 2 claims measured\n" in (
         capsys.readouterr().out
     )
     whole = make_run([one, other], ended="2026-01-02T09:00:00+00:00")
-    keep(whole, kept)
-    keep(part(one, others=[other.claim], ended="2026-01-03T09:00:00+00:00"), kept)
+    archive_run(whole, kept)
+    archive_run(part(one, others=[other.claim], ended="2026-01-03T09:00:00+00:00"), kept)
     assert latest(kept.folder).ended == whole.ended
     assert main(["build", "--store", str(kept.folder)]) == 0
     assert "quick on cpu, whole\nreport: reports/latest" in capsys.readouterr().out
@@ -376,7 +376,7 @@ def test_history_shows_runs_in_time_and_leaves_repeats_out(
 ) -> None:
     kept = make_store(tmp_path)
     for day, value in ((3, 0.1), (1, 0.9), (2, 0.9)):
-        keep(make_run([simple([value] * 12)], ended=f"2026-01-0{day}T09:00:00+00:00"), kept)
+        archive_run(make_run([simple([value] * 12)], ended=f"2026-01-0{day}T09:00:00+00:00"), kept)
     found = history([read_run(path) for path in documents(kept.folder)])
     assert [run.ended[8:10] for run in found.runs] == ["01", "03"]
     assert found.left_out == 1
@@ -423,12 +423,14 @@ def test_history_draws_no_line_through_a_changed_claim(
     for day, (value, margin) in enumerate([(0.1, 0.25), (0.9, 0.5), (0.9, 0.25)], start=1):
         judged = event("x exceeds it.", dataclasses.replace(PLAIN, above=margin))
         item = condition(make_claim("Z1", "It is so.", judged), {}, normal("x", value, 0.01))
-        keep(make_run([item, simple([0.9] * 12, name="Z2")], ended=f"2026-01-0{day}"), kept)
+        archive_run(make_run([item, simple([0.9] * 12, name="Z2")], ended=f"2026-01-0{day}"), kept)
     found = history([read_run(path) for path in documents(kept.folder)])
     told_of = [(line.claim, line.stated, len(line.marks)) for line in found.lines]
     assert told_of == [("Z1", 1, 2), ("Z1", 2, 1), ("Z2", None, 3)]
     assert main(["history", str(kept.folder), "--report", str(tmp_path / "out")]) == 0
-    assert "stated anew, and not compared across that: Z1\n" in capsys.readouterr().out
+    assert (
+        "changed between runs, and not compared across the change: Z1\n" in capsys.readouterr().out
+    )
     page = (tmp_path / "out" / "history.html").read_text()
     assert page.count("claim as stated in run 2") == 1
 
@@ -453,7 +455,7 @@ def test_history_marks_partial_runs_and_leaves_out_those_that_say_nothing_new(
         part(turned, left_out(other)),
     ]
     for day, run in enumerate(runs, start=1):
-        keep(dataclasses.replace(run, ended=f"2026-01-0{day}"), kept)
+        archive_run(dataclasses.replace(run, ended=f"2026-01-0{day}"), kept)
     found = history([read_run(path) for path in documents(kept.folder)])
     assert [run.ended[-2:] for run in found.runs] == ["01", "04"]
     assert main(["history", str(kept.folder), "--report", str(tmp_path / "out")]) == 0
@@ -636,7 +638,7 @@ def test_an_exact_claim_has_a_counterexample_and_no_course(tmp_path: Path) -> No
     assert course(item) is None
     page = write_report(make_run([item]), make_store(tmp_path), tmp_path / "out").read_text("utf-8")
     assert "<b>Counterexample</b>: replicate 5, x 0.100." in page
-    assert "ended by a counterexample" in page
+    assert "stopped at a counterexample" in page
 
 
 def test_seeds_are_told_so_that_numpy_draws_them_again() -> None:
@@ -814,6 +816,6 @@ def _untestable(claim: Claim) -> bool:
 
 def test_every_ending_has_its_words() -> None:
     from harness.inversion.outcome import Outcome
-    from reports.words import ENDING_MEANINGS
+    from reports.words import OUTCOME_MEANINGS
 
-    assert set(ENDING_MEANINGS) == {outcome.value for outcome in Outcome}
+    assert set(OUTCOME_MEANINGS) == {outcome.value for outcome in Outcome}

@@ -39,7 +39,7 @@ from harness.verdict.lock import (
     write_lock,
 )
 from harness.verdict.results import ENDED_BEFORE, NOT_SELECTED, ConditionResult, Run
-from reports.documents.archive import keep, latest
+from reports.documents.archive import archive_run, latest
 from reports.write import write_report
 
 LOCK = Path("claims", "verdicts.toml")
@@ -310,7 +310,7 @@ class ClaimSession:
         self.run = run = self._found()
         store = Store(self.options.store)
         # Kept first: from it the report can be made again, should its folder be the trouble.
-        keep(run, store)
+        archive_run(run, store)
         self.report = write_report(run, store, self.options.report)
         if self.options.update_verdicts and complete:
             self._update_lock()

@@ -1,6 +1,6 @@
-"""The documents of runs, kept in the store beside the records that they name.
+"""The documents of runs, stored with the records that they name.
 
-With them a report is made again from the store alone, and runs are compared over time.
+They allow a report to be made again from the store alone, and runs to be compared over time.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from reports.documents.read import read_run
 from reports.summary import summarise
 
 RUNS = "runs"
-"""Folder of a store that has a document for every run."""
+"""The folder of a store with a document for every run."""
 
 DOCUMENT = "claims.json"
-"""The document in the folder of a report."""
+"""The document in a report's folder."""
 
 
-def keep(run: Run, store: Store) -> Path:
-    """Write the document of a run into its store, named by the run's end.
+def archive_run(run: Run, store: Store) -> Path:
+    """Write the document of a run into its store, named after the time when the run ended.
 
     Raises
     ------
     StoreError
-        Where the store cannot be written.
+        If the store cannot be written.
     """
     content = dumps(document(summarise(run)), compact=True).encode("utf-8")
-    # The digest parts runs that end in the same second.
+    # The digest distinguishes runs that end in the same second.
     name = f"{_moment(run.ended)}-{hashlib.sha256(content).hexdigest()[:8]}.json"
     path = store.folder / RUNS / name
     try:
@@ -52,17 +52,17 @@ def keep(run: Run, store: Store) -> Path:
 
 
 def documents(place: Path) -> list[Path]:
-    """The documents of a place, oldest first as their names go.
+    """The documents at a path, in the order of their names, which is that of their times.
 
     Parameters
     ----------
     place : Path
-        A document, a store, the folder of a report, or a folder with any of these below it.
+        A document, a store, the folder of a report, or a folder that contains any of these.
 
     Raises
     ------
     OptionError
-        Where there is none.
+        If there is none.
     """
     if place.is_file():
         return [place]
@@ -82,10 +82,10 @@ def documents(place: Path) -> list[Path]:
 
 
 def latest(place: Path) -> Run:
-    """The whole run of a place that ended last, the last partial one where none is whole.
+    """The last whole run at a path, or the last partial one if none is whole.
 
-    Errors as those of `documents`, and of `read_run` for the run that ended last; earlier ones that
-    cannot be read are passed over.
+    Raises what `documents` raises, and what `read_run` raises for the last run; earlier documents
+    that cannot be read are skipped.
     """
     newest, *others = reversed(documents(place))
     last = read_run(newest)
@@ -99,7 +99,7 @@ def _readable(paths: Iterable[Path]) -> Iterator[Run]:
 
 
 def _moment(ended: str) -> str:
-    """A time as a name that sorts, in UTC; text that is no time as nothing known."""
+    """A time in UTC, as a name that sorts; "unknown" for any other text."""
     try:
         moment = dt.datetime.fromisoformat(ended)
     except ValueError:

@@ -1,4 +1,4 @@
-"""How to cite a run: what was claimed, by which measurements, in words and as BibTeX."""
+"""How to cite a run: in words and as BibTeX."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TITLE = "depth-claims: executable claims of the article Input Representations a
 
 
 def citation(summary: Summary) -> str:
-    """Text to cite, then a BibTeX entry; both name the claims' digest and the commit."""
+    """A sentence to cite and a BibTeX entry; both give the digest of the claims and the commit."""
     run = summary.run
     found = counts_text(item.verdict for item in summary.claims)
     commit = str(run.provenance.get("commit") or "unknown")[:12]
@@ -28,7 +28,7 @@ def citation(summary: Summary) -> str:
 
 
 def _date(text: str) -> str:
-    """The day of a time; nothing where the text is none."""
+    """The day of a time; empty for any other text."""
     try:
         return dt.datetime.fromisoformat(text).date().isoformat()
     except ValueError:

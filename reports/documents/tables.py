@@ -1,7 +1,7 @@
 """A run as tidy tables: a row per condition, and a row per replicate and effect.
 
-Effects with scale "log" are log ratios; an empty `low` or `high` is unbounded, an empty `value` not
-finite. Each parameter has a column of its own, as text, beside all of them as JSON.
+Effects with scale "log" are log ratios; an empty `low` or `high` is unbounded, an empty `value` is
+not finite. Every parameter has a text column of its own; `parameters` has all of them as JSON.
 """
 
 from __future__ import annotations
@@ -76,16 +76,16 @@ class Frame:
     Parameters
     ----------
     columns : mapping of str to pyarrow.DataType
-        Names in their order, with types.
+        Names in order, with types.
     rows : sequence of mapping
-        What a row leaves out is empty.
+        Values by column; missing ones are empty.
     """
 
     columns: Mapping[str, pa.DataType]
     rows: Sequence[Row]
 
     def csv(self) -> str:
-        """The table as CSV with a header; true and false are written so."""
+        """The table as CSV with a header, truth values as "true" and "false"."""
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, fieldnames=list(self.columns), lineterminator="\n")
         writer.writeheader()
@@ -115,10 +115,10 @@ def conditions(summary: Summary) -> Frame:
 
 
 def replicates(summary: Summary, library: Library) -> Frame:
-    """A row per condition, replicate and effect, with what was drawn and how the runs ended.
+    """A row per condition, replicate and effect, with the image and the outcome of the runs.
 
-    A replicate that is invalid is never `as_claimed`, whatever its value; the column is empty where
-    an older document does not tell which are.
+    An invalid replicate is never `as_claimed`, whatever its value. The column is empty if an older
+    document does not say which replicates are invalid.
     """
     records = library.of(summary.run)
     return _frame(
@@ -204,8 +204,7 @@ def _replicates(condition: ConditionResult, records: Mapping[str, Record]) -> It
 
 
 def _parameters(condition: ConditionResult) -> Row:
-    told = plain(condition.parameters)
-    text = json.dumps(told, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(plain(condition.parameters), allow_nan=False, ensure_ascii=False)
     return {
         "parameters": text,
         **{f"parameter_{name}": str(value) for name, value in condition.parameters.items()},

@@ -154,7 +154,7 @@ def _effect(
     return EffectView(
         label=part.criterion.label,
         text=words.effect_text(effect),
-        otherwise="" if effect is None else words.otherwise(effect),
+        otherwise="" if effect is None else words.paraphrase(effect),
         finding="" if effect is None else words.finding(effect),
         claimed=words.bounds_text(group),
         axis=on,

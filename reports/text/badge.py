@@ -19,7 +19,7 @@ _PAD = 6.0
 
 
 def badge(summary: Summary) -> str:
-    """The badge, in which every verdict that occurs has a count, its word and a colour."""
+    """The badge, with a count, a word and a colour for every verdict that occurs."""
     found = counts(item.verdict for item in summary.claims)
     name = "claims" if summary.run.whole else "claims of a partial run"
     if summary.run.custom:

@@ -1,4 +1,4 @@
-"""What a terminal shows: the table that ends a run, a comparison, a history."""
+"""What a terminal shows: the final table of a run, a comparison, a history."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from reports.summary import (
 from reports.words import VERDICT_MARKS, counts, counts_text, duration, effect_text, parts_text
 
 LINES = 80
-"""Lines that the table aims at; where conditions would exceed it, they are summed up."""
+"""Lines that the table aims at; conditions that would exceed it are summarised."""
 
 _LEAST_WIDTH = 72
 _INDENT = 6
@@ -44,16 +44,16 @@ _COLOURS = {
 
 
 def final_table(run: Run, *, width: int, color: bool) -> str:
-    """Every claim with verdict, effect, interval and n, headline claims first, as text.
+    """Every claim with verdict, effect, interval and n, headline claims first.
 
     Parameters
     ----------
     run : Run
-        What was found.
+        The run.
     width : int
-        Columns of the terminal; no line is longer (but never below 72).
+        Columns of the terminal, at least 72; no line is longer.
     color : bool
-        Whether verdicts are coloured by ANSI sequences; the words are there in either case.
+        Whether to colour verdicts by ANSI sequences.
     """
     summary = summarise(run).selected()
     layout = _Layout(width=max(width, _LEAST_WIDTH), color=color, summary=summary)
@@ -67,8 +67,8 @@ def final_table(run: Run, *, width: int, color: bool) -> str:
         for headline, group in groups:
             lines += ["", layout.title(headline)]
             for claim in group:
-                beside = headline is not None and claim.claim.headline != headline.key
-                lines += layout.claim(claim, beside=beside, conditions=most)
+                exploratory = headline is not None and claim.claim.headline != headline.key
+                lines += layout.claim(claim, exploratory=exploratory, conditions=most)
         lines += ["", *layout.footer(run)]
         if len(lines) <= LINES:
             break
@@ -76,9 +76,9 @@ def final_table(run: Run, *, width: int, color: bool) -> str:
 
 
 def final_line(run: Run, *, color: bool) -> str:
-    """How many claims have which verdict, and how many were not selected, a line each.
+    """Two lines: how many claims have each verdict, and how many were not selected.
 
-    Parameters as those of `final_table`.
+    Parameters as for `final_table`.
     """
     summary = summarise(run).selected()
     layout = _Layout(width=_LEAST_WIDTH, color=color, summary=summary)
@@ -103,7 +103,7 @@ class _Layout:
         return self._fit(f"depth-claims · profile {run.profile} · {run.device}{custom}")
 
     def columns(self) -> str:
-        return self._dim(self._row("claimed of a replicate", "verdict", "effect [interval]", "n"))
+        return self._dim(self._row("criterion", "verdict", "effect [interval]", "n"))
 
     def title(self, headline: HeadlineSummary | None) -> str:
         if headline is None:
@@ -113,16 +113,16 @@ class _Layout:
         statement = _shorten(headline.statement, room)
         return f"{self._bold(statement)}  {self._paint(mark, headline.verdict)}"
 
-    def claim(self, item: ClaimSummary, *, beside: bool, conditions: int) -> list[str]:
-        statement = f"(beside) {item.claim.statement}" if beside else item.claim.statement
-        said = textwrap.wrap(statement, self._width - _INDENT) or [""]
+    def claim(self, item: ClaimSummary, *, exploratory: bool, conditions: int) -> list[str]:
+        note = "(exploratory) " if exploratory else ""
+        statement = textwrap.wrap(note + item.claim.statement, self._width - _INDENT) or [""]
         claimed, *rest = textwrap.wrap(_claimed(item), self._text) or [""]
         if len(rest) > 1:
             rest = [_shorten(" ".join(rest), self._text)]
         n = str(item.shown.decision.n) if item.shown else ""
         return [
-            item.claim.id.ljust(_INDENT) + said[0],
-            *(" " * _INDENT + line for line in said[1:]),
+            item.claim.id.ljust(_INDENT) + statement[0],
+            *(" " * _INDENT + line for line in statement[1:]),
             self._row(claimed, item.verdict, _effect(item.shown), n),
             *(" " * _INDENT + self._dim(line) for line in rest),
             *self._counterexample(item),
@@ -155,7 +155,7 @@ class _Layout:
         if hidden:
             notes.append(f"{len(hidden)} more: " + _counts_of(hidden))
         if item.exploratory:
-            notes.append(f"{len(item.exploratory)} beside: " + _counts_of(item.exploratory))
+            notes.append(f"{len(item.exploratory)} exploratory: " + _counts_of(item.exploratory))
         if notes:
             room = self._width - _INDENT
             lines.append(" " * _INDENT + self._dim(_shorten(f"· {'; '.join(notes)}", room)))
@@ -176,8 +176,8 @@ class _Layout:
             f"claims {run.claims_digest[:12]}"
         )
         how = (
-            "effect: median over n replicates with its interval; a claim shows its weakest "
-            "condition; beside: reported, not deciding; ×: ratio"
+            "Effect: median over n replicates with its interval, × for ratios. A claim shows its "
+            "weakest condition. Exploratory results decide nothing."
         )
         left_out = " ".join(item.claim.id for item in self._summary.left_out)
         others = f"{left_out_text(self._summary)}: {left_out}" if left_out else ""
@@ -216,7 +216,7 @@ class _Layout:
 
 
 def _claimed(item: ClaimSummary) -> str:
-    """What is claimed of the effect that stands for a claim."""
+    """What is claimed of the effect that represents a claim."""
     shown = item.shown
     if shown is None:
         return parts_text(next(iter(item.claim.estimands.values())))
@@ -234,7 +234,7 @@ def _effect(condition: ConditionResult | None) -> str:
 
 
 def _listed(item: ClaimSummary, most: int) -> list[ConditionResult]:
-    """The conditions that get a line: all if few, else some with each verdict."""
+    """The conditions that get a line: all if they are few, else some with each verdict."""
     conditions = item.confirmatory
     if len(conditions) <= 1:
         return []
@@ -263,7 +263,7 @@ def _shorten(text: str, room: int) -> str:
 
 
 def comparison(found: Comparison) -> str:
-    """Which two runs are compared, what changed between them, and on how much, as lines."""
+    """Which runs are compared, what changed, and how many conditions both measured."""
     lines = [f"A: {run_text(found.before)}", f"B: {run_text(found.after)}"]
     lines += [
         f"{item.claim}: {item.before.value} -> {item.after.value}"
@@ -274,10 +274,10 @@ def comparison(found: Comparison) -> str:
     for pair in found.pairs:
         if pair.changed:
             name = f"{pair.claim} {pair.name}".rstrip()
-            beside = "" if pair.confirmatory else " (beside)"
+            note = "" if pair.confirmatory else " (exploratory)"
             effects = f"{effect_text(pair.effect_before)} -> {effect_text(pair.effect_after)}"
             lines.append(
-                f"{name}{beside}: {pair.before.value} -> {pair.after.value}, "
+                f"{name}{note}: {pair.before.value} -> {pair.after.value}, "
                 f"{effects}, paired difference {pair.difference_text}"
             )
     head = "verdicts changed" if found.changed else "no verdict changed"
@@ -285,16 +285,18 @@ def comparison(found: Comparison) -> str:
 
 
 def history(found: History) -> str:
-    """The runs of a history and the conditions whose verdict was not always the same."""
+    """The runs of a history and the conditions whose verdict changed."""
     lines = [
         f"run {number}: {run_text(run)}, {verdicts_text(run)}"
         for number, run in enumerate(found.runs, start=1)
     ]
     if found.left_out:
-        lines.append(f"left out, as they say no more than the run before: {found.left_out}")
+        lines.append(f"omitted, since they add nothing to the run before: {found.left_out}")
     restated = dict.fromkeys(line.claim for line in found.lines if line.stated)
     if restated:
-        lines.append(f"stated anew, and not compared across that: {', '.join(restated)}")
+        lines.append(
+            f"changed between runs, and not compared across the change: {', '.join(restated)}"
+        )
     lines += [
         f"{line.claim} {line.name}: {' -> '.join(verdict.value for verdict in line.verdicts)}, "
         f"{line.first} -> {line.last}"

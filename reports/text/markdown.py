@@ -1,4 +1,4 @@
-"""Claims as a table in Markdown, for a job's summary and a comment on a pull request."""
+"""Claims as Markdown tables, for the summary of a CI job or a comment on a pull request."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from reports.summary import (
 from reports.words import VERDICT_MARKS, counts_text, duration, effect_text, finding
 
 MARKDOWN_LIMIT = 60_000
-"""Bytes that a job's summary and a comment hold without being cut."""
+"""Bytes that fit into a job summary or a comment."""
 
 
 def to_markdown(summary: Summary) -> str:
-    """A page for a job's summary: counts, headlines, claims; always below `MARKDOWN_LIMIT`."""
+    """A job summary: counts, headlines and claims, never longer than `MARKDOWN_LIMIT`."""
     run = summary.run
     commit = str(run.provenance.get("commit") or "unknown commit")[:12]
     extent = "" if run.whole else f"{extent_text(run)}, "
@@ -39,7 +39,11 @@ def to_markdown(summary: Summary) -> str:
         "",
         "; ".join(filter(None, (counted, left_out_text(summary)))) + ".",
         "",
-        *([f"With your own {own}: such a run only reports.", ""] if own else []),
+        *(
+            [f"With your own {own}: this run is reported without locked verdicts.", ""]
+            if own
+            else []
+        ),
         settings,
         "",
         *_headlines(summary),
@@ -51,7 +55,7 @@ def to_markdown(summary: Summary) -> str:
 
 
 def _headlines(summary: Summary) -> list[str]:
-    """The table of headlines, with the blank line behind it; nothing where there are none."""
+    """The table of headlines and a blank line after it; nothing if there are none."""
     rows = [
         _line(
             item.statement,
@@ -66,7 +70,7 @@ def _headlines(summary: Summary) -> list[str]:
 
 
 def _finding(item: ClaimSummary | None) -> str:
-    """The effect that stands for a claim as a sentence; empty where nothing was measured."""
+    """The effect that represents a claim as a sentence; empty if nothing was measured."""
     condition = None if item is None else item.shown
     effect = None if condition is None else effect_of(deciding_part(condition))
     if condition is None or effect is None:
@@ -76,15 +80,15 @@ def _finding(item: ClaimSummary | None) -> str:
 
 
 def _within(rows: Sequence[str], limit: int) -> list[str]:
-    kept: list[str] = []
+    shown: list[str] = []
     used = 200  # the closing line
     for row in rows:
         used += len(row.encode()) + 1
         if used > limit:
-            rest = len(rows) - len(kept)
-            return [*kept, "", f"{rest} more claims are in claims.html and claims.csv."]
-        kept.append(row)
-    return kept
+            rest = len(rows) - len(shown)
+            return [*shown, "", f"{rest} more claims are in claims.html and claims.csv."]
+        shown.append(row)
+    return shown
 
 
 def _markdown_row(item: ClaimSummary) -> str:
@@ -110,7 +114,7 @@ def _line(*cells: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that Markdown shows as it is, within one cell."""
+    """Text escaped for one cell of a Markdown table."""
     escaped = " ".join(text.split())
     for mark, replacement in (
         ("\\", "\\\\"),

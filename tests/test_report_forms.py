@@ -158,7 +158,7 @@ def test_a_summary_tells_whether_the_run_was_partial(run: Run) -> None:
 def test_a_summary_tells_of_ones_own_subjects() -> None:
     run = make_run([simple([0.9] * 12)], custom={"images": "/a_b (12)", "network": "resnet34"})
     text = to_markdown(summarise(run))
-    assert "With your own images **/a\\_b (12)**, network **resnet34**: this run is reported" in text
+    assert "With your own images **/a\\_b (12)**, network **resnet34**:" in text
     assert "your own" not in to_markdown(summarise(make_run([simple([0.9] * 12)])))
 
 

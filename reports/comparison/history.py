@@ -1,4 +1,4 @@
-"""Effects over the runs of a folder: whether a verdict holds, and whether an effect drifts."""
+"""Effects over the runs in a folder: whether a verdict holds, and whether an effect drifts."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ from reports.summary import (
 PAGE = "history.html"
 
 _INSET = 6.0
-_TOLD = 12
+"""Per cent of the figure that are left free at its edges."""
+
+_MOST = 12
+"""Verdicts that are shown of a line."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A condition in one run; places in percent, `low` and `high` down the figure."""
+    """A condition in one run; coordinates in per cent, y axis downwards."""
 
     x: float
     y: float
@@ -41,11 +44,10 @@ class Mark:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Line:
-    """A condition over the runs that measured it under one profile, on one kind of device.
+    """A condition over the runs that measured it with the same settings and for the same claim.
 
-    Subjects of the user's own make it another line; `name` tells of all this where runs differ in
-    it. So does another statement of its claim: `stated` is the first run that has it, where there
-    are several.
+    `name` includes the settings if they differ between runs. If the claim was changed between runs,
+    `stated` is the first run with this version of it.
     """
 
     claim: str
@@ -60,7 +62,7 @@ class Line:
 
     @property
     def steady(self) -> bool:
-        """Whether its verdict was always the same."""
+        """Whether the verdict never changed."""
         return len(set(self.verdicts)) <= 1
 
 
@@ -74,30 +76,30 @@ class History:
 
 
 def history(runs: Sequence[Run]) -> History:
-    """Effects over runs; a run that says nothing but what the one before it says is left out."""
+    """Effects over runs; a run that adds nothing to the one before it is left out."""
     ordered = sorted(runs, key=lambda run: run.ended)
-    told: list[Run] = []
+    shown: list[Run] = []
     for run in ordered:
-        if not told or not _said(run) <= _said(told[-1]):
-            told.append(run)
-    alike = len({setting_text(run) for run in told}) <= 1
+        if not shown or not _content(run) <= _content(shown[-1]):
+            shown.append(run)
+    alike = len({setting_text(run) for run in shown}) <= 1
     measured: dict[tuple[str, str, str], dict[str, dict[int, ConditionResult]]] = {}
-    for number, run in enumerate(told):
+    for number, run in enumerate(shown):
         for item in run.conditions:
             if item.measured:
                 key = item.claim.id, condition_name(item), setting_text(run)
                 stated = measured.setdefault(key, {}).setdefault(item.claim.digest, {})
                 stated[number] = item
     return History(
-        runs=tuple(told),
-        left_out=len(ordered) - len(told),
+        runs=tuple(shown),
+        left_out=len(ordered) - len(shown),
         lines=tuple(
             _line(
                 claim,
                 name if alike else " · ".join(filter(None, (name, setting))),
                 found,
                 stated=min(found) + 1 if len(statements) > 1 else None,
-                of=len(told),
+                of=len(shown),
             )
             for (claim, name, setting), statements in measured.items()
             for found in statements.values()
@@ -114,18 +116,18 @@ def render(found: History) -> str:
             found=found,
             counts=list(map(verdicts_text, found.runs)),
             extent_text=extent_text,
-            most=_TOLD,
+            most=_MOST,
         )
     )
 
 
 def verdicts_text(run: Run) -> str:
-    """How many of the claims that a run was asked for have which verdict."""
+    """How many of the selected claims of a run have each verdict."""
     return words.counts_text(item.verdict for item in summarise(run).selected().claims)
 
 
-def _said(run: Run) -> set[str]:
-    """What a run measured, under what, without when and how it came to be."""
+def _content(run: Run) -> set[str]:
+    """The settings and results of a run, without when and how they were obtained."""
     return {
         json.dumps([setting_text(run), plain(item)]) for item in run.conditions if item.measured
     }

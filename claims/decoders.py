@@ -1,4 +1,4 @@
-"""The decoders that the claims name, and the steps at which the article's descent is run."""
+"""The decoders of the claims by name, and the steps of the article's descent."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from harness.plan.profile import Profile
 def falling_step(profile: Profile) -> float:
     """Share of the article's nominal step at which m_g falls at Conv5.
 
-    The largest of 1, 1/3, 1/10, 1/30, 1/100 at which m_g halved on every one of twelve pilot
-    replicates of ResNet-50, as `python -m claims.pilots` measures it. At 32 pixels (`quick`) the
-    nominal step failed on three of the twelve; at 64 (`standard`) it failed on ten, and a third of
-    it on four. The step of `article` is provisional until its pilots have been run on a GPU.
+    The largest of 1, 1/3, 1/10, 1/30, 1/100 at which m_g halved in all of twelve pilot replicates
+    of ResNet-50, as measured by `python -m claims.pilots`. At 32 pixels (`quick`) the nominal step
+    failed in three of the twelve; at 64 (`standard`) it failed in ten, and a third of it in four.
+    The step of `article` is provisional until its pilots have been run on a GPU.
     """
     return profile.pick(quick=1 / 3, standard=1 / 10, article=1 / 30)
 
 
 def resnet_decoder(name: str, profile: Profile) -> Decoder:
-    """The decoder of a name, for a ResNet."""
+    """The decoder with this name, for a ResNet."""
     match name:
         case "article":
             return ARTICLE

@@ -12,13 +12,13 @@ from harness.store import Record
 
 
 def log_ratio(above: float, below: float) -> float:
-    """ln(above / below); infinite where one of them is 0, nan where both are or one is nan."""
+    """ln(above / below); infinite where one of them is 0, nan where both are 0 or one is nan."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.log(np.float64(above)) - np.log(np.float64(below)))
 
 
 def ratio(above: float, below: float) -> float:
-    """above / below, to be shown; infinite or nan where below is 0."""
+    """above / below, for display; infinite or nan where below is 0."""
     with np.errstate(all="ignore"):
         return float(np.float64(above) / np.float64(below))
 
@@ -37,5 +37,5 @@ def exponential_fit(iterations: Sequence[int], distances: Sequence[float]) -> fl
 
 
 def power_fit(iterations: Sequence[int], distances: Sequence[float]) -> float:
-    """The exponent of distances over iterations: the slope where both are logarithms."""
+    """The exponent of distances over iterations: the slope between their logarithms."""
     return log_linear(distances, [math.log(length) for length in iterations]).rate

@@ -1,4 +1,4 @@
-"""How an exact claim is put to the test: hypothesis searches for a counterexample."""
+"""How exact claims are tested: hypothesis searches for a counterexample."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def search(
 ) -> None:
     """Judge an exact claim, whose effect is named "residual", by twelve searches.
 
-    A replicate is a search with seeds of its own. One counterexample refutes, reduced to the
-    simplest that still is one.
+    A replicate is a search with its own seeds. One counterexample refutes; it is shrunk to the
+    simplest one that can be found.
 
     Parameters
     ----------

@@ -1,8 +1,7 @@
 """The page of findings, from the locked verdicts: `python -m claims.findings > docs/findings.md`.
 
-What holds, what does not, and under which conditions, claim by claim. What is true where the
-article is refuted, and what else is to be read with a verdict, is written by hand, in
-`claims/instead.toml`.
+Claim by claim, what holds, what does not, and under which conditions. What is true where the
+article is refuted, and other remarks on verdicts, are written by hand in `claims/instead.toml`.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ INSTEAD = ROOT / "claims" / "instead.toml"
 
 _INTRODUCTION = """\
 What the profile `{profile}` found: {counts}. Each line is a condition with its verdict, its effect
-(median over n replicates) and the interval; the interval's level is at least .995. `pytest claims/
---profile {profile}` measures it again, [statistics.md](statistics.md) says how it is judged, and
-`python -m claims.findings` made this page from the locked verdicts. A verdict speaks of
-the sizes of its profile; `quick` has photographs of 32 pixels for ResNets (16 where ranks are
-counted), of 8 to 32 for fully connected networks, and inverts ResNets in 200 steps, where the
-article takes 500 and a claim does not say otherwise."""
+(median over n replicates) and an interval of level .995 or higher. `pytest claims/ --profile
+{profile}` measures everything again, [statistics.md](statistics.md) explains how it is judged, and
+`python -m claims.findings` makes this page from the locked verdicts. A verdict holds for the sizes
+of its profile; `quick` has photographs of 32 pixels for ResNets (16 where ranks are counted) and of
+8 to 32 for fully connected networks, and inverts ResNets in 200 steps instead of the article's 500
+unless a claim says otherwise."""
 
 _WIDTH = 100
 
@@ -48,9 +47,9 @@ def page(claims: Sequence[Claim], lock: Lock, instead: Mapping[str, str], *, pro
     lock : Lock
         The locked verdicts.
     instead : mapping of str to str
-        What is true where a claim is refuted, and what is to be read with others, by their ids.
+        By claim id: what is true instead where it is refuted, and remarks on other verdicts.
     profile : str
-        Whose verdicts.
+        The profile of the verdicts.
     """
     entries = {claim.id: _entries(claim, lock, profile) for claim in claims}
     verdicts = {claim.id: _verdict(claim, entries[claim.id]) for claim in claims}
@@ -69,7 +68,7 @@ def page(claims: Sequence[Claim], lock: Lock, instead: Mapping[str, str], *, pro
 
 
 def _entries(claim: Claim, lock: Lock, profile: str) -> dict[str, Entry]:
-    """The locked conditions of a claim as it is now."""
+    """The locked conditions of the claim's current wording."""
     locked = lock.profiles.get(profile, {})
     return {key: entry for key, entry in locked.items() if entry.claim == claim.digest}
 
@@ -84,8 +83,8 @@ def _verdict(claim: Claim, entries: Mapping[str, Entry]) -> Verdict:
 def _headlines(claims: Sequence[Claim], verdicts: Mapping[str, Verdict]) -> Iterator[str]:
     for key, statement in HEADLINES.items():
         own = [claim.id for claim in claims if claim.headline == key]
-        told = ", ".join(f"{name} {verdicts[name]}" for name in own)
-        yield _item(f"**{statement}**: {told}.")
+        decided = ", ".join(f"{name} {verdicts[name]}" for name in own)
+        yield _item(f"**{statement}**: {decided}.")
 
 
 def _claim(
@@ -109,9 +108,7 @@ def _claim(
         yield "Not measured in this profile."
     if instead is not None:
         refuted = any(entry.verdict is Verdict.REFUTED for entry in entries.values())
-        yield _wrapped(
-            f"**{'What is true instead' if refuted else 'To be read with it'}.** {instead}"
-        )
+        yield _wrapped(f"**{'What is true instead' if refuted else 'Remark'}.** {instead}")
 
 
 def _judged_by(key: str, claim: Claim) -> tuple[str, str]:
@@ -139,8 +136,8 @@ def _condition(parameters: str, entry: Entry, estimand: Estimand) -> str:
     ]
     if entry.n:
         effects.append(f"n = {entry.n}")
-    told = "; ".join(effects) or "no effect could be given"
-    return _item(f"{VERDICT_MARKS[entry.verdict]} {named}: {entry.verdict}, {told}")
+    found = "; ".join(effects) or "no effect could be given"
+    return _item(f"{VERDICT_MARKS[entry.verdict]} {named}: {entry.verdict}, {found}")
 
 
 def _effect(criterion: Criterion, locked: Locked) -> Effect:

@@ -1,8 +1,8 @@
 """The pilots that fix steps: `python -m claims.pilots [--profile NAME] [--device D] [--trained]`.
 
-Pilot replicates have seeds that no claim uses. For every step of the grid it prints on how many of
-twelve of them m_g halved at Conv5; the step is the largest at which it did on all. Of ResNet-50 as
-it is drawn for B8 and B10, and of the networks trained on pictures for F1.
+Pilot replicates have seeds that no claim uses. For each step of the grid the script prints in
+how many of twelve of them m_g halved at Conv5; the step to choose is the largest at which it did in
+all. Without `--trained` the network is the ResNet-50 of B8 and B10, with it those of F1.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REPLICATES = 12
 def pilot(
     profile: Profile, *, share: float, replicate: int, trained: ResNet | None = None
 ) -> Inversion:
-    """The cell of one pilot replicate at one step, of a trained network where one is given."""
+    """The cell of one pilot replicate at one step, by default of an untrained ResNet-50."""
     return Inversion(
         seeds=ReplicateSeeds(replicate=replicate, stream=Stream.PILOT),
         network=trained or ResNet(name="resnet50", layer="layer4"),
@@ -39,11 +39,13 @@ def pilot(
 
 
 def main() -> None:
-    """Measure the grid from its largest step on, and stop at the first that halves m_g always."""
+    """Try the steps from the largest down, and stop at the first that always halves m_g."""
     parser = argparse.ArgumentParser(description="fix steps on pilot seeds")
     parser.add_argument("--profile", default="quick", choices=PROFILES)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--trained", action="store_true", help="of F1 in place of B8 and B10")
+    parser.add_argument(
+        "--trained", action="store_true", help="the networks of F1 instead of B8 and B10"
+    )
     given = parser.parse_args()
     profile = Profile(given.profile)
     lab = Lab(
@@ -63,7 +65,7 @@ def main() -> None:
             falls.append(found.values["m_g"] / found.values["m_g0"])
         halved = sum(fall <= 0.5 for fall in falls)
         print(
-            f"{share:.3g} of the nominal step: m_g halved on {halved} of {REPLICATES}, "
+            f"{share:.3g} of the nominal step: m_g halved in {halved} of {REPLICATES}, "
             f"m_g(T) / m_g(0) at most {max(falls):.3g}"
         )
         if halved == REPLICATES:

@@ -24,7 +24,7 @@ A1 = Claim(
     source="We find that early layers are capable of approximately copying the input",
     method="Untrained ResNets in eval mode; the article's descent (L1, fixed step, Gaussian blur "
     "after every step) recovers a photograph from the output of one layer; what the last blur "
-    "would take from the photograph itself stands beside it. conv1 is the article's Conv1 before "
+    "alone takes from the photograph is reported as well. conv1 is the article's Conv1 before "
     "BatchNorm, the stem what BatchNorm, ReLU and max-pooling make of it, layer1 its Conv2. "
     "Photographs have 32 pixels in the quick profile, the article's 299 in the largest; the "
     "descent takes 200 steps in the quick profile, the article's 500 in the others.",
@@ -46,10 +46,10 @@ A2 = Claim(
     "representation is found",
     method="The same photographs are recovered from six layers of the same network, conv1 to "
     "layer4. Adam without blur decides, since its step does not depend on the scale of a layer's "
-    "gradient; the article's descent with blur stands beside it.",
+    "gradient; the article's descent with blur is exploratory.",
     estimands={
         "slope": trend(
-            "The Theil-Sen slope of r over the six layers exceeds 0.05 a layer.",
+            "The Theil-Sen slope of r over the six layers exceeds 0.05 per layer.",
             Criterion(effect="slope", label="slope of m_i(T) / m_i(0) per layer", above=0.05),
         )
     },
@@ -84,15 +84,15 @@ def last_blur(lab: Lab, seeds: ReplicateSeeds) -> BlurLoss:
 
 
 def at_most(lab: Lab, *, confirmatory: bool) -> int:
-    """Replicates of a condition on deep layers: in `quick` two looks decide, and what stands
-    beside a decision is described by four replicates, but at the article's sizes."""
+    """Replicates of a condition on deep layers. But for the article's sizes, exploratory conditions
+    have four; in `quick` confirmatory ones have two looks."""
     return lab.profile.pick(
         quick=24 if confirmatory else 4, standard=48 if confirmatory else 4, article=48
     )
 
 
 def gallery(lab: Lab, *, network: str, decoder: str, layers: tuple[str, ...]) -> dict[str, Cell]:
-    """One replicate at a size at which a person sees something."""
+    """One replicate, large enough to look at."""
     pixels = lab.profile.pick(quick=64, standard=128, article=299)
     return {
         layer: reconstruction_at(

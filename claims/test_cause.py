@@ -29,7 +29,7 @@ B1 = Claim(
     "autoencoder hidden layer $h$ would imply that it is capable of copying the input "
     "exactly",
     method="Counted on torchvision's ResNet-50. The article counts 299 x 299 = 89,401 elements, "
-    "which leaves out the three colour channels.",
+    "leaving out the three colour channels.",
     estimands={
         "count": exact(
             "Conv5 has at least as many outputs as the input has elements.",
@@ -45,15 +45,15 @@ B2 = Claim(
     section=SECTION,
     source=r"general statistical measures of the gradient $\nabla_a O(a, \theta)$ are little "
     r"changed when comparing deep to shallow layers",
-    method="Norm of the article's gradient (L1 loss, at its start) with respect to the input, from "
-    "Conv5 (layer4) over that from Conv2 (layer1), geometric means over eight photographs that go "
-    "through an untrained ResNet-50 together (32 pixels in the quick profile, the article's 299 in "
-    "the largest). eval: BatchNorm has its initial statistics and does nothing, as in the "
-    "article's own runs; train: it takes those of the batch; calibrated: it keeps those of eight "
-    "photographs. Twofold either way counts as little.",
+    method="The norm of the article's gradient (L1 loss, at its start) with respect to the input, "
+    "from Conv5 (layer4) divided by that from Conv2 (layer1): geometric means over eight "
+    "photographs that pass through an untrained ResNet-50 as one batch (32 pixels in the quick "
+    "profile, the article's 299 in the largest). eval: BatchNorm has its initial statistics and "
+    "does nothing, as in the article's own runs; train: it uses those of the batch; calibrated: "
+    "it keeps those of eight photographs. Up to a factor of 2 counts as little.",
     estimands={
         "scale": equivalence(
-            "The gradient from Conv5 is as large as that from Conv2 to a factor of 2.",
+            "The gradient from Conv5 is as large as that from Conv2 within a factor of 2.",
             effect="log_ratio",
             label="gradient norm at Conv5 / at Conv2",
             centre=0.0,
@@ -70,13 +70,13 @@ B9 = Claim(
     source="not because the gradient backpropegation is necessarily inaccurate but because "
     "forward propegation results in a non-unique approximations to the input",
     method="A ladder of decoders from the same start at Conv5 (layer4) of an untrained ResNet, "
-    "ResNet-18 at 32 pixels in the quick profile, ResNet-50 at 64 and at the article's 299 in the "
-    "others: the article's descent without blur at its falling step, Adam, Gauss-Newton (40 steps "
-    "of ten products each) and L-BFGS (2,000 gradients, 100 of them remembered). If the descent "
-    "were to blame, a decoder that brings the output ten times nearer than the noised image's is "
-    "would bring the input near, too. Conv5 has fewer outputs than the image has elements (a sixth "
-    "in ResNet-18, two thirds to three quarters in ResNet-50), so that much of the distance is "
-    "lost by their number alone: the first part is what can fail.",
+    "ResNet-18 at 32 pixels in the quick profile, ResNet-50 at 64 and at the article's 299 in "
+    "the others: the article's descent without blur at its falling step, Adam, Gauss-Newton (40 "
+    "steps of ten products each) and L-BFGS (2,000 gradients, 100 of them remembered). If the "
+    "descent were to blame, a decoder that brings the output ten times nearer than the noised "
+    "image's output would bring the input near as well. Conv5 has fewer outputs than the image "
+    "has elements (a sixth in ResNet-18, two thirds to three quarters in ResNet-50), so that "
+    "their number alone loses much of the distance: only the first part can fail.",
     estimands={
         "ladder": conjunction(
             "The strongest decoder reaches m_g < m_r / 10, and yet no decoder leaves less than a "

@@ -43,22 +43,22 @@ SHORT, LONG = 500, 10_000
 
 C9 = Claim(
     id="C9",
-    statement="At a fixed number of iterations depth hurts the copy even where every layer is "
-    "wider than the input.",
+    statement="At a fixed number of iterations depth makes the reconstruction worse even where "
+    "every layer is wider than the input.",
     section=SECTION,
     source="increased depth still leads to worse representational accuracy for any given number "
     "of iterations of our representation visualization method",
     method="Linear networks of two to eight layers, each 1.19 times as wide as the photograph has "
-    "elements (8 x 8 pixels in the quick profile, the article's 29 x 29 in the largest; float64); "
-    "the article's descent for fully connected networks (L1, no blur), 500 iterations, to the same "
-    "photograph from the same start. Torch's initialisation decides, the one that the article has. "
-    "A layer of m units shrinks signals by sqrt(m / (3 fan-in)) there, and so the step's effect: "
-    "beside it stand Gaussian weights, which condition as badly and keep the scale, and orthogonal "
-    "ones, which keep all directions alike, too.",
+    "elements (8 x 8 pixels in the quick profile, the article's 29 x 29 in the largest; "
+    "float64); the article's descent for fully connected networks (L1, no blur), 500 iterations, "
+    "to the same photograph from the same start. Torch's initialisation, which the article uses, "
+    "decides. With it a layer of m units shrinks signals by sqrt(m / (3 fan-in)), and with them "
+    "the effect of the step. Exploratory: Gaussian weights, which are as badly conditioned but "
+    "keep the scale, and orthogonal ones, which also treat all directions alike.",
     estimands={
         "slope": trend(
-            "The Theil-Sen slope of ln r over the number of layers exceeds 0.05 a layer, r = "
-            "m_i(T) / m_i(0) being the part of the distance that is left.",
+            "The Theil-Sen slope of ln r over the number of layers exceeds 0.05 per layer, where "
+            "r = m_i(T) / m_i(0) is the part of the distance that is left.",
             Criterion(effect="slope", label="slope of ln(m_i(T) / m_i(0)) per layer", above=0.05),
         )
     },
@@ -66,13 +66,13 @@ C9 = Claim(
 
 C10 = Claim(
     id="C10",
-    statement="More iterations, 10,000 in place of 500, make up for depth.",
+    statement="More iterations, 10,000 instead of 500, make up for depth.",
     section=SECTION,
     source="increasing the number of iterations in the representation visualization method (from "
     "500 to 10,000 in this case) is capable of compensating for increased depth",
-    method="As C9: what a deeper network leaves after 10,000 iterations against what two layers "
-    "leave after 500. The article does not say how deep its networks are: one layer more, twice "
-    "the layers and four times the layers.",
+    method="As C9: what a deeper network leaves after 10,000 iterations compared with what two "
+    "layers leave after 500. The article does not say how deep its networks are; tried are one "
+    "layer more, twice as many layers and four times as many.",
     estimands={
         "made up": event(
             "The deeper network leaves less than 1.1 times what two layers leave.",
@@ -93,12 +93,12 @@ C12 = Claim(
     section=SECTION,
     source="all we need is a transformation that is contractive much more in some dimensions "
     "rather than others",
-    method="The article's example in exact fractions: E = diag(1/1000, 1), moves of (1000, 0) and "
-    "of (1, 1), distances in L1, from points of the plane that hypothesis draws.",
+    method="The article's example in exact fractions: E = diag(1/1000, 1), displacements of "
+    "(1000, 0) and (1, 1), L1 distances, from points of the plane drawn by hypothesis.",
     estimands={
         "numbers": exact(
-            "The outputs move by 1 and by 1.001, the first is the smaller, and the inputs by 1000 "
-            "and by 2.",
+            "The outputs move by 1 and by 1.001, so that the first moves less, while the inputs "
+            "move by 1000 and by 2.",
             Criterion(effect="residual", label="numbers that are not the article's", below=NONE),
         )
     },
@@ -113,17 +113,18 @@ C13 = Claim(
     "initialization schemes",
     method="Linear stacks of one to eight layers on 64 inputs, 64, 80 or 128 wide; the condition "
     "number by singular values in float64. Uniform (torch's) and Gaussian weights decide, "
-    "orthogonal ones, which are an exception, stand beside them. Theory gives the growth for "
-    "Gaussian weights in the limit of great depth: a layer parts the greatest and the least "
-    "singular value by [psi(m/2) - psi((m - n + 1)/2)]/2 nats (Newman 1986); that law is held "
-    "against 1,000 layers, in QR increments.",
+    "orthogonal ones, which are an exception, are exploratory. Theory gives the growth for "
+    "Gaussian weights in the limit of great depth: each layer drives the largest and the "
+    "smallest singular value apart by [psi(m/2) - psi((m - n + 1)/2)]/2 nats (Newman 1986); this "
+    "law is compared with 1,000 layers, by QR increments.",
     estimands={
         "growth": trend(
-            "The Theil-Sen slope of ln kappa over the layers exceeds 0.2 a layer.",
+            "The Theil-Sen slope of ln kappa over the layers exceeds 0.2 per layer.",
             Criterion(effect="slope", label="slope of ln kappa per layer", above=0.2),
         ),
         "law": equivalence(
-            "Growth a layer at a depth of 1,000 over Newman's law lies within 0.05 of 1.",
+            "The growth per layer at a depth of 1,000, divided by Newman's law, lies within 0.05 "
+            "of 1.",
             effect="ratio",
             label="growth / Newman's law",
             centre=1.0,
@@ -134,15 +135,15 @@ C13 = Claim(
 
 C15 = Claim(
     id="C15",
-    statement="The more a network contracts some directions than others, the further the copy is "
-    "from the input.",
+    statement="The more a network contracts some directions than others, the further the "
+    "reconstruction is from the input.",
     section=SECTION,
     source="The larger the difference in basis vector contraction that exists in $E$, the more "
     "likely that the point found $E^{-1}(a_g) = a_g$ will be far from $a$.",
     method="One linear map of 64 inputs (2,523 in the largest profile) and 1.19 times as many "
-    "outputs, whose singular values fall evenly in their logarithms from greatest to least by 3, "
-    "10, 30, 100, 300 or 1000; their mean square is 1 throughout, and a map has no depth that "
-    "could vary. The article's descent for fully connected networks, 500 iterations.",
+    "outputs, whose singular values are evenly spaced in logarithm, with a ratio of largest to "
+    "smallest of 3, 10, 30, 100, 300 or 1000 and a mean square of 1; a single map has no depth "
+    "that could vary. The article's descent for fully connected networks, 500 iterations.",
     estimands={
         "slope": trend(
             "The Theil-Sen slope of r = m_i(T) / m_i(0) over ln kappa exceeds 0.05.",
@@ -154,16 +155,16 @@ C15 = Claim(
 C16 = Claim(
     id="C16",
     statement="Only networks whose narrowest layer is wider than the input allow arbitrarily "
-    "accurate copies, and these do, deep ones included.",
+    "accurate reconstructions, and these do, deep ones included.",
     section=SECTION,
     source="only models with a minimum layer size greater than the input dimension are capable of"
     " making arbitrarily accurate representtions",
     method="Linear networks of two, four and six layers, 1.5 times as wide as the photograph has "
-    "elements (64 in the quick profile, the article's 2,523 in the largest) but for the middle "
-    "one, 0.5 to 1.5 times (float64). What is possible at all is the question, so that L-BFGS "
-    "decodes, 5,000 gradients; fixed-step descent has a floor of its own (C7). Margins: a "
-    "hundredth of the initial distance stands for arbitrarily accurate, and the null space of a "
-    "layer of 0.9 n holds a share of sqrt(0.1) = 0.32.",
+    "elements (64 in the quick profile, the article's 2,523 in the largest) except for the "
+    "middle one, which is 0.5 to 1.5 times as wide (float64). The question is what is possible "
+    "at all, so the decoder is L-BFGS with 5,000 gradients; descent with a fixed step has a "
+    "floor of its own (C7). Margins: a hundredth of the initial distance counts as arbitrarily "
+    "accurate, and the null space of a layer of 0.9 n holds a share of sqrt(0.1) = 0.32.",
     estimands={
         "step": conjunction(
             "Less than a hundredth is left at 1.2 and at 1.5 times the input's width, more than a "
@@ -184,7 +185,7 @@ def reconstruction_of(
     strong: bool = False,
     loss: str = "l1",
 ) -> Inversion:
-    """A copy from a linear network, by the article's descent or by L-BFGS."""
+    """A reconstruction from a linear network, by the article's descent or by L-BFGS."""
     return Inversion(
         seeds=seeds,
         network=network,

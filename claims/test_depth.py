@@ -29,16 +29,16 @@ WIDE = 1.19
 
 C6 = Claim(
     id="C6",
-    statement="A layer narrower than the input has no unique copy.",
+    statement="A layer narrower than the input has no unique reconstruction.",
     section=SECTION,
     source="it appears impossible to make a unique trivial representation of an input of size $a$"
     " with a layer of size $b < a$",
-    method="Freshly drawn fully connected networks of two layers (torch's initialisation, float64, "
-    "so that precision plays no part), narrower than the photograph has elements. The witness is "
-    "a direction of the null space of the composed network at the photograph; no decoder "
-    "takes part. Small stacks are searched for one without a second input. The loss is that "
-    "of L-BFGS and of the article's descent for fully connected networks, the floor that of "
-    "L-BFGS on linear networks; no blur.",
+    method="Freshly drawn fully connected networks of two layers (torch's initialisation; "
+    "float64, so that precision plays no part) with fewer units than the photograph has "
+    "elements. The witness is a direction in the null space of the composed network at the "
+    "photograph; no decoder is involved. Small stacks are searched for one that has no second "
+    "input. The loss is what L-BFGS and the article's descent for fully connected networks "
+    "leave, the floor is what L-BFGS leaves on linear networks; no blur.",
     estimands={
         "witness": exact(
             "A second input at distance 1 has the same output: the outputs differ by at most 100 "
@@ -46,9 +46,9 @@ C6 = Claim(
             Criterion(effect="residual", label="difference of outputs in epsilons", below=100.0),
         ),
         "stack": exact(
-            "Every stack of small matrices with a layer narrower than the input, the first one "
-            "where activations stand between, has a second input at distance 1 with the same "
-            "output up to 100 machine epsilons.",
+            "Every stack of small matrices with a layer narrower than the input (the first one, "
+            "if there are activations between layers) has a second input at distance 1 with the "
+            "same output up to 100 machine epsilons.",
             Criterion(
                 effect="residual",
                 label="difference of outputs of two inputs, in machine epsilons",
@@ -60,8 +60,8 @@ C6 = Claim(
             Criterion(effect="r", label="m_i(T) / m_i(0)", above=0.1),
         ),
         "floor": equivalence(
-            "What is left agrees with the share that the null space holds of a random direction, "
-            "sqrt(1 - b/n), to 0.05.",
+            "What is left agrees within 0.05 with the share of a random direction that lies in "
+            "the null space, sqrt(1 - b/n).",
             effect="excess",
             label="m_i(T) / m_i(0) - sqrt(1 - b/n)",
             centre=0.0,
@@ -78,10 +78,10 @@ C7 = Claim(
     section=SECTION,
     source="if we continue to trade the 3000-width model, an exponential decay is still observed "
     "such that very low (0.1) distance is achieved after 200,000 iterations",
-    method="Freshly drawn linear networks of two layers, 1.19 times as wide as the photograph "
-    "has elements (float64); the article's descent for fully connected networks: L1, no blur, "
-    "step falling linearly to a least one of 0.0001. Each number of iterations is a run of its "
-    "own, since within one run m_i follows the step.",
+    method="Freshly drawn linear networks of two layers, 1.19 times as wide as the photograph has "
+    "elements (float64); the article's descent for fully connected networks: L1, no blur, a step "
+    "that falls linearly to 0.0001. Each number of iterations is a separate run, since within "
+    "one run m_i follows the step.",
     estimands={
         "decay": conjunction(
             "A line through ln m_i over iterations has R^2 above 0.95, and the longest run leaves "
@@ -100,7 +100,7 @@ C8 = Claim(
     section=SECTION,
     source="the 2000-width model has no decrease in distance from 1,000 to 100,000 iterations "
     "even as the embedding distance follows an exponential decay",
-    method="As C7 (no blur, a run of its own for each number of iterations), with networks 0.79 "
+    method="As C7 (no blur, a separate run for each number of iterations), with networks 0.79 "
     "times as wide as the photograph has elements.",
     estimands={
         "stall": conjunction(
@@ -120,8 +120,8 @@ C8 = Claim(
 
 C11 = Claim(
     id="C11",
-    statement="A copy can be nearer to the image's output than the noised image is, and yet "
-    "farther from the image.",
+    statement="A reconstruction's output can be nearer to the image's output than the noised "
+    "image's is, while the reconstruction itself is farther from the image.",
     section=SECTION,
     source=r"the representation is worse even though it makes as good an approximation of $O(a, "
     r"\theta)$ as $a'$",
@@ -246,7 +246,7 @@ def test_c6_the_loss_is_what_the_null_space_holds(lab: Lab, ratio: float) -> Non
 def narrow_reconstruction(
     lab: Lab, seeds: ReplicateSeeds, ratio: float, activation: str, decoder: str
 ) -> Inversion:
-    """A copy from a narrow network."""
+    """A reconstruction from a narrow network."""
     images = small_image(lab)
     strong = decoder == "l-bfgs"
     return Inversion(
@@ -263,7 +263,7 @@ def narrow_reconstruction(
 
 
 LENGTHS = (1_000, 3_000, 10_000, 30_000, 100_000)
-"""Iterations of the separate runs of C8; C7 has one of 200,000 besides, as the article."""
+"""Iterations of the separate runs of C8; C7 has a further one of 200,000, as the article."""
 
 
 def runs(
@@ -414,7 +414,7 @@ def errors_by_size(records: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]
     crossing = f"from {too_large[0]} elements on" if too_large else "at none of these sizes"
     return (
         Table(
-            title="Median relative error beside the condition number times machine epsilon; in "
+            title="Median relative error, and condition number times machine epsilon; in "
             f"float32 it exceeds 0.01 {crossing}.",
             columns=(
                 "elements",

@@ -27,18 +27,18 @@ LAYERS = 3
 
 D2 = Claim(
     id="D2",
-    statement="Points whose output lies within a little noise of the image's are almost all "
+    statement="Almost all points whose output differs from the image's by a little noise are "
     "enormously farther from the image than the noised image is.",
     section=SECTION,
     source="nearly all points $a''$ are much farther from $a$ (note the scale: the median "
     "distance if more than 40,000) than $a'$ (which is under 3)",
     method="Three square linear layers with biases (torch's initialisation), as wide as the "
-    "photograph has elements: 768 in the quick profile, the article's 3072 in the others. Noise of "
-    "standard deviation 1/1000 is added to the output and the layers are solved backwards in "
-    "float64; a' is the photograph with noise of 1/25. The distance grows as the square of the "
-    "width, so that the quick profile's is a sixteenth of the article's 40,000 and more. How far "
-    "a point goes has an exact law for Gaussian weights, |a'' - a| = |noise| prod 1 / (sd |z_l|) "
-    "with standard normal z_l; it is held against 4,096 small networks a replicate.",
+    "photograph has elements: 768 in the quick profile, the article's 3072 in the others. Noise "
+    "of standard deviation 1/1000 is added to the output and the layers are solved backwards in "
+    "float64; a' is the photograph with noise of 1/25. The distance grows with the square of the "
+    "width, so that the quick profile's is a sixteenth of the article's (more than 40,000). For "
+    "Gaussian weights the distance of a point has an exact law, |a'' - a| = |noise| prod 1 / (sd "
+    "|z_l|) with standard normal z_l; it is compared with 4,096 small networks per replicate.",
     estimands={
         "distance": event(
             "The median distance of 256 such points exceeds 100 times that of a'.",
@@ -50,7 +50,7 @@ D2 = Claim(
             ),
         ),
         "law": equivalence(
-            "The median distance over networks agrees with its law to a factor of 1.1.",
+            "The median distance over networks agrees with its law within a factor of 1.1.",
             effect="log_ratio",
             label="median stretch / its law",
             centre=0.0,
@@ -69,15 +69,16 @@ D3 = Claim(
     "far more accurate to the orginal input $a$ than almost all other points in the "
     "neighborhood",
     method="The networks and points of D2 and, on the same network, the article's descent for "
-    "fully connected networks, 220 iterations as the article has it. As it is: against the points "
-    "at noise of 1/1000, whose outputs are nearer than the copy's. At equal m_g: against the same "
-    "points moved out until their outputs are as far off as the copy's (the network is linear, so "
-    "that both distances grow together). The points are so far away that the start may be nearer "
-    "than almost all of them before any descent: the share of points nearer than the start is "
-    "shown beside the effect; at equal m_g, of points moved out to the start's m_g.",
+    "fully connected networks, 220 iterations as in the article. As it is: compared with the "
+    "points at noise of 1/1000, whose outputs are nearer than the reconstruction's. At equal "
+    "m_g: compared with the same points moved out until their outputs are as far off as the "
+    "reconstruction's (the network is linear, so that both distances grow together). The points "
+    "are so far away that the start may be nearer than almost all of them before any descent: "
+    "the share of points nearer than the start is reported as well; at equal m_g, the points are "
+    "moved out to the start's m_g.",
     estimands={
         "quantile": event(
-            "Less than a twentieth of the points are nearer to the image than the copy.",
+            "Less than a twentieth of the points are nearer to the image than the reconstruction.",
             Criterion(
                 effect="quantile",
                 label="share of points nearer than the reconstruction",
@@ -89,17 +90,17 @@ D3 = Claim(
 
 D4 = Claim(
     id="D4",
-    statement="That is because nearly all of these points have pixels far outside of [0, 1].",
+    statement="That is because nearly all of these points have pixels far outside [0, 1].",
     section=SECTION,
     source=r"nearly all elements of $\{ a'' \}$ contian pixels that are very far from the desired "
     r"range $[0, 1]$ and therefore cannot be accurate input representations",
-    method="The points of D2 and the descent of D3. Were the range the cause, then clipping to [0, "
-    "1] would bring the points about as near as the copy; it also takes their outputs away from "
-    "the image's.",
+    method="The points of D2 and the descent of D3. If the range were the cause, clipping to [0, "
+    "1] would bring the points about as near as the reconstruction; it also moves their outputs "
+    "away from the image's.",
     estimands={
         "range": conjunction(
-            "In the median point more than half of the elements lie outside of [0, 1], and the "
-            "median distance after clipping is below twice that of the copy.",
+            "In the median point more than half of the elements lie outside [0, 1], and the "
+            "median distance after clipping is below twice that of the reconstruction.",
             Criterion(effect="outside", label="share of elements outside of [0, 1]", above=0.5),
             Criterion(
                 effect="clipped",
@@ -119,9 +120,9 @@ D5 = Claim(
     source="$a'$ provides a kind of lower bound to how accurate a point at distance $E(a') - "
     "E(a)$ could be",
     method="Invertible linear maps (triangular matrices) of two to five elements and shifts a' - "
-    "a, whole numbers that hypothesis draws and reduces. The least distance at which an output is "
-    "as far off as that of a' is |O(a') - O(a)| / s_max, along the first right singular vector. "
-    "That a' is atypically near, as the article goes on, is another statement: D2 counts the "
+    "a, integers drawn and shrunk by hypothesis. The least distance at which an output is as far "
+    "off as that of a' is |O(a') - O(a)| / s_max, along the first right singular vector. That a' "
+    "is atypically near, as the article says next, is a different statement: D2 counts the "
     "points that are nearer.",
     estimands={
         "bound": exact(
@@ -153,7 +154,7 @@ def points(lab: Lab, seeds: ReplicateSeeds) -> Neighbours:
 
 
 def with_reconstruction(lab: Lab, seeds: ReplicateSeeds) -> dict[str, Cell]:
-    """The points and a copy by a short descent, on the same network."""
+    """The points and a reconstruction by a short descent, on the same network."""
     images = square_image(lab)
     return {
         "points": points(lab, seeds),

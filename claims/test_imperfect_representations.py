@@ -17,13 +17,14 @@ SECTION = "Imperfect representations are due to nonunique approximation"
 
 B3 = Claim(
     id="B3",
-    statement="In ResNet-50 the copy from Conv2 has m_g > m_r, the copy from Conv5 m_g < m_r.",
+    statement="In ResNet-50 the reconstruction from Conv2 has m_g > m_r, the reconstruction from "
+    "Conv5 m_g < m_r.",
     section=SECTION,
     source="the late layer Conv5 exhbits a smaller distance between $a_g, a$ compared to $a', a$",
     method="Untrained ResNet-50 in eval mode; the article's descent with blur at its nominal step "
     "from Conv2 (layer1) and Conv5 (layer4) of the same network, to the same photograph from the "
     "same start. m_r is the distance of the outputs of the photograph and of its noised version "
-    "(standard deviation 1/25). Adam without blur and ResNet-18 stand beside it.",
+    "(standard deviation 1/25). Adam without blur and ResNet-18 are exploratory.",
     estimands={
         "reversal": conjunction(
             "ln(m_g / m_r) is above ln 1.1 at Conv2 and below -ln 1.1 at Conv5.",
@@ -40,11 +41,11 @@ B8 = Claim(
     section=SECTION,
     source="it is common for $m_i$ to increase while $m_g$ tends towards the origin for layer "
     "conv5 of resnet50",
-    method="Untrained ResNet-50 in eval mode, cut at Conv5 (layer4); the article's descent without "
-    "blur, on photographs of 32 pixels in the quick profile, at the largest step of a frozen grid "
-    "at which m_g halved on twelve pilot replicates there (the step of the profile article is "
-    "provisional). Beside it: the article's nominal step, the same with blur, Adam and L-BFGS, and "
-    "ResNet-18.",
+    method="Untrained ResNet-50 in eval mode, cut at Conv5 (layer4); the article's descent "
+    "without blur, on photographs of 32 pixels in the quick profile, at the largest step of a "
+    "fixed grid at which m_g halved in all twelve pilot replicates (the step of the article "
+    "profile is provisional). Exploratory: the article's nominal step, the same with blur, Adam "
+    "and L-BFGS, and ResNet-18.",
     estimands={
         "rise": event(
             "m_i(T) exceeds m_i(0) by 0.1 % while m_g falls to half or less.",
@@ -68,7 +69,7 @@ B10 = Claim(
     source="instead results from the layer's inability to distinguish between very different "
     "inputs $(a, a_g)$",
     method="The runs of B8: the article's descent without blur at its falling step decides; its "
-    "nominal step, the same with blur, Adam and L-BFGS, and ResNet-18 stand beside it.",
+    "nominal step, the same with blur, Adam and L-BFGS, and ResNet-18 are exploratory.",
     estimands={
         "both": event(
             "m_g(T) < m_r and m_i(T) > m_i(0) in the same run; the effect is the smaller of m_r / "
@@ -91,10 +92,10 @@ B6 = Claim(
     section=SECTION,
     source="For even relatively shallow layers there may exist an increase in $m_i$ while $m_g$ "
     "tends towards 0.",
-    method="Untrained ResNet-50 in eval mode, cut at Conv2 (layer1); the article's descent without "
-    "blur at its nominal step decides, at the step of B8 it stands beside; photographs of 32 "
-    "pixels in the quick profile. That something may happen is shown by one replicate; it is "
-    "refuted where it happens in less than a quarter.",
+    method="Untrained ResNet-50 in eval mode, cut at Conv2 (layer1); the article's descent "
+    "without blur at its nominal step decides; at the step of B8 it is exploratory. Photographs "
+    "have 32 pixels in the quick profile. One replicate suffices to show that something may "
+    "happen; it is refuted where it happens in less than a quarter of the replicates.",
     estimands={
         "rise": existential(
             "m_i(T) exceeds m_i(0) by 0.1 % while m_g falls to half or less.",
@@ -114,8 +115,8 @@ B8b = Claim(
     statement="The rise of m_i is more pronounced at Conv5 than at Conv2.",
     section=SECTION,
     source="For deeper layers this effect is more pronounced",
-    method="The runs of B8 and, of the same network, to the same photograph from the same start "
-    "and at the same step, those at Conv2 (layer1).",
+    method="The runs of B8, and runs from Conv2 (layer1) of the same network with the same "
+    "photograph, start and step.",
     estimands={
         "contrast": event(
             "m_i(T) / m_i(0) is larger at Conv5 than at Conv2, whether it rises (B8, B6) or not.",
@@ -130,7 +131,7 @@ B8b = Claim(
 )
 
 CONV5_DECODERS = ("article-falling", "article-nominal", "article", "adam", "l-bfgs")
-"""The confirmatory decoder, then those beside it: the nominal step, the same with blur, others."""
+"""The confirmatory decoder, then the exploratory ones."""
 
 
 def decides(lab: Lab, *, network: str, decoder: str) -> bool:

@@ -13,14 +13,14 @@ SECTION = "Implications of imperfect input representation"
 
 H1 = Claim(
     id="H1",
-    statement="Where there are fewer classes than input elements, the output cannot force a copy "
-    "of the input.",
+    statement="Where there are fewer classes than input elements, the output cannot force an "
+    "exact reconstruction of the input.",
     section=SECTION,
     source="necessarily all the information from the input does not reach the output such that "
     "backpropegation cannot instruct the network to exactly copy an input",
-    method="Freshly drawn networks with rectifiers, one to three hidden layers of up to 48 units, "
-    "up to 24 inputs and fewer classes than inputs; the Jacobian at a random input in float64. Its "
-    "rank is the number of independent directions in which the output answers to the input; the "
+    method="Freshly drawn networks with ReLUs, one to three hidden layers of up to 48 units, up "
+    "to 24 inputs and fewer classes than inputs; the Jacobian at a random input in float64. Its "
+    "rank is the number of independent directions in which the output responds to the input; all "
     "others are free.",
     estimands={
         "rank": exact(
@@ -38,10 +38,11 @@ H2 = Claim(
     "create representations of inputs, both of which are typically non-invertible",
     method="Freshly drawn blocks in float64 on two to six tokens of three to eight channels: "
     "self-attention alone, a transformer's block (self-attention and MLP, each after a LayerNorm "
-    "and inside a residual connection) and an MLP-mixer's. Each has as many outputs as inputs. If "
-    "the statement held, the Jacobian at an input would lack rank; full rank shows that nothing "
-    "near the input has the same output. The article's reason, that one output vector may be any "
-    "of many combinations, is about one output vector alone, not about all of them together.",
+    "and inside a residual connection) and an MLP-mixer's. Each has as many outputs as inputs. "
+    "If the statement held, the Jacobian at an input would not have full rank; full rank shows "
+    "that nothing near the input has the same output. The article's reason, that one output "
+    "vector may be any of many combinations, is about one output vector alone, not about all of "
+    "them together.",
     estimands={
         "rank": exact(
             "The Jacobian at a random input is not of full rank.",

@@ -31,7 +31,7 @@ SECTION = "Late layer representations are mostly inference"
 
 NOISE = (
     "In `quick`, ResNet-18s with a quarter of the channels memorise 512 images of N(1/2, 1/4) "
-    "noise of 32 pixels under 100 random labels; each replicate has a network of its own. At the "
+    "noise of 32 pixels with 100 random labels; each replicate has its own network. At the "
     "article's sizes, ResNet-50s memorise 10,000 of 224 pixels, by Adam at a rate of 0.0001 in "
     "batches of 128, for 90 epochs."
 )
@@ -54,15 +54,15 @@ G1 = Claim(
 
 G2 = Claim(
     id="G2",
-    statement="With blur, a copy from a network trained on noise has m_g > m_r, and one from a "
-    "network trained on natural images m_g < m_r.",
+    statement="With blur, a reconstruction from a network trained on noise has m_g > m_r, and one "
+    "from a network trained on natural images m_g < m_r.",
     section=SECTION,
     source=r"applying a Gaussian convolution to smooth the representation results in inputs $a_g$ "
     r"that do not approximate the input's embedding as well as $O(a', \theta)$",
     method="The article's descent with blur at its nominal step, to the same photograph from the "
-    "same start, from the same layer of both networks. Adam with the same blur stands beside it. "
+    "same start, from the same layer of both networks. Adam with the same blur is exploratory. "
     f"{NOISE} The other network, of the same kind, tells eight photographs and three textures "
-    "apart; ImageNet's in its place is a condition of its own, which decides at the article's "
+    "apart; ImageNet's in its place is a separate condition, which decides at the article's "
     "sizes.",
     estimands={
         "contrast": conjunction(
@@ -83,13 +83,13 @@ G2 = Claim(
 
 G3 = Claim(
     id="G3",
-    statement="Without blur, a copy with m_g < m_r is easy to find in a network trained on noise.",
+    statement="Without blur, a reconstruction with m_g < m_r is easy to find in a network trained "
+    "on noise.",
     section=SECTION,
     source=r"obtaining a $a_g$ that yields an output that approximates $O(a, \theta)$ better than "
     r"$O(a', \theta)$ is not difficult",
     method="The article's descent without blur at its nominal step, from six layers, conv1 to "
-    "layer4; Adam stands beside it, and m_g / m_r at the start, too. "
-    f"{NOISE}",
+    f"layer4; Adam is exploratory. m_g / m_r at the start is reported as well. {NOISE}",
     estimands={
         "every": event(
             "m_g < m_r at every layer: the largest of the six m_g / m_r is below 1.",
@@ -107,24 +107,24 @@ G3 = Claim(
 G4 = Claim(
     id="G4",
     statement="Conv3 to Conv5 of a network trained on noise hold almost nothing of the input, and "
-    "copies from them resemble the training noise.",
+    "reconstructions from them resemble the training noise.",
     section=SECTION,
     source="layers Conv3 through Conv5 contain almost no information on the input but rather "
     "infer that it must resemble the random training data seen by this model",
     method="A ridge regression of the pixels on the layer's output, fitted to 400 crops of "
-    "pictures and judged on 100 crops of other parts of them, says how much of the input is left; "
-    "beside it stands what the same regression finds in nothing but which picture a crop is of. "
-    "The radial power spectrum of the copy (article's descent without blur) is compared with the "
-    "photograph's and with a flat one, that of the training noise: whiteness is the distance to "
-    "the former less the distance to the latter. Descent without blur may leave noise whatever a "
-    "network learnt, so that the copy from the same network before training is compared, too, from "
-    "the same start. As the article's start is noise itself, a flat start, N(1/2, 1/1000), "
-    "decides; the article's stands beside it, and so does the same regression before training. "
-    f"{NOISE}",
+    "pictures and evaluated on 100 crops of other parts of them, shows how much of the input is "
+    "left; for comparison, the same regression is given nothing but which picture a crop is "
+    "from. The radial power spectrum of the reconstruction (article's descent without blur) is "
+    "compared with the photograph's and with a flat one, that of the training noise: whiteness "
+    "is the distance to the former minus the distance to the latter. Descent without blur may "
+    "leave noise whatever a network has learnt, so the reconstruction from the same network "
+    "before training, from the same start, is compared as well. As the article's start is itself "
+    "noise, a flat start, N(1/2, 1/1000), decides; the article's is exploratory. The regression "
+    f"before training is reported as well. {NOISE}",
     estimands={
         "inference": conjunction(
-            "R^2 of the regression is below 0.1, and the copy's spectrum is nearer to white noise "
-            "than to the photograph's, more so than before training.",
+            "R^2 of the regression is below 0.1, and the reconstruction's spectrum is nearer to "
+            "white noise than to the photograph's, and more so than before training.",
             Criterion(effect="r_squared", label="R^2 of a linear probe", below=0.1),
             Criterion(
                 effect="whiteness",
@@ -144,16 +144,16 @@ G4 = Claim(
 
 G5 = Claim(
     id="G5",
-    statement="Training on noise does not sharpen the copies from early layers.",
+    statement="Training on noise does not sharpen the reconstructions from early layers.",
     section=SECTION,
     source="the early layer representations are not noticeably clearer after training on random "
     "inputs compared to the untrained model",
     method="As F4, with networks trained on noise: the article's descent with blur, before and "
-    "after training, from the same start to the same photograph; Adam with the same blur stands "
-    f"beside it. {NOISE}",
+    "after training, from the same start to the same photograph; Adam with the same blur is "
+    f"exploratory. {NOISE}",
     estimands={
         "same": equivalence(
-            "SSIM of the copy changes by less than 0.02 either way.",
+            "SSIM of the reconstruction changes by less than 0.02 either way.",
             effect="gain",
             label="SSIM, trained on noise - untrained",
             centre=0.0,
@@ -164,24 +164,25 @@ G5 = Claim(
 
 G6 = Claim(
     id="G6",
-    statement="Late layers of networks trained on natural images, too, reflect their training "
+    statement="Late layers of networks trained on natural images also reflect their training "
     "content more than the input.",
     section=SECTION,
     source="representations in later layers reflect the training dataset's content far more than "
     "the input itself",
-    method="The article's descent with blur from Conv4 or Conv5 (layer3, layer4) of a network that "
-    "tells eight photographs and three textures apart. Another such network, the same for all "
-    "replicates and part of no copy, judges by the features that its head sees: how far the copy "
-    "is from its photograph, and how far from the nearest training crop of any other picture. The "
-    "nearest of many crops is near by their number alone, to the start as well, which has seen "
-    "nothing: so the ratio of the two distances is taken over that of the start. The judge, too, "
-    "has to have learnt its pictures, and a noised photograph has to be nearer to the photograph "
-    "than to any crop; otherwise the replicate fails. Adam with the same blur stands beside it, "
-    "and m_g / m_r beside each: a copy whose output is far shows the decoder as much as the layer.",
+    method="The article's descent with blur from Conv4 or Conv5 (layer3, layer4) of a network "
+    "that tells eight photographs and three textures apart. Another such network, the same for "
+    "all replicates and involved in no reconstruction, is the judge: in the features that its "
+    "head receives, it measures how far the reconstruction is from its photograph, and how far "
+    "from the nearest training crop of any other picture. The nearest of many crops is near "
+    "because there are many, even to the start, which has seen nothing: so the ratio of the two "
+    "distances is divided by that of the start. The judge must have learnt its pictures, too, "
+    "and a noised photograph must be nearer to the photograph than to any crop; otherwise the "
+    "replicate fails. Adam with the same blur is exploratory. m_g / m_r is reported as well: a "
+    "reconstruction whose output is far off shows the decoder as much as the layer.",
     estimands={
         "reflection": event(
-            "From start to copy, the distance to the photograph over that to the nearest training "
-            "crop of another picture grows by more than a tenth.",
+            "From start to reconstruction, the distance to the photograph over that to the "
+            "nearest training crop of another picture grows by more than a tenth.",
             Criterion(
                 effect="reflection",
                 label="distance to the photograph over that to training content, "

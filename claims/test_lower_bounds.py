@@ -50,9 +50,9 @@ E2 = Claim(
     section=SECTION,
     source="This increase in the number of neurons per layer is true not just for the first but "
     "also for all subsequent layers if ReLU activation is used.",
-    method="Freshly drawn ReLU networks of six layers of equal width, 3 n, the last one before its "
-    "ReLU; rank of the Jacobian at the photograph in float64. Were the claim true, the layers "
-    "after the first would lose the image. Constant width 2 n stands beside it.",
+    method="Freshly drawn ReLU networks of six layers of equal width, 3 n, the last one before "
+    "its ReLU; rank of the Jacobian at the photograph in float64. If the claim were true, the "
+    "layers after the first would lose the image. Constant width 2 n is exploratory.",
     estimands={
         "rank": event(
             "The rank of the Jacobian at the image is below n.",
@@ -69,12 +69,12 @@ E3 = Claim(
     source="it applies to convolutional layers as well, and also approximately to other nonlinear"
     " activations such as tanh or sigmoid neurons",
     method="One freshly drawn layer with as many outputs as the photograph has elements (8 x 8 "
-    "pixels in the quick profile, 29 x 29 in the largest), and its activation: a 3 x 3 convolution "
-    "from three channels to three, or a fully connected layer; rank of its Jacobian at the "
-    "photograph. tanh and sigmoid have no slope of 0, so that in exact numbers they keep every "
-    "rank; whether they do in practice is asked at the rounding of float32. The witness is about "
-    "all inputs in place of a typical one: two of them with the same output, for kernels that "
-    "hypothesis draws.",
+    "pixels in the quick profile, 29 x 29 in the largest), and its activation: a 3 x 3 "
+    "convolution from three channels to three, or a fully connected layer; rank of its Jacobian "
+    "at the photograph. The slope of tanh and sigmoid is never 0, so that in exact arithmetic "
+    "they keep every rank; whether they do in practice is judged at the rounding of float32. The "
+    "witness is about all inputs instead of a typical one: two inputs with the same output, for "
+    "kernels drawn by hypothesis.",
     estimands={
         "convolution": event(
             "The rank of a convolution with ReLU and n outputs is below n.",
@@ -103,10 +103,10 @@ E8 = Claim(
     section=SECTION,
     source="if we make the reasonable assumption that $1/2$ of all neurons in a layer do get "
     "zeroed out",
-    method="All rectifiers of a freshly drawn network at a photograph: a fully connected one of "
-    "six layers, three times as wide as the photograph has elements, and ResNets in eval mode up "
-    "to Conv5, whose residual connections add to what their rectifiers see. What training makes of "
-    "the share is reported with trained networks.",
+    method="All ReLUs of a freshly drawn network at a photograph: a fully connected one of six "
+    "layers, three times as wide as the photograph has elements, and ResNets in eval mode up to "
+    "Conv5, whose residual connections add to the inputs of their ReLUs. The share after "
+    "training is reported as well.",
     estimands={
         "share": equivalence(
             "The share of zeros over all units lies within 0.05 of one half.",
@@ -133,13 +133,13 @@ def test_e1_relu_needs_twice_the_width(lab: Lab, pixels: int, initialisation: st
             )
         },
         effects=lambda seen: {"needed": seen["layer"].values["needed"]},
-        tables=lambda records: (law_beside_shares(records, n=images.elements),),
+        tables=lambda records: (law_and_shares(records, n=images.elements),),
         family="units needed" if (pixels, initialisation) == (16, "default") else None,
     )
 
 
-def law_beside_shares(records: Sequence[Mapping[str, Record]], *, n: int) -> Table:
-    """P(Binomial(m, 1/2) >= n) beside the share of layers with at least n active units."""
+def law_and_shares(records: Sequence[Mapping[str, Record]], *, n: int) -> Table:
+    """P(Binomial(m, 1/2) >= n) next to the share of layers with at least n active units."""
     rows = []
     for ratio in RATIOS:
         enough = sum(int(seen["layer"].values[f"enough_{ratio:g}"]) for seen in records)
@@ -154,7 +154,7 @@ def law_beside_shares(records: Sequence[Mapping[str, Record]], *, n: int) -> Tab
             )
         )
     return Table(
-        title="Share of layers in which enough units are active, beside the binomial law "
+        title="Share of layers in which enough units are active, and the binomial law "
         "(Clopper-Pearson interval of 95 %).",
         columns=("width / n", "law", "measured", "low", "high"),
         rows=tuple(rows),

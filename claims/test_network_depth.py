@@ -22,21 +22,22 @@ SECTION = "Imperfect representations are due to nonunique approximation"
 WHICH_DECODES = (
     "Adam without blur decides, since its step does not depend on the scale of a network's "
     "gradient: at Conv5 of ResNet-152 the article's descent diverged on pilot seeds even at a "
-    "hundredth of its step. It stands beside Adam, with its blur and at its own step."
+    "hundredth of its step. The article's descent, with its blur and its own step, is "
+    "exploratory."
 )
 
 B4 = Claim(
     id="B4",
-    statement="In ResNet-18 and ResNet-152 the copies from early and from late layers both come "
-    "nearer to the image's output than the noised image does, although the late ones are clearly "
-    "wrong.",
+    statement="In ResNet-18 and ResNet-152 the outputs of reconstructions from early and from "
+    "late layers are both nearer to the image's output than the noised image's is, although the "
+    "late reconstructions are clearly wrong.",
     section=SECTION,
     source="early and late layer representations both make good approximations (relative to a "
     "slightly shifted $a'$) of the input they attempt to approximate, even though the late"
     " layer representations are visually clearly inaccurate",
-    method="Untrained ResNets in eval mode, Conv2 (layer1) and Conv5 (layer4) of the same network, "
-    "the same photograph (32 pixels in the quick profile, the article's 299 in the largest) and "
-    f"start; a' has noise of 1/25. {WHICH_DECODES}",
+    method="Untrained ResNets in eval mode, Conv2 (layer1) and Conv5 (layer4) of the same "
+    "network, the same photograph (32 pixels in the quick profile, the article's 299 in the "
+    f"largest) and start; a' has noise of standard deviation 1/25. {WHICH_DECODES}",
     estimands={
         "both": conjunction(
             "m_g < m_r at Conv2 and at Conv5, and more than half of the initial distance is left "
@@ -50,7 +51,8 @@ B4 = Claim(
 
 B5 = Claim(
     id="B5",
-    statement="Conv5's copy gets poorer from ResNet-18 to ResNet-50 to ResNet-152.",
+    statement="The reconstruction from Conv5 gets poorer from ResNet-18 to ResNet-50 to "
+    "ResNet-152.",
     section=SECTION,
     source="observe how the representation becomes progressively poorer at Layer Conv5 as the "
     "model exhibits more layers",
@@ -74,14 +76,15 @@ B7 = Claim(
     section=SECTION,
     source=r"we find an asymptote of $m_i$ far from 0 while $m_g$ heads towards the origin for a "
     r"variable (linearly decreasing) $\epsilon$",
-    method="Untrained ResNet-152 in eval mode, cut at Conv2 (layer1); the article's descent "
-    "without blur, on photographs of 32 pixels in the quick profile, whose step falls linearly "
-    "from its nominal size to 0.0001, 2,000 iterations. Late is the second half of the run. Within "
-    "one run m_i also follows the step.",
+    method="Untrained ResNet-152 in eval mode, cut at Conv2 (layer1); 2,000 iterations of the "
+    "article's descent without blur, whose step falls linearly from its nominal size to 0.0001, "
+    "on photographs of 32 pixels in the quick profile. Late means in the second half of the run. "
+    "Within one run m_i also follows the step.",
     estimands={
         "plateau": conjunction(
-            "More than a quarter of the initial distance is left, it changes by less than 0.02 a "
-            "decade of iterations either way in the second half of the run, and m_g falls tenfold.",
+            "More than a quarter of the initial distance is left, it changes by less than 0.02 "
+            "per decade of iterations either way in the second half of the run, and m_g falls "
+            "tenfold.",
             Criterion(effect="r", label="m_i(T) / m_i(0)", above=0.25),
             Criterion(effect="slope", label="late slope of m_i / m_i(0) a decade", above=-0.02),
             Criterion(effect="slope", label="late slope of m_i / m_i(0) a decade", below=0.02),
@@ -92,8 +95,8 @@ B7 = Claim(
 
 
 def late_replicates(lab: Lab, *, confirmatory: bool) -> int:
-    """Replicates where ResNet-152 is among what is compared: fewer looks in smaller profiles, and
-    what stands beside a decision is described by a few."""
+    """Replicates where ResNet-152 is compared: fewer in smaller profiles, and only a few of an
+    exploratory condition."""
     return lab.profile.pick(
         quick=12 if confirmatory else 2, standard=24 if confirmatory else 4, article=48
     )

@@ -23,11 +23,11 @@ C1 = Claim(
     section=SECTION,
     source="generally speaking, pixels within the kernal's dimensions may be swapped without "
     "changing the ouptut",
-    method="One place of a convolution: whole weights from -9 to 9 and whole pixels from 0 to 255, "
-    "two to nine of them, two of which are swapped. Examples are drawn by hypothesis, which "
-    "goes after corners and reduces what fails. Beside it the article's own kernel, whose weights "
-    "are all equal: there, and only there, every swap leaves the output as it was. (That an output "
-    "does not determine the pixels, as the article goes on, is C3.)",
+    method="One position of a convolution: two to nine integer weights from -9 to 9 and as many "
+    "integer pixels from 0 to 255, two of which are swapped. Examples are drawn by hypothesis, "
+    "which tries corner cases and shrinks what fails. The article's own kernel, whose weights "
+    "are all equal, is exploratory: with it, and only with it, no swap changes the output. (That "
+    "an output does not determine the pixels, as the article says next, is C3.)",
     estimands={
         "swap": exact(
             "The output changes by at most 100 machine epsilons of its natural scale.",
@@ -42,16 +42,16 @@ C1 = Claim(
 
 C2 = Claim(
     id="C2",
-    statement="Scanning over padded input restores a convolution's invertibility at stride 1, in "
-    "general not at larger strides.",
+    statement="Scanning over padded input restores a convolution's invertibility at stride 1, but "
+    "in general not at larger strides.",
     section=SECTION,
     source="Invertibility may be recovered by introducing padding to the input and scanning over "
     "these known values, but in general only if the stride length is $1$.",
     method="The matrix of a convolution with one input and one output channel: a kernel of 1 x 1 "
-    "to 3 x 3 whole weights that are not all 0, on images larger than the kernel, padded so that "
-    "every weight meets every pixel; its rank against the number of pixels. Strides 2 to 4 have "
-    "fewer outputs than pixels. With many output channels, as ResNets have, a strided convolution "
-    "can be invertible all the same (E6 measures the rank of conv1).",
+    "to 3 x 3 integer weights, not all 0, on images larger than the kernel, padded so that every "
+    "weight meets every pixel; its rank is compared with the number of pixels. Strides 2 to 4 "
+    "have fewer outputs than pixels. With many output channels, as ResNets have, a strided "
+    "convolution can still be invertible (E6 measures the rank of conv1).",
     estimands={
         "stride 1": exact(
             "The rank is the number of pixels.",
@@ -71,9 +71,9 @@ C3 = Claim(
     source=r"any convolutional operation that yields a tensor of smaller total dimension ($m "
     r"\mathtt{x} n$) than the input is non-invertible, as is the case for any linear "
     r"operation",
-    method="Matrices of whole numbers with one to six rows and more columns than rows. The witness "
-    "is a vector of length 1 from their null space, found by a singular value decomposition: added "
-    "to any input it leaves the output as it was.",
+    method="Integer matrices with one to six rows and more columns than rows. The witness is a "
+    "vector of length 1 from their null space, found by a singular value decomposition: added to "
+    "any input, it does not change the output.",
     estimands={
         "witness": exact(
             "There is an input of length 1 whose output is 0 up to 100 machine epsilons of the "
@@ -93,10 +93,10 @@ C4 = Claim(
     section=SECTION,
     source="Operations that are commonly used in conjunction with convolutions (max or average "
     "pooling, projections, residual connections etc.) are also non-invertible.",
-    method="The operations as ResNets have them, on images of 2 x 2 to 6 x 6 whole pixels: 3 x 3 "
-    "max-pooling at stride 2, 2 x 2 average-pooling, and the 1 x 1 projection at stride 2 to twice "
-    "the channels. For each image another with the same output is constructed. Residual "
-    "connections are x + W relu(x) with whole eighths in W: where the branch is a contraction "
+    method="The operations as ResNets have them, on images of 2 x 2 to 6 x 6 integer pixels: 3 x "
+    "3 max-pooling at stride 2, 2 x 2 average-pooling, and the 1 x 1 projection at stride 2 to "
+    "twice the channels. For each image another with the same output is constructed. Residual "
+    "connections are x + W relu(x) with multiples of 1/8 in W: where the branch is a contraction "
     "(Lipschitz constant below 1) the input is recovered from the output by iteration (Banach's "
     "fixed point; Behrmann et al. 2019), which contradicts the statement.",
     estimands={
@@ -122,11 +122,11 @@ C5 = Claim(
     section=SECTION,
     source="As the number of non-invertible operations increases, the number of possible inputs "
     "that generate some output vector also increases exponentially.",
-    method="Linear maps modulo 2 or 3, so that inputs are finitely many and those that share an "
-    "output can be counted one by one, after each map. Exponential growth means that each further "
-    "map at least doubles them. Shrinking: two to three maps onto fewer and fewer elements (their "
-    "nullities add up). Square: maps of two or three elements onto themselves, none invertible "
-    "(such as the same projection twice, which loses nothing more the second time).",
+    method="Linear maps modulo 2 or 3, so that there are finitely many inputs and those that "
+    "share an output can be counted after each map. Exponential growth means that each further "
+    "map at least doubles them. Shrinking: two to three maps onto fewer and fewer elements "
+    "(their nullities add up). Square: maps of two or three elements onto themselves, none "
+    "invertible (such as the same projection twice, which loses nothing more the second time).",
     estimands={
         "growth": exact(
             "Each map at least doubles the number of inputs that share an output.",

@@ -23,22 +23,22 @@ SECTION = "Theoretical lower bounds for perfect input representation"
 
 E6 = Claim(
     id="E6",
-    statement="The copy from conv1 before BatchNorm and pooling is near-perfect, after them it is "
-    "not.",
+    statement="The reconstruction from conv1 before BatchNorm and pooling is near-perfect; after "
+    "them it is not.",
     section=SECTION,
     source="the representation for ResNet50 layer Conv1 before batchnorm and max pooling (trained"
     " or untrained) is near-perfect, whereas the representation after applying batchnorm "
     "and more importantly pooling is not (especially for the untrained model)",
-    method="The copies of A1 and A2 (untrained ResNets in eval mode): m_i(T) / m_i(0) at the stem "
-    "(after BatchNorm, ReLU and max-pooling) less that at conv1, from the same start, by the "
-    "article's descent with blur and by Adam without. Why: at a photograph (of 16 to 32 "
-    "pixels, for the sake of exact ranks) conv1 has full rank, and max-pooling keeps no more than "
-    "one number for each distinct position that is the largest of a window and active. Those are "
-    "fewer than the elements of the image, although the pooled outputs are more: at 299 pixels, "
-    "too, counting outputs (360,000 pooled ones for 268,203 elements) predicts no loss. The "
-    "witness is a second image, in [0, 1] as the photograph is, along the null space as far as the "
-    "same positions stay the largest (found by a linear programme). Small convolutions of one "
-    "channel are searched for one without a second image.",
+    method="The reconstructions of A1 and A2 (untrained ResNets in eval mode): m_i(T) / m_i(0) at "
+    "the stem (after BatchNorm, ReLU and max-pooling) minus that at conv1, from the same start, "
+    "by the article's descent with blur and by Adam without. The reason: at a photograph (of 16 "
+    "to 32 pixels, so that ranks are exact) conv1 has full rank, and max-pooling keeps at most "
+    "one number for each distinct position that is active and the largest of a window. There are "
+    "fewer of these than the image has elements, although there are more pooled outputs: at 299 "
+    "pixels, too, counting outputs (360,000 pooled ones for 268,203 elements) predicts no loss. "
+    "The witness is a second image, in [0, 1] like the photograph, moved along the null space as "
+    "far as the same positions stay the largest (found by a linear program). Small convolutions "
+    "of one channel are searched for one that has no second image.",
     estimands={
         "loss": event(
             "The stem leaves at least a fifth of the initial distance more than conv1.",
@@ -64,8 +64,8 @@ E6 = Claim(
             ),
         ),
         "every": exact(
-            "Every convolution of one channel that is rectified and pooled has a second image with "
-            "the same output up to 100 machine epsilons.",
+            "Every convolution of one channel, followed by ReLU and pooling, has a second image "
+            "with the same output up to 100 machine epsilons.",
             Criterion(
                 effect="residual",
                 label="difference of outputs of two images, in machine epsilons",
@@ -81,19 +81,21 @@ E7 = Claim(
     section=SECTION,
     source="For ResNet, it appears that the non-uniqueness phenomenon is the root of most of the "
     "inaccuracy in deep layers' representations",
-    method="Conv5 (layer4) of an untrained ResNet, ResNet-18 in the quick profile and ResNet-50 in "
-    "the others; the article's descent without blur at its falling step, on photographs of 32 "
-    "pixels for the null space and the rest, and of the profile's size for the strongest decoder. "
-    "Three measures. Null space: what part of the squared error of the copy lies in the null space "
-    "of the Jacobian at the photograph, in float64, where to first order no output tells, and what "
-    "part of the start's error does. The greater part of any error lies there, as most directions "
-    "do, and any descent raises it a little. The rest: what is left of the error outside of it, "
-    "which outputs do tell; were descent or conditioning to blame, it would be left as well. "
-    "Strongest decoder: what 2,000 gradients of L-BFGS leave of the distance over what the "
-    "article's descent leaves: what is left although the output is reached.",
+    method="Conv5 (layer4) of an untrained ResNet, ResNet-18 in the quick profile and ResNet-50 "
+    "in the others; the article's descent without blur at its falling step, on photographs of 32 "
+    "pixels for the null space and the rest, and of the profile's size for the strongest "
+    "decoder. Three measures. Null space: the part of the reconstruction's squared error that "
+    "lies in the null space of the Jacobian at the photograph (float64), which to first order no "
+    "output reveals, compared with that part of the start's error. Most of any error lies there, "
+    "since most directions do, and any descent raises this part a little. The rest: what is left "
+    "of the error outside the null space, which the output does reveal; if descent or "
+    "conditioning were to blame, it would be left as well. Strongest decoder: the distance that "
+    "2,000 gradients of L-BFGS leave, divided by what the article's descent leaves; it is left "
+    "although the output is reached.",
     estimands={
         "null space": event(
-            "The copy's error has a larger part in the null space than the start's error has.",
+            "A larger part of the reconstruction's error than of the start's lies in the null "
+            "space.",
             Criterion(
                 effect="gain",
                 label="part of |a_g - a|^2 in the null space less that of |a0 - a|^2",
@@ -102,8 +104,8 @@ E7 = Claim(
             ),
         ),
         "rest": conjunction(
-            "More than half of |a_g - a|^2 lies in the null space, and of what the start's |a0 - "
-            "a|^2 has outside of it, less than half is left.",
+            "More than half of |a_g - a|^2 lies in the null space, and of the part of |a0 - a|^2 "
+            "outside it, less than half is left.",
             Criterion(effect="within", label="part of |a_g - a|^2 in the null space", above=0.5),
             Criterion(
                 effect="outside",

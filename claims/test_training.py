@@ -33,10 +33,10 @@ from harness.store import Record
 SECTION = "The effect of training on layer approximation accuracy"
 
 NETWORKS = (
-    "In `quick`, ResNet-18s with a quarter of the channels are trained on photographs of 32 pixels "
-    "to tell eight photographs and three textures apart; each replicate has a network of its own. "
-    "ResNet-50 with ImageNet's weights, where they are there, decides at the article's sizes and "
-    "stands beside elsewhere."
+    "In `quick`, ResNet-18s with a quarter of the channels are trained on photographs of 32 "
+    "pixels to tell eight photographs and three textures apart; each replicate has its own "
+    "network. ResNet-50 with ImageNet's weights, where they are available, decides at the "
+    "article's sizes and is exploratory elsewhere."
 )
 
 F1 = Claim(
@@ -47,8 +47,8 @@ F1 = Claim(
     source="layer Conv5 of a trained ResNet50 exhibits the same inverse correlation between input"
     " and embedding distances as the untrained ResNet50 model does",
     method="The article's descent without blur from Conv5 (layer4), at its nominal step, at which "
-    "m_g halved on all of twelve pilot replicates of the quick profile, the only one whose pilots "
-    "have been run. The correlation is over the traced iterations, evenly spaced in their "
+    "m_g halved in all twelve pilot replicates of the quick profile (the other profiles have had "
+    "no pilots). The correlation is over the traced iterations, evenly spaced in their "
     f"logarithm. {NETWORKS}",
     estimands={
         "relation": event(
@@ -79,8 +79,8 @@ F2 = Claim(
     r"\theta)$ from the spiky ball geometry to a non-spiky ball (ie lower the condition "
     r"number ro near unity)",
     method="Singular values of the Jacobian of Conv5 (layer4) at a photograph of 32 pixels, in "
-    "float64; those below LAPACK's tolerance are zero and left out. Beside them, the share of "
-    f"Conv5's units that are zero. {NETWORKS}",
+    "float64; those below LAPACK's tolerance count as zero and are left out. The share of "
+    f"Conv5's units that are zero is reported as well. {NETWORKS}",
     estimands={
         "condition": event(
             "The condition number over the non-zero singular values exceeds 10.",
@@ -97,9 +97,9 @@ F3 = Claim(
     "generated input $a_g$ and the representation of the actual input $a$ for some fixed "
     "number of iterations of our representation method",
     method="The article's descent without blur at its nominal step, before and after training, "
-    "from the same start to the same photograph. As training changes the scale of outputs, m_g is "
-    "taken relative to |O(a)|. Adam, whose step does not depend on that scale, stands beside it. "
-    f"{NETWORKS}",
+    "from the same start to the same photograph. As training changes the scale of outputs, m_g "
+    "is taken relative to |O(a)|. Adam, whose step does not depend on that scale, is "
+    f"exploratory. {NETWORKS}",
     estimands={
         "gain": event(
             "m_g / |O(a)| is more than 1.1 times as large before training as after it.",
@@ -115,18 +115,18 @@ F3 = Claim(
 
 F4 = Claim(
     id="F4",
-    statement="Training sharpens the copies from early and middle layers, also of images of no "
-    "trained class.",
+    statement="Training sharpens the reconstructions from early and middle layers, also for "
+    "images of no trained class.",
     section=SECTION,
     source="input representations early and middle layers of ResNet50 are sharpened upon training",
-    method="The article's descent with blur, before and after training, from the same start to the "
-    "same image: crops of photographs, and dead leaves, which belong to no trained class. "
-    "Likeness is the structural similarity (SSIM) of copy and image; the copy's Laplacian energy "
-    "over the image's, r and m_g / m_r are beside, and so is Adam with the same blur. "
-    f"{NETWORKS}",
+    method="The article's descent with blur, before and after training, from the same start to "
+    "the same image: crops of photographs, and dead leaves, which belong to no trained class. "
+    "Likeness is the structural similarity (SSIM) of reconstruction and image. The "
+    "reconstruction's Laplacian energy relative to the image's, r and m_g / m_r are reported as "
+    f"well; Adam with the same blur is exploratory. {NETWORKS}",
     estimands={
         "likeness": event(
-            "SSIM of the copy is higher by more than 0.02 after training.",
+            "SSIM of the reconstruction is higher by more than 0.02 after training.",
             Criterion(effect="gain", label="SSIM, trained - untrained", above=0.02, null=0.0),
         )
     },
@@ -134,12 +134,12 @@ F4 = Claim(
 
 F5 = Claim(
     id="F5",
-    statement="Training does not change the inability of deep layers to copy.",
+    statement="Training does not change the inability of deep layers to copy their input.",
     section=SECTION,
     source="training does not change the underyling inability in forming an accurate "
     "representation of an input for deeper layers",
     method="r = m_i(T) / m_i(0) at Conv5 (layer4) before and after training, by the article's "
-    f"descent with blur; Adam without blur stands beside it. {NETWORKS}",
+    f"descent with blur; Adam without blur is exploratory. {NETWORKS}",
     estimands={
         "same": equivalence(
             "r at Conv5 changes by less than 0.05 either way.",
@@ -157,13 +157,13 @@ F6 = Claim(
     section=SECTION,
     source="early layers learn convolutional weights that serve to restrict the possible inputs "
     "that could yield a similar representation in that layer",
-    method="From Conv2 (layer1), four starts a replicate, far apart (N(1/2, 1/4)), descend until "
-    "m_g = m_r, where outputs are as near as the noised image's, before and after training. Steps "
-    "follow the gradient alone (squares, Polyak's step), so that what the output does not tell "
-    "stays as each start had it. Restricted is that part of the largest squared distance between "
-    "two of the starts which the distance between copies has lost: 0 where copies lie as far apart "
-    "as their starts, 1 where all are the same. A replicate in which a run does not reach m_r "
-    f"fails. {NETWORKS}",
+    method="From Conv2 (layer1), four starts per replicate, far apart (N(1/2, 1/4)), descend "
+    "until m_g = m_r, where outputs are as near as the noised image's, before and after "
+    "training. Steps follow the gradient alone (squared loss, Polyak's step), so that whatever "
+    "the output does not determine stays as it was in each start. The part restricted is the "
+    "share of the largest squared distance between two starts that is lost between their "
+    "reconstructions: 0 where these are as far apart as their starts, 1 where they are all the "
+    f"same. A replicate in which a run does not reach m_r fails. {NETWORKS}",
     estimands={
         "restricted": event(
             "The part of the starts' differences that is gone at m_g = m_r is larger by more than "
@@ -185,12 +185,12 @@ F7 = Claim(
     source=r"if the classification output for some hidden layer's activation vector $h = O(a, "
     r"\theta)$ is correct then all inputs that map to this value $h$ would also be correct",
     method="Adam without blur recovers the photograph from Conv4 or Conv5 (layer3, layer4) of a "
-    "trained network, and the whole network classifies photograph and copy. A replicate in which "
-    "m_g stays at m_r or above fails, since its hidden values are not the same. Beside it: the "
-    f"same of the noised photograph. {NETWORKS}",
+    "trained network, and the whole network classifies photograph and reconstruction. A "
+    "replicate in which m_g stays at m_r or above fails, since its hidden values are not the "
+    f"same. The same is reported for the noised photograph. {NETWORKS}",
     estimands={
         "class": event(
-            "The copy has the photograph's predicted class, where m_g < m_r.",
+            "The reconstruction has the photograph's predicted class, where m_g < m_r.",
             Criterion(effect="kept", label="class kept (1) or not (0)", above=0.5),
         )
     },
@@ -199,7 +199,7 @@ F7 = Claim(
 
 @pytest.mark.parametrize("trained", ["photographs", "noise", "imagenet"])
 def test_e8_training_need_not_keep_the_share_of_zeros(lab: Lab, trained: str) -> None:
-    """Beside the claim, which is about initialisation: the share after training."""
+    """Exploratory, as the claim is about initialisation: the share after training."""
     pixels = lab.profile.pick(quick=32, standard=64, article=299)
     judge_trained(
         lab,
@@ -219,7 +219,7 @@ def test_e8_training_need_not_keep_the_share_of_zeros(lab: Lab, trained: str) ->
         },
         tables=lambda seen: (zeros_by_rectifier(seen),),
         confirmatory=False,
-        # Other claims have trained as many, and a look at their units costs next to nothing.
+        # Other claims train as many networks, and counting their units costs next to nothing.
         max_replicates=at_most(lab, trained, confirmatory=trained != "imagenet"),
     )
 
@@ -348,7 +348,7 @@ def test_f4_training_sharpens_reconstructions(
 
 
 def sharpening(seen: Mapping[str, Record]) -> dict[str, float]:
-    """What training does to the likeness of a copy, from the runs "untrained" and "trained"."""
+    """How training changes the likeness of a reconstruction."""
     before, after = seen["untrained"].values, seen["trained"].values
     return {
         "gain": after["ssim"] - before["ssim"],
@@ -436,12 +436,12 @@ def test_f6_early_layers_restrict_their_inputs(lab: Lab, trained: str) -> None:
 
 
 def restricted(run: Record) -> float:
-    """The part of the largest squared distance between starts that copies have lost."""
+    """The part of the largest squared distance between starts that reconstructions have lost."""
     return 1 - ratio(run.values["apart"], run.values["apart_start"]) ** 2
 
 
 def far(seen: Mapping[str, Record]) -> str | None:
-    """The control that all copies come equally near."""
+    """The control that all reconstructions come equally near."""
     worst = [
         ratio(seen[role].values["m_g_largest"], seen[role].values["m_r"])
         for role in ("untrained", "trained")
@@ -483,6 +483,6 @@ def test_f7_reconstructions_keep_the_class(lab: Lab, layer: str, trained: str) -
 
 
 def not_the_same(run: Record) -> str | None:
-    """The control that a copy's hidden value is nearer than a noised photograph's."""
+    """The control that a reconstruction's hidden value is nearer than a noised photograph's."""
     near = run.values["m_g"] < run.values["m_r"]
     return None if near else "m_g did not fall below m_r"

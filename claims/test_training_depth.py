@@ -1,4 +1,4 @@
-"""Depth and training: where copies end, and which updates reach early layers."""
+"""Depth and training: where reconstructions end, and which updates reach early layers."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from harness.verdict.results import Table
 
 A3 = Claim(
     id="A3",
-    statement="The copy vanishes in untrained networks at the layers where it turns non-trivial in "
-    "trained ones.",
+    statement="The reconstruction vanishes in untrained networks at the layers where it turns "
+    "non-trivial in trained ones.",
     section="Trivial autoencoding ability decreases with model depth",
     source="the untrained (and therefore necessarily trivial) representation of the input "
     "disappears in the same deeper layers that the learned (and in this case non-trivial) "
     "representation are found for trained models",
     method="The same network before and after training, cut at six layers, conv1 to layer4; each "
-    "recovers the same photograph from the same start. A network's stage of collapse is the first "
-    "layer at which more than half of the initial distance is left (r > 0.5), counted from 0, and "
-    "6 where there is none. In `quick`, ResNet-18s with a quarter of the channels learn to tell "
-    "eight photographs and three textures apart; their stem has a third as many outputs as the "
-    "image has elements, where that of whole ResNets (`standard`, `article`) has a third more, "
-    "so that copies may end there for the width alone. The article's descent with blur decides, "
-    "and so does Adam without blur, whose step does not depend on the scale of a layer's gradient, "
-    "which training changes. Beside the stages stands what each layer leaves, and how many runs "
-    "there ended above m_r with their loss still falling.",
+    "recovers the same photograph from the same start. A network's stage of collapse is the "
+    "first layer at which more than half of the initial distance is left (r > 0.5), counted from "
+    "0, and 6 where there is none. In `quick`, ResNet-18s with a quarter of the channels learn "
+    "to tell eight photographs and three textures apart; their stem has a third as many outputs "
+    "as the image has elements, where that of whole ResNets (`standard`, `article`) has a third "
+    "more, so that reconstructions may end there because of the width alone. The article's "
+    "descent with blur decides, and so does Adam without blur, whose step does not depend on the "
+    "scale of a layer's gradient, which training changes. What each layer leaves is reported as "
+    "well, and how many runs ended above m_r with their loss still falling.",
     estimands={
         "stages": event(
-            "The stages of collapse of the trained and of the untrained network differ by one at "
-            "most.",
+            "The stages of collapse of the trained and of the untrained network differ by at "
+            "most one.",
             Criterion(effect="apart", label="stages apart", below=1.5),
         )
     },
@@ -49,16 +49,16 @@ C14 = Claim(
     section="Why depth leads to nonunique trivial representations",
     source="poor conditioning leading to a poor input representation then it likely also leads to"
     " poor parameter updates for the early layers as well",
-    method="Linear stacks of 64 units with three layers after the first, whose singular values are "
-    "spread evenly in their logarithm; nine spreads a replicate, condition numbers of about 1 to "
-    "1000, equal Frobenius norms. Gradient descent moves the first layer's weights alone, towards "
-    "those of another draw, for 100 steps, and the share of the loss that it takes away is noted. "
-    "Each stack takes half of the largest step at which its own descent converges, or all take "
-    "that of the stack for which it is the least.",
+    method="Linear stacks of 64 units with three layers after the first, whose singular values "
+    "are evenly spaced in logarithm; nine spreads per replicate, with condition numbers of about "
+    "1 to 1000 and equal Frobenius norms. Gradient descent moves only the first layer's weights, "
+    "towards those of another draw, for 100 steps; what counts is the share of the loss that it "
+    "removes. Each stack takes half of the largest step at which its own descent converges, or "
+    "all take the smallest of these steps.",
     estimands={
         "relation": event(
-            "Spearman's correlation of the condition number and of the share of the loss that "
-            "updates of the first layer take away is below -0.3.",
+            "Spearman's correlation between the condition number and the share of the loss that "
+            "updates of the first layer remove is below -0.3.",
             Criterion(effect="relation", label="Spearman's rho", below=-0.3, null=0.0),
         )
     },
@@ -106,7 +106,7 @@ def test_a3_reconstructions_end_where_they_turn_non_trivial(
 
 
 def _layers(seen: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
-    """What is left at each layer, and how many runs ended on their way."""
+    """What is left at each layer, and how many runs ended while their loss was falling."""
     rows = []
     for role in ("untrained", "trained"):
         for layer in RESNET_LAYERS:
@@ -144,9 +144,7 @@ def test_c14_poor_conditioning_spoils_early_updates(lab: Lab, step: str) -> None
         },
         effects=lambda seen: {
             "relation": seen["stacks"].values[step],
-            "share of the loss taken away, best condition": seen["stacks"].traces[f"drop_{step}"][
-                0
-            ],
+            "share of the loss removed, best condition": seen["stacks"].traces[f"drop_{step}"][0],
             "the same, worst condition": seen["stacks"].traces[f"drop_{step}"][-1],
         },
         tables=lambda seen: (_drops(seen, step=step),),
@@ -154,14 +152,14 @@ def test_c14_poor_conditioning_spoils_early_updates(lab: Lab, step: str) -> None
 
 
 def _drops(seen: Sequence[Mapping[str, Record]], *, step: str) -> Table:
-    """What updates of the first layer take away, by condition number."""
+    """The share of the loss that updates of the first layer remove, by condition number."""
 
     def medians(trace: str) -> list[float]:
         along = zip(*(records["stacks"].traces[trace] for records in seen), strict=True)
         return [statistics.median(values) for values in along]
 
     return Table(
-        title="Condition number and share of the loss that updates of the first layer take away, "
+        title="Condition number and share of the loss that updates of the first layer remove, "
         "medians by spread.",
         columns=("condition number", "share"),
         rows=tuple(zip(medians("condition"), medians(f"drop_{step}"), strict=True)),

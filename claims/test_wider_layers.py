@@ -24,8 +24,8 @@ LATER = (1.2, 2.4, 4.8)
 
 E4 = Claim(
     id="E4",
-    statement="Wider later layers give a better copy at a fixed number of iterations, even where "
-    "every layer is wide enough.",
+    statement="Wider later layers give a better reconstruction at a fixed number of iterations, "
+    "even where every layer is wide enough.",
     section=SECTION,
     source="Experimentally, increasing the number of neurons in these layers leads to a more "
     "accurate representation.",
@@ -36,8 +36,8 @@ E4 = Claim(
     "image.",
     estimands={
         "slope": trend(
-            "The Theil-Sen slope of ln r over doublings of the later widths is below -0.05, r = "
-            "m_i(T) / m_i(0) being the part of the distance that is left.",
+            "The Theil-Sen slope of ln r over doublings of the later widths is below -0.05, "
+            "where r = m_i(T) / m_i(0) is the part of the distance that is left.",
             Criterion(
                 effect="slope",
                 label="slope of ln(m_i(T) / m_i(0)) per doubling of later widths",
@@ -54,15 +54,15 @@ E5 = Claim(
     source="As this cannot result from an increase in information during the forward pass, it "
     "instead results from a more accurate gradient passed to the input during "
     "backpropegation.",
-    method="Where the gain of E4 is one of conditioning, it has to vanish once the spectra are the "
+    method="If the gain of E4 comes from conditioning, it has to vanish once the spectra are the "
     "same. Linear maps with 1.2 and with 4.8 times as many outputs as inputs have the same "
-    "singular values (evenly spread in their logarithms by 30, mean square 1) and the same right "
-    "singular vectors; only their outputs differ. The article's descent decides: its L1 gradient "
-    "may still depend on the number of outputs. With a loss of squares the gradient cannot, "
-    "whatever the maps; that stands beside it.",
+    "singular values (evenly spaced in logarithm, condition number 30, mean square 1) and the "
+    "same right singular vectors; only their outputs differ. The article's descent decides: its "
+    "L1 gradient may still depend on the number of outputs. With a squared loss the gradient "
+    "cannot, whatever the maps; that condition is exploratory.",
     estimands={
         "width": equivalence(
-            "The wider map leaves as much as the narrower to a factor of 1.05, either way.",
+            "The wider map leaves as much as the narrower one within a factor of 1.05, either way.",
             effect="log_ratio",
             label="r at 4.8 n / r at 1.2 n",
             centre=0.0,

@@ -20,13 +20,13 @@ from harness.subjects.imagenet import ABSENT, NETWORK, is_the_articles, release_
 from harness.verdict.results import Table
 
 FITTED = {"noise": ("accuracy", 0.9), "photographs": ("held_out", 0.7)}
-"""What a trained network has to reach before anything is said of it: training accuracy where only
-memory helps, and accuracy on held-out thirds of the pictures otherwise."""
+"""The accuracy that a trained network has to reach for its replicate to count: on the training set
+where only memory helps, otherwise on held-out thirds of the pictures."""
 
-GIVEN = "One network, trained by others: what is said holds given this network."
+GIVEN = "One network, trained by others: the verdict holds for this network."
 
 FEWEST = 12
-"""Networks below which nothing is said of any others."""
+"""With fewer networks, nothing is said about any other network."""
 
 
 def noise_training(lab: Lab) -> Training:
@@ -46,7 +46,7 @@ def noise_training(lab: Lab) -> Training:
 
 
 def photograph_training(lab: Lab) -> Training:
-    """Crops of eight photographs and three textures, to be told from each other."""
+    """Crops of eight photographs and three textures, a class each."""
     return Training(
         content="photographs",
         classes=11,
@@ -102,13 +102,13 @@ def training(lab: Lab, seeds: ReplicateSeeds, *contents: str) -> dict[str, Cell]
 
 
 def judges_training(lab: Lab, content: str) -> dict[str, Cell]:
-    """The training of the network that judges copies, by role; the same for every replicate."""
+    """The training of the judge, by role; the same for every replicate."""
     judge = Train(seeds=JUDGE, network=network(lab, "layer4", trained=content))
     return {f"judge's {content} training": judge}
 
 
 def unfitted(seen: Mapping[str, Record]) -> str | None:
-    """The control of every claim on trained networks: they learnt what they were trained for."""
+    """The control of every claim on trained networks: that they learnt their task."""
     for content, (name, least) in FITTED.items():
         for role in (f"{content} training", f"judge's {content} training"):
             record = seen.get(role)
@@ -123,15 +123,15 @@ def skip_reason(lab: Lab, *trained: str) -> str | None:
 
 
 def external_weights(lab: Lab, *trained: str) -> bool:
-    """Whether what stands for ImageNet's network is another one: no verdict on it is locked."""
+    """Whether another network stands in for ImageNet's, so that no verdict is locked."""
     return "imagenet" in trained and lab.imagenet is not None and not is_the_articles(lab.imagenet)
 
 
 def decides(lab: Lab, trained: str) -> bool:
     """Whether a condition decides its claim.
 
-    The article's own network does at the article's sizes, and the networks that are trained here
-    do elsewhere: they are many, and ImageNet's is one.
+    At the article's sizes the article's own network decides; elsewhere the networks trained here
+    do, since there are many of them and ImageNet's is only one.
     """
     return trained == lab.profile.pick(
         quick="photographs", standard="photographs", article="imagenet"
@@ -141,8 +141,9 @@ def decides(lab: Lab, trained: str) -> bool:
 def at_most(lab: Lab, trained: str, *, confirmatory: bool) -> int:
     """Replicates of a condition on trained networks, each with networks of its own.
 
-    Training is what the article's sizes cost; ImageNet's network is there, and its replicates are
-    photographs and starts. In `quick` it is large beside the others, and two describe it.
+    At the article's sizes training takes most of the time; ImageNet's network needs none, and its
+    replicates are photographs and starts. In `quick` it is much larger than the other networks and
+    gets two replicates.
     """
     given = trained == "imagenet"
     return lab.profile.pick(
@@ -167,10 +168,10 @@ def judge_trained(
 ) -> None:
     """State a condition on networks that learnt some contents; others as in `Lab.judge`.
 
-    Their trainings are cells of each replicate. A replicate whose networks did not learn says
-    nothing, and where a network is absent the condition is not run.
+    Their trainings are cells of each replicate. A replicate whose networks did not learn fails; a
+    condition whose network is missing is not run.
     """
-    # At the article's sizes the networks that take longest to train set the number.
+    # At the article's sizes the slowest training sets the number.
     usual = min(at_most(lab, each, confirmatory=confirmatory) for each in contents)
     lab.judge(
         claim,
@@ -203,7 +204,7 @@ def reconstruction(
 ) -> Inversion:
     """The cell that recovers an image from a layer of one of these networks.
 
-    The settings are those of the untrained networks' copies, so that equal cells are one.
+    Settings are those of the claims on untrained networks, so that equal cells are measured once.
     """
     size = pixels or lab.profile.pick(quick=32, standard=64, article=299)
     images = lab.photographs(pixels=size)
@@ -225,7 +226,7 @@ def gallery(
     decoder: str,
     start: Start = ARTICLE_START,
 ) -> dict[str, Cell]:
-    """One replicate's copies at a size at which a person sees something."""
+    """One replicate's reconstructions, large enough to look at."""
     pixels = lab.profile.pick(quick=64, standard=128, article=299)
     named = {"no": "untrained", "not imagenet": "untrained"}
     return {
@@ -247,7 +248,7 @@ def gallery(
 def learnt(
     seen: Sequence[Mapping[str, Record]], *, given: WeightsFile | None = None
 ) -> tuple[Table, ...]:
-    """What the networks of a condition learnt; where they are few or given, how far it reaches.
+    """What the networks of a condition learnt, and the scope of the verdict where they are few.
 
     Parameters
     ----------
@@ -265,10 +266,10 @@ def learnt(
             rows.append((content, len(values), shown, statistics.median(values), min(values)))
     tables = []
     if rows:
-        scope = "" if len(seen) >= FEWEST else " What is said holds given these networks."
+        scope = "" if len(seen) >= FEWEST else " The verdict holds for these networks."
         tables.append(
             Table(
-                title=f"Networks that were trained here, one a replicate.{scope}",
+                title=f"Networks trained here, one per replicate.{scope}",
                 columns=("on", "networks", "accuracy", "median", "least"),
                 rows=tuple(rows),
             )

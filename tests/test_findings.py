@@ -16,7 +16,7 @@ from reports.words import without_tex
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_a_formula_of_the_article_is_told_in_plain_text() -> None:
+def test_a_formula_of_the_article_is_plain_text() -> None:
     text = findings("quick")
     assert "gradient ∇_a O(a, θ) are little changed" in " ".join(text.split())
     assert "$" not in text
@@ -59,7 +59,7 @@ def test_a_condition_has_verdict_effect_interval_and_replicates() -> None:
     assert "1 supported" in text
 
 
-def test_what_another_profile_or_a_former_claim_found_is_not_told() -> None:
+def test_what_another_profile_or_a_former_claim_found_is_not_shown() -> None:
     stated = claim()
     former = entry("supported", of=claim("It was so."), value=1.0)
     lock = Lock(
@@ -98,11 +98,11 @@ def test_every_refutation_says_what_is_true_instead() -> None:
     assert refuted <= set(instead) <= {stated.id for stated in all_claims(ROOT, planned=())}
 
 
-def test_what_is_to_be_read_with_a_verdict_is_not_called_its_opposite() -> None:
+def test_a_remark_on_a_supported_claim_is_not_called_its_opposite() -> None:
     stated = claim("Z1")
     lock = Lock(profiles={"quick": {"Z1": Entry(verdict=Verdict.SUPPORTED, claim=stated.digest)}})
     text = page([stated], lock, {"Z1": "Only at 1."}, profile="quick")
-    assert "**To be read with it.** Only at 1." in text
+    assert "**Remark.** Only at 1." in text
 
 
 def test_the_page_is_up_to_date() -> None:

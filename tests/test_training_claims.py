@@ -325,12 +325,12 @@ class TestEffects:
         assert unless_alike(record(witness_change=1e-9, witness_residual=0.0)) == math.inf
         assert unless_alike(record()) == math.inf
 
-    def test_few_networks_are_told_as_given(self) -> None:
+    def test_few_networks_narrow_the_scope(self) -> None:
         seen = [{"noise training": record(accuracy=1.0)}] * FEWEST
         (many,), (few,) = learnt(seen), learnt(seen[1:])
         assert many.rows == (("noise", 12, "accuracy", 1.0, 1.0),)
-        assert "given these networks" in few.title
-        assert "given these networks" not in many.title
+        assert "holds for these networks" in few.title
+        assert "holds for these networks" not in many.title
         file = WeightsFile(sha256="0676ba61" + "0" * 56, path=Path("file"))
         (given,) = learnt([{}], given=file)
         assert given.title == GIVEN

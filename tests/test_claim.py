@@ -26,7 +26,7 @@ from harness.errors import ClaimError
 from harness.plan.seeds import ReplicateSeeds, Source, Stream
 
 PLAIN = Criterion(effect="x", label="X", above=0.0)
-DIGEST = "2e225bc0a4b47815917f9dfd2dd4468b6ce40b8fd8bb396975ac2df18b1dfeec"
+DIGEST = "6295e0bf1fb9949c72fb1a9960689b32315b09620167d69cd839744e64355540"
 
 
 def claim(estimand: Estimand, **changes: object) -> Claim:

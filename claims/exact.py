@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from harness.claim import Claim
 from harness.lab.lab import Lab
-from harness.plan.cells import BATCH
-from harness.plan.probes import Search
+from harness.plan.cells import BATCH, Search
 
 
 def search(

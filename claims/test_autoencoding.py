@@ -8,10 +8,9 @@ from claims.decoders import resnet_decoder
 from claims.effects import ratio
 from harness.claim import Claim, Criterion, event, trend
 from harness.lab.lab import Lab
-from harness.plan.cells import Cell, Inversion
+from harness.plan.cells import BlurLoss, Cell, Inversion
 from harness.plan.decoders import Blur
 from harness.plan.networks import RESNET_LAYERS
-from harness.plan.probes import BlurLoss
 from harness.plan.seeds import ReplicateSeeds
 from harness.statistics.trend import theil_sen
 

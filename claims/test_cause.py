@@ -12,10 +12,9 @@ from claims.exact import search
 from claims.test_noninvertible_maps import NONE
 from harness.claim import Claim, Criterion, Scale, conjunction, equivalence, exact
 from harness.lab.lab import Lab
-from harness.plan.cells import Cell, Inversion
+from harness.plan.cells import STATISTICS, Cell, GradientNorms, Inversion
 from harness.plan.decoders import LBFGS, Adam, Decoder, GaussNewton
 from harness.plan.networks import RESNET_LAYERS
-from harness.plan.probes import STATISTICS, GradientNorms
 from harness.plan.seeds import ReplicateSeeds
 
 SECTION = "Imperfect representations are due to nonunique approximation"

@@ -26,11 +26,10 @@ from harness.claim import (
 )
 from harness.lab.lab import Lab
 from harness.measurements.theory import newman_rate
-from harness.plan.cells import BATCH, Cell, Inversion
+from harness.plan.cells import BATCH, Cell, Conditioning, Inversion, SpreadRate
 from harness.plan.decoders import ARTICLE_MLP, LBFGS
 from harness.plan.images import Images
 from harness.plan.networks import MLP, Network, PrescribedSpectrum
-from harness.plan.probes import Conditioning, SpreadRate
 from harness.plan.seeds import ReplicateSeeds
 from harness.statistics.trend import theil_sen
 from harness.store import Record

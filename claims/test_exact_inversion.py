@@ -13,11 +13,10 @@ from claims.exact import search
 from claims.test_noninvertible_maps import ROUNDING
 from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, equivalence, event, exact
 from harness.lab.lab import Lab
-from harness.plan.cells import BATCH, Cell, Inversion
+from harness.plan.cells import BATCH, Cell, Inversion, NeighbourLaw, Neighbours
 from harness.plan.decoders import ARTICLE_MLP
 from harness.plan.images import Images
 from harness.plan.networks import MLP
-from harness.plan.probes import NeighbourLaw, Neighbours
 from harness.plan.seeds import ReplicateSeeds
 from harness.store import Record
 

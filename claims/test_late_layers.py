@@ -22,9 +22,9 @@ from claims.trained import (
 )
 from harness.claim import LN_11, Claim, Criterion, Scale, conjunction, equivalence, event
 from harness.lab.lab import Lab
+from harness.plan.cells import LinearProbe, Reflection
 from harness.plan.images import ARTICLE_START, Start
 from harness.plan.networks import RESNET_LAYERS
-from harness.plan.training_cells import LinearProbe, Reflection
 from harness.store import Record
 
 SECTION = "Late layer representations are mostly inference"

@@ -12,9 +12,8 @@ from claims.exact import search
 from claims.test_noninvertible_maps import ROUNDING
 from harness.claim import Claim, Criterion, equivalence, event, exact
 from harness.lab.lab import Lab
-from harness.plan.cells import BATCH, ActiveUnits, LocalRank
+from harness.plan.cells import BATCH, ActiveUnits, LocalRank, SquareLayer, ZeroUnits
 from harness.plan.networks import MLP, ResNet
-from harness.plan.probes import SquareLayer, ZeroUnits
 from harness.statistics.intervals import share_interval
 from harness.store import Record
 from harness.verdict.results import Table

@@ -14,8 +14,7 @@ from claims.test_cause import ladder
 from claims.test_noninvertible_maps import NONE, ROUNDING
 from harness.claim import Claim, Criterion, Scale, conjunction, event, exact
 from harness.lab.lab import Lab
-from harness.plan.cells import Cell
-from harness.plan.probes import ErrorInNullSpace, PooledRank
+from harness.plan.cells import Cell, ErrorInNullSpace, PooledRank
 from harness.plan.seeds import ReplicateSeeds
 from harness.store import Record
 

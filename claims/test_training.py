@@ -23,11 +23,9 @@ from claims.trained import (
 )
 from harness.claim import LN_11, Claim, Criterion, Scale, equivalence, event
 from harness.lab.lab import Lab
-from harness.plan.cells import Inversion
+from harness.plan.cells import Inversion, JacobianSpectrum, ZeroUnits
 from harness.plan.decoders import Descent
 from harness.plan.images import Start
-from harness.plan.probes import ZeroUnits
-from harness.plan.training_cells import JacobianSpectrum
 from harness.store import Record
 
 SECTION = "The effect of training on layer approximation accuracy"

@@ -10,9 +10,8 @@ import pytest
 from claims.trained import decides, gallery, judge_trained, reconstruction, untrained
 from harness.claim import Claim, Criterion, event
 from harness.lab.lab import Lab
-from harness.plan.cells import UNFINISHED
+from harness.plan.cells import UNFINISHED, EarlyUpdates
 from harness.plan.networks import RESNET_LAYERS
-from harness.plan.training_cells import EarlyUpdates
 from harness.store import Record
 from harness.verdict.results import Table
 

@@ -10,11 +10,10 @@ from harness.claim import Claim
 from harness.lab.condition import Control, Effects, Tables, no_control, no_tables
 from harness.lab.crossed_design import Cells
 from harness.lab.lab import Lab
-from harness.plan.cells import Cell, Inversion
+from harness.plan.cells import JUDGE, Cell, Inversion, Train
 from harness.plan.images import ARTICLE_START, Images, Start
 from harness.plan.networks import ResNet, Training, WeightsFile
 from harness.plan.seeds import ReplicateSeeds
-from harness.plan.training_cells import JUDGE, Train
 from harness.store import Record
 from harness.subjects.imagenet import ABSENT, NETWORK, is_the_articles, release_of
 from harness.verdict.results import Table

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from harness.errors import SettingError
 from harness.plan.buckets import buckets
-from harness.plan.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank, block
+from harness.plan.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank, Train, block
 from harness.plan.decoders import (
     LBFGS,
     LOSSES,
@@ -42,12 +42,11 @@ from harness.plan.decoders import (
     TotalVariation,
 )
 from harness.plan.fields import SCHEDULES
-from harness.plan.identity import canonical, context, identity
+from harness.plan.identity import context, identity
 from harness.plan.images import ImageFolder, Images, Start
 from harness.plan.networks import CONTENTS, MLP, ResNet, Training, WeightsFile
 from harness.plan.profile import PROFILES, Profile
 from harness.plan.seeds import ReplicateSeeds, Source, Stream
-from harness.plan.training_cells import Train
 
 CONTEXT = {"engine": 1, "device": "cpu"}
 ROOT = Path(__file__).parents[1]
@@ -105,6 +104,8 @@ BY_HAND = {
             "name": "resnet50",
             "layer": "layer4",
             "weights": {"type": "WeightsFile", "sha256": "ab" * 32},
+            "width_multiplier": 1.0,
+            "training": None,
         },
         "images": {
             "type": "Images",
@@ -120,6 +121,7 @@ BY_HAND = {
             "priors": [{"type": "Blur", "kernel": 3, "first": 2.4, "last": 0.4}],
             "returns": "last",
             "tolerance": 0.0,
+            "tolerance_of": "target",
             "step": 0.1,
             "factor": 0.15,
             "schedule": "fixed",
@@ -175,13 +177,6 @@ class TestStability:
         )
         assert moved == cell
         assert name_of(moved) == name_of(cell)
-
-    def test_a_setting_that_came_later_is_told_where_it_is_chosen_alone(self) -> None:
-        plain = ResNet(name="resnet50", layer="layer4")
-        assert set(canonical(plain)) == {"type", "name", "layer", "weights"}
-        assert {"width", "training"} <= set(
-            canonical(dataclasses.replace(plain, width_multiplier=0.25, training=NOISE))
-        )
 
     def test_numbers_that_are_not_finite_have_no_identity(self) -> None:
         with pytest.raises(ValueError, match="JSON"):
@@ -263,23 +258,22 @@ def changed(instance: Any) -> Iterator[Any]:
 
 class TestChecks:
     @pytest.mark.parametrize(
-        ("changes", "rule"),
+        "changes",
         [
-            ({"iterations": -1}, "no less than no steps"),
-            ({"noise": -0.1}, "standard deviation"),
-            ({"noise": math.nan}, "standard deviation"),
-            ({"restarts": 0}, "one start or more"),
-            ({"batch": 0}, "one or more"),
-            ({"batch": 12}, "one at a time"),
-            ({"network": STACK, "decoder": LinearSolve(), "precision": "bf16"}, "pseudo-inverse"),
+            {"iterations": -1},
+            {"noise": -0.1},
+            {"noise": math.nan},
+            {"restarts": 0},
+            {"batch": 0},
+            {"batch": 12},
+            {"precision": "bf16", "network": STACK, "decoder": LinearSolve()},
         ],
     )
-    def test_an_inversion_that_cannot_be_measured_is_refused(
-        self, changes: dict[str, Any], rule: str
-    ) -> None:
-        with pytest.raises(SettingError, match=rule) as caught:
+    def test_an_inversion_that_cannot_be_measured_is_refused(self, changes: dict[str, Any]) -> None:
+        with pytest.raises(SettingError) as caught:
             dataclasses.replace(CELLS[0], **changes)
-        assert caught.value.remedy
+        name, value = next(iter(changes.items()))
+        assert f"{name}={value}" in str(caught.value.value)
 
     def test_the_least_that_can_be_measured_is_not(self) -> None:
         least = dataclasses.replace(CELLS[0], iterations=0, noise=0.0)

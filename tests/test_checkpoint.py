@@ -41,12 +41,11 @@ from harness.encoders.runtime import precision_of
 from harness.inversion import loop
 from harness.inversion.steppers import Eager, Graphed, InPlace
 from harness.measurements.measure import measure
+from harness.plan.cells import ErrorInNullSpace, Reflection
 from harness.plan.decoders import Decoder, Descent
 from harness.plan.images import Images
 from harness.plan.networks import ResNet, Training
-from harness.plan.probes import ErrorInNullSpace
 from harness.plan.seeds import ReplicateSeeds
-from harness.plan.training_cells import Reflection
 
 LENGTH = 30
 

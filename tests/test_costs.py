@@ -7,19 +7,17 @@ import dataclasses
 import pytest
 
 from harness.plan.buckets import buckets
-from harness.plan.cells import Cell, Inversion, LocalRank
+from harness.plan.cells import Cell, ErrorInNullSpace, Inversion, LocalRank, Reflection, Train
 from harness.plan.costs import estimate
 from harness.plan.decoders import LBFGS, Adam, Decoder, Descent
 from harness.plan.images import Images
 from harness.plan.networks import MLP, Network, ResNet, Training
-from harness.plan.probes import ErrorInNullSpace
 from harness.plan.seeds import ReplicateSeeds
-from harness.plan.training_cells import Reflection, Train
 
 DRAW = ReplicateSeeds(replicate=0)
 DEEP = ResNet(name="resnet50", layer="layer4")
 IMAGES = Images(pixels=299)
-NOISE = Training(content="noise", classes=10, images=640, pixels=64, epochs=10, batch=64)
+PICTURES = Training(content="photographs", classes=10, images=640, pixels=64, epochs=10, batch=64)
 
 
 def step(network: Network, *, images: Images, precision: str = "float32") -> float:
@@ -89,7 +87,7 @@ def test_a_plan_for_a_gpu_reckons_with_it() -> None:
         "decoder": Descent(),
         "iterations": 500,
     }
-    trained = dataclasses.replace(DEEP, training=NOISE)
+    trained = dataclasses.replace(DEEP, training=PICTURES)
     cells: list[Cell] = [
         Inversion(**run),  # type: ignore[arg-type]
         Train(seeds=DRAW, network=trained),

@@ -26,7 +26,7 @@ from harness.measurements.exact.operations import Operation, ResidualExample
 from harness.measurements.exact.statements import statement, statements
 from harness.measurements.exact.witnesses import NarrowStack, PooledConvolution
 from harness.measurements.measure import measure
-from harness.plan.probes import Search
+from harness.plan.cells import Search
 from harness.plan.seeds import ReplicateSeeds
 from harness.subjects.blocks import build_block
 

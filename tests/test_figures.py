@@ -25,13 +25,11 @@ from harness.lab.condition import Condition
 from harness.lab.lab import Custom, Lab
 from harness.measurements.measure import measure
 from harness.measurements.measurement import Measurement
-from harness.plan.cells import ActiveUnits, Cell
+from harness.plan.cells import ActiveUnits, Cell, Conditioning, LinearProbe, Neighbours
 from harness.plan.images import Images
 from harness.plan.networks import MLP, ResNet, WeightsFile
-from harness.plan.probes import Conditioning, Neighbours
 from harness.plan.profile import Profile as Sizes
 from harness.plan.seeds import ReplicateSeeds
-from harness.plan.training_cells import LinearProbe
 from harness.store import Record, Store
 from harness.verdict.results import ConditionResult
 from reports.article import STAR, Distribution, Figure, Line, Profile, Some, figures

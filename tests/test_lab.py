@@ -16,15 +16,21 @@ from harness.lab.condition import Condition
 from harness.lab.lab import Custom, Lab
 from harness.lab.precision_check import at_precision, reference_cell
 from harness.lab.runner import Runner
-from harness.plan.cells import NON_FINITE, Cell, Inversion
+from harness.plan.cells import (
+    NON_FINITE,
+    Cell,
+    ErrorInNullSpace,
+    Inversion,
+    Reflection,
+    Search,
+    ZeroUnits,
+)
 from harness.plan.decoders import Adam, Descent
 from harness.plan.identity import context, identity
 from harness.plan.images import Images
-from harness.plan.networks import MLP, ResNet
-from harness.plan.probes import ErrorInNullSpace, Search, ZeroUnits
+from harness.plan.networks import MLP, ResNet, Training
 from harness.plan.profile import Profile
 from harness.plan.seeds import ReplicateSeeds, replicates
-from harness.plan.training_cells import Reflection
 from harness.store import Record, Store
 from harness.verdict.results import ConditionResult
 from harness.verdict.verdict import Verdict
@@ -167,7 +173,10 @@ class TestSentinels:
         assert scouted({precision: 1.0}, precision=precision).decision.verdict is Verdict.SUPPORTED
 
     def test_every_cell_that_recovers_an_image_follows_the_run(self) -> None:
-        network = ResNet(name="resnet18", layer="layer4")
+        pictures = Training(
+            content="photographs", classes=2, images=16, pixels=32, epochs=1, batch=16
+        )
+        network = ResNet(name="resnet18", layer="layer4", training=pictures)
         settings = {
             "seeds": ReplicateSeeds(replicate=0),
             "network": network,

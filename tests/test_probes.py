@@ -15,16 +15,14 @@ from torch import nn
 from harness.measurements.measure import measure
 from harness.measurements.measurement import Measurement
 from harness.plan.buckets import buckets
-from harness.plan.cells import Cell, Inversion
-from harness.plan.decoders import Blur, Descent
-from harness.plan.images import Images
-from harness.plan.networks import MLP, PrescribedSpectrum, ResNet
-from harness.plan.probes import (
+from harness.plan.cells import (
     STATISTICS,
     BlurLoss,
+    Cell,
     Conditioning,
     ErrorInNullSpace,
     GradientNorms,
+    Inversion,
     NeighbourLaw,
     Neighbours,
     PooledRank,
@@ -32,6 +30,9 @@ from harness.plan.probes import (
     SquareLayer,
     ZeroUnits,
 )
+from harness.plan.decoders import Blur, Descent
+from harness.plan.images import Images
+from harness.plan.networks import MLP, PrescribedSpectrum, ResNet
 from harness.plan.seeds import ReplicateSeeds, Source
 from harness.subjects.generators import torch_generator
 from harness.subjects.images.originals import draw_original

@@ -24,12 +24,11 @@ from harness.encoders.runtime import threads
 from harness.errors import SettingError, StoreError, UnknownNameError, WeightsError
 from harness.measurements.measure import measure
 from harness.plan.buckets import buckets
-from harness.plan.cells import NON_FINITE, Inversion
+from harness.plan.cells import NON_FINITE, Inversion, Train
 from harness.plan.decoders import Descent
 from harness.plan.images import Images
 from harness.plan.networks import ResNet, Training, WeightsFile
 from harness.plan.seeds import ReplicateSeeds, Source, Stream
-from harness.plan.training_cells import Train
 from harness.subjects.generators import weights_seed
 from harness.subjects.images.originals import draw_original
 from harness.subjects.images.photographs import load_photograph

@@ -14,18 +14,18 @@ from harness.measurements.early_updates import loss_drop
 from harness.measurements.image_quality import ssim
 from harness.measurements.measure import measure
 from harness.measurements.measurement import Measurement
-from harness.plan.cells import Inversion
-from harness.plan.decoders import Adam, Descent
-from harness.plan.images import Images
-from harness.plan.networks import ResNet, Training
-from harness.plan.seeds import ReplicateSeeds, Source, Stream
-from harness.plan.training_cells import (
+from harness.plan.cells import (
     JUDGE,
     EarlyUpdates,
+    Inversion,
     JacobianSpectrum,
     LinearProbe,
     Reflection,
 )
+from harness.plan.decoders import Adam, Descent
+from harness.plan.images import Images
+from harness.plan.networks import ResNet, Training
+from harness.plan.seeds import ReplicateSeeds, Source, Stream
 from harness.subjects.generators import weights_seed
 from harness.subjects.images.originals import draw_original
 from harness.subjects.resnet import build_resnet

@@ -37,11 +37,10 @@ from harness.execution.scheduler import Scheduler
 from harness.lab.condition import Condition
 from harness.lab.lab import Custom, Lab
 from harness.lab.runner import Runner
-from harness.plan.cells import NON_FINITE, UNFINISHED, Inversion
+from harness.plan.cells import NON_FINITE, UNFINISHED, Inversion, Train
 from harness.plan.networks import RESNET_LAYERS, WeightsFile
 from harness.plan.profile import PROFILES, Profile
 from harness.plan.seeds import ReplicateSeeds
-from harness.plan.training_cells import Train
 from harness.store import Record, Store
 from harness.subjects import imagenet
 from harness.subjects.imagenet import ABSENT, imagenet_weights

@@ -15,9 +15,8 @@ from harness.errors import ExecutorError, StoreError, WorkerError
 from harness.execution.executors import Workers, open_workers
 from harness.execution.remote import measure_bucket
 from harness.plan.buckets import Bucket, buckets
-from harness.plan.cells import Cell
+from harness.plan.cells import Cell, Search
 from harness.plan.networks import MLP, PrescribedSpectrum, ResNet
-from harness.plan.probes import Search
 from harness.store import Store
 
 ARRIVAL = 90.0

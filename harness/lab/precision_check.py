@@ -7,9 +7,7 @@ import dataclasses
 import numpy as np
 
 from harness.claim import Estimand
-from harness.plan.cells import Cell, Inversion
-from harness.plan.probes import ErrorInNullSpace
-from harness.plan.training_cells import Reflection
+from harness.plan.cells import Cell, ErrorInNullSpace, Inversion, Reflection
 from harness.verdict.verdict import Decision
 
 SCOUTING = ("tf32", "bf16")

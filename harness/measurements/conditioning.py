@@ -6,7 +6,7 @@ import torch
 
 from harness.measurements.measurement import Measurement, outcome_of
 from harness.measurements.theory import newman_rate
-from harness.plan.probes import Conditioning, SpreadRate
+from harness.plan.cells import Conditioning, SpreadRate
 from harness.plan.seeds import Source
 from harness.subjects.generators import torch_generator
 from harness.subjects.mlp import draw_layers, draw_weight

@@ -8,8 +8,8 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from harness.measurements.measurement import Measurement, outcome_of
+from harness.plan.cells import EarlyUpdates
 from harness.plan.seeds import Source
-from harness.plan.training_cells import EarlyUpdates
 from harness.subjects.generators import torch_generator
 from harness.subjects.mlp import draw_weight
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from harness.inversion.distances import l2
 from harness.measurements.measurement import Measurement, outcome_of
+from harness.plan.cells import GradientNorms
 from harness.plan.images import ARTICLE_START
 from harness.plan.networks import RESNET_LAYERS
-from harness.plan.probes import GradientNorms
 from harness.plan.seeds import Source
 from harness.subjects.generators import weights_seed
 from harness.subjects.images.sources import draw_image

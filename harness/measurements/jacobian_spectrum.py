@@ -6,7 +6,7 @@ import torch
 
 from harness.encoders.spectrum import jacobian, spectra
 from harness.measurements.measurement import Measurement, outcome_of
-from harness.plan.training_cells import JacobianSpectrum
+from harness.plan.cells import JacobianSpectrum
 from harness.subjects.images.originals import draw_original
 from harness.subjects.networks import build_encoder
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from harness.measurements.image_quality import ProbeExamples, probe
 from harness.measurements.measurement import Measurement, outcome_of
+from harness.plan.cells import LinearProbe
 from harness.plan.seeds import Source
-from harness.plan.training_cells import LinearProbe
 from harness.subjects.generators import weights_seed
 from harness.subjects.resnet import truncated_resnet, whole_resnet
 from harness.subjects.training.content import PICTURES, TrainingSet, crops

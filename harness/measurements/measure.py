@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 
@@ -29,35 +28,31 @@ from harness.measurements.search import search
 from harness.measurements.square_layer import square_layer
 from harness.measurements.training import train, train_for
 from harness.measurements.zero_units import zero_units
-from harness.plan import probes, training_cells
-from harness.plan.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank
+from harness.plan import cells as kinds
+from harness.plan.cells import Cell, Inversion, OfReconstruction
 
-_ONE_BY_ONE: Mapping[type, Callable[[Any], Measurement]] = {
-    ExactInverse: invert_exactly,
-    ActiveUnits: count_active,
-    LocalRank: local_rank,
-    probes.Search: search,
-    probes.Conditioning: conditioning,
-    probes.SpreadRate: spread_rate,
-    probes.Neighbours: neighbours,
-    probes.NeighbourLaw: neighbour_law,
-    probes.GradientNorms: gradient_norms,
-    probes.SquareLayer: square_layer,
-    probes.PooledRank: pooled_rank,
-    probes.ZeroUnits: zero_units,
-    probes.BlurLoss: blur_loss,
-    training_cells.Train: train,
-    training_cells.JacobianSpectrum: jacobian_spectrum,
-    training_cells.LinearProbe: linear_probe,
-    training_cells.EarlyUpdates: early_updates,
+_MEASUREMENTS: Mapping[type[Cell], Callable[..., Measurement]] = {
+    kinds.ActiveUnits: count_active,
+    kinds.BlurLoss: blur_loss,
+    kinds.Conditioning: conditioning,
+    kinds.EarlyUpdates: early_updates,
+    kinds.ErrorInNullSpace: error_in_null_space,
+    kinds.ExactInverse: invert_exactly,
+    kinds.GradientNorms: gradient_norms,
+    kinds.JacobianSpectrum: jacobian_spectrum,
+    kinds.LinearProbe: linear_probe,
+    kinds.LocalRank: local_rank,
+    kinds.NeighbourLaw: neighbour_law,
+    kinds.Neighbours: neighbours,
+    kinds.PooledRank: pooled_rank,
+    kinds.Reflection: reflection,
+    kinds.Search: search,
+    kinds.SpreadRate: spread_rate,
+    kinds.SquareLayer: square_layer,
+    kinds.Train: train,
+    kinds.ZeroUnits: zero_units,
 }
-"""Kinds of cells that are measured one replicate at a time, on the CPU."""
-
-_WITH_A_RECONSTRUCTION: Mapping[type, Callable[..., Measurement]] = {
-    probes.ErrorInNullSpace: error_in_null_space,
-    training_cells.Reflection: reflection,
-}
-"""Those that recover an image on the device first."""
+"""What measures one cell of each kind but inversions; given its run, where it has one."""
 
 
 def measure(
@@ -77,28 +72,30 @@ def measure(
     Raises
     ------
     DeviceError
-        Where the device has not the memory for one replicate, or not the precision.
+        Where the device lacks the memory for one replicate, or does not support the precision.
     """
     began = time.perf_counter()
-    place = torch.device(device)
     for cell in cells:
         train_for(cell)
-    if isinstance(cells[0], Inversion):
-        results = invert_block(
-            [cell for cell in cells if isinstance(cell, Inversion)],
-            device=place,
-            checkpoint=checkpoint,
-        )
-    elif type(cells[0]) in _WITH_A_RECONSTRUCTION:
-        with_a_reconstruction = _WITH_A_RECONSTRUCTION[type(cells[0])]
-        results = tuple(
-            with_a_reconstruction(
-                cell, device=place, checkpoint=checkpoint and checkpoint.part(number)
-            )
-            for number, cell in enumerate(cells)
-        )
-    else:
-        one = _ONE_BY_ONE[type(cells[0])]
-        results = tuple(map(one, cells))
+    results = _measure(cells, device=torch.device(device), checkpoint=checkpoint)
     share = (time.perf_counter() - began) / len(cells)
     return tuple(dataclasses.replace(result, seconds=share) for result in results)
+
+
+def _measure(
+    cells: Sequence[Cell], *, device: torch.device, checkpoint: Checkpoint | None
+) -> tuple[Measurement, ...]:
+    inversions = [cell for cell in cells if isinstance(cell, Inversion)]
+    if inversions:
+        return invert_block(inversions, device=device, checkpoint=checkpoint)
+    measure_one = _MEASUREMENTS[type(cells[0])]
+    results = []
+    for number, cell in enumerate(cells):
+        if isinstance(cell, OfReconstruction):
+            (run,) = invert_block(
+                [cell.inversion], device=device, checkpoint=checkpoint and checkpoint.part(number)
+            )
+            results.append(measure_one(cell, run))
+        else:
+            results.append(measure_one(cell))
+    return tuple(results)

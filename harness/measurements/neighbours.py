@@ -12,8 +12,8 @@ from harness.encoders.stacks import Layer
 from harness.inversion.distances import l2
 from harness.measurements.measurement import Measurement, outcome_of
 from harness.measurements.theory import neighbour_stretch
+from harness.plan.cells import NeighbourLaw, Neighbours
 from harness.plan.images import NOISE_TEXT
-from harness.plan.probes import NeighbourLaw, Neighbours
 from harness.plan.seeds import Source
 from harness.subjects.generators import torch_generator
 from harness.subjects.images.originals import draw_original

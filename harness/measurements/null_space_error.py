@@ -1,36 +1,17 @@
-"""The part of a copy's error in the null space of the network at the image."""
+"""The part of a reconstruction's error in the null space of the network at the image."""
 
 from __future__ import annotations
 
 import torch
 
-from harness.checkpoint import Checkpoint
 from harness.encoders.spectrum import decompose, jacobian
-from harness.measurements.inversion import invert_block
 from harness.measurements.measurement import Measurement, outcome_of
-from harness.plan.cells import Inversion
-from harness.plan.probes import ErrorInNullSpace
+from harness.plan.cells import ErrorInNullSpace
 from harness.subjects.networks import build_encoder
 
 
-def error_in_null_space(
-    cell: ErrorInNullSpace, *, device: torch.device, checkpoint: Checkpoint | None
-) -> Measurement:
-    """Shares of the squared distance to the image, at the start and at the end."""
-    (run,) = invert_block(
-        [
-            Inversion(
-                seeds=cell.seeds,
-                network=cell.network,
-                images=cell.images,
-                decoder=cell.decoder,
-                iterations=cell.iterations,
-                precision=cell.precision,
-            )
-        ],
-        device=device,
-        checkpoint=checkpoint,
-    )
+def error_in_null_space(cell: ErrorInNullSpace, run: Measurement) -> Measurement:
+    """Shares of the squared distance to the image, at the start and at the end of a run."""
     original, start, reconstruction = (
         torch.from_numpy(run.images[name]).double()
         for name in ("target", "start", "reconstruction")

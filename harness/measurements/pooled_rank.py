@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from harness.encoders.spectrum import decompose, jacobian, spectra
 from harness.measurements.measurement import Measurement, outcome_of
-from harness.plan.probes import PooledRank
+from harness.plan.cells import PooledRank
 from harness.subjects.generators import weights_seed
 from harness.subjects.images.originals import draw_original
 from harness.subjects.resnet import build_resnet, encoder_of, truncated_resnet

@@ -1,4 +1,4 @@
-"""What a copy resembles more: its image, or what the network was trained on."""
+"""Whether a reconstruction resembles its image more, or what the network was trained on."""
 
 from __future__ import annotations
 
@@ -8,53 +8,25 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.checkpoint import Checkpoint
-from harness.errors import SettingError
 from harness.measurements.image_quality import nearest
-from harness.measurements.inversion import invert_block
 from harness.measurements.measurement import Measurement, outcome_of
-from harness.measurements.training import trained
-from harness.plan.cells import Inversion
+from harness.plan.cells import JUDGE, Reflection
 from harness.plan.seeds import Source
-from harness.plan.training_cells import JUDGE, Reflection
 from harness.subjects.generators import weights_seed
 from harness.subjects.resnet import build_resnet
 from harness.subjects.training.content import PICTURES, crops
 
-_LOOKED_AT = ("reconstruction", "start", "noised")
+_COMPARED = ("reconstruction", "start", "noised")
 
 
-def reflection(
-    cell: Reflection, *, device: torch.device, checkpoint: Checkpoint | None
-) -> Measurement:
-    """Distances of the copy to its image and to the nearest training crop, as the judge sees them.
+def reflection(cell: Reflection, run: Measurement) -> Measurement:
+    """Distances of the reconstruction to its image and to the nearest training crop, by the judge.
 
-    Beside them the same of the start and of the noised image, and the share of the crops that are
-    nearer to the copy than the image is.
+    Also those of the start and of the noised image, and the share of the crops that are nearer to
+    the reconstruction than the image is.
     """
     training = cell.network.training
-    if training is None or training.content != "photographs":
-        raise SettingError(
-            training,
-            rule="a network that was not trained on pictures has no training crops",
-            remedy='Give Training(content="photographs", ...)',
-        )
-    trained(cell.network, JUDGE)
-    (copied,) = invert_block(
-        [
-            Inversion(
-                seeds=cell.seeds,
-                network=cell.network,
-                images=cell.images,
-                decoder=cell.decoder,
-                iterations=cell.iterations,
-                noise=cell.noise,
-                precision=cell.precision,
-            )
-        ],
-        device=device,
-        checkpoint=checkpoint,
-    )
+    assert training is not None  # the cell's own rule
     judge = build_resnet(cell.network, seed=weights_seed(JUDGE))
     shown = crops(
         classes=training.classes,
@@ -63,46 +35,33 @@ def reflection(
         rng=cell.seeds.rng(Source.PRIOR),
         held_out=False,
     )
-    # No label at all where the image is of no class.
-    own = next(
-        (
-            number
-            for number, picture in enumerate(PICTURES)
-            if picture.label == copied.labels["image"]
-        ),
-        None,
+    labels = [picture.label for picture in PICTURES]
+    # Crops of the image's own picture are left out, if it is one of the classes.
+    own = labels.index(run.labels["image"]) if run.labels["image"] in labels else -1
+    learnt = _features(judge, shown.pictures(torch.nonzero(shown.labels != own).flatten()))
+    image, *compared = (
+        _features(judge, torch.from_numpy(run.images[name]).float()[None])
+        for name in ("target", *_COMPARED)
     )
-    others = shown.pictures(
-        torch.tensor([place for place, label in enumerate(shown.labels.tolist()) if label != own])
-    )
-    learnt = _features(judge, others)
-    image, *looks = (
-        _features(judge, torch.from_numpy(copied.images[name]).float()[None])
-        for name in ("target", *_LOOKED_AT)
-    )
-    values = dict(copied.values)
-    for name, features in zip(_LOOKED_AT, looks, strict=True):
+    values = dict(run.values)
+    for name, features in zip(_COMPARED, compared, strict=True):
         found = nearest(features[0], {"image": image, "training": learnt})
         values |= {f"{name}_to_{what}": distance for what, distance in found.items()}
-    distances = np.linalg.norm(learnt - looks[0], axis=1)
+    distances = np.linalg.norm(learnt - compared[0], axis=1)
     values["nearer"] = float(np.mean(distances < values["reconstruction_to_image"]))
+    decisive = ("reconstruction_to_image", "reconstruction_to_training")
     return Measurement(
         values=values,
-        outcome=outcome_of(
-            {
-                name: values[name]
-                for name in ("reconstruction_to_image", "reconstruction_to_training")
-            }
-        ),
-        labels=copied.labels,
-        images=copied.images,
+        outcome=outcome_of({name: values[name] for name in decisive}),
+        labels=run.labels,
+        images=run.images,
     )
 
 
 def _features(
     judge: nn.Module, images: Float[Tensor, "batch 3 rows columns"]
 ) -> NDArray[np.float64]:
-    """What the judge's head sees."""
+    """The inputs of the judge's head."""
     body = nn.Sequential(*list(judge.children())[:-1])
     with torch.no_grad():
         found: NDArray[np.float64] = body(images.clone()).flatten(1).double().numpy()

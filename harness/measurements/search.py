@@ -9,7 +9,7 @@ from typing import Any
 from harness.measurements.exact.falsify import falsify
 from harness.measurements.exact.statements import statement
 from harness.measurements.measurement import Measurement, outcome_of
-from harness.plan.probes import Search
+from harness.plan.cells import Search
 from harness.plan.seeds import Source
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from harness.encoders.encoder import ModuleEncoder
 from harness.encoders.spectrum import jacobian, spectra
 from harness.measurements.measurement import Measurement, outcome_of
-from harness.plan.probes import SquareLayer
+from harness.plan.cells import SquareLayer
 from harness.subjects.generators import weights_seed
 from harness.subjects.images.originals import draw_original
 

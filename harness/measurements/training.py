@@ -1,12 +1,11 @@
-"""Trained networks: trained unless they are there, and how well they do."""
+"""Trained networks: trained on demand, and how accurate they are."""
 
 from __future__ import annotations
 
 from harness.measurements.measurement import MEASURED, Measurement
-from harness.plan.cells import NON_FINITE, Cell
+from harness.plan.cells import JUDGE, NON_FINITE, Cell, Reflection, Train
 from harness.plan.networks import ResNet
-from harness.plan.seeds import ReplicateSeeds, Source
-from harness.plan.training_cells import Train
+from harness.plan.seeds import Source
 from harness.subjects.generators import weights_seed
 from harness.subjects.training.content import example
 from harness.subjects.training.trained_weights import history_of, trained_path
@@ -14,20 +13,15 @@ from harness.subjects.training.weights_cache import ensure_trained
 
 
 def train_for(cell: Cell) -> None:
-    """Have the network of a cell trained, where it is to be; whoever comes first does it."""
+    """Train the network of a cell, and its judge, unless they are trained already."""
     network = getattr(cell, "network", None)
-    if isinstance(network, ResNet):
-        trained(network, cell.seeds)
-
-
-def trained(network: ResNet, seeds: ReplicateSeeds) -> None:
-    """Have the network of a replicate trained, where it is to be."""
-    if network.training is not None:
-        ensure_trained(network, seed=weights_seed(seeds))
+    if isinstance(network, ResNet) and network.training is not None:
+        for seeds in (cell.seeds, JUDGE) if isinstance(cell, Reflection) else (cell.seeds,):
+            ensure_trained(network, seed=weights_seed(seeds))
 
 
 def train(cell: Train) -> Measurement:
-    """Accuracy and the course of the loss; "non-finite" where the training diverged."""
+    """Accuracy and losses by epoch; "non-finite" where the training diverged."""
     training = cell.network.training
     assert training is not None  # the cell's own rule
     path = trained_path(cell.network, seed=weights_seed(cell.seeds))

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.measurements.measurement import Measurement, outcome_of
+from harness.plan.cells import ZeroUnits
 from harness.plan.networks import MLP
-from harness.plan.probes import ZeroUnits
 from harness.plan.seeds import Source
 from harness.subjects.generators import torch_generator, weights_seed
 from harness.subjects.images.originals import draw_original

@@ -6,16 +6,15 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
-from harness.plan.cells import Cell, Inversion, block
+from harness.plan.cells import Cell, Inversion, Train, block
 from harness.plan.costs import estimate
 from harness.plan.identity import canonical, context, identity
 from harness.plan.networks import RESNET_LAYERS, ResNet
-from harness.plan.training_cells import Train
 
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-    """Blocks of cells for one worker, in order; blocks of one network and replicate share it.
+    """Blocks of cells for one worker, in order; they share the network of a replicate.
 
     Parameters
     ----------
@@ -24,7 +23,8 @@ class Bucket:
     ids : tuple of tuple of str
         Identities, in the same shape.
     seconds : float
-        Estimated time of one core, or of a process beside a GPU, for order and time left.
+        Estimated time of one core, or of a process that shares a GPU; for the order of work and
+        the forecast.
     """
 
     blocks: tuple[tuple[Cell, ...], ...]
@@ -32,7 +32,7 @@ class Bucket:
     seconds: float
 
     def part(self, numbers: Sequence[int]) -> Bucket:
-        """Some of the blocks, by their numbers; they share the estimate evenly."""
+        """Some of the blocks, by number, with an equal share each of the estimate."""
         return Bucket(
             blocks=tuple(self.blocks[number] for number in numbers),
             ids=tuple(self.ids[number] for number in numbers),
@@ -41,16 +41,16 @@ class Bucket:
 
 
 LONGEST = 300.0
-"""Seconds of a bucket that is not parted further: what a lost worker costs, and an unlucky end of a
-run; building a network once more costs less than one of them."""
+"""Seconds beyond which a bucket is split. A lost worker and an uneven end of a run cost this much;
+building a network again costs less."""
 
 
 def buckets(cells: Iterable[Cell], *, device: str) -> tuple[Bucket, ...]:
-    """Cells with their batch mates, grouped by replicate and network; longest first.
+    """Cells with their batch mates, grouped by replicate and network, the longest first.
 
-    Equal cells are measured once. In a group a training comes first, then one cut after the other,
-    since cells of one cut share its encoder. Groups that take longer than `LONGEST` are parted
-    between blocks.
+    Equal cells are measured once. In a group, training comes first, then layer after layer, since
+    cells of one layer share its encoder. Groups that take longer than `LONGEST` are split between
+    blocks.
     """
     settings = context(device=device)
     blocks: dict[str, tuple[Cell, ...]] = {}
@@ -67,13 +67,13 @@ def buckets(cells: Iterable[Cell], *, device: str) -> tuple[Bucket, ...]:
             seconds=sum(estimate(mates, device=device) for mates in part),
         )
         for group in groups.values()
-        for part in _parts(sorted(group, key=_place), device=device)
+        for part in _split(sorted(group, key=_depth), device=device)
     ]
     return tuple(sorted(made, key=lambda bucket: -bucket.seconds))
 
 
-def _parts(group: Iterable[tuple[Cell, ...]], *, device: str) -> list[list[tuple[Cell, ...]]]:
-    """Blocks in their order, in runs of at most `LONGEST` or of a single block."""
+def _split(group: Iterable[tuple[Cell, ...]], *, device: str) -> list[list[tuple[Cell, ...]]]:
+    """Blocks in order, in runs of at most `LONGEST` or of a single block."""
     parts: list[list[tuple[Cell, ...]]] = []
     seconds = math.inf
     for mates in group:
@@ -85,21 +85,20 @@ def _parts(group: Iterable[tuple[Cell, ...]], *, device: str) -> list[list[tuple
     return parts
 
 
-def _place(mates: tuple[Cell, ...]) -> int:
-    """The place of a block in its group: that of its cut among all, after what has none."""
+def _depth(mates: tuple[Cell, ...]) -> int:
+    """How deep the block's layer is; -1 for trainings and whatever has none."""
     network = getattr(mates[0], "network", None)
     if not isinstance(network, ResNet) or isinstance(mates[0], Train):
         return -1
-    return (
-        RESNET_LAYERS.index(network.layer) if network.layer in RESNET_LAYERS else len(RESNET_LAYERS)
-    )
+    names = (*RESNET_LAYERS, network.layer)
+    return names.index(network.layer)
 
 
 def _shared(cell: Cell) -> object:
     """What the cells of a bucket have in common: the network of a replicate, or the cell itself."""
     network = getattr(cell, "network", None)
     if isinstance(network, ResNet):
-        # Other sizes of images need other programs; a training is no part of any.
+        # Another size of images needs another encoder, but waits for the same training.
         pixels = None if network.training or not isinstance(cell, Inversion) else cell.images.pixels
         return cell.seeds, dataclasses.replace(network, layer=RESNET_LAYERS[-1]), pixels
     return str(canonical(cell))

@@ -1,7 +1,7 @@
-"""What measuring a block of cells costs, in seconds of one core, or of one process beside a GPU.
+"""What measuring a block of cells costs: seconds of one core, or of a process that shares a GPU.
 
-Of one core of 2020's, and of one of sixteen processes that share an H200, fitted to measured runs;
-they order work and tell the time left.
+The constants are fitted to measured runs, within a factor of about two. They order work and give a
+first forecast.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from harness.plan import probes, training_cells
-from harness.plan.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank
+from harness.plan import cells
+from harness.plan.cells import Cell, Inversion
 from harness.plan.decoders import LBFGS, Decoder, GaussNewton
-from harness.plan.networks import MLP, RESNET_LAYERS, PrescribedSpectrum, ResNet, Training
+from harness.plan.networks import MLP, RESNET_LAYERS, Network, ResNet
 
 MACHINES = {
     "cpu": "one core of a processor of about 2020, right within a factor of two",
@@ -21,210 +21,147 @@ MACHINES = {
 }
 """What the times are for, by device."""
 
-_STEP_OVERHEAD = 4e-4
-_RESNET_STEP = {
-    "resnet18": dict(
-        zip(RESNET_LAYERS, (0.0008, 0.001, 0.0015, 0.0025, 0.0035, 0.005), strict=True)
-    ),
-    "resnet50": dict(zip(RESNET_LAYERS, (0.0008, 0.001, 0.002, 0.004, 0.010, 0.018), strict=True)),
-    "resnet152": dict(zip(RESNET_LAYERS, (0.0008, 0.001, 0.002, 0.008, 0.035, 0.048), strict=True)),
-}
-"""Seconds of a gradient at 32 pixels, by cut."""
-
-_SEEN = 0.08
-"""Seconds of drawing an image and of comparing its copy with it."""
-
-_LAID_OUT = {"resnet18": 0.06, "resnet50": 0.3, "resnet152": 0.7}
-"""Seconds until the weights of a network lie as its steps read them, at torchvision's own width."""
-
-_DECOMPOSED = 1e-10
-"""Seconds of a decomposition over the cube of the elements."""
-
-_TRAINED_IMAGE = {"resnet18": 0.0012, "resnet50": 0.004}
-"""Seconds that an image takes in training at 32 pixels, at torchvision's own width."""
-
-
 _CONVOLUTIONS = {
-    "resnet18": dict(zip(RESNET_LAYERS, (1, 1, 5, 10, 15, 20), strict=True)),
-    "resnet50": dict(zip(RESNET_LAYERS, (1, 1, 11, 24, 43, 53), strict=True)),
-    "resnet152": dict(zip(RESNET_LAYERS, (1, 1, 11, 36, 144, 155), strict=True)),
+    "resnet18": (1, 1, 5, 10, 15, 20),
+    "resnet50": (1, 1, 11, 24, 43, 53),
+    "resnet152": (1, 1, 11, 36, 144, 155),
 }
-"""How many there are, those of shortcuts included, by cut."""
-
-_KERNELS = 8e-5
-"""Seconds that a layer and what belongs to it take at least in a step on a shared GPU: some eight
-kernels, there and back."""
-
-_IMAGE_STEP = 6e-3
-"""Of ResNet-50 up to layer4 at 299 pixels in float32; it falls with the pixels."""
-
-_BYTES = 2.7e12
-"""A second that a step on fully connected layers reads, of their weights twice."""
-
-_BUILT = 0.35
-"""Seconds of building a network, and of capturing its step."""
-
-_DRAWN = 5e-9
-"""Seconds of drawing a weight in float64."""
-
-_GPU_TRAINED_IMAGE = 7e-4
-"""Seconds that an image of 64 pixels takes in training on a shared GPU."""
+"""How many there are up to each of `RESNET_LAYERS`, those of shortcuts included."""
 
 
 def estimate(mates: Sequence[Cell], *, device: str = "cpu") -> float:
-    """Seconds that a block takes, on one core within a factor of about two.
+    """Seconds that a block takes.
 
     Parameters
     ----------
     mates : sequence of Cell
         The block.
     device : str
-        "cpu" or "cuda". What recovers nothing and trains nothing is measured on the CPU anyway.
+        "cpu" or "cuda". Cells without an inversion or a training run on the CPU anyway.
     """
-    cell = mates[0]
-    gpu = device == "cuda"
+    cell, gpu = mates[0], device == "cuda"
     match cell:
-        case Inversion(network=network, decoder=decoder):
-            gradients = cell.iterations * _over_a_gradient(decoder)
-            if gpu:
-                step, beside = _gpu_step(cell, mates=len(mates)), _built(network, mates=len(mates))
-            else:
-                step, beside = _step(cell, mates=len(mates)), _prepared(network)
-            return gradients * step + beside
-        case training_cells.Train(network=network) if gpu:
-            assert network.training is not None  # the cell's own rule
-            return _gpu_training(network.training)
-        case training_cells.Reflection() | probes.ErrorInNullSpace():
-            copy = Inversion(
-                seeds=cell.seeds,
-                network=cell.network,
-                images=cell.images,
-                decoder=cell.decoder,
-                iterations=cell.iterations,
-            )
-            looked_at = 1.0
-            if isinstance(cell, probes.ErrorInNullSpace):
-                looked_at = _DECOMPOSED * cell.images.elements**3
-            return (estimate([copy], device=device) + looked_at) * len(mates)
-        case ExactInverse(network=network):
-            return 3e-10 * network.inputs**3 + 0.02
-        case ActiveUnits(images=images):
-            return 3e-8 * images.elements**2 + 0.01
-        case LocalRank(network=network):
-            return 3e-4 * network.widths[-1] + 5e-9 * network.inputs**3
-    return _ONE_BY_ONE[type(cell)](cell) * len(mates)
+        case Inversion():
+            return _inversion(cell, mates=len(mates), gpu=gpu)
+        case cells.Reflection():
+            each = _inversion(cell.inversion, mates=1, gpu=gpu) + 1
+        case cells.ErrorInNullSpace():
+            decomposition = 1e-10 * cell.images.elements**3
+            each = _inversion(cell.inversion, mates=1, gpu=gpu) + decomposition
+        case cells.Train():
+            each = _training(cell, gpu=gpu)
+        case _:
+            each = _PER_REPLICATE[type(cell)](cell)
+    return each * len(mates)
 
 
-def _over_a_gradient(decoder: Decoder) -> float:
+def _inversion(cell: Inversion, *, mates: int, gpu: bool) -> float:
+    gradients = cell.iterations * _gradients_per_iteration(cell.decoder)
+    if gpu:
+        return gradients * _gpu_gradient(cell, mates=mates) + _gpu_setup(cell.network, mates=mates)
+    match cell.network:
+        case ResNet() as network:
+            # Drawing the image, comparing its reconstruction and packing the weights come first.
+            setup = 0.08 + 0.005 * _convolutions(network, "layer4") * network.width_multiplier
+            return setup + gradients * _resnet_gradient(network, pixels=cell.images.pixels)
+        case network:
+            layers, weights = _dense(network)
+            return gradients * (5e-5 + 4e-4 * (layers > 1) + 1e-9 * weights * mates)
+
+
+def _gradients_per_iteration(decoder: Decoder) -> float:
     """What an iteration of a decoder costs, over what a gradient costs."""
     match decoder:
         case LBFGS():
-            # One gradient, and the products of its history.
             return 1.4
         case GaussNewton(inner=inner):
             return 2.0 + 1.2 * inner
     return 1.0
 
 
-def _step(cell: Inversion, *, mates: int) -> float:
-    """Seconds of one gradient."""
+def _resnet_gradient(network: ResNet, *, pixels: int, layer: str | None = None) -> float:
+    """Seconds of a gradient on one core."""
+    size = max(1.0, (pixels / 48) ** 2) * network.width_multiplier
+    return (5e-4 + 2.5e-4 * _convolutions(network, layer or network.layer)) * size
+
+
+def _gpu_gradient(cell: Inversion, *, mates: int) -> float:
+    double = cell.precision == "float64"
     match cell.network:
-        case ResNet(name=name, layer=layer):
-            table = _RESNET_STEP.get(name, _RESNET_STEP["resnet50"])
-            size = max(1.0, (cell.images.pixels / 48) ** 2) * cell.network.width_multiplier
-            return table.get(layer, table["layer4"]) * size
-        case MLP() as network:
-            flops = _weights(network)
-            if network.linear:
-                flops = network.inputs * network.widths[-1]
-            return 5e-5 + _STEP_OVERHEAD * (not network.linear) + 4 * flops * mates / 4e9
-        case PrescribedSpectrum(inputs=inputs, outputs=outputs):
-            return 5e-5 + 4 * inputs * outputs * mates / 4e9
+        case ResNet() as network:
+            layers = _convolutions(network, network.layer)
+            work = cell.restarts * 6e-3 * (cell.images.pixels / 299) ** 2 * layers / 53
+            work, least = work * (1 + double), 8e-5 * layers * (1 + double)
+        case network:
+            # Bound by reading the weights twice.
+            layers, weights = _dense(network)
+            work, least = 2 * (8 if double else 4) * weights * mates / 2.7e12, 8e-5 * layers
+    return max(work, least)
 
 
-def _prepared(network: ResNet | MLP | PrescribedSpectrum) -> float:
-    """Seconds beside the steps."""
-    if not isinstance(network, ResNet):
-        return 0.0
-    return _SEEN + _LAID_OUT.get(network.name, _LAID_OUT["resnet50"]) * network.width_multiplier
-
-
-def _gpu_step(cell: Inversion, *, mates: int) -> float:
-    """Seconds of one gradient on a GPU."""
-    match cell.network:
-        case ResNet(name=name, layer=layer):
-            number = _CONVOLUTIONS.get(name, _CONVOLUTIONS["resnet50"])[layer]
-            pixels = (cell.images.pixels / 299) ** 2
-            arithmetic = _IMAGE_STEP * pixels * number / _CONVOLUTIONS["resnet50"]["layer4"]
-            # Doubles are a half as fast at best.
-            double = 1 + (cell.precision == "float64")
-            return max(number * _KERNELS, cell.restarts * arithmetic) * double
-        case MLP() as network:
-            weights = _weights(network)
-            if network.linear:
-                weights = network.inputs * network.widths[-1]
-            layers = 1 if network.linear else len(network.widths)
-        case PrescribedSpectrum(inputs=inputs, outputs=outputs):
-            weights, layers = inputs * outputs, 1
-    size = 8 if cell.precision == "float64" else 4
-    return max(layers * _KERNELS, 2 * size * weights * mates / _BYTES)
-
-
-def _built(network: ResNet | MLP | PrescribedSpectrum, *, mates: int) -> float:
-    """Seconds beside the steps, on a GPU."""
+def _gpu_setup(network: Network, *, mates: int) -> float:
+    """Seconds of drawing the weights and of capturing a step."""
     match network:
-        case MLP():
-            return _DRAWN * _weights(network) * mates + _BUILT / 5
         case ResNet():
-            return _BUILT
-    return _BUILT / 5
+            return 0.35
+        case MLP():
+            widths = (network.inputs, *network.widths)
+            return 0.07 + 5e-9 * sum(a * b for a, b in itertools.pairwise(widths)) * mates
+    return 0.07
 
 
-def _weights(network: MLP) -> int:
-    return sum(a * b for a, b in itertools.pairwise((network.inputs, *network.widths)))
-
-
-def _gpu_training(training: Training) -> float:
+def _training(cell: cells.Train, *, gpu: bool) -> float:
+    network, training = cell.network, cell.network.training
+    assert training is not None  # the cell's own rule
     shown = training.epochs * training.images
-    # The crops are cut on the CPU, once.
-    layer = 1e-3 * training.images
-    return layer + _GPU_TRAINED_IMAGE * max(1.0, (training.pixels / 64) ** 2) * shown
-
-
-def _training(network: ResNet, training: Training) -> float:
-    image = _TRAINED_IMAGE.get(network.name, _TRAINED_IMAGE["resnet50"])
+    if gpu:
+        # The crops are cut on the CPU, once.
+        return 1e-3 * training.images + 7e-4 * max(1.0, (training.pixels / 64) ** 2) * shown
     size = max(1.0, (training.pixels / 48) ** 2) * network.width_multiplier
-    return training.epochs * training.images * image * size
+    return 7e-5 * _convolutions(network, "layer4") * size * shown
 
 
-def _deep(name: str) -> float:
-    return _RESNET_STEP.get(name, _RESNET_STEP["resnet50"])["layer4"]
+def _convolutions(network: ResNet, layer: str) -> int:
+    counts = _CONVOLUTIONS.get(network.name, _CONVOLUTIONS["resnet50"])
+    return dict(zip(RESNET_LAYERS, counts, strict=True)).get(layer, counts[-1])
 
 
-_ONE_BY_ONE: Mapping[type, Callable[[Any], float]] = {
-    probes.Search: lambda cell: 0.01 * cell.examples,
-    probes.Conditioning: lambda cell: (
+def _dense(network: Network) -> tuple[int, int]:
+    """Layers and weights of a step; linear stacks are composed into one layer."""
+    if isinstance(network, MLP) and not network.linear:
+        widths = (network.inputs, *network.widths)
+        return len(network.widths), sum(a * b for a, b in itertools.pairwise(widths))
+    assert not isinstance(network, ResNet)
+    outputs = network.widths[-1] if isinstance(network, MLP) else network.outputs
+    return 1, network.inputs * outputs
+
+
+_PER_REPLICATE: Mapping[type[Cell], Callable[[Any], float]] = {
+    cells.ExactInverse: lambda cell: 0.02 + 3e-10 * cell.network.inputs**3,
+    cells.ActiveUnits: lambda cell: 0.01 + 3e-8 * cell.images.elements**2,
+    cells.LocalRank: lambda cell: 3e-4 * cell.network.widths[-1] + 5e-9 * cell.network.inputs**3,
+    cells.Search: lambda cell: 0.01 * cell.examples,
+    cells.Conditioning: lambda cell: (
         1e-9 * len(cell.network.widths) * cell.network.inputs**2 * cell.network.widths[0]
     ),
-    probes.SpreadRate: lambda cell: 1e-9 * cell.depth * cell.inputs * cell.width**2,
-    probes.Neighbours: lambda cell: 1e-10 * len(cell.network.widths) * cell.network.inputs**3,
-    probes.NeighbourLaw: lambda cell: 1e-9 * cell.networks * cell.network.inputs**3 + 0.3,
-    probes.GradientNorms: lambda cell: (
-        2 * cell.together * _deep(cell.network.name) * max(1.0, (cell.images.pixels / 48) ** 2)
+    cells.SpreadRate: lambda cell: 1e-9 * cell.depth * cell.inputs * cell.width**2,
+    cells.Neighbours: lambda cell: 1e-10 * len(cell.network.widths) * cell.network.inputs**3,
+    cells.NeighbourLaw: lambda cell: 0.3 + 1e-9 * cell.networks * cell.network.inputs**3,
+    cells.GradientNorms: lambda cell: (
+        2
+        * cell.together
+        * _resnet_gradient(cell.network, pixels=cell.images.pixels, layer="layer4")
     ),
-    probes.SquareLayer: lambda cell: 5e-9 * cell.images.elements**3,
-    probes.PooledRank: lambda cell: 2e-9 * cell.images.elements**3 + 0.1,
-    probes.ZeroUnits: lambda _: 0.2,
-    probes.BlurLoss: lambda _: 0.05,
-    training_cells.Train: lambda cell: _training(cell.network, cell.network.training),
-    training_cells.JacobianSpectrum: lambda cell: (
-        1e-10 * cell.images.elements**3 * cell.network.width_multiplier + 0.1
+    cells.SquareLayer: lambda cell: 5e-9 * cell.images.elements**3,
+    cells.PooledRank: lambda cell: 0.1 + 2e-9 * cell.images.elements**3,
+    cells.ZeroUnits: lambda _: 0.2,
+    cells.BlurLoss: lambda _: 0.05,
+    cells.JacobianSpectrum: lambda cell: (
+        0.1 + 1e-10 * cell.images.elements**3 * cell.network.width_multiplier
     ),
-    training_cells.LinearProbe: lambda cell: (
-        5e-4 * cell.examples * max(1.0, (cell.pixels / 32) ** 2) + 1.0
-    ),
-    training_cells.EarlyUpdates: lambda cell: (
-        1e-9 * cell.width**3 * cell.steps * len(cell.conditions) + 0.05
+    cells.LinearProbe: lambda cell: 1.0 + 5e-4 * cell.examples * max(1.0, (cell.pixels / 32) ** 2),
+    cells.EarlyUpdates: lambda cell: (
+        0.05 + 1e-9 * cell.width**3 * cell.steps * len(cell.conditions)
     ),
 }
-"""One replicate of each probe and of what concerns training, on one core."""
+"""Seconds of one replicate on one core."""

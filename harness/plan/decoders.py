@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import TypeVar
 
-from harness.plan.fields import LATER, SCHEDULES, check, known
+from harness.plan.fields import SCHEDULES, check, known
 
 P = TypeVar("P")
 
@@ -196,7 +196,7 @@ class Decoding:
     priors: tuple[Prior, ...] = ()
     returns: str = "best"
     tolerance: float = 0.0
-    tolerance_of: str = dataclasses.field(default="target", metadata=LATER)
+    tolerance_of: str = "target"
 
     def __post_init__(self) -> None:
         known(self.loss, LOSSES, what="loss")

@@ -1,34 +1,29 @@
-"""What all settings share: metadata of fields, and how a value out of range is refused."""
+"""What all settings share: metadata of fields, and checks of their values."""
 
 from __future__ import annotations
 
 from harness.errors import SettingError, UnknownNameError
 
 OUTSIDE_IDENTITY = {"identity": False}
-"""Field metadata of what says where something lies, not what it is."""
-
-LATER = {"later": True}
-"""Field metadata of a setting that came later: identities say nothing of it where it has its
-default, so that they stay what they were before there was a choice."""
-
+"""Field metadata of a location, which is no part of a cell's identity."""
 
 SCHEDULES = ("fixed", "decreasing")
 
 
 def known(name: str, names: tuple[str, ...], *, what: str) -> None:
-    """Refuse a name that is not among those there are.
+    """Refuse an unknown name.
 
     Raises
     ------
     UnknownNameError
-        Where it is not.
+        Where it is not among the names.
     """
     if name not in names:
         raise UnknownNameError.nearest(name, names, what=what)
 
 
 def check(holds: bool, value: object, *, rule: str, remedy: str) -> None:
-    """Refuse a value by an error, where a condition does not hold; one with nan never does.
+    """Refuse a value where a condition does not hold; comparisons with nan never do.
 
     Parameters
     ----------

@@ -50,7 +50,6 @@ def _plain(value: Any) -> object:
             field.name: _plain(getattr(value, field.name))
             for field in dataclasses.fields(value)
             if field.metadata.get("identity", True)
-            if not (field.metadata.get("later") and getattr(value, field.name) == field.default)
         }
         return {"type": type(value).__name__, **fields}
     if isinstance(value, enum.Enum):

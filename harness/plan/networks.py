@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from harness.plan.fields import LATER, OUTSIDE_IDENTITY, SCHEDULES, check, known
+from harness.plan.fields import OUTSIDE_IDENTITY, SCHEDULES, check, known
 
 RESNET_LAYERS = ("conv1", "stem", "layer1", "layer2", "layer3", "layer4")
 """Where a ResNet is cut, from shallow to deep: conv1 before BatchNorm, stem after max-pooling;
@@ -78,7 +78,7 @@ class Training:
     batch: int = 128
     rate: float = 1e-4
     schedule: str = "fixed"
-    device: str = dataclasses.field(default="cpu", metadata=LATER)
+    device: str = "cpu"
     folder: Path | None = dataclasses.field(default=None, metadata=OUTSIDE_IDENTITY, compare=False)
 
     def __post_init__(self) -> None:
@@ -119,8 +119,8 @@ class ResNet:
     name: str
     layer: str
     weights: WeightsFile | None = None
-    width_multiplier: float = dataclasses.field(default=1.0, metadata=LATER)
-    training: Training | None = dataclasses.field(default=None, metadata=LATER)
+    width_multiplier: float = 1.0
+    training: Training | None = None
 
     def __post_init__(self) -> None:
         check(

@@ -67,6 +67,10 @@ class WeightsError(DepthClaimsError):
     """A weights file that cannot be read, is not safe, or does not fit the network."""
 
 
+class RecoveryError(DepthClaimsError):
+    """A saved recovery that cannot be written or read."""
+
+
 class StoreError(DepthClaimsError):
     """A store that cannot be written, or a record in it that cannot be read."""
 

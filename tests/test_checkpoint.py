@@ -29,8 +29,8 @@ from inversion_cases import (
     EVERY,
     normal,
     one_thread,  # noqa: F401  (a fixture for all)
-    recover,
-    recover_by,
+    run_case,
+    run_case_by,
     same_bits,
 )
 from safetensors import SafetensorError
@@ -100,7 +100,7 @@ def interrupt(
     with monkeypatch.context() as patch:
         patch.setattr(loop, "drive", dying(kind, before=before))
         with pytest.raises(Killed):
-            recover(decoder, iterations=LENGTH, dtype=dtype, checkpoint=checkpoint, device=device)
+            run_case(decoder, iterations=LENGTH, dtype=dtype, checkpoint=checkpoint, device=device)
 
 
 def names(folder: Path) -> list[str]:
@@ -119,19 +119,19 @@ class TestInterrupted:
     def test_a_run_that_goes_on_gives_the_bits_of_one_that_was_left_alone(
         self, decoder: Decoder, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        alone = recover(decoder, iterations=LENGTH, dtype=dtype)
+        alone = run_case(decoder, iterations=LENGTH, dtype=dtype)
         path = tmp_path / "running" / "run.safetensors"
         # Those that reach their tolerance end at the second iteration or later.
         interrupt(decoder, path, monkeypatch, before=1, dtype=dtype)
         assert names(tmp_path / "running") == ["run.safetensors"]
         checkpoint = Checkpoint(path)
         assert same_bits(
-            recover(decoder, iterations=LENGTH, dtype=dtype, checkpoint=checkpoint), alone
+            run_case(decoder, iterations=LENGTH, dtype=dtype, checkpoint=checkpoint), alone
         )
         checkpoint.remove()
         assert names(tmp_path / "running") == []
 
-    @pytest.mark.parametrize("name", ["all priors", "network", "lbfgs, smooth", "adam, last"])
+    @pytest.mark.parametrize("name", ["article", "adam, whitened", "lbfgs", "adam, last"])
     @pytest.mark.parametrize("kind", [Eager, InPlace, Graphed])
     def test_wherever_and_however_often_it_was_interrupted(
         self,
@@ -143,14 +143,14 @@ class TestInterrupted:
     ) -> None:
         decoder, path = DECODERS[name], tmp_path / "run.safetensors"
         with precision_of("float64", device=device):
-            alone = recover_by(Eager, decoder, monkeypatch, iterations=LENGTH, device=device)
+            alone = run_case_by(Eager, decoder, monkeypatch, iterations=LENGTH, device=device)
             # Between traced iterations, on them, at half-way, and before the last step.
             for before in (1, 7, 15, 16, 22, LENGTH - 1):
                 interrupt(decoder, path, monkeypatch, before=before, kind=kind, device=device)
                 saved = Checkpoint(path).load()
                 assert saved is not None
                 assert saved[1] == before
-                found = recover_by(
+                found = run_case_by(
                     kind,
                     decoder,
                     monkeypatch,
@@ -173,17 +173,17 @@ class TestInterrupted:
         path = tmp_path / "run.safetensors"
         interrupt(DECODERS["article"], path, monkeypatch, before=20)
         monkeypatch.setattr(loop, "drive", Counting)
-        recover(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path))
+        run_case(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path))
         assert len(steps) == LENGTH - 20
 
     def test_a_run_whose_end_was_saved_takes_no_step(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = tmp_path / "run.safetensors"
-        alone = recover(DECODERS["article"], iterations=LENGTH)
-        recover(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path, interval=0.0))
+        alone = run_case(DECODERS["article"], iterations=LENGTH)
+        run_case(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path, interval=0.0))
         monkeypatch.setattr(loop, "drive", dying(Eager, before=LENGTH + 1))
-        again = recover(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path))
+        again = run_case(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path))
         assert same_bits(again, alone)
 
 
@@ -237,7 +237,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, sys.argv[1])
-from inversion_cases import DECODERS, recover
+from inversion_cases import DECODERS, run_case
 
 from harness.checkpoint import Checkpoint
 
@@ -254,8 +254,8 @@ class Held(Checkpoint):
 
 
 checkpoint = Held(Path(sys.argv[2]), interval=0.0)
-found = recover(DECODERS["all priors"], iterations=int(sys.argv[3]), checkpoint=checkpoint)
-torch.save((found.copy, found.traces), sys.argv[4])
+found = run_case(DECODERS["article"], iterations=int(sys.argv[3]), checkpoint=checkpoint)
+torch.save((found.images, found.traces), sys.argv[4])
 checkpoint.remove()
 """
 
@@ -291,7 +291,7 @@ class TestKilled:
         again.communicate()
         assert again.returncode == 0
         copy, traces = torch.load(tmp_path / "again.pt")
-        alone = recover(DECODERS["all priors"], iterations=iterations)
+        alone = run_case(DECODERS["article"], iterations=iterations)
         assert torch.equal(copy, alone.images)
         assert all(torch.equal(traces[name], trace) for name, trace in alone.traces.items())
         assert not path.exists()
@@ -351,8 +351,8 @@ class TestDamage:
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)
-        found = recover(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path))
-        assert same_bits(found, recover(DECODERS["article"], iterations=LENGTH))
+        found = run_case(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path))
+        assert same_bits(found, run_case(DECODERS["article"], iterations=LENGTH))
 
     @pytest.mark.parametrize(
         "error",
@@ -395,8 +395,8 @@ class TestDamage:
     ) -> None:
         (tmp_path / "file").touch()
         checkpoint = Checkpoint(tmp_path / "file" / "run.safetensors", interval=0.0)
-        found = recover(DECODERS["adam"], iterations=LENGTH, checkpoint=checkpoint)
-        assert same_bits(found, recover(DECODERS["adam"], iterations=LENGTH))
+        found = run_case(DECODERS["adam"], iterations=LENGTH, checkpoint=checkpoint)
+        assert same_bits(found, run_case(DECODERS["adam"], iterations=LENGTH))
         assert len(caplog.messages) == 1
 
     @pytest.mark.parametrize(
@@ -415,14 +415,14 @@ class TestDamage:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        decoder, path = DECODERS["adam, all priors"], tmp_path / "run.safetensors"
+        decoder, path = DECODERS["adam, blurred"], tmp_path / "run.safetensors"
         interrupt(decoder, path, monkeypatch, before=20)
         saved = Checkpoint(path).load()
         assert saved is not None
         found, iteration = saved
         Checkpoint(path).save(change({**found}), iteration=iteration)
-        again = recover(decoder, iterations=LENGTH, checkpoint=Checkpoint(path))
-        assert same_bits(again, recover(decoder, iterations=LENGTH))
+        again = run_case(decoder, iterations=LENGTH, checkpoint=Checkpoint(path))
+        assert same_bits(again, run_case(decoder, iterations=LENGTH))
 
     def test_parts_of_a_run_have_files_of_their_own_that_go_with_it(self, tmp_path: Path) -> None:
         whole, other = self.saved(tmp_path), Checkpoint(tmp_path / "rung.safetensors")

@@ -29,8 +29,8 @@ from inversion_cases import (
     named,
     normal,
     one_thread,  # noqa: F401  (a fixture for all)
-    recover,
-    recover_by,
+    run_case,
+    run_case_by,
 )
 from networks import lively_resnet
 from torch import Tensor, nn
@@ -244,7 +244,7 @@ class TestReplays:
                     super().step()
                 steps.append(1)
 
-        recover_by(Watched, decoder, monkeypatch, iterations=3, device=device)
+        run_case_by(Watched, decoder, monkeypatch, iterations=3, device=device)
         assert steps
 
     @EVERY
@@ -259,7 +259,7 @@ class TestReplays:
 
         monkeypatch.setattr(loop, "drive", noted)
         for iterations in (0, 1, 3):
-            recover(decoder, iterations=iterations, device=device)
+            run_case(decoder, iterations=iterations, device=device)
         steps = Graphed if device.type == "cuda" else Eager
         assert [type(driver) for driver in taken] == [Eager, steps, steps]
 

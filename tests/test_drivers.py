@@ -23,15 +23,14 @@ from inversion_cases import (
     CPU,
     DECODERS,
     EVERY,
-    SMOOTH,
     cell,
-    invert_ensemble,
     measured_by,
     named,
     normal,
     one_thread,  # noqa: F401  (a fixture for all)
-    recover,
-    recover_by,
+    run_case,
+    run_case_by,
+    run_ensemble,
     same_bits,
 )
 from torch import Tensor
@@ -47,7 +46,7 @@ from harness.inversion.steppers import Eager, Graphed, InPlace, drive
 from harness.inversion.trace import Trace
 from harness.measurements.inversion import invert_block
 from harness.plan.cells import Inversion
-from harness.plan.decoders import Adam, Blur, Box, Decoder, Descent
+from harness.plan.decoders import Adam, Blur, Decoder, Descent
 from harness.plan.networks import ResNet
 
 META = torch.device("meta")
@@ -117,7 +116,7 @@ class TestStates:
                 super().step()
                 seen.append({name: at.data_ptr() for name, at in tensors(self.state).items()})
 
-        recover_by(Fixed, decoder, monkeypatch, iterations=3)
+        run_case_by(Fixed, decoder, monkeypatch, iterations=3)
         assert seen[0] == seen[-1]
         assert len(set(seen[0].values())) == len(seen[0])
 
@@ -136,7 +135,7 @@ class TestCaptured:
     ) -> None:
         with precision_of(precision, device=device) as found:
             plain, graphed = (
-                recover_by(
+                run_case_by(
                     kind, decoder, monkeypatch, iterations=25, dtype=found.images, device=device
                 )
                 for kind in (Eager, Graphed)
@@ -157,7 +156,7 @@ class TestCaptured:
     ) -> None:
         with precision_of("float64", device=device):
             plain, graphed = (
-                invert_ensemble(kind, monkeypatch, device=device) for kind in (Eager, Graphed)
+                run_ensemble(kind, monkeypatch, device=device) for kind in (Eager, Graphed)
             )
         assert same_bits(graphed, plain)
 
@@ -179,7 +178,7 @@ class TestCaptured:
                 used.extend(graph.stream for graph in (self._step, self._note))  # type: ignore[attr-defined]
 
         for _ in range(3):
-            recover_by(Watched, DECODERS["article"], monkeypatch, iterations=2)
+            run_case_by(Watched, DECODERS["article"], monkeypatch, iterations=2)
         assert len(made) == 1
         assert [stream is drivers._SIDE[CPU] for stream in used] == [True] * 6
 
@@ -201,7 +200,7 @@ class TestCaptured:
                     assert torch.equal(value.nan_to_num(-1), before[name].nan_to_num(-1))
                 seen.append(1)
 
-        recover_by(Counting, DECODERS["lbfgs"], monkeypatch, iterations=2, device=device)
+        run_case_by(Counting, DECODERS["lbfgs"], monkeypatch, iterations=2, device=device)
         assert seen
 
     @pytest.mark.parametrize(
@@ -212,7 +211,9 @@ class TestCaptured:
     ) -> None:
         for each in (Eager, Graphed):
             monkeypatch.setattr(each, "__init__", lambda new, *_, **__: setattr(new, "state", 0))
-        method: Any = SimpleNamespace(**dict.fromkeys(("begin", "step", "look", "size"), print))
+        method: Any = SimpleNamespace(
+            **dict.fromkeys(("begin", "step", "sample_state", "size"), print)
+        )
         trace = Trace((0, last), original=torch.zeros(1, 2))
         on_cpu, trace.table = trace.table, trace.table.as_subclass(OnGPU)
         found = drive(method, None, trace=trace, image=lambda point: point, iteration=iteration)
@@ -229,8 +230,8 @@ class TestInPlace:
     ) -> None:
         # 25 iterations go around the rings of the L-BFGS, and over traced and untraced ones.
         options = {"iterations": 25, "dtype": dtype}
-        plain = recover_by(Eager, decoder, monkeypatch, **options)
-        assert same_bits(recover_by(InPlace, decoder, monkeypatch, **options), plain)
+        plain = run_case_by(Eager, decoder, monkeypatch, **options)
+        assert same_bits(run_case_by(InPlace, decoder, monkeypatch, **options), plain)
         assert bool((plain.at > 0).any())
 
 
@@ -288,7 +289,7 @@ class TestNoWaiting:
         self, decoder: Decoder, watched: type[Exception]
     ) -> None:
         with pytest.raises(watched):
-            recover(decoder, iterations=5, device=META)
+            run_case(decoder, iterations=5, device=META)
 
     @pytest.mark.parametrize("cell", CELLS, ids=named)
     def test_so_they_do_with_networks_of_every_kind(
@@ -301,7 +302,7 @@ class TestNoWaiting:
         self, watched: type[Exception], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with pytest.raises(watched):
-            invert_ensemble(loop.drive, monkeypatch, device=META)
+            run_ensemble(loop.drive, monkeypatch, device=META)
 
     @pytest.mark.parametrize(
         "waits",
@@ -345,8 +346,8 @@ class OneLayout(TorchDispatchMode):
 @pytest.mark.parametrize("restarts", [1, 2])
 @pytest.mark.parametrize(
     "decoder",
-    [Descent(priors=(Blur(),)), Adam(), Adam(priors=(Box(), SMOOTH))],
-    ids=["article", "adam", "adam, smooth"],
+    [Descent(priors=(Blur(),)), Adam(), Adam(priors=(Blur(),))],
+    ids=["article", "adam", "adam, blurred"],
 )
 def test_steps_take_images_in_one_layout(
     decoder: Decoder, restarts: int, monkeypatch: pytest.MonkeyPatch

@@ -13,11 +13,11 @@ from inversion_cases import (
     CELLS,
     CPU,
     EVERY,
-    invert_ensemble,
     named,
     normal,
     one_thread,  # noqa: F401  (a fixture for all)
-    recover,
+    run_case,
+    run_ensemble,
 )
 from networks import lively_resnet
 
@@ -44,9 +44,9 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class TestRecoveries:
     @EVERY
     def test_of_every_decoder(self, decoder: Decoder) -> None:
-        found = recover(decoder, iterations=3, device=ELSEWHERE)
+        found = run_case(decoder, iterations=3, device=ELSEWHERE)
         assert found.images.device == found.m_g.device == ELSEWHERE
-        expected = recover(decoder, iterations=3)
+        expected = run_case(decoder, iterations=3)
         torch.testing.assert_close(found.images.cpu(), expected.images, rtol=1e-7, atol=1e-9)
 
     @pytest.mark.parametrize("cell", CELLS, ids=named)
@@ -59,8 +59,8 @@ class TestRecoveries:
         assert found.values == pytest.approx(expected.values, rel=1e-7, abs=1e-9, nan_ok=True)
 
     def test_of_an_ensemble(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        found = invert_ensemble(loop.drive, monkeypatch, device=ELSEWHERE)
-        expected = invert_ensemble(loop.drive, monkeypatch)
+        found = run_ensemble(loop.drive, monkeypatch, device=ELSEWHERE)
+        expected = run_ensemble(loop.drive, monkeypatch)
         torch.testing.assert_close(found.images.cpu(), expected.images, rtol=1e-7, atol=1e-9)
 
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
 from harness.inversion.clock import HostClock
 from harness.inversion.decoders.gauss_newton import GaussNewtonMethod, _least_squares
-from harness.inversion.invert import Recovery, invert
-from harness.inversion.objective import Pixels, make_problem
+from harness.inversion.objective import Pixels, Problem
 from harness.inversion.outcome import Outcome
 from harness.inversion.protocol import TerminationReason
+from harness.inversion.recover import Reconstructions, recover
 from harness.plan.decoders import GaussNewton
 
 
@@ -74,8 +74,8 @@ class Square(nn.Module):
         return inputs.square()
 
 
-def run(encoder: Encoder, original: Tensor, start: Tensor, *, iterations: int) -> Recovery:
-    return invert(
+def run(encoder: Encoder, original: Tensor, start: Tensor, *, iterations: int) -> Reconstructions:
+    return recover(
         encoder,
         original,
         start=start,
@@ -148,14 +148,13 @@ class TestDamping:
     def dampings(self, encoder: Encoder, target: Tensor, *, steps: int) -> Tensor:
         start = normal(*target.shape, seed=9).to(target)
         decoder = GaussNewton(inner=1)
-        problem = make_problem(
+        problem = Problem.of(
+            decoder,
             encoder,
             target=target,
-            decoder=decoder,
             images=start,
             iterations=steps,
             parametrization=Pixels(),
-            generators=(),
         )
         method = GaussNewtonMethod(decoder, problem)
         states = [method.begin(start)]

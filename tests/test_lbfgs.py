@@ -17,10 +17,10 @@ from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
 from harness.inversion import loop
 from harness.inversion.clock import HostClock
 from harness.inversion.decoders.lbfgs import LBFGSMethod, Pairs
-from harness.inversion.invert import Recovery, invert
-from harness.inversion.objective import Pixels, make_problem
+from harness.inversion.objective import Pixels, Problem
 from harness.inversion.outcome import Outcome
 from harness.inversion.protocol import TerminationReason
+from harness.inversion.recover import Reconstructions, recover
 from harness.inversion.trace import Trace
 from harness.plan.decoders import LBFGS
 from harness.plan.networks import MLP
@@ -41,8 +41,8 @@ def run(
     start: Tensor,
     iterations: int,
     decoder: LBFGS = LBFGS(),  # noqa: B008  (frozen)
-) -> Recovery:
-    return invert(
+) -> Reconstructions:
+    return recover(
         encoder,
         original,
         start=start,
@@ -102,14 +102,13 @@ class TestOptima:
         encoder = AffineEncoder(normal(2, m, n, seed=seed), normal(2, m, seed=seed + 1))
         target, start = normal(2, m, seed=seed + 2), normal(2, n, seed=seed + 3)
         trace = Trace((0, 300), original=start)
-        problem = make_problem(
+        problem = Problem.of(
+            LBFGS(),
             encoder,
             target=target,
-            decoder=LBFGS(),
             images=start,
             iterations=300,
             parametrization=Pixels(),
-            generators=(),
         )
         # A rank-deficient or ill-conditioned draw has slow directions; its loss is still least.
         loop.run(LBFGSMethod(LBFGS(), problem), start=start, trace=trace, image=Pixels().image)
@@ -240,8 +239,8 @@ def test_a_history_looks_back_on_evaluations_taken_or_not() -> None:
 def test_a_direction_is_that_of_scipy(seed: int, history: int, data: st.DataObject) -> None:
     # Some evaluations of the second sample are rejected, some pairs are older than the history,
     # and one sample has forgotten what lies before an evaluation.
-    taken = data.seeds(st.lists(st.booleans(), min_size=1, max_size=10))
-    forgotten = data.seeds(st.integers(0, len(taken) - 1))
+    taken = data.draw(st.lists(st.booleans(), min_size=1, max_size=10))
+    forgotten = data.draw(st.integers(0, len(taken) - 1))
     spread = torch.diag(torch.logspace(-1, 1, 5, dtype=torch.float64))
     pairs = Pairs.none(torch.zeros(3, 5, dtype=torch.float64), size=history)
     rows: list[list[tuple[Tensor, Tensor]]] = [[], [], []]

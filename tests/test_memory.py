@@ -14,7 +14,7 @@ from inversion_cases import (
     EVERY,
     named,
     one_thread,  # noqa: F401  (a fixture for all)
-    recover,
+    run_case,
 )
 
 from harness.measurements.inversion import invert_block
@@ -39,9 +39,9 @@ def tensors_alive() -> int:
 class TestNothingStays:
     @EVERY
     def test_of_a_decoder(self, decoder: Decoder) -> None:
-        recover(decoder, iterations=2)  # what is made once and kept
+        run_case(decoder, iterations=2)  # what is made once and kept
         before = tensors_alive()
-        recover(decoder, iterations=2)
+        run_case(decoder, iterations=2)
         assert tensors_alive() == before
 
     @pytest.mark.parametrize("cell", CELLS, ids=named)

@@ -20,17 +20,7 @@ from harness.errors import DeviceError, SettingError, UnknownNameError
 from harness.inversion import restarts as starts
 from harness.measurements.measure import measure
 from harness.plan.cells import Inversion, block
-from harness.plan.decoders import (
-    LBFGS,
-    Adam,
-    Decoder,
-    Descent,
-    Jitter,
-    LinearSolve,
-    NetworkPrior,
-    Prior,
-    Whitening,
-)
+from harness.plan.decoders import LBFGS, Adam, Blur, Decoder, Descent, LinearSolve, Prior, Whitening
 from harness.plan.images import Images
 from harness.plan.networks import MLP, Network, ResNet
 from harness.plan.seeds import ReplicateSeeds
@@ -282,7 +272,7 @@ class TestMemory:
     @pytest.mark.parametrize(
         ("network", "pixels", "decoder"),
         [
-            (CELL.network, 4, Descent(loss="l2", priors=(Jitter(pixels=1),))),
+            (CELL.network, 4, Descent(loss="l2", priors=(Blur(),))),
             (CELL.network, 4, LBFGS(tolerance=0.05)),
             (ResNet(name="resnet18", layer="conv1"), 32, Descent(loss="l2", step=0.01)),
         ],
@@ -347,7 +337,7 @@ class TestRestarts:
         (alone,) = draw_starts(CELL.start, CELL.images, CELL.seeds)
         assert torch.equal(several[0], alone)
 
-    @pytest.mark.parametrize("prior", [None, NetworkPrior(channels=4, depth=1), Whitening()])
+    @pytest.mark.parametrize("prior", [None, Whitening()])
     def test_the_start_that_is_told_is_what_the_copy_came_from(self, prior: Prior | None) -> None:
         cell = dataclasses.replace(
             CELL,

@@ -10,7 +10,7 @@ from small_cells import cell, rank
 
 from harness.lab.multiverse import LEVELS, around, levels
 from harness.plan.cells import Cell, Inversion
-from harness.plan.decoders import LBFGS, Adam, Blur, Decoder, Descent, TotalVariation
+from harness.plan.decoders import LBFGS, Adam, Blur, Decoder, Descent, Whitening
 from harness.plan.images import ImageFolder, Images
 from harness.plan.networks import MLP, ResNet, WeightsFile
 from harness.plan.seeds import ReplicateSeeds
@@ -109,7 +109,7 @@ def test_what_a_condition_cannot_have_is_left_out(inversion: Inversion, left_out
 
 
 def test_another_decoder_keeps_loss_and_priors() -> None:
-    prior = TotalVariation(weight=0.1)
+    prior = Whitening()
     for variation in around(
         {"reconstruction": reconstruction(Descent(loss="l1", priors=(prior,)))}
     ):

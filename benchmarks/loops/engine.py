@@ -11,14 +11,14 @@ from benchmarks.loops.loop import Seen
 from benchmarks.tasks import Task
 from harness.encoders.encoder import JVP, VJP, Encoder
 from harness.inversion import loop
-from harness.inversion.invert import invert
+from harness.inversion.recover import recover
 from harness.inversion.steppers import Eager
 from harness.plan.decoders import Decoder
 
 
 @dataclasses.dataclass(frozen=True)
 class Engine:
-    """`invert`, as the claims call it, its trace included.
+    """`recover`, as the claims call it, its trace included.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Engine:
         task = self.task
         # What is captured in a CUDA graph cannot tell the host anything.
         encoder = task.encoder if task.device.type == "cuda" else _Telling(task.encoder, seen)
-        return invert(
+        return recover(
             encoder,
             task.original,
             start=task.start,

@@ -73,3 +73,38 @@ class Cast:
 
     def _around(self, linear: VJP) -> VJP:
         return lambda vector: linear(vector.to(self.inside)).to(self.outside)
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalized:
+    """An encoder of normalised images as one of images in [0, 1]: it is given (x - mean) / sd.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Of normalised images.
+    mean, sd : tensor, shape (channels, 1, 1)
+        Of each channel.
+    """
+
+    encoder: Encoder
+    mean: Tensor
+    sd: Tensor
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Outputs of a batch of images."""
+        return self.encoder.encode((inputs - self.mean) / self.sd)
+
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
+        """Outputs of a batch of images, and their VJP."""
+        output, vjp = self.encoder.vjp((inputs - self.mean) / self.sd)
+        return output, lambda cotangent: vjp(cotangent) / self.sd
+
+    def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
+        """Outputs of a batch of images, their JVP and their VJP."""
+        output, jvp, vjp = self.encoder.linearize((inputs - self.mean) / self.sd)
+        return (
+            output,
+            lambda tangent: jvp(tangent / self.sd),
+            lambda cotangent: vjp(cotangent) / self.sd,
+        )

@@ -1,7 +1,7 @@
 """Networks of one architecture with weights of their own, taken together.
 
 For modules of your own, which no cell names: one with fresh weights for each image is what a
-replicate of a claim has, and `harness.inversion.invert.invert` recovers the images of all of them
+replicate of a claim has, and `harness.inversion.recover.recover` recovers the images of all of them
 in one batch. Of one module `harness.encoders.network.NetworkEncoder` makes an encoder.
 """
 
@@ -63,12 +63,12 @@ def ensemble_encoder(modules: Sequence[nn.Module]) -> Encoder:
     --------
     >>> import torch
     >>> from torch import nn
-    >>> from harness.inversion.invert import invert
+    >>> from harness.inversion.recover import recover
     >>> from harness.plan.decoders import LBFGS
     >>> from harness.encoders.ensemble import ensemble_encoder
     >>> networks = [nn.Sequential(nn.Linear(8, 16), nn.Tanh()).eval() for _ in range(3)]
     >>> images, starts = torch.rand(3, 8), torch.rand(3, 8)
-    >>> found = invert(
+    >>> found = recover(
     ...     ensemble_encoder(networks),
     ...     images,
     ...     start=starts,

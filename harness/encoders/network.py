@@ -15,6 +15,23 @@ MODELESS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity, nn.Flatten
 """What a cut makes anew, in train mode, of a network in eval mode; they know no difference."""
 
 
+def check_eval_mode(module: nn.Module) -> None:
+    """Refuse a module of which any part is in train mode.
+
+    Raises
+    ------
+    ModuleError
+        If one is.
+    """
+    for name, part in module.named_modules():
+        if part.training and type(part) not in MODELESS:
+            raise ModuleError(
+                f"{type(module).__name__}{name and f', {name}'}",
+                rule="in train mode a layer may be random, or mix the samples of a batch",
+                remedy="Call .eval() on the network first",
+            )
+
+
 class NetworkEncoder:
     """A module in eval mode as an encoder, by the fastest way that it allows.
 
@@ -37,13 +54,7 @@ class NetworkEncoder:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        for name, part in module.named_modules():
-            if part.training and type(part) not in MODELESS:
-                raise ModuleError(
-                    f"{type(module).__name__}{name and f', {name}'}",
-                    rule="in train mode a layer may be random, or mix the samples of a batch",
-                    remedy="Call .eval() on the network first",
-                )
+        check_eval_mode(module)
         self.module = module
         self._reason = ""
         self._graph: TracedGraph | None = None

@@ -1,17 +1,14 @@
-"""Losses on the difference of outputs, with their derivatives, one value a sample."""
+"""Losses of the difference between outputs, with their derivatives, one value a sample."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.errors import UnknownNameError
-from harness.inversion.distances import per_sample, total
-from harness.plan.decoders import LOSSES
+from harness.inversion.distances import total
 
 
 @runtime_checkable
@@ -51,42 +48,5 @@ class L2:
         return residual
 
 
-@dataclasses.dataclass(frozen=True)
-class RelativeL2:
-    """Half the sum of squares over that of the target: 1/2 for an output of 0, at any layer.
-
-    Parameters
-    ----------
-    square : tensor, shape (batch,)
-        Squared norm of each sample's target.
-    """
-
-    square: Float[Tensor, " batch"]
-
-    def value(self, residual: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
-        """The loss of each sample."""
-        return total(residual.square()) / (2 * self.square)
-
-    def cotangent(self, residual: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """The residual over the target's squared norm."""
-        return residual / per_sample(self.square, like=residual)
-
-
-def make_loss(name: str, *, target: Float[Tensor, "batch ..."]) -> Loss:
-    """The loss of a name for a target.
-
-    Raises
-    ------
-    UnknownNameError
-        Where there is none.
-    """
-    match name:
-        case "l1":
-            return L1()
-        case "l2":
-            return L2()
-        case "relative-l2":
-            square = total(target.square())
-            return RelativeL2(square.clamp_min(torch.finfo(target.dtype).tiny))
-        case _:
-            raise UnknownNameError.nearest(name, LOSSES, what="loss")
+LOSS: Mapping[str, Loss] = {"l1": L1(), "l2": L2()}
+"""By the names in `harness.plan.decoders.LOSSES`."""

@@ -1,24 +1,23 @@
-"""What a decoder minimises: the loss at the cut, the priors, and what the decoder moves."""
+"""What a decoder minimises: the loss at the layer, as a function of what the decoder moves."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from harness.encoders.encoder import VJP, Encoder
 from harness.encoders.layout import channels_last
 from harness.errors import SettingError
+from harness.inversion.blur import apply_blur, blur_kernels
 from harness.inversion.clock import Clock
 from harness.inversion.distances import l2
-from harness.inversion.loss import Loss, make_loss
-from harness.inversion.priors import apply_blur, blur_kernels, draw_offsets, shift, total_variation
+from harness.inversion.loss import LOSS, Loss
 from harness.inversion.protocol import LATEST, SampleState
-from harness.plan.decoders import Blur, Box, Decoder, Jitter, TotalVariation
+from harness.plan.decoders import Blur, Decoder
 
 
 @runtime_checkable
@@ -43,29 +42,26 @@ class Pixels:
 
     def vjp(self, point: Tensor) -> tuple[Tensor, VJP]:
         """The point itself, and the identity."""
-        return point, _same
+        return point, lambda cotangent: cotangent
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """A point and what was found there; the loss not yet summed, since most steps need no value.
+    """A point with its residual and gradient; the loss is summed later, since few steps need it.
 
     Parameters
     ----------
     point : tensor, shape (batch, ...)
-        What a decoder moves.
+        What the decoder moves.
     residual : tensor, shape (batch, ...)
         O(image) - O(a).
     gradient : tensor, shape (batch, ...)
-        Of the whole objective with respect to the point.
-    penalty : tensor, shape (batch,), or None
-        What priors add to the loss.
+        Of the objective with respect to the point.
     """
 
     point: Tensor
     residual: Tensor
     gradient: Tensor
-    penalty: Float[Tensor, " batch"] | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,55 +71,84 @@ class Problem:
     Parameters
     ----------
     encoder : Encoder
-        O, up to the cut.
+        O, up to the layer.
     target : tensor, shape (batch, ...)
         O(a).
     loss : Loss
-        On the residual.
+        Of the residual.
     parametrization : Parametrization
         From points to images.
-    variation : TotalVariation or None
-        Added to the loss.
-    offsets : tensor of int, shape (iterations + 1, batch, 2), or None
-        Shifts of the image at each iteration.
     kernels : tensor, shape (iterations, k), or None
-        Blur after each step.
-    box : Box or None
-        Interval of the values after each step.
+        Of the blur after each step.
     """
 
     encoder: Encoder
     target: Tensor
     loss: Loss
     parametrization: Parametrization = dataclasses.field(default_factory=Pixels)
-    variation: TotalVariation | None = None
-    offsets: Int[Tensor, "rows batch 2"] | None = None
     kernels: Float[Tensor, "t k"] | None = None
-    box: Box | None = None
 
-    def evaluate(self, point: Tensor, clock: Clock) -> Evaluation:
-        """The residual at a point and the gradient of the objective, at an iteration."""
+    @classmethod
+    def of(
+        cls,
+        decoder: Decoder,
+        encoder: Encoder,
+        *,
+        target: Tensor,
+        images: Tensor,
+        iterations: int,
+        parametrization: Parametrization,
+    ) -> Problem:
+        """The problem posed by a decoder's loss and priors.
+
+        Parameters
+        ----------
+        decoder : Decoder
+            Its loss and priors.
+        encoder, target, parametrization
+            As in `Problem`.
+        images : tensor, shape (batch, ...)
+            Any images of the batch, for their shape, dtype and device.
+        iterations : int
+            Length of the run.
+
+        Raises
+        ------
+        SettingError
+            If a blur is asked for and the samples have no rows and columns.
+        """
+        kernels = None
+        if (blur := decoder.prior(Blur)) is not None:
+            if images.dim() != 4:
+                raise SettingError(
+                    blur,
+                    rule="it needs the rows and columns of an image",
+                    remedy="Leave it out, or give the images theirs",
+                )
+            kernels = blur_kernels(
+                blur, iterations=iterations, dtype=images.dtype, device=images.device
+            )
+        return cls(
+            encoder=encoder,
+            target=target,
+            loss=LOSS[decoder.loss],
+            parametrization=parametrization,
+            kernels=kernels,
+        )
+
+    def evaluate(self, point: Tensor) -> Evaluation:
+        """The residual at a point, and the gradient of the objective."""
         image, image_vjp = self.parametrization.vjp(point)
-        offsets = None if self.offsets is None else clock.read(self.offsets)
-        seen = image if offsets is None else shift(image, offsets=offsets)
-        output, vjp = self.encoder.vjp(seen)
+        output, vjp = self.encoder.vjp(image)
         residual = output - self.target
-        gradient = vjp(self.loss.cotangent(residual))
-        if offsets is not None:
-            gradient = shift(gradient, offsets=-offsets)
-        penalty = None
-        if self.variation is not None:
-            penalty, slope = total_variation(image, prior=self.variation)
-            gradient = gradient + slope
-        return Evaluation(point, residual, image_vjp(gradient), penalty)
+        return Evaluation(point, residual, image_vjp(vjp(self.loss.cotangent(residual))))
 
     def value(self, evaluation: Evaluation) -> Float[Tensor, " batch"]:
         """The objective of each sample."""
-        value = self.loss.value(evaluation.residual)
-        return value if evaluation.penalty is None else value + evaluation.penalty
+        return self.loss.value(evaluation.residual)
 
-    def view(self, evaluation: Evaluation) -> SampleState:
-        """Where the samples stand, none of them at its end."""
+    def sample_state(self, evaluation: Evaluation) -> SampleState:
+        """The state of samples that all still run."""
         value = self.value(evaluation)
         running = torch.zeros_like(value, dtype=torch.long)
         return SampleState(
@@ -135,75 +160,9 @@ class Problem:
             at=running + LATEST,
         )
 
-    def project(self, point: Tensor, clock: Clock) -> Tensor:
-        """What the blur and the box make of a point after a step."""
-        if self.kernels is not None:
-            # What pads images on a GPU lays them out anew, and a network's rounding depends on it.
-            point = channels_last(apply_blur(point, kernel=clock.read(self.kernels)))
-        return point if self.box is None else point.clamp(self.box.low, self.box.high)
-
-
-def make_problem(
-    encoder: Encoder,
-    *,
-    target: Tensor,
-    decoder: Decoder,
-    images: Tensor,
-    iterations: int,
-    parametrization: Parametrization,
-    generators: Sequence[torch.Generator],
-) -> Problem:
-    """The problem that a decoder's loss and priors state.
-
-    Parameters
-    ----------
-    encoder, target, picture
-        As in `Problem`.
-    decoder : Decoder
-        Its loss and priors.
-    images : tensor, shape (batch, ...)
-        Any images of the batch, for their dtype and device.
-    iterations : int
-        Length of the run.
-    generators : list of torch.Generator
-        One a sample, for the jitter.
-
-    Raises
-    ------
-    SettingError
-        Where priors need rows and columns that the images have not, or generators.
-    """
-    blur, jitter = decoder.prior(Blur), decoder.prior(Jitter)
-    for prior in decoder.priors:
-        if isinstance(prior, Blur | Jitter | TotalVariation) and images.dim() != 4:
-            raise SettingError(
-                prior,
-                rule="it needs the rows and columns of an image",
-                remedy="Leave it out, or give the images theirs",
-            )
-    if jitter and len(generators) != len(images):
-        raise SettingError(
-            jitter,
-            rule=f"it draws from one generator a start, and has {len(generators)} of {len(images)}",
-            remedy="Pass as many",
-        )
-    return Problem(
-        encoder=encoder,
-        target=target,
-        loss=make_loss(decoder.loss, target=target),
-        parametrization=parametrization,
-        variation=decoder.prior(TotalVariation),
-        offsets=draw_offsets(
-            jitter.pixels, rows=iterations + 1, generators=generators, device=images.device
-        )
-        if jitter
-        else None,
-        kernels=blur_kernels(blur, iterations=iterations, dtype=images.dtype, device=images.device)
-        if blur
-        else None,
-        box=decoder.prior(Box),
-    )
-
-
-def _same(cotangent: Tensor) -> Tensor:
-    return cotangent
+    def blur(self, point: Tensor, clock: Clock) -> Tensor:
+        """A point after a step, blurred if the decoder blurs."""
+        if self.kernels is None:
+            return point
+        # Padding on a GPU changes the memory layout, on which the network's rounding depends.
+        return channels_last(apply_blur(point, kernel=clock.read(self.kernels)))

@@ -1,4 +1,4 @@
-"""What a decoder is to the loop: a start, a step, and a look at where each sample stands."""
+"""What a decoder is to the loop: a start, a step, and the state of each sample."""
 
 from __future__ import annotations
 
@@ -90,11 +90,11 @@ class Method(Protocol[S]):
         """The state at a start."""
         ...
 
-    def step(self, state: S, clock: Clock) -> S:
+    def step(self, state: S, clock: Clock, /) -> S:
         """The state one iteration on; ring buffers in it are written in place."""
         ...
 
-    def look(self, state: S) -> SampleState:
+    def sample_state(self, state: S) -> SampleState:
         """Where the samples stand."""
         ...
 

@@ -21,22 +21,12 @@ from harness.inversion.decoders.lbfgs import LBFGSMethod
 from harness.inversion.decoders.linear import LinearMethod
 from harness.inversion.distances import l2
 from harness.inversion.loop import run
-from harness.inversion.objective import Parametrization, Pixels, Problem, make_problem
-from harness.inversion.parametrizations.network_prior import draw_picture
+from harness.inversion.objective import Parametrization, Pixels, Problem
 from harness.inversion.parametrizations.whitening import whitened
 from harness.inversion.protocol import Method
 from harness.inversion.schedule import trace_points
 from harness.inversion.trace import Trace
-from harness.plan.decoders import (
-    LBFGS,
-    Adam,
-    Decoder,
-    Descent,
-    GaussNewton,
-    LinearSolve,
-    NetworkPrior,
-    Whitening,
-)
+from harness.plan.decoders import LBFGS, Adam, Decoder, Descent, GaussNewton, LinearSolve, Whitening
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +74,6 @@ def reach(
     enough: Float[Tensor, " batch"],
     decoder: Decoder,
     iterations: int,
-    generators: Sequence[torch.Generator],
     checkpoint: Checkpoint | None,
     together: int,
 ) -> Reached:
@@ -92,8 +81,8 @@ def reach(
 
     Parameters
     ----------
-    encoder, original, start, decoder, iterations, generators, checkpoint
-        As for `harness.inversion.invert.invert`.
+    encoder, original, start, decoder, iterations, checkpoint
+        As for `harness.inversion.recover.recover`.
     target : tensor, shape (batch, ...)
         O(a).
     enough : tensor, shape (batch,)
@@ -112,7 +101,7 @@ def reach(
     )
     batch, starts = len(original), len(start) // len(original)
     if together >= starts:
-        return run_some(start=start, generators=generators, checkpoint=checkpoint)
+        return run_some(start=start, checkpoint=checkpoint)
     parts = []
     for first in range(0, starts, together):
         taken = range(first, min(first + together, starts))
@@ -120,7 +109,6 @@ def reach(
         parts.append(
             run_some(
                 start=start[places],
-                generators=[generators[place] for place in places] if generators else (),
                 # Named after its size as well, lest it goes on from one of another division.
                 checkpoint=checkpoint and checkpoint.part(together).part(first),
             )
@@ -137,21 +125,19 @@ def _reach(
     enough: Float[Tensor, " batch"],
     decoder: Decoder,
     iterations: int,
-    generators: Sequence[torch.Generator],
     checkpoint: Checkpoint | None,
 ) -> Reached:
     """Run a decoder from all starts of each image beside each other."""
     batch, starts = len(original), len(start) // len(original)
     originals = _repeated(original, starts)
-    parametrization, points = _parametrization(decoder, start=start, generators=generators)
-    problem = make_problem(
+    parametrization, points = _parametrization(decoder, start=start)
+    problem = Problem.of(
+        decoder,
         encoder,
         target=_repeated(target, starts),
-        decoder=decoder,
         images=start,
         iterations=iterations,
         parametrization=parametrization,
-        generators=generators,
     )
     method = _method(
         decoder,
@@ -161,7 +147,7 @@ def _reach(
         enough=enough.repeat_interleave(starts, 0),
     )
     trace = Trace(trace_points(iterations), original=originals)
-    end = method.look(
+    end = method.sample_state(
         run(method, start=points, trace=trace, image=parametrization.image, checkpoint=checkpoint)
     )
     copies = parametrization.image(end.point)
@@ -170,7 +156,6 @@ def _reach(
         return values.reshape(batch, starts, *values.shape[1:])
 
     return Reached(
-        # By a network prior another than the start, which it does not use.
         begun=apart(parametrization.image(points)),
         images=apart(copies),
         value=apart(end.value),
@@ -224,12 +209,8 @@ def _bare_method(
             return GaussNewtonMethod(decoder, problem)
 
 
-def _parametrization(
-    decoder: Decoder, *, start: Tensor, generators: Sequence[torch.Generator]
-) -> tuple[Parametrization, Tensor]:
-    """What the decoder moves, and from where."""
-    if (network := decoder.prior(NetworkPrior)) is not None:
-        return draw_picture(network, images=start, generators=generators)
+def _parametrization(decoder: Decoder, *, start: Tensor) -> tuple[Parametrization, Tensor]:
+    """What the decoder moves, and the point it starts from."""
     if (whitening := decoder.prior(Whitening)) is not None:
         return whitened(whitening, start=start)
     return Pixels(), start

@@ -73,7 +73,7 @@ class Eager(Generic[S]):
 
     def note(self) -> None:
         """Write the next row of the trace."""
-        view = self._method.look(self.state)
+        view = self._method.sample_state(self.state)
         size = self._method.size(self.state, self._clock)
         self._trace.note(view, image=self._image(view.point), size=size, row=self._row)
         self._row = self._row.advance()
@@ -190,4 +190,4 @@ def drive(
 
 def running(method: Method[S], state: S) -> bool:
     """Whether any sample has not ended; waits for the device."""
-    return bool((method.look(state).reason == TerminationReason.LENGTH).any())
+    return bool((method.sample_state(state).reason == TerminationReason.LENGTH).any())

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from harness.errors import SettingError
 from harness.plan.cells import Cell, Inversion
-from harness.plan.decoders import LBFGS, Adam, Blur, Decoder, Descent, decoder_name
+from harness.plan.decoders import LBFGS, Adam, Blur, Decoder, Descent, Prior, decoder_name
 from harness.plan.images import ARTICLE_START, Start
 from harness.plan.networks import MLP, Network, PrescribedSpectrum, ResNet
 
@@ -165,7 +165,9 @@ def _with_decoder(decoder: Decoder, factor: str, level: str) -> Decoder | None:
         case "loss", _:
             return dataclasses.replace(decoder, loss=level)
         case "blur", _:
-            others = tuple(prior for prior in decoder.priors if not isinstance(prior, Blur))
+            others: tuple[Prior, ...] = tuple(
+                prior for prior in decoder.priors if not isinstance(prior, Blur)
+            )
             priors = others if level == "none" else (*others, _BLUR)
             return dataclasses.replace(decoder, priors=priors)
         case _:

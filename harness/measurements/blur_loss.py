@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from harness.inversion.blur import apply_blur, blur_kernels
 from harness.inversion.distances import l2
-from harness.inversion.priors import apply_blur, blur_kernels
 from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.cells import BlurLoss
 from harness.subjects.images.originals import draw_original

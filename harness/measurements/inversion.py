@@ -13,13 +13,11 @@ from harness.checkpoint import Checkpoint
 from harness.encoders.adapters import Cast, Reshaped
 from harness.encoders.runtime import Precision, precision_of
 from harness.errors import DeviceError
-from harness.inversion.invert import Spread, invert
+from harness.inversion.recover import Spread, recover
 from harness.measurements.measurement import Measurement
 from harness.measurements.reconstruction_quality import kept
 from harness.plan.cells import Inversion
 from harness.plan.networks import ResNet
-from harness.plan.seeds import Source
-from harness.subjects.generators import torch_generator
 from harness.subjects.images.originals import draw_original
 from harness.subjects.images.starts import draw_noise, draw_starts
 from harness.subjects.networks import build_encoder
@@ -147,18 +145,13 @@ def _invert(
     def placed(images: Tensor) -> Tensor:
         return (images.flatten(1) if vectors else images).to(device, precision.images)
 
-    recovery = invert(
+    recovery = recover(
         encoder,
         placed(originals),
         start=placed(starts),
         noised=placed(originals + noises),
         decoder=cell.decoder,
         iterations=cell.iterations,
-        generators=[
-            torch_generator(seeds, Source.PRIOR, number)
-            for seeds in replicates
-            for number in range(cell.restarts)
-        ],
         checkpoint=checkpoint,
         together=together,
     )

@@ -51,83 +51,6 @@ class Blur:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Box:
-    """Values clipped to an interval after each step."""
-
-    low: float = 0.0
-    high: float = 1.0
-
-    def __post_init__(self) -> None:
-        check(self.low < self.high, self, rule="low is below high", remedy="Swap them")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TotalVariation:
-    """The isotropic total variation of the image, added to the loss (Rudin, Osher, Fatemi 1992).
-
-    Parameters
-    ----------
-    weight : float
-        Its factor.
-    smoothing : float
-        Rounds the kink at 0: sqrt(dx^2 + dy^2 + smoothing^2).
-    """
-
-    weight: float
-    smoothing: float = 1e-3
-
-    def __post_init__(self) -> None:
-        check(
-            self.weight > 0 and self.smoothing > 0,
-            self,
-            rule="weight and smoothing are above 0",
-            remedy="Leave the prior out, or smooth less, where they should be 0",
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Jitter:
-    """The image shifted cyclically at each step, by up to `pixels` along each axis."""
-
-    pixels: int = 2
-
-    def __post_init__(self) -> None:
-        check(
-            self.pixels > 0,
-            self,
-            rule="a shift is of one pixel or more",
-            remedy="Leave the jitter out where there should be none",
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkPrior:
-    """The image as the output of a small convolutional network, whose weights are sought.
-
-    A deep image prior (Ulyanov, Vedaldi, Lempitsky 2018): the network's fixed input is noise, its
-    output passes a sigmoid. The start of the decoder is a draw of its weights.
-
-    Parameters
-    ----------
-    channels : int
-        Of its input and of each hidden layer.
-    depth : int
-        Convolutions, each after a doubling of the resolution.
-    """
-
-    channels: int = 16
-    depth: int = 2
-
-    def __post_init__(self) -> None:
-        check(
-            self.channels > 0 and self.depth >= 0,
-            self,
-            rule="a network has channels, and no less than no halvings",
-            remedy="Choose larger numbers",
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Whitening:
     """The image as coordinates of equal size: its spectrum over that of natural images.
 
@@ -151,11 +74,11 @@ class Whitening:
         )
 
 
-Prior = Blur | Box | TotalVariation | Jitter | NetworkPrior | Whitening
+Prior = Blur | Whitening
 """What an image is expected to be; a decoder takes any number of them."""
 
 
-LOSSES = ("l1", "l2", "relative-l2")
+LOSSES = ("l1", "l2")
 
 
 TOLERANCES = ("target", "noised")
@@ -175,8 +98,7 @@ class Decoding:
     Parameters
     ----------
     loss : str
-        "l1" (sum of absolute differences), "l2" (half the sum of squares) or "relative-l2" (the
-        same over that of the target).
+        "l1" (sum of absolute differences) or "l2" (half the sum of squares).
     priors : tuple of Prior
         What an image is expected to be; one of each kind at most.
     returns : str
@@ -216,11 +138,11 @@ class Decoding:
             remedy="Leave out the second",
         )
         check(
-            len({NetworkPrior, Whitening} & set(kinds)) + bool({Blur, Box} & set(kinds)) <= 1,
+            not {Blur, Whitening} <= set(kinds),
             self.priors,
-            rule="a blur and a box act on an image after each step; with a network prior the "
-            "decoder moves weights instead, with a whitening a spectrum",
-            remedy="Leave out these, or the network prior, or the whitening",
+            rule="a blur changes the image after each step, and a whitening has the decoder move "
+            "its spectrum instead",
+            remedy="Leave out one of them",
         )
 
     def prior(self, kind: type[P]) -> P | None:
@@ -315,7 +237,7 @@ class LBFGS(Decoding):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._refuse(Blur, Box, Jitter, reason="they change the image or the loss between steps")
+        self._refuse(Blur, reason="it changes the image between steps")
         check(
             self.history > 0 and 0 <= self.stationary < 1,
             self,
@@ -347,20 +269,12 @@ class GaussNewton(Decoding):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._refuse(
-            Blur,
-            Box,
-            Jitter,
-            TotalVariation,
-            NetworkPrior,
-            Whitening,
-            reason="it minimises squares alone",
-        )
+        self._refuse(Blur, Whitening, reason="it minimises squares alone")
         check(
             self.loss != "l1",
             self.loss,
             rule="Gauss-Newton minimises squares",
-            remedy="Choose l2 or relative-l2",
+            remedy="Choose l2",
         )
         check(
             self.inner > 0 and self.damping > 0 and 0 <= self.stationary < 1,
@@ -385,15 +299,7 @@ class LinearSolve(Decoding):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._refuse(
-            Blur,
-            Box,
-            Jitter,
-            TotalVariation,
-            NetworkPrior,
-            Whitening,
-            reason="it solves equations alone",
-        )
+        self._refuse(Blur, Whitening, reason="it solves equations alone")
         check(
             self.rcond is None or 0 <= self.rcond < 1,
             self,

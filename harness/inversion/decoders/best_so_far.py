@@ -61,7 +61,7 @@ class BestSoFar(Generic[S]):
     def begin(self, start: Tensor) -> BestSoFarState[S]:
         """The state at a start."""
         inner = self.method.begin(start)
-        view = self.method.look(inner)
+        view = self.method.sample_state(inner)
         return BestSoFarState(
             inner,
             point=view.point,
@@ -76,7 +76,7 @@ class BestSoFar(Generic[S]):
     def step(self, state: BestSoFarState[S], clock: Clock) -> BestSoFarState[S]:
         """The state one iteration on."""
         inner = self.method.step(state.inner, clock)
-        view = self.method.look(inner)
+        view = self.method.sample_state(inner)
         taken = state.reason == TerminationReason.LENGTH
         if self.best:
             # Near enough is better than best: by some priors the objective says something else.
@@ -96,7 +96,7 @@ class BestSoFar(Generic[S]):
             size=kept(self.method.size(inner, clock.next()), state.size),
         )
 
-    def look(self, state: BestSoFarState[S]) -> SampleState:
+    def sample_state(self, state: BestSoFarState[S]) -> SampleState:
         """What is kept of each sample."""
         return SampleState(
             point=state.point,

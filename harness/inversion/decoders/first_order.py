@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.inversion.clock import Clock, HostClock
+from harness.inversion.clock import Clock
 from harness.inversion.distances import l2, per_sample
 from harness.inversion.objective import Evaluation, Problem
 from harness.inversion.protocol import SampleState
@@ -47,7 +47,7 @@ class DescentMethod:
 
     def begin(self, start: Tensor) -> Evaluation:
         """The state at a start."""
-        return self.problem.evaluate(start, HostClock(0))
+        return self.problem.evaluate(start)
 
     def step(self, state: Evaluation, clock: Clock) -> Evaluation:
         """The state one iteration on."""
@@ -55,12 +55,12 @@ class DescentMethod:
         if size.dim():
             size = per_sample(size, like=state.point)
         moved = torch.addcmul(state.point, state.gradient, size, value=-1)
-        point = self.problem.project(moved, clock)
-        return self.problem.evaluate(point, clock.next())
+        point = self.problem.blur(moved, clock)
+        return self.problem.evaluate(point)
 
-    def look(self, state: Evaluation) -> SampleState:
+    def sample_state(self, state: Evaluation) -> SampleState:
         """Where the samples stand."""
-        return self.problem.view(state)
+        return self.problem.sample_state(state)
 
     def size(self, state: Evaluation, clock: Clock, /) -> Tensor:
         """The size of the step that follows, one number or, by most rules, one a sample."""
@@ -121,7 +121,7 @@ class AdamMethod:
     def begin(self, start: Tensor) -> AdamState:
         """The state at a start."""
         zero = torch.zeros_like(start)
-        return AdamState(self.problem.evaluate(start, HostClock(0)), zero, zero)
+        return AdamState(self.problem.evaluate(start), zero, zero)
 
     def step(self, state: AdamState, clock: Clock) -> AdamState:
         """The state one iteration on."""
@@ -133,12 +133,12 @@ class AdamMethod:
         tiny = torch.finfo(gradient.dtype).tiny ** 0.5
         scale = (square * clock.read(self.corrections)).sqrt_().add_(tiny)
         moved = state.evaluation.point - mean * clock.read(self.rates) / scale
-        point = self.problem.project(moved, clock)
-        return AdamState(self.problem.evaluate(point, clock.next()), mean, square)
+        point = self.problem.blur(moved, clock)
+        return AdamState(self.problem.evaluate(point), mean, square)
 
-    def look(self, state: AdamState) -> SampleState:
+    def sample_state(self, state: AdamState) -> SampleState:
         """Where the samples stand."""
-        return self.problem.view(state.evaluation)
+        return self.problem.sample_state(state.evaluation)
 
     def size(self, state: AdamState, _: Clock, /) -> Tensor:
         """Each element has a step of its own: nan."""

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.encoders.encoder import JVP, VJP
-from harness.inversion.clock import Clock, HostClock
+from harness.inversion.clock import Clock
 from harness.inversion.distances import l2, per_sample
 from harness.inversion.objective import Evaluation, Problem
 from harness.inversion.protocol import LATEST, SampleState, TerminationReason, reason_at_start
@@ -64,7 +64,7 @@ class GaussNewtonMethod:
 
     def begin(self, start: Tensor) -> GaussNewtonState:
         """The state at a start."""
-        evaluation = self.problem.evaluate(start, HostClock(0))
+        evaluation = self.problem.evaluate(start)
         _, jvp, _ = self.problem.encoder.linearize(start)
         norm = l2(evaluation.gradient)
         # The square of J's norm along the gradient, at which the damping is aimed.
@@ -78,14 +78,14 @@ class GaussNewtonMethod:
             reason=reason_at_start(norm),
         )
 
-    def step(self, state: GaussNewtonState, clock: Clock) -> GaussNewtonState:
+    def step(self, state: GaussNewtonState, _: Clock, /) -> GaussNewtonState:
         """One step tried by every sample."""
         here = state.evaluation
-        _, jvp, vjp = self.problem.encoder.linearize(here.point)
+        jvp, vjp = self.problem.encoder.linearize(here.point)[1:]
         step, model = _least_squares(
             jvp, vjp, here.residual, damping=state.damping, iterations=self.decoder.inner
         )
-        there = self.problem.evaluate(here.point + step, clock.next())
+        there = self.problem.evaluate(here.point + step)
         misfit = l2(here.residual)
         gained = misfit.square() - l2(there.residual).square()
         gain = gained / _positive(misfit.square() - model.square())
@@ -99,7 +99,6 @@ class GaussNewtonMethod:
             taken(there.point, here.point),
             taken(there.residual, here.residual),
             taken(there.gradient, here.gradient),
-            None,
         )
         trials = torch.where(accepted, 0, state.trials + 1)
         stationary = accepted & (l2(evaluation.gradient) <= self.decoder.stationary * state.first)
@@ -115,7 +114,7 @@ class GaussNewtonMethod:
             reason=torch.where(stationary, TerminationReason.STATIONARY.value, ended),
         )
 
-    def look(self, state: GaussNewtonState) -> SampleState:
+    def sample_state(self, state: GaussNewtonState) -> SampleState:
         """Where the samples stand."""
         return SampleState(
             point=state.evaluation.point,

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from harness.inversion.clock import Clock, HostClock
+from harness.inversion.clock import Clock
 from harness.inversion.distances import l2, per_sample
 from harness.inversion.objective import Problem
 from harness.inversion.protocol import LATEST, SampleState, TerminationReason, reason_at_start
@@ -199,7 +199,7 @@ class LBFGSMethod:
 
     def begin(self, start: Tensor) -> LBFGSState:
         """The state at a start; the first trial lies along the steepest descent."""
-        found = self.problem.evaluate(start, HostClock(0))
+        found = self.problem.evaluate(start)
         value, norm = self.problem.value(found), l2(found.gradient)
         return LBFGSState(
             point=start,
@@ -218,7 +218,7 @@ class LBFGSMethod:
     def step(self, state: LBFGSState, clock: Clock) -> LBFGSState:
         """One trial of every sample, and what follows from it."""
         moved = per_sample(state.size, like=state.point) * state.direction
-        found = self.problem.evaluate(state.point + moved, clock.next())
+        found = self.problem.evaluate(state.point + moved)
         value = self.problem.value(found)
         running = state.reason == TerminationReason.LENGTH
         enough = value <= state.value + _DECREASE * state.size * state.slope
@@ -263,7 +263,7 @@ class LBFGSMethod:
             ),
         )
 
-    def look(self, state: LBFGSState) -> SampleState:
+    def sample_state(self, state: LBFGSState) -> SampleState:
         """Where the samples stand: at the points accepted last."""
         return SampleState(
             point=state.point,

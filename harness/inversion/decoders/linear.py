@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.encoders.encoder import AffineEncoder
 from harness.errors import SettingError
-from harness.inversion.clock import Clock, HostClock
+from harness.inversion.clock import Clock
 from harness.inversion.objective import Evaluation, Problem
 from harness.inversion.protocol import SampleState
 from harness.plan.decoders import LinearSolve
@@ -60,18 +60,18 @@ class LinearMethod:
 
     def begin(self, start: Tensor) -> Evaluation:
         """The state at a start."""
-        return self.problem.evaluate(start, HostClock(0))
+        return self.problem.evaluate(start)
 
-    def step(self, state: Evaluation, clock: Clock) -> Evaluation:
+    def step(self, state: Evaluation, _: Clock, /) -> Evaluation:
         """The state one iteration on."""
         residual = state.residual.reshape(len(self.inverse), -1, self.inverse.shape[2])
         correction = (residual @ self.inverse.mT).reshape(state.point.shape)
         point = state.point - correction
-        return self.problem.evaluate(point, clock.next())
+        return self.problem.evaluate(point)
 
-    def look(self, state: Evaluation) -> SampleState:
+    def sample_state(self, state: Evaluation) -> SampleState:
         """Where the samples stand."""
-        return self.problem.view(state)
+        return self.problem.sample_state(state)
 
     def size(self, state: Evaluation, _: Clock, /) -> Tensor:
         """No step along the gradient: nan."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,7 +42,7 @@ class Spread:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recovery:
+class Reconstructions:
     """What a decoder reached, one entry an image.
 
     Parameters
@@ -87,7 +86,7 @@ class Recovery:
     spread: Spread
 
 
-def invert(
+def recover(
     encoder: Encoder,
     original: Tensor,
     *,
@@ -95,10 +94,9 @@ def invert(
     noised: Tensor,
     decoder: Decoder,
     iterations: int,
-    generators: Sequence[torch.Generator] = (),
     checkpoint: Checkpoint | None = None,
     together: int | None = None,
-) -> Recovery:
+) -> Reconstructions:
     """Recover a batch of images from their outputs; every sample is independent of the others.
 
     Parameters
@@ -116,8 +114,6 @@ def invert(
         How.
     iterations : int
         Steps of the decoder.
-    generators : sequence of torch.Generator
-        One a start, for priors that draw.
     checkpoint : Checkpoint or None
         For runs that should survive a kill; removed by whoever keeps the result.
     together : int or None
@@ -129,7 +125,8 @@ def invert(
         Where the decoder does not fit the network, or draws and has nothing to draw from; where
         images, starts and noised images do not fit each other.
     """
-    _check(original, start=start, noised=noised, decoder=decoder)
+    check_decoder(decoder)
+    _check_images(original, start=start, noised=noised)
     # In one layout, that of the network's own images: to convert or to mix them takes longer.
     original, start, noised = map(channels_last, (original, start, noised))
     batch, restarts = len(original), len(start) // len(original)
@@ -143,7 +140,6 @@ def invert(
         enough=decoder.tolerance * (l2(target) if decoder.tolerance_of == "target" else m_r),
         decoder=decoder,
         iterations=iterations,
-        generators=generators,
         checkpoint=checkpoint,
         together=together or restarts,
     )
@@ -160,7 +156,7 @@ def invert(
         & torch.isfinite(m_g)
         & torch.isfinite(m_r)
     )
-    return Recovery(
+    return Reconstructions(
         images=copy,
         begun=reached.begun[chosen],
         m_g=m_g,
@@ -189,14 +185,22 @@ def invert(
     )
 
 
-def _check(original: Any, *, start: Any, noised: Any, decoder: Any) -> None:
-    """Refuse what would fail somewhere on the way, or be taken for something else."""
+def check_decoder(decoder: object) -> None:
+    """Refuse what is no decoder.
+
+    Raises
+    ------
+    SettingError
+        If it is none.
+    """
     if not isinstance(decoder, Decoder):
         raise SettingError(
-            decoder,
-            rule="this is no decoder",
-            remedy="Give one of those in harness/plan/fields.py, as LBFGS()",
+            repr(decoder), rule="this is no decoder", remedy="Give one, such as LBFGS()"
         )
+
+
+def _check_images(original: Any, *, start: Any, noised: Any) -> None:
+    """Refuse images that would fail on the way, or be taken for something else."""
     kinds = {"the images": original, "their starts": start, "the noised images": noised}
     for name, images in kinds.items():
         if not isinstance(images, Tensor):

@@ -1,0 +1,300 @@
+"""Invert a layer of any network."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.api.recovery import Recovery
+from harness.encoders.adapters import Cast, Normalized
+from harness.encoders.cutting import truncated
+from harness.encoders.encoder import AffineEncoder, Encoder
+from harness.encoders.network import NetworkEncoder, check_eval_mode
+from harness.encoders.runtime import precision_of
+from harness.errors import DeviceError, ImageError, ModuleError, SettingError, UnknownNameError
+from harness.execution.device import resolve_device
+from harness.inversion.recover import check_decoder, recover
+from harness.plan.decoders import LBFGS, Decoder, LinearSolve, Whitening
+from harness.plan.fields import check
+from harness.plan.images import ARTICLE_START, Start
+from harness.plan.seeds import ReplicateSeeds, Source
+from harness.subjects.generators import torch_generator
+
+_PRECISIONS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bf16"}
+
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+Normalization = str | tuple[Sequence[float], Sequence[float]] | None
+
+
+def invert(
+    module: nn.Module,
+    images: Tensor,
+    *,
+    layer: str | None = None,
+    decoder: Decoder | None = None,
+    steps: int = 200,
+    starts: int = 1,
+    start: Tensor | Start | None = None,
+    noise: float = 1 / 25,
+    normalize: Normalization = None,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+) -> Recovery:
+    """Recover images from the output of a layer, starting from noise.
+
+    Every image is a problem of its own: what is recovered of it does not depend on the others of
+    the batch, beyond rounding. Start and noise are drawn from `seed`, image by image; torch's
+    global random state is left alone, and so is the module.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Any network in eval mode, in float32, float64 or bfloat16.
+    images : tensor, shape (batch, channels, rows, columns) or (batch, ...)
+        What the network takes, but for `normalize`; images usually have values in [0, 1].
+    layer : str or None
+        The layer to invert, a dotted name as in `module.named_modules()`; "relu_1" is the second
+        call of "relu". None inverts the output of the whole module.
+    decoder : Decoder or None
+        How; one of `Descent`, `Adam`, `LBFGS`, `GaussNewton` and `LinearSolve`. None is
+        `LBFGS(priors=(Whitening(),))` for images and `LBFGS()` for anything else.
+    steps : int
+        Iterations of the decoder.
+    starts : int
+        Starts for each image; the one that ends with the least loss is returned.
+    start : tensor, Start or None
+        Where to start from: a tensor of shape (batch * starts, ...), in which the starts of an
+        image follow each other, or the normal distribution to draw from. None is the article's,
+        N(0.7, 1/20).
+    noise : float
+        Standard deviation of the noise whose effect on the output is the reference, m_r.
+    normalize : None, "imagenet" or a pair of sequences
+        Mean and standard deviation of each channel, subtracted and divided by before the network:
+        a part of what is inverted, so that images stay in [0, 1].
+    seed : int
+        Of starts and noise.
+    device : str or torch.device
+        Where to compute. "auto" is the module's device if that is no CPU, otherwise a GPU if there
+        is one.
+
+    Returns
+    -------
+    Recovery
+        The reconstructions, their distances, and the course of the runs.
+
+    Raises
+    ------
+    ModuleError
+        If the module is in train mode, in a dtype other than those above, does not call the
+        layer, or the layer returns anything but one tensor with a row for each image.
+    UnknownNameError
+        If there is no such layer, normalisation or device; names the nearest ones.
+    ImageError
+        If the images are no batch of floating-point numbers.
+    SettingError
+        If a number is out of range, or the settings do not fit each other or the images.
+    DeviceError
+        If the device is not there.
+
+    Examples
+    --------
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
+    >>> found = invert(network, torch.rand(2, 3, 16, 16), layer="0", steps=5)
+    >>> found.images.shape
+    torch.Size([2, 3, 16, 16])
+    """
+    _check_numbers(steps=steps, starts=starts, noise=noise, seed=seed)
+    _check_images(module, images)
+    if decoder is None:
+        decoder = LBFGS(priors=(Whitening(),) if images.dim() == 4 else ())
+    check_decoder(decoder)
+    scaling = _scaling(normalize, images)
+    check_eval_mode(module)
+    place = _device(device, module)
+    weights = [each.dtype for each in module.parameters() if each.is_floating_point()]
+    dtype = weights[0] if weights else images.dtype
+    if dtype not in _PRECISIONS:
+        raise ModuleError(
+            type(module).__name__,
+            rule=f"it computes in {str(dtype).removeprefix('torch.')}",
+            remedy="Convert it, as by module.float()",
+        )
+    first = _starts(start, images, starts=starts, seed=seed)
+    part = module if layer is None else truncated(module, layer=layer)
+    with precision_of(_PRECISIONS[dtype], device=place) as precision:
+        encoder: Encoder = NetworkEncoder(_copied(part, images, device=place))
+        if precision.network != precision.images:
+            encoder = Cast(encoder, inside=precision.network, outside=precision.images)
+        if scaling is not None:
+            mean, sd = (each.to(place, precision.images) for each in scaling)
+            encoder = Normalized(encoder, mean, sd)
+        if isinstance(decoder, LinearSolve):
+            encoder = _affine(encoder, images.detach().to(place, precision.images))
+
+        def placed(values: Tensor) -> Tensor:
+            return values.detach().to(place, precision.images)
+
+        noised = images.detach().cpu() + noise * _draws(images, Source.NOISE, number=1, seed=seed)
+        found = recover(
+            encoder,
+            placed(images),
+            start=placed(first),
+            noised=placed(noised),
+            decoder=decoder,
+            iterations=steps,
+        )
+    name = type(module).__name__
+    return Recovery.of(
+        found,
+        original=images,
+        layer=f"{layer} of {name}" if layer else name,
+        decoder=repr(decoder),
+    )
+
+
+def _check_numbers(*, steps: Any, starts: Any, noise: Any, seed: Any) -> None:
+    for name, number, least in (("steps", steps, 0), ("starts", starts, 1), ("seed", seed, 0)):
+        check(
+            isinstance(number, int) and number >= least,
+            f"{name}={number!r}",
+            rule=f"it is a whole number, {least} or more",
+            remedy="Choose such a number",
+        )
+    check(
+        0 <= noise < math.inf,
+        f"noise={noise!r}",
+        rule="a standard deviation is 0 or more, and finite",
+        remedy="Choose such a number; the article's is 1/25",
+    )
+
+
+def _check_images(module: Any, images: Any) -> None:
+    """Refuse what is no batch of inputs."""
+    if not isinstance(module, nn.Module):
+        raise ModuleError(
+            type(module).__name__,
+            rule="a network is a torch.nn.Module",
+            remedy="Give a module, in eval mode",
+        )
+    if not isinstance(images, Tensor):
+        raise ImageError(
+            type(images).__name__,
+            rule="images are a tensor",
+            remedy="Convert them, as by torch.from_numpy",
+        )
+    if not images.is_floating_point():
+        raise ImageError(
+            f"images of {str(images.dtype).removeprefix('torch.')}",
+            rule="images are floating-point numbers",
+            remedy="Convert them, as by images.float() / 255",
+        )
+    convolutional = any(isinstance(part, nn.Conv2d) for part in module.modules())
+    if images.dim() < 2 or not len(images) or (convolutional and images.dim() != 4):
+        raise ImageError(
+            f"images of shape {tuple(images.shape)}",
+            rule="a batch has a row for each image, and an image has channels, rows and columns"
+            if convolutional
+            else "a batch has a row for each sample",
+            remedy="Give a single image as image[None]",
+        )
+
+
+def _scaling(normalize: Normalization, images: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Mean and standard deviation of the channels, each of shape (channels, 1, 1)."""
+    if normalize is None:
+        return None
+    if isinstance(normalize, str):
+        if normalize != "imagenet":
+            raise UnknownNameError.nearest(normalize, ["imagenet"], what="normalisation")
+        normalize = _IMAGENET
+    mean, sd = (torch.as_tensor(each, dtype=torch.float64).flatten() for each in normalize)
+    channels = images.shape[1]
+    if images.dim() != 4 or {len(mean), len(sd)} != {channels} or not bool((sd > 0).all()):
+        raise SettingError(
+            f"normalize={normalize!r} with images of shape {tuple(images.shape)}",
+            rule="each channel of an image has a mean and a standard deviation above 0",
+            remedy="Give as many of both as images have channels",
+        )
+    return mean[:, None, None], sd[:, None, None]
+
+
+def _device(device: str | torch.device, module: nn.Module) -> torch.device:
+    """Where to compute."""
+    if isinstance(device, str) and device == "auto":
+        places = {each.device for each in module.parameters() if each.device.type != "cpu"}
+        return places.pop() if places else torch.device(resolve_device("auto"))
+    kind, _, _ = str(device).partition(":")
+    if kind not in ("cpu", "cuda"):
+        resolve_device(kind)  # names those that there are
+    place = torch.device(resolve_device(kind) if str(device) == kind else device)
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            str(device),
+            rule=f"torch finds {torch.cuda.device_count()} GPUs here",
+            remedy="Choose one of them, or cpu",
+        )
+    return place
+
+
+def _copied(module: nn.Module, images: Tensor, *, device: torch.device) -> nn.Module:
+    """A copy of a module for computing, which leaves the caller's as it is."""
+    # A cut makes containers anew, in train mode.
+    copied = copy.deepcopy(module).to(device).eval().requires_grad_(False)
+    if images.dim() == 4:
+        # mypy does not know the keyword that nn.Module.to documents.
+        copied = copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return copied
+
+
+def _affine(encoder: Encoder, samples: Tensor) -> AffineEncoder:
+    """An encoder of vectors as a matrix and an offset."""
+    if samples.dim() == 2:
+        zero = torch.zeros_like(samples[:1])
+        offset = encoder.encode(zero).flatten(1)
+        matrix = encoder.encode(torch.eye(samples.shape[1]).to(samples)).flatten(1) - offset
+        found = AffineEncoder(matrix.T.contiguous()[None], offset)
+        truth = encoder.encode(samples).flatten(1)
+        if torch.allclose(found.encode(samples), truth, rtol=1e-3, atol=1e-3 * float(truth.std())):
+            return found
+    raise SettingError(
+        "LinearSolve",
+        rule="only a linear map of vectors, shape (batch, n), can be solved exactly",
+        remedy="Choose LBFGS or GaussNewton",
+    )
+
+
+def _starts(start: Tensor | Start | None, images: Tensor, *, starts: int, seed: int) -> Tensor:
+    """Starts of all images, those of an image following each other."""
+    if isinstance(start, Tensor):
+        if start.shape != (len(images) * starts, *images.shape[1:]):
+            raise SettingError(
+                f"a start of shape {tuple(start.shape)} for images of shape {tuple(images.shape)}",
+                rule=f"it has a row for each of {starts} starts of an image",
+                remedy="Give as many rows, or leave the start out to have it drawn",
+            )
+        return start
+    settings = ARTICLE_START if start is None else start
+    if not isinstance(settings, Start):
+        raise SettingError(
+            repr(start),
+            rule="a start is a tensor, or the distribution to draw it from",
+            remedy="Give Start(mean=0.7, sd=0.05), or leave it out",
+        )
+    return settings.mean + settings.sd * _draws(images, Source.START, number=starts, seed=seed)
+
+
+def _draws(images: Tensor, source: Source, *, number: int, seed: int) -> Tensor:
+    """Some draws of N(0, 1) for each image, in its shape, from a seed of the image's own."""
+    seeds = ReplicateSeeds(replicate=seed)
+    drawn = []
+    for image in range(len(images)):
+        generator = torch_generator(seeds, source, image)
+        shape = number, *images.shape[1:]
+        drawn.append(torch.randn(shape, dtype=torch.float64, generator=generator))
+    return torch.cat(drawn)

@@ -1,0 +1,255 @@
+"""The public API: what it recovers of networks whose truth is known, and what it refuses."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from inversion_cases import normal, one_thread  # noqa: F401  (a fixture for all)
+from plugin_suite import environment
+from torch import Tensor, nn
+
+import harness
+from harness.inversion.outcome import Outcome
+from harness.inversion.protocol import TerminationReason
+
+LAZY = """
+import sys
+import harness
+assert set(harness.__all__) <= set(dir(harness))
+harness.LBFGS(priors=(harness.Whitening(),)), harness.SettingError, harness.Start()
+heavy = {"torch", "torchvision", "pandas", "altair", "scipy"}
+assert not heavy & set(sys.modules)
+assert callable(harness.invert) and "torch" in sys.modules
+assert not {"torchvision", "pandas", "altair"} & set(sys.modules)
+"""
+
+
+def test_importing_it_takes_no_torch() -> None:
+    subprocess.run([sys.executable, "-c", LAZY], env=environment(), check=True)
+
+
+def test_every_name_is_there_and_no_other() -> None:
+    assert all(getattr(harness, name) for name in harness.__all__)
+    with pytest.raises(AttributeError):
+        harness.invent  # type: ignore[attr-defined]  # noqa: B018
+
+
+def orthogonal(n: int) -> nn.Module:
+    """A linear layer that keeps distances."""
+    layer = nn.Linear(n, n, dtype=torch.float64)
+    layer.weight.data = torch.linalg.qr(normal(n, n, seed=1)).Q
+    return layer.eval()
+
+
+def convolutional() -> nn.Sequential:
+    """Two convolutions with a ReLU in place after each."""
+    layers = [
+        nn.Conv2d(3, 12, 3),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(12, 8, 3),
+        nn.ReLU(inplace=True),
+    ]
+    network = nn.Sequential(*layers).eval()
+    for number, weight in enumerate(network.parameters()):
+        weight.data = normal(*weight.shape, seed=number).float() / weight[0].numel() ** 0.5
+    return network
+
+
+IMAGES = torch.rand(2, 3, 10, 10, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        None,
+        harness.LinearSolve(),
+        harness.GaussNewton(),
+        harness.Descent(loss="l2", step=1.0, factor=1.0),
+    ],
+    ids=["default", "linear", "gauss-newton", "descent"],
+)
+def test_an_orthogonal_network_is_inverted(decoder: Any) -> None:
+    vectors = normal(3, 16, seed=2)
+    found = harness.invert(orthogonal(16), vectors, decoder=decoder, steps=30)
+    torch.testing.assert_close(found.images, vectors, rtol=0, atol=1e-6)
+    assert found.outcomes == (Outcome.MATCHED,) * 3
+    assert float(found.r.max()) < 1e-6
+    # It keeps distances: m_r is the length of the noise.
+    torch.testing.assert_close(found.m_g, found.m_i, rtol=1e-6, atol=1e-12)
+    assert float(found.m_r.min()) > 0
+
+
+def test_distances_are_those_at_the_layer() -> None:
+    network = convolutional()
+    for layer in ("0", "1", "2"):
+        found = harness.invert(network, IMAGES, layer=layer, steps=20, noise=0.1)
+        part = copy.deepcopy(network)[: int(layer) + 1]
+        with torch.no_grad():
+            outputs = [part(images.clone()) for images in (found.images, IMAGES)]
+        m_g, m_i = (
+            (one - other).flatten(1).norm(dim=1) for one, other in (outputs, (found.images, IMAGES))
+        )
+        torch.testing.assert_close(found.m_g, m_g, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(found.m_i, m_i, rtol=1e-4, atol=1e-5)
+        assert float(found.r.max()) < 1
+        assert found.iterations[-1] == 20
+        assert found.traces["m_g"].shape == (len(found.iterations), 2)
+
+
+def test_normalisation_is_part_of_what_is_inverted() -> None:
+    network, mean, sd = convolutional(), (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+
+    class Normalised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            shift, scale = (torch.tensor(each)[:, None, None] for each in (mean, sd))
+            output: Tensor = self.network((inputs - shift) / scale)
+            return output
+
+    options: dict[str, Any] = {"steps": 3, "decoder": harness.Adam()}
+    one = harness.invert(network, IMAGES, normalize=(mean, sd), **options)
+    other = harness.invert(Normalised().eval(), IMAGES, **options)
+    torch.testing.assert_close(one.images, other.images, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(one.m_r, other.m_r, rtol=1e-4, atol=1e-4)
+    known = harness.invert(network, IMAGES, normalize="imagenet", steps=0)
+    assert float((known.m_g / one.traces["m_g"][0]).min()) > 1  # it divides by less
+
+
+def test_start_and_noise_are_drawn_from_the_seed_image_by_image() -> None:
+    network = convolutional()
+    before = torch.random.get_rng_state()
+    first, again = (harness.invert(network, IMAGES, steps=0, seed=5) for _ in range(2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(first.start, again.start)
+    assert torch.equal(first.m_r, again.m_r)
+    alone = harness.invert(network, IMAGES[:1], steps=0, seed=5)
+    torch.testing.assert_close(alone.start, first.start[:1])
+    torch.testing.assert_close(alone.m_r, first.m_r[:1])
+    assert not torch.allclose(harness.invert(network, IMAGES, steps=0, seed=6).start, first.start)
+    assert float(first.start.mean()) == pytest.approx(0.7, abs=0.02)
+    assert float(first.start.std()) == pytest.approx(0.05, rel=0.2)
+
+
+def test_starts_may_be_given() -> None:
+    network = orthogonal(6)
+    vectors, start = normal(2, 6, seed=4), normal(4, 6, seed=5)
+    found = harness.invert(network, vectors, start=start, starts=2, steps=0)
+    distances = (start.unflatten(0, (2, 2)) - vectors[:, None]).norm(dim=2)
+    torch.testing.assert_close(found.m_i, distances.amin(1))
+    spread = harness.invert(network, vectors, start=harness.Start(mean=9.0, sd=1e-9), steps=0)
+    torch.testing.assert_close(spread.start, torch.full((2, 6), 9.0).double())
+
+
+def test_the_module_is_left_alone() -> None:
+    network = convolutional()
+    before = copy.deepcopy(network.state_dict())
+    harness.invert(network, IMAGES, layer="2", steps=2)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(weight.requires_grad for weight in network.parameters())
+    assert not any(part.training or part._forward_hooks for part in network.modules())
+
+
+def test_bfloat16_networks_have_images_in_float32() -> None:
+    found = harness.invert(convolutional().bfloat16(), IMAGES, layer="0", steps=5)
+    assert found.images.dtype == torch.float32
+    assert float(found.r.max()) < 1
+
+
+VECTORS = torch.zeros(2, 16, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("kind", "images", "options"),
+    [
+        (harness.UnknownNameError, IMAGES, {"layer": "7"}),
+        (harness.UnknownNameError, IMAGES, {"normalize": "imagenot"}),
+        (harness.UnknownNameError, IMAGES, {"device": "tpu"}),
+        (harness.ImageError, IMAGES[0], {}),
+        (harness.ImageError, IMAGES[:0], {}),
+        (harness.ImageError, IMAGES.numpy(), {}),
+        (harness.ImageError, (IMAGES * 255).byte(), {}),
+        (harness.SettingError, IMAGES, {"decoder": "adam"}),
+        (harness.SettingError, IMAGES, {"decoder": harness.LinearSolve()}),
+        (harness.SettingError, IMAGES, {"steps": -1}),
+        (harness.SettingError, IMAGES, {"steps": 1.5}),
+        (harness.SettingError, IMAGES, {"starts": 0}),
+        (harness.SettingError, IMAGES, {"seed": -1}),
+        (harness.SettingError, IMAGES, {"noise": float("nan")}),
+        (harness.SettingError, IMAGES, {"start": IMAGES, "starts": 2}),
+        (harness.SettingError, IMAGES, {"start": 0.7}),
+        (harness.SettingError, IMAGES, {"normalize": ((0.5,), (0.5,))}),
+        (harness.SettingError, IMAGES, {"normalize": ((0.5,) * 3, (0.0,) * 3)}),
+    ],
+)
+def test_what_it_refuses(
+    kind: type[harness.DepthClaimsError], images: Any, options: dict[str, Any]
+) -> None:
+    with pytest.raises(kind) as caught:
+        harness.invert(convolutional(), images, **options)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "module",
+    [convolutional().train(), convolutional().half(), "resnet18"],
+    ids=["train", "half", ""],
+)
+def test_modules_that_it_refuses(module: Any) -> None:
+    with pytest.raises(harness.ModuleError):
+        harness.invert(module, IMAGES)
+
+
+@pytest.fixture(scope="module", name="found")
+def a_recovery() -> harness.Recovery:
+    return harness.invert(convolutional(), IMAGES, layer="2", steps=4)
+
+
+def test_it_is_shown_in_a_line_for_each_image(found: harness.Recovery) -> None:
+    assert len(repr(found).splitlines()) == 1 + 2
+    many = harness.invert(orthogonal(4), normal(30, 4, seed=1), steps=1)
+    assert len(repr(many).splitlines()) == 1 + 10 + 1
+    assert found._repr_html_().count("<tr") == 2 + 2
+
+
+def test_its_table_has_a_row_for_each_image(found: harness.Recovery) -> None:
+    table = found.table()
+    assert table["r"].tolist() == found.r.tolist()
+    assert table["outcome"].tolist() == [outcome.value for outcome in found.outcomes]
+    assert table["reason"].tolist() == ["length"] * 2
+
+
+def test_its_plot_has_images_where_samples_are_images(found: harness.Recovery) -> None:
+    vectors = harness.invert(orthogonal(4), normal(1, 4, seed=1), steps=3)
+    for recovery, pictures in ((found, 6), (vectors, 0)):
+        assert str(recovery.plot().to_dict()).count("data:image/png") == pictures
+
+
+def test_what_is_saved_is_loaded(found: harness.Recovery, tmp_path: Path) -> None:
+    found.save(tmp_path / "found")
+    again = harness.load(tmp_path / "found")
+    assert repr(again) == repr(found)
+    for name in ("images", "original", "start", "m_g", "m_i", "m_r", "r", "at"):
+        assert torch.equal(getattr(again, name), getattr(found, name))
+    assert (again.outcomes, again.reasons) == (found.outcomes, found.reasons)
+    assert again.reasons[0] is TerminationReason.LENGTH
+    assert (again.iterations, again.decoder) == (found.iterations, found.decoder)
+    assert again.traces.keys() == found.traces.keys()
+    assert [path.name for path in tmp_path.iterdir()] == ["found"]
+
+
+def test_files_that_cannot_be_used_are_errors(found: harness.Recovery, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no recovery")
+    for name in ("text", "absent"):
+        with pytest.raises(harness.RecoveryError):
+            harness.load(tmp_path / name)
+    with pytest.raises(harness.RecoveryError):
+        found.save(tmp_path / "no folder" / "found")

@@ -49,7 +49,7 @@ class Scale(enum.StrEnum):
 
 
 NOT_IN_DIGEST = {"digest": False}
-"""Field metadata of what tells where a claim stands, and can move no verdict."""
+"""Field metadata of what can change no verdict and is left out of the digest."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,11 +73,11 @@ class Criterion:
         The effect in the words of a reader ("m_i / m_i(0)").
     null : float or None
         The value of no effect, 0 for a contrast; None where there is none. Logarithms of ratios
-        (`Scale.LOG`) take 0 without being told. Where the margin lies beyond it, a refutation says
+        (`Scale.LOG`) have 0 by default. Where the margin lies beyond it, a refutation says
         whether the effect is absent or reversed.
     joint : bool
-        Whether the effect is the least or the largest of several, so that no value of it is that of
-        no effect.
+        Whether the effect is the smallest or the largest of several, so that none of its values
+        means no effect.
     """
 
     effect: str
@@ -153,7 +153,7 @@ def event(text: str, criterion: Criterion, *, presupposes_descent: bool = False)
 def trend(text: str, criterion: Criterion, *, presupposes_descent: bool = False) -> Estimand:
     """T: the effect is a slope per replicate (Theil-Sen), then judged as an event.
 
-    A slope of 0 is no effect, so that a trend that is refuted may be told to be reversed.
+    A slope of 0 is no effect, so that a refuted trend may be reported as reversed.
     """
     if criterion.null is None:
         criterion = dataclasses.replace(criterion, null=0.0)
@@ -238,7 +238,7 @@ class Claim:
     headline : str or None
         Key of the headline that it belongs to.
     related_headline : str or None
-        Key of a headline beside which it is shown without deciding it.
+        Key of a headline with which it is shown without deciding it.
     """
 
     id: str

@@ -51,7 +51,7 @@ def _why_not(condition: Condition) -> str | None:
 
 
 def _work(conditions: Sequence[Condition], stored: Callable[[str], bool], *, device: str) -> str:
-    """What conditions lack, in words."""
+    """What has to be measured for conditions, as text."""
     first, last = (
         _lacking(
             [
@@ -70,7 +70,7 @@ def _work(conditions: Sequence[Condition], stored: Callable[[str], bool], *, dev
 
 
 def _lacking(cells: Iterable[Cell], stored: Callable[[str], bool], *, device: str) -> str:
-    """Cells that are not stored, and the time that they take of one of `MACHINES`, in words."""
+    """Cells that are not stored, and their time on one of `MACHINES`, as text."""
     count, seconds = 0, 0.0
     for bucket in buckets(cells, device=device):
         lacking = [ids for ids in bucket.ids if not all(map(stored, ids))]

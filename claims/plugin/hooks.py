@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ]
         session.whole = all(planned) and not any("::" in argument for argument in config.args)
         if session.conditions:
-            # Read now, so that a damaged lock is told before anything is measured.
+            # Read now, so that a damaged lock is reported before anything is measured.
             _ = session.lock
     except DepthClaimsError as error:
         raise pytest.UsageError(str(error)) from error
@@ -229,7 +229,7 @@ def _parameters(item: pytest.Function) -> Parameters:
 
 
 def _properties(result: ConditionResult) -> list[tuple[str, object]]:
-    """What the JUnit report of a test says of its verdict."""
+    """What the JUnit report of a test has of its verdict."""
     decision = result.decision
     effects = [effect for part in decision.parts if (effect := effect_of(part)) is not None]
     return [
@@ -264,7 +264,7 @@ def _end(outcome: LockOutcome, *, confirmatory: bool) -> None:
 
 
 def _kept(session: ClaimSession) -> str:
-    """What whoever interrupts a run wants to know."""
+    """Says where an interrupted run will continue."""
     return (
         f"interrupted: the cells measured so far are kept in {session.options.store}; "
         "the same command goes on from there"

@@ -62,7 +62,7 @@ class ClaimSession:
     root : Path
         Root folder of the run, where the lock is.
     progress : ConsoleProgress
-        Hears how far the measuring is.
+        Shows how far the measuring is.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class ClaimSession:
 
     @functools.cached_property
     def device(self) -> str:
-        """The device to measure on; one that is named was checked, or is for workers to have."""
+        """The device to measure on; a named one has been checked, or belongs to workers."""
         return resolve_device("auto") if self._auto else self.options.device
 
     @property
@@ -137,19 +137,19 @@ class ClaimSession:
 
     @property
     def where(self) -> str | None:
-        """Where the report is, in words."""
+        """A line that says where the report is."""
         if self.report is None or self.run is None:
             return None
-        told = f"report: {self.report}{'' if self.run.whole else ' (of a partial run)'}"
+        line = f"report: {self.report}{'' if self.run.whole else ' (of a partial run)'}"
         if self.run.whole or not latest(self.options.store).whole:
-            return told
+            return line
         words = ["python", "-m", "reports", "build", "--store", str(self.options.store)]
         again = shlex.join([*words, "--report", str(self.options.report)])
-        return f"{told}\nthat of the last whole run again: {again}"
+        return f"{line}\nthat of the last whole run again: {again}"
 
     @property
     def warnings(self) -> list[str]:
-        """What the lock has to say; what concerns many conditions is one warning."""
+        """Warnings of the lock; what concerns many conditions is one warning."""
         found = list(self._warnings)
         if self.lock_changes is not None:
             return found
@@ -187,8 +187,8 @@ class ClaimSession:
         Returns
         -------
         int or None
-            The condition's number; None where the test fails or skips before it states one. It
-            will do so again when it is run, in pytest's own way.
+            The condition's number; None where the test fails or skips before it states one, which
+            pytest reports when the test runs.
 
         Raises
         ------
@@ -309,7 +309,7 @@ class ClaimSession:
             return
         self.run = run = self._found()
         store = Store(self.options.store)
-        # Kept first: from it the report can be made again, should its folder be the trouble.
+        # Archived first: from it the report can be made again if its folder turns out unwritable.
         archive_run(run, store)
         self.report = write_report(run, store, self.options.report)
         if self.options.update_verdicts and complete:
@@ -320,7 +320,7 @@ class ClaimSession:
         if self._runner is None:
             store = Store(self.options.store)
             _check_writable(self.options.report)
-            # Read once now, so that a broken file of claims is told before anything is measured.
+            # Read now, so that a broken file of claims is reported before anything is measured.
             all_claims(self._root, planned=())
             self._scheduler = Scheduler(
                 store,
@@ -429,7 +429,7 @@ class ClaimSession:
 
 
 def _check_writable(report: Path) -> None:
-    """Learn before the measuring, not after it, that a report cannot be written."""
+    """Find out before the measuring, not after it, that a report cannot be written."""
     try:
         report.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=report):

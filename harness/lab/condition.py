@@ -20,10 +20,10 @@ from harness.verdict.results import Table
 
 Effects = Callable[[Mapping[str, Record]], Mapping[str, float]]
 """What a replicate yields, from its records by role: the effects that its estimand judges, and
-whatever else is to be shown beside them, in units that a reader understands."""
+other numbers for the report."""
 
 Control = Callable[[Mapping[str, Record]], str | None]
-"""The control that a replicate failed, in words; None where all held."""
+"""A description of the control that a replicate failed; None where all passed."""
 
 Tables = Callable[[Sequence[Mapping[str, Record]]], tuple[Table, ...]]
 """Further numbers for the report, from the records of all replicates."""
@@ -58,19 +58,20 @@ class Condition:
     tables : callable
         Further numbers for the report.
     confirmatory : bool
-        Whether it decides the claim or stands beside it.
+        Whether it decides the claim, or is exploratory.
     max_replicates : int
         Replicates at most; fixed before anything is measured.
     family : str or None
-        Name of a family of claims for whose effects this condition's crossed block stands.
+        Name of the family of claims that this condition's crossed block describes; None for no
+        block.
     varied : bool
         Whether the multiverse around it is measured.
     control : callable
-        What has to hold besides, for a replicate to speak.
+        What else has to hold for a replicate to count as valid.
     skip_reason : str or None
         Why the condition cannot be measured here; None where it can.
     external_weights : bool
-        Whether its network is not the one that the claim speaks of; then a run only reports.
+        Whether its network is not the one that the claim is about; then a run only reports.
     """
 
     claim: Claim
@@ -90,7 +91,7 @@ class Condition:
 
     @property
     def label(self) -> str:
-        """Claim and condition, in words."""
+        """Claim and condition as one line of text."""
         words = [self.claim.id, *map(str, self.parameters.values())]
         if len(self.claim.estimands) > 1:
             words.insert(1, self.estimand)
@@ -98,12 +99,12 @@ class Condition:
 
     @property
     def looks(self) -> tuple[tuple[int, float], ...]:
-        """The claim's looks as far as the replicates reach."""
+        """The claim's looks that `max_replicates` reaches."""
         return tuple(look for look in self.claim.looks if look[0] <= self.max_replicates)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Replicates at each look; a condition too small for any look has them all at once."""
+        """Replicates at each look; all of them at once where there are too few for any look."""
         return tuple(n for n, _ in self.looks) or (self.max_replicates,)
 
     def cells_up_to(self, number: int) -> list[Cell]:
@@ -111,13 +112,13 @@ class Condition:
         if self.skip_reason is not None:
             return []
         cells = [cell for seeds in replicates(number) for cell in self.cells(seeds).values()]
-        beside = [*self.block.cells] if self.block else []
-        beside += [variation.cells for variations in self.variations() for variation in variations]
+        described = [*self.block.cells] if self.block else []
+        described += [each.cells for variations in self.variations() for each in variations]
         return [
             *cells,
             *self.reference_cells(),
             *self.gallery.values(),
-            *(cell for by_role in beside for cell in by_role.values()),
+            *(cell for by_role in described for cell in by_role.values()),
         ]
 
     @property
@@ -132,10 +133,10 @@ class Condition:
 
     def variations(self) -> list[tuple[Variation, ...]]:
         """The cells of the multiverse, by replicate, where it is measured."""
-        draws = replicates(REPLICATES) if self.varied else ()
-        return [around(self.cells(seeds)) for seeds in draws]
+        varied = replicates(REPLICATES) if self.varied else ()
+        return [around(self.cells(seeds)) for seeds in varied]
 
     def reference_cells(self) -> list[Cell]:
-        """What the first look is measured again as, where its precision needs to be vouched for."""
+        """The cells that repeat the first look in float64, where precision has to be checked."""
         asked = [cell for seeds in replicates(self.sizes[0]) for cell in self.cells(seeds).values()]
         return [other for cell in asked if (other := reference_cell(cell)) != cell]

@@ -1,7 +1,7 @@
-"""A crossed block of a condition: its networks with its images with its starts.
+"""A crossed block of a condition: every network with every image with every start.
 
-Measured once for a family of claims, to see which source of randomness their effects owe their
-spread to. It describes; no verdict rests on it.
+It is measured once for a family of claims, to see which source of randomness causes the spread of
+their effects. It is descriptive; no verdict depends on it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.plan.seeds import CrossedSeeds, ReplicateSeeds, Source, Stream
 from harness.statistics.components import Components, components
 
 LEVELS = {"network": 6, "image": 6, "start": 3}
-"""Levels of each source. Starts turn out alike, and every level more multiplies the block."""
+"""Levels of each source. Starts matter little, and each further level multiplies the block."""
 
 Cells = Callable[[ReplicateSeeds], Mapping[str, Cell]]
 """What a replicate consists of, by role."""
@@ -30,10 +30,10 @@ class CrossedBlock:
     Parameters
     ----------
     levels : mapping of str to int
-        Of the sources that the condition draws from; cells without a descent have no start.
+        Levels of the sources that the condition draws from; without a descent there is no start.
     cells : tuple of mapping of str to Cell
-        By role, in the order of the combinations; measured one by one, since what a batch has in
-        common is its settings and the order of replicates.
+        By role, in the order of the combinations; each is measured by itself, since a batch
+        consists of consecutive replicates.
     """
 
     levels: Mapping[str, int]
@@ -59,7 +59,7 @@ class CrossedBlock:
         )
 
     def components(self, effects: Sequence[float]) -> Components | None:
-        """The variance components of an effect, given by combination; None as there."""
+        """The variance components of an effect, given its value for every combination."""
         return components(
             np.reshape(effects, tuple(self.levels.values())),
             factors=tuple(self.levels),

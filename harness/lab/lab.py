@@ -1,4 +1,4 @@
-"""The lab: what a claim's test asks for its settings, and tells its condition."""
+"""The lab: gives a claim's test its settings, and takes the condition that it states."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class Lab:
     custom : Custom
         The user's own subjects.
     precision : str
-        One of `harness.plan.decoders.PRECISIONS`, for all that a claim does not put into float64
-        itself.
+        One of `harness.plan.decoders.PRECISIONS`, for whatever a claim does not itself run in
+        float64.
     parameters : mapping
-        Of the test.
+        What the test was parametrized with.
     receive : callable
         Takes the condition that the test states.
     device : str
@@ -131,5 +131,5 @@ class Lab:
         )
 
     def record(self, claim: Claim) -> None:
-        """State a claim that nothing could test; it is listed with its reason."""
+        """State a claim that no measurement could test; it is listed with its reason."""
         self.judge(claim, cells=lambda _: {}, effects=lambda _: {})

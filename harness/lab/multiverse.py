@@ -1,7 +1,7 @@
 """The multiverse around a condition: its inversions with one choice changed at a time.
 
-Every choice could reasonably have been made otherwise. What is changed here is what the article
-leaves open or does not argue for; what a claim contrasts (the layer, the width, the depth) stays.
+Only choices that the article leaves open or does not argue for are changed; what a claim contrasts
+(the layer, the width, the depth) stays.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from harness.plan.images import ARTICLE_START, Start
 from harness.plan.networks import MLP, Network, PrescribedSpectrum, ResNet
 
 REPLICATES = 12
-"""Of every cell of a multiverse: the least that can decide."""
+"""Replicates of every cell of a multiverse: the fewest that can decide."""
 
 LOOKS = ((REPLICATES, 1.0),)
-"""A cell of a multiverse has one look, which spends all of alpha: 11 of 12 decide."""
+"""The one look of a multiverse's cell, which spends all of alpha: 11 of 12 decide."""
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
     "decoder": ("descent", "adam", "l-bfgs"),
@@ -31,7 +31,7 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
     "network": ("resnet18", "resnet50", "default", "gaussian"),
     "precision": ("float32", "float64"),
 }
-"""What each factor is tried at. "network" is the architecture of a ResNet, and the initialisation
+"""The levels of each factor. "network" is the architecture of a ResNet, and the initialisation
 of a stack of fully connected layers; a step is relative to the condition's own."""
 
 _OF_DECODER = ("decoder", "step", "loss", "blur")
@@ -58,9 +58,9 @@ class Variation:
 
 
 def around(cells: Mapping[str, Cell]) -> tuple[Variation, ...]:
-    """A replicate's cells as they are, then with one choice changed at a time, in all inversions.
+    """A replicate's cells as stated, then with one choice changed at a time in all inversions.
 
-    Empty where the replicate inverts nothing. A level is left out where a decoder cannot take it
+    Empty where the replicate inverts nothing. Levels that a decoder does not support are left out
     (L-BFGS with a blur).
     """
     first = next((cell for cell in cells.values() if isinstance(cell, Inversion)), None)
@@ -94,10 +94,10 @@ def levels(cell: Inversion) -> dict[str, str]:
 
 
 def _vary(cells: Mapping[str, Cell], factor: str, level: str) -> dict[str, Cell] | None:
-    """The cells with one choice changed; None where a cell cannot have it or is as before.
+    """The cells with one choice changed; None where a cell does not support it or stays the same.
 
-    Nor is there one where the change would undo what is compared: roles that differ in their
-    decoders, or an inversion beside another look at the same images or network.
+    None, too, where the change would undo a contrast: between roles with different decoders, or
+    between an inversion and another measurement of the same images or network.
     """
     inversions = [cell for cell in cells.values() if isinstance(cell, Inversion)]
     if factor in _OF_DECODER and len({cell.decoder for cell in inversions}) > 1:

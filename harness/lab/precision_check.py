@@ -1,4 +1,4 @@
-"""Whether a lower precision may stand for float64: the same replicates in both, compared."""
+"""Whether a lower precision can replace float64: the same replicates in both are compared."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from harness.plan.cells import Cell, ErrorInNullSpace, Inversion, Reflection
 from harness.verdict.verdict import Decision
 
 SCOUTING = ("tf32", "bf16")
-"""Precisions in which nothing is claimed without sentinels."""
+"""Precisions whose results count only after a check against float64."""
 
 _RECOVERING = (Inversion, ErrorInNullSpace, Reflection)
-"""Cells that recover an image: the precision of a run is theirs. Other cells have their own."""
+"""Cells that recover an image take the precision of the run; other cells have their own."""
 
 TOLERANCE = 0.1
 """Share of an effect by which the lower precision may move it."""
 
 
 def at_precision(cell: Cell, precision: str) -> Cell:
-    """A cell in the precision of a run; what asks for float64 itself keeps it."""
+    """A cell in the precision of a run; cells that ask for float64 keep it."""
     if isinstance(cell, _RECOVERING) and cell.precision == "float32":
         return dataclasses.replace(cell, precision=precision)
     return cell
 
 
 def reference_cell(cell: Cell) -> Cell:
-    """The cell that a cell of lower precision is compared with; any other cell as it is."""
+    """The float64 cell that a cell of lower precision is compared with; any other cell itself."""
     if isinstance(cell, _RECOVERING) and cell.precision in SCOUTING:
         return dataclasses.replace(cell, precision="float64")
     return cell

@@ -1,7 +1,7 @@
 """The runner: conditions measured, decided and recorded.
 
-Replicates come look by look, records from the store or from workers. What stands beside a verdict
-(crossed blocks, the multiverse, distinct photographs) is measured with the first look.
+Replicates are measured look by look; records come from the store or from workers. What describes a
+verdict (crossed blocks, the multiverse, distinct photographs) is measured with the first look.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.execution.scheduler import Scheduler
 from harness.lab.condition import Condition
 from harness.lab.multiverse import LOOKS
 from harness.lab.precision_check import disagreement, reference_cell
-from harness.lab.side_tables import asides, labelled
+from harness.lab.tables import describing_tables, labelled
 from harness.plan.cells import NON_FINITE, Cell, Inversion
 from harness.plan.identity import context, identity
 from harness.plan.seeds import replicates
@@ -57,7 +57,7 @@ class Runner:
 
     @property
     def multiverses(self) -> dict[str, dict[str, Multiverse]]:
-        """What the multiverses measured so far say together, by claim and estimand."""
+        """Summaries of the multiverses measured so far, by claim and estimand."""
         found: dict[str, dict[str, Multiverse]] = {}
         for (claim, estimand), choices in self._choices.items():
             found.setdefault(claim, {})[estimand] = multiverse(_alike(choices))
@@ -96,7 +96,7 @@ class Runner:
             decision = _decide(condition, judged)
             if decision.final:
                 break
-        decision = self._vouched(condition, decision, judged)
+        decision = self._checked(condition, decision, judged)
         self._describe(condition)
         roles = {
             role: tuple(by_role[role].id for by_role in records) for role in (records or [{}])[0]
@@ -109,13 +109,16 @@ class Runner:
             decision=decision,
             records=roles,
             command=command,
-            tables=(*condition.tables(records), *asides(estimand, decision, judged, records)),
+            tables=(
+                *condition.tables(records),
+                *describing_tables(estimand, decision, judged, records),
+            ),
             gallery={role: self._read(cell).id for role, cell in condition.gallery.items()},
             beyond=_beyond(estimand, decision, judged, records, size=condition.sizes[0]),
         )
 
     def _describe(self, condition: Condition) -> None:
-        """Note what a condition's crossed block and multiverse say; they decide nothing."""
+        """Record what a condition's crossed block and multiverse show; they decide nothing."""
         estimand = condition.claim.estimands[condition.estimand]
         block = condition.block
         if condition.family is not None and block is not None:
@@ -144,7 +147,7 @@ class Runner:
     def _all(self, cells: Mapping[str, Cell]) -> dict[str, Record]:
         return {role: self._read(cell) for role, cell in cells.items()}
 
-    def _vouched(
+    def _checked(
         self, condition: Condition, decision: Decision, judged: Sequence[Replicate]
     ) -> Decision:
         """The decision, or "invalid" where float64 disagrees on the first look's replicates."""
@@ -231,9 +234,9 @@ def _beyond(
     *,
     size: int,
 ) -> Beyond | None:
-    """What the first look's replicates say of images at large, the number being fixed beforehand.
+    """What the first look says about photographs at large; its size is fixed beforehand.
 
-    None where an estimand has several criteria, no share to count, or no images drawn.
+    None where an estimand has several criteria or counts no events, or where no images are drawn.
     """
     if len(estimand.criteria) > 1 or estimand.kind in (Kind.EXACT, Kind.EXISTENTIAL):
         return None
@@ -259,7 +262,7 @@ def _photograph(records: Mapping[str, Record]) -> str | None:
 
 
 def _alike(choices: Sequence[Choice]) -> list[Choice]:
-    """Choices that all name the same factors: conditions may differ in what they vary."""
+    """The choices with the factors of all of them: conditions may vary different ones."""
     names = dict.fromkeys(name for choice in choices for name in choice.factors)
     return [
         dataclasses.replace(choice, factors={name: choice.factors.get(name, "") for name in names})

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-from scipy.signal import fftconvolve
-from scipy.special import digamma
+import scipy  # its submodules load when they are used
 
 
 def newman_rate(*, inputs: int, width: int) -> float:
@@ -21,7 +20,10 @@ def newman_rate(*, inputs: int, width: int) -> float:
     inputs, width : int
         n, and m of every layer.
     """
-    return float(digamma(width / 2) - digamma((width - inputs + 1) / 2)) / 2
+    return (
+        float(scipy.special.digamma(width / 2) - scipy.special.digamma((width - inputs + 1) / 2))
+        / 2
+    )
 
 
 @functools.cache
@@ -31,7 +33,7 @@ def median_of_product(factors: int) -> float:
     one = np.sqrt(2 / np.pi) * np.exp(logs - np.exp(2 * logs) / 2)
     density, least = one, logs[0]
     for _ in range(factors - 1):
-        density, least = fftconvolve(density, one) * 1e-3, least + logs[0]
+        density, least = scipy.signal.fftconvolve(density, one) * 1e-3, least + logs[0]
     below = np.cumsum(density) * 1e-3
     # A point of the grid stands for the interval around it: half of its mass lies beyond it.
     return float(np.exp(least + 1e-3 * np.interp(0.5, below, np.arange(len(below))) + 5e-4))

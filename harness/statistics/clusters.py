@@ -1,4 +1,4 @@
-"""Beyond the photographs at hand: one fixed look at one mean per distinct photograph.
+"""Photographs at large: one fixed look at one mean per distinct photograph.
 
 Replicates draw photographs with replacement, and a verdict speaks of these photographs. What they
 say of photographs at large is a sample of as many as there are distinct ones, however often each
@@ -37,7 +37,7 @@ class Beyond:
 
 
 def beyond(criterion: Criterion, values: Sequence[float], *, photographs: Sequence[str]) -> Beyond:
-    """What the replicates say of photographs at large.
+    """What the replicates show about photographs at large.
 
     Parameters
     ----------

@@ -90,7 +90,7 @@ class Components:
 
     @property
     def dominant(self) -> Component | None:
-        """The source that is the largest in all but `1 - level` of the draws, if one is."""
+        """The source that is the largest in at least a share `level` of the draws, if any."""
         first = max(self.parts, key=lambda part: part.largest)
         return first if first.largest >= self.level else None
 

@@ -1,4 +1,4 @@
-"""The decision: what the events of replicates say of a claim.
+"""The decision: which claim the events of replicates support.
 
 Everything that decides a condition is here, in the order of `docs/statistics.md`, whose sentences
 stand above the lines that carry them out. The rules work on arrays, on any number of series of

@@ -1,7 +1,7 @@
 """What many claims together may get wrong.
 
 No verdict depends on these figures: every claim has its own fixed alpha, so that a verdict is the
-same whichever other claims ran. They stand beside the verdicts of a complete run.
+same whichever other claims ran. They are reported for complete runs.
 
 References
 ----------
@@ -44,7 +44,7 @@ def holm(p: Sequence[float]) -> tuple[float, ...]:
     """Holm-adjusted P values, in the order given.
 
     Give each claim's P in the direction decided, ``min(p_supported, p_refuted)``: the sequential P
-    is two-sided already, so that the lesser needs no further factor. Exact claims stay out.
+    is two-sided already, so that the smaller needs no further factor. Exact claims stay out.
     """
     # Imported here: it brings pandas and scipy.stats along, which take a second, and a report that
     # is made again has the adjusted P already.

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+import scipy  # its submodules load when they are used
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def theil_sen(y: Sequence[float], x: Sequence[float] | None = None) -> float:
     ys = np.asarray(y, dtype=float)
     if np.unique(xs).size < 2 or not np.isfinite(xs).all() or not np.isfinite(ys).all():
         return math.nan
-    return float(stats.theilslopes(ys, xs).slope)
+    return float(scipy.stats.theilslopes(ys, xs).slope)
 
 
 def log_linear(y: Sequence[float], x: Sequence[float]) -> LogLinear:
@@ -62,7 +62,7 @@ def log_linear(y: Sequence[float], x: Sequence[float]) -> LogLinear:
     logs = np.log(ys)
     if np.ptp(logs) == 0:
         return LogLinear(rate=0.0, intercept=float(logs[0]), r_squared=0.0)
-    fit = stats.linregress(xs, logs)
+    fit = scipy.stats.linregress(xs, logs)
     return LogLinear(
         rate=float(fit.slope), intercept=float(fit.intercept), r_squared=float(fit.rvalue) ** 2
     )

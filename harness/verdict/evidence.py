@@ -1,7 +1,7 @@
 """Evidence: what the replicates of a condition yield, as events, parts and effects.
 
-Between measurements and decision. Nothing is decided here: events go to
-`harness.statistics.decision`, and what it finds comes back as parts.
+The step between measurements and decision. Nothing is decided here: events go to
+`harness.statistics.decision`, whose P values come back as parts.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Replicate:
     descended : bool or None
         Whether m_g fell to half or less in every run; None where nothing descends.
     failed_control : str or None
-        The control that failed, in words.
+        A description of the control that failed.
     shown : str or None
-        What the replicate found, in words, where it is a counterexample.
+        A description of what the replicate found, where it is a counterexample.
     """
 
     index: int
@@ -65,8 +65,8 @@ class Replicate:
 class Effect:
     """An effect over replicates: the median with its order-statistic interval.
 
-    `low` and `high` are None where unbounded; all other numbers are finite. The last two stand
-    beside it without an interval.
+    `low` and `high` are None where unbounded; all other numbers are finite. The last two have no
+    interval.
 
     Parameters
     ----------
@@ -143,14 +143,14 @@ class Events:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Everything that the replicates judged say of one estimand.
+    """What the judged replicates show for one estimand.
 
     Parameters
     ----------
     estimand : Estimand
         What is judged.
     replicates : tuple of Replicate
-        Those that count.
+        Those judged.
     alpha, looks
         Of the condition.
     causes : tuple of (str or None)
@@ -226,7 +226,7 @@ class Evidence:
 
     @property
     def refuting(self) -> Part:
-        """The part that speaks most against the estimand."""
+        """The part with the strongest evidence against the estimand."""
         return min(self.parts, key=lambda part: part.p_refuted)
 
     @property
@@ -251,8 +251,8 @@ class Evidence:
 def in_order(replicates: Sequence[Replicate]) -> tuple[Replicate, ...]:
     """The replicates by index, which must have no gap.
 
-    The order in which workers finish may depend on the outcome, and a failure left out would be a
-    replicate dropped.
+    The order in which workers finish may depend on the outcome, and leaving out a failure would
+    drop a replicate.
     """
     ordered = tuple(sorted(replicates, key=lambda replicate: replicate.index))
     indices = [replicate.index for replicate in ordered]
@@ -271,11 +271,11 @@ def null_of(criterion: Criterion) -> float | None:
     return usual if criterion.null is None else criterion.null
 
 
-def tells_reversed(estimand: Estimand, criterion: Criterion) -> bool:
-    """Whether a refutation by a criterion is either null or reversed.
+def is_null_or_reversed(estimand: Estimand, criterion: Criterion) -> bool:
+    """Whether a refutation by a criterion is classified as null or reversed.
 
-    Not where there is no value of "no effect" on the near side of its margin, and not for the
-    sides of an equivalence.
+    It is not where no value of "no effect" lies on the near side of the margin, nor for the sides
+    of an equivalence.
     """
     null = null_of(criterion)
     if null is None or estimand.kind in (Kind.EQUIVALENCE, Kind.EXACT, Kind.EXISTENTIAL):
@@ -300,9 +300,9 @@ def _cause(replicate: Replicate, estimand: Estimand) -> str | None:
 def _effects(
     replicates: Sequence[Replicate], causes: Sequence[str | None], name: str
 ) -> tuple[float, ...]:
-    """One effect by replicate; what an invalid replicate would have shown is unknown.
+    """One effect by replicate; that of an invalid replicate is unknown.
 
-    An infinity of a control that passed stays: the order of the values is all that is used of it.
+    Infinite effects stay where the control passed, since only the order of the values is used.
     """
     found = []
     for replicate, cause in zip(replicates, causes, strict=True):

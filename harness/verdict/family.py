@@ -1,6 +1,6 @@
 """The family of a complete run's claims: Holm-adjusted P, and how many verdicts may be wrong.
 
-It stands beside the verdicts and changes none: a verdict never depends on which other claims ran.
+It changes no verdict: a verdict never depends on which other claims ran.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.verdict.verdict import Stop, Verdict
 def family(conditions: Iterable[ConditionResult], *, whole: bool) -> Family:
     """The family of the claims that confirmatory conditions judge, in a whole run or in a part.
 
-    What is decided without an error rate stands outside: exact estimands, existential ones with a
+    It leaves out what is decided without an error rate: exact estimands, existential ones with a
     witness, and what cannot be tested.
     """
     confirmatory = [condition for condition in conditions if condition.confirmatory]

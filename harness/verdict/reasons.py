@@ -1,4 +1,4 @@
-"""Reasons: why a condition was decided as it was, in words that need no article."""
+"""Reasons: why a condition was decided as it was, for readers who do not know the article."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def without_exception(evidence: Evidence) -> str:
 
 
 def not_all_judged(evidence: Evidence) -> str:
-    """An exact claim held wherever it could be judged."""
+    """An exact claim held in every replicate that could be judged."""
     count = sum(evidence.invalid.values())
     return (
         f"no counterexample in {evidence.n - count} replicates, but {count} of "
@@ -118,7 +118,7 @@ def witness(evidence: Evidence, found: Replicate) -> str:
 
 
 def p_is(p: float, alpha: float) -> str:
-    """A P beside its alpha: "P = .0024, at most .01"."""
+    """A P compared with alpha: "P = .0024, at most .01"."""
     text = probability(p)
     shown = f"P {text[0]} {text[1:]}" if text[0] == "<" else f"P = {text}"
     return f"{shown}, {'at most' if p <= alpha else 'above'} {probability(alpha)}"
@@ -165,7 +165,7 @@ def _causes(evidence: Evidence) -> str:
 
 
 def _notes(evidence: Evidence) -> str:
-    """What a reader has to know beside the count: odd shares, and failures counted as no event."""
+    """What a reader has to know as well: unusual shares, and failures counted as no event."""
     criteria = evidence.estimand.criteria
     shares = dict.fromkeys(c.share for c in criteria if c.share != 0.5)
     notes = [_least_n(share, evidence) for share in shares]

@@ -16,12 +16,12 @@ NOT_SELECTED = "not selected"
 """The reason of a condition that a run was not asked for."""
 
 ENDED_BEFORE = "the run ended before"
-"""The reason of a condition that was asked for and had no turn."""
+"""The reason of a condition that was selected but not reached."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-    """Numbers shown beside a condition: a law next to what was measured, a curve.
+    """Further numbers of a condition: a law and what was measured, a curve.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class ConditionResult:
     parameters : mapping of str to str, int or float
         What was varied ("network": "resnet50"), in the order in which it is shown.
     confirmatory : bool
-        Whether the condition decides the claim or stands beside it.
+        Whether the condition decides the claim, or is exploratory.
     decision : Decision
         Verdict, reason, effect and evidence.
     records : mapping of str to tuple of str
@@ -63,7 +63,7 @@ class ConditionResult:
     gallery : mapping of str to str
         Identities of records with images large enough to look at, by what they show.
     beyond : Beyond or None
-        What distinct photographs say, each counted once; None where that was not asked.
+        The test on distinct photographs, each counted once; None where there is none.
     """
 
     claim: Claim
@@ -125,7 +125,7 @@ class Run:
     every_condition : bool
         Whether `conditions` are all that the claims have.
     family : Family or None
-        What the claims together may get wrong, where the run's document tells it.
+        Error rates of all claims together, where the run's document has them.
     """
 
     profile: str

@@ -1,9 +1,8 @@
 """Verdicts: what a claim's evidence decides.
 
 Pure functions of frozen values. A condition is decided by `decide`, a claim by `decide_claim`, a
-headline by `decide_headline`. The rules by which a condition is decided are those of
-`harness.statistics.decision`; here they are given the replicates' events, and what they decide is
-told with its evidence.
+headline by `decide_headline`. The rules for conditions are in `harness.statistics.decision`; here
+they are applied to the replicates' events, and their decision is reported with its evidence.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from harness.verdict.evidence import (
     Refutation,
     Replicate,
     in_order,
-    tells_reversed,
+    is_null_or_reversed,
 )
 
 __all__ = [
@@ -50,7 +49,7 @@ __all__ = [
 
 
 class Verdict(enum.StrEnum):
-    """What the evidence says of a claim or of one of its conditions."""
+    """The verdict on a claim or on one of its conditions."""
 
     SUPPORTED = "supported"
     REFUTED = "refuted"
@@ -103,7 +102,7 @@ class Decision:
     verdict : Verdict
         The verdict.
     reason : str
-        Why, in words that need no article.
+        Why, for readers who do not know the article.
     n : int
         Replicates judged.
     parts : tuple of Part
@@ -154,9 +153,9 @@ class Decision:
     needed: int | None = None
 
     def events(self, criterion: Criterion) -> tuple[bool, ...] | None:
-        """Whether each replicate judged is an event; None where it is not told which are invalid.
+        """Whether each replicate judged is an event; None where it is unknown which are invalid.
 
-        Older documents tell how many are.
+        Older documents only have the number of invalid replicates.
         """
         if len(self.failed) < sum(self.invalid.values()):
             return None
@@ -176,21 +175,21 @@ def decide(
     alpha: float = ALPHA,
     looks: Sequence[tuple[int, float]] = LOOKS,
 ) -> Decision:
-    """The verdict of one condition on the replicates at hand.
+    """The verdict of one condition on the replicates so far.
 
-    The looks are taken in their order and the first that decides ends it: replicates beyond it do
-    not count, so a fuller store gives the same verdict as the run that stopped there. "Invalid" at
-    a look is as final as a decision. Nothing is decided between looks or before the first, with two
-    exceptions: a counterexample refutes an exact claim, and a witness supports an existential one,
-    wherever it turns up.
+    Looks are taken in order and the first that decides ends the series: replicates beyond it do not
+    count, so a fuller store gives the same verdict as the run that stopped there. "Invalid" at a
+    look is as final as a decision. Nothing is decided between looks or before the first, with two
+    exceptions: any counterexample refutes an exact claim, and any witness supports an existential
+    one.
 
     Parameters
     ----------
     estimand : Estimand
         What is judged.
     replicates : sequence of Replicate
-        All so far, one for every index from the first to the last. One that failed has to be
-        among them; it counts as no event.
+        All so far, one for every index from the first to the last. Failed ones have to be among
+        them; they count as no event.
     alpha : float
         Error rate of the condition.
     looks : sequence of (int, float)
@@ -233,7 +232,7 @@ def decide(
         looks=looks,
     )
     refutation = None
-    if ruling is Ruling.REFUTED and tells_reversed(estimand, evidence.refuting.criterion):
+    if ruling is Ruling.REFUTED and is_null_or_reversed(estimand, evidence.refuting.criterion):
         refutation = Refutation.REVERSED if course.reversed else Refutation.NULL
     final = ruling is not Ruling.OPEN or n >= looks[-1][0]
     found = evidence.first(event=ruling is Ruling.SUPPORTED) if single else None
@@ -385,10 +384,10 @@ def _counts(verdicts: Sequence[Verdict], what: str) -> str:
     if len(counts) == 1:
         return f"all {len(verdicts)} {what}s are {verdicts[0]}"
     left_out = counts.pop(Verdict.NOT_RUN, 0)
-    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+    listed = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
     if left_out:
-        return f"{left_out} of {len(verdicts)} {what}s not run; of the others: {told}"
-    return f"of {len(verdicts)} {what}s: {told}"
+        return f"{left_out} of {len(verdicts)} {what}s not run; of the others: {listed}"
+    return f"of {len(verdicts)} {what}s: {listed}"
 
 
 def decide_headline(

@@ -1,4 +1,4 @@
-"""What a condition reports beside its verdict: further numbers, and how its runs ended."""
+"""Tables that describe every condition: further numbers, and how its runs ended."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from harness.verdict.results import Table
 from harness.verdict.verdict import Decision, Replicate
 
 
-def asides(
+def describing_tables(
     estimand: Estimand,
     decision: Decision,
     replicates: Sequence[Replicate],
     records: Sequence[Mapping[str, Record]],
 ) -> tuple[Table, ...]:
-    """The tables of a condition that none of its claims' tests asks for.
+    """The tables that every condition gets, whatever its test asks for.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def asides(
     """
     return (
         *_counterexample(decision, records),
-        *_beside(estimand, replicates),
+        *_unjudged(estimand, replicates),
         *_endings(records),
     )
 
@@ -59,8 +59,8 @@ def _counterexample(
     )
 
 
-def _beside(estimand: Estimand, replicates: Sequence[Replicate]) -> tuple[Table, ...]:
-    """What the replicates yield beyond the effects that are judged."""
+def _unjudged(estimand: Estimand, replicates: Sequence[Replicate]) -> tuple[Table, ...]:
+    """Effects that the replicates yield but no criterion judges."""
     judged = {criterion.effect for criterion in estimand.criteria}
     names = [name for name in replicates[0].effects if name not in judged] if replicates else []
     if not names:
@@ -71,7 +71,7 @@ def _beside(estimand: Estimand, replicates: Sequence[Replicate]) -> tuple[Table,
         rows.append((name, _median(values), float(np.min(values)), float(np.max(values))))
     return (
         Table(
-            title="Measured beside the effect; it decides nothing.",
+            title="Also measured; it decides nothing.",
             columns=("over replicates", "median", "least", "largest"),
             rows=tuple(rows),
         ),
@@ -97,7 +97,7 @@ def _endings(records: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
     return (
         *_memory(runs),
         Table(
-            title="How many runs ended in which way, and the median of rho = step * |g|^2 / (2 f) "
+            title="How many runs ended in each way, and the median of rho = step * |g|^2 / (2 f) "
             "at their ends.",
             columns=("run", *outcomes, "rho"),
             rows=tuple(rows),

@@ -1,11 +1,11 @@
-"""What is reconstructed: networks, layers, sizes and batches."""
+"""What the benchmarks reconstruct: networks, layers, sizes and batches."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 
-from harness.plan import fields as settings
+from harness.plan import decoders
 from harness.plan.decoders import ARTICLE, ARTICLE_MLP, Decoder
 from harness.plan.images import Images
 from harness.plan.networks import MLP, Network, ResNet
@@ -22,14 +22,13 @@ class Case:
     name : str
         Of the network, for people.
     layer : str
-        Where it is cut.
+        Whose activations are given.
     network, images, decoder
         What is reconstructed and how.
     batch : int
         Images reconstructed together.
     fresh : bool
-        Whether every image has weights of its own, as a replicate of a claim has, or all share one
-        network.
+        Whether every image has weights of its own, as a replicate of a claim has.
     precision : str
         One of `harness.plan.decoders.PRECISIONS`.
     """
@@ -55,7 +54,7 @@ class Case:
 
     def __str__(self) -> str:
         words = [self.name, self.layer, f"{self.images.pixels}px", f"batch{self.batch}"]
-        # What is usual goes without saying: a claim's MLPs come in ensembles.
+        # Only the unusual is named: MLPs usually have weights of their own, ResNets share them.
         if self.fresh != isinstance(self.network, MLP):
             words.append("fresh" if self.fresh else "shared")
         if self.precision != "float32":
@@ -87,11 +86,7 @@ def resnet(
 
 
 def mlp(*, width: int, depth: int, pixels: int, batch: int, fresh: bool = True) -> Case:
-    """The article's descent on a stack of fully connected layers with ReLU.
-
-    With weights of its own for every image a batch saves no arithmetic and no reading; where all
-    share one network, its weights are read once for all of them.
-    """
+    """A stack of fully connected layers with ReLU, with the article's descent."""
     images = Images(pixels=pixels)
     return Case(
         name=f"mlp{width}x{depth}",
@@ -106,7 +101,7 @@ def mlp(*, width: int, depth: int, pixels: int, batch: int, fresh: bool = True) 
 
 def decoder_name(decoder: Decoder) -> str:
     """A decoder's name for people; plain descent is the article's."""
-    name = settings.decoder_name(decoder)
+    name = decoders.decoder_name(decoder)
     return "article" if name == "descent" else name
 
 
@@ -119,17 +114,17 @@ SELECTED = (
     resnet("resnet50", "layer4", pixels=64, batch=8),
     mlp(width=3000, depth=4, pixels=32, batch=1),
 )
-"""Enough to see whether anything has become slower: the cost by layer at least."""
+"""Enough to see whether anything has become slower."""
 
 MORE = (
-    # By layer, from conv1 on, and by batch; by batch most finely at the deepest layer.
+    # By layer and by batch.
     *(resnet("resnet18", layer, pixels=64, batch=8) for layer in ("conv1", "stem")),
     *(
         resnet("resnet18", layer, pixels=64, batch=batch)
         for layer, batch in itertools.product(LAYERS[:3], (1, 32))
     ),
     *(resnet("resnet18", "layer4", pixels=64, batch=batch) for batch in (2, 4, 16, 64)),
-    # By resolution; 32 pixels are the least that a claim takes, 224 what the networks are made for.
+    # By resolution: 32 pixels as in the claims, 224 as the networks are trained.
     *(resnet("resnet18", "layer4", pixels=pixels, batch=8) for pixels in (128, 224)),
     resnet("resnet18", "layer4", pixels=32, batch=1),
     resnet("resnet50", "layer4", pixels=32, batch=1),
@@ -138,12 +133,12 @@ MORE = (
         resnet("resnet50", layer, pixels=224, batch=batch)
         for layer, batch in itertools.product(LAYERS[1:], (1, 4))
     ),
-    # By weight seeds.
+    # With weights of their own.
     *(resnet("resnet18", layer, pixels=64, batch=1, fresh=True) for layer in LAYERS),
     resnet("resnet18", "layer4", pixels=64, batch=2, fresh=True),
     *(mlp(width=3000, depth=4, pixels=32, batch=batch) for batch in (2, 4)),
 )
-"""What else the whole run measures, on any device."""
+"""What else `--full` measures, on any device."""
 
 GPU = (
     *(
@@ -152,4 +147,4 @@ GPU = (
     ),
     *(mlp(width=3000, depth=4, pixels=32, batch=batch, fresh=False) for batch in (1, 8, 31)),
 )
-"""What only a GPU does in reasonable time."""
+"""What only a GPU measures in reasonable time."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks.tables import Facts, as_text, tables
+from benchmarks.tables import Facts, tables
 from harness.execution.device import resolve_device
 
 _FOUND = pytest.StashKey[list[Facts]]()
@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FOUND] = []
-    # pytest-benchmark's own table shows times of rounds; --benchmark-verbose brings it back.
+    # pytest-benchmark's own table shows the times of whole rounds.
     config.option.benchmark_quiet = True
 
 
@@ -45,7 +45,7 @@ def pytest_benchmark_update_machine_info(
     config: pytest.Config, machine_info: dict[str, Any]
 ) -> None:
     machine_info |= {
-        "arguments": _arguments(config.invocation_params.args),
+        "command": shlex.join(["pytest", *config.invocation_params.args]),
         "cores": _cores(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -55,7 +55,7 @@ def pytest_benchmark_update_machine_info(
 
 @pytest.fixture(scope="session")
 def device(pytestconfig: pytest.Config) -> Iterator[torch.device]:
-    """The device that --device names, with every core at work."""
+    """The device that --device names; torch uses every core."""
     threads = torch.get_num_threads()
     torch.set_num_threads(_cores())
     yield torch.device(resolve_device(pytestconfig.getoption("device")))
@@ -64,7 +64,7 @@ def device(pytestconfig: pytest.Config) -> Iterator[torch.device]:
 
 @pytest.fixture
 def state(benchmark: Any, pytestconfig: pytest.Config) -> Callable[[Facts], None]:
-    """State what a benchmark has found: in its JSON, and in the tables at the end."""
+    """Record what a benchmark found, in its JSON and in the tables at the end."""
 
     def add(facts: Facts) -> None:
         benchmark.extra_info.update(facts)
@@ -76,20 +76,9 @@ def state(benchmark: Any, pytestconfig: pytest.Config) -> Callable[[Facts], None
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    for table in tables(config.stash[_FOUND]):
-        terminalreporter.section(table.title)
-        terminalreporter.write_line(as_text(table))
-
-
-def _arguments(arguments: Sequence[str]) -> str:
-    """The command line of a run, but for where its JSON goes."""
-    kept, words = [], iter(arguments)
-    for word in words:
-        if word == "--benchmark-json":
-            next(words, None)
-        elif not word.startswith("--benchmark-json="):
-            kept.append(word)
-    return shlex.join(kept)
+    for title, table in tables(config.stash[_FOUND]).items():
+        terminalreporter.section(title)
+        terminalreporter.write_line(table.to_string(index=False))
 
 
 def _cores() -> int:

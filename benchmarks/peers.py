@@ -1,4 +1,4 @@
-"""What the engine is compared with, on the same network, images and layer, in the same run."""
+"""What the engine is compared with, on the same network, images and layer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchmarks.tasks import Task
 from harness.plan.decoders import Adam, Decoder, Descent
 
 ADAM = Adam(rate=0.01)
-"""What the engine runs beside peers that minimise squares with Adam."""
+"""What the engine runs against peers that minimise squares with Adam."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,8 @@ class Peer:
     loop : callable
         Makes its loop for a task and the engine's decoder.
     decoder : Decoder or None
-        What the engine runs beside it: as many gradients, of the same kind. None is that of the
-        case.
+        What the engine runs in the comparison: as many gradients, of the same kind. None takes
+        the case's own.
     package : str or None
         The distribution that it is from, None for loops of the project's own.
     """
@@ -55,9 +55,9 @@ class Peer:
 
 
 def imported(module: str) -> ModuleType:
-    """A module of a peer; skips the test that asks for it where the peer is not installed."""
+    """A module of a peer; without it, the test that asks for it is skipped."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what a peer does at import is its own affair
+        warnings.simplefilter("ignore")  # a peer's import may warn
         try:
             return importlib.import_module(module)
         except ImportError as error:

@@ -1,4 +1,4 @@
-"""Images to recover from a layer, and the network that they are recovered from."""
+"""Images to reconstruct from a layer, and the network with it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from harness.subjects.resnet import build_resnet, truncated_resnet
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """A batch of images that are recovered together.
+    """A batch of images that are reconstructed together.
 
     Parameters
     ----------
     case : Case
         What the images and the network are drawn for.
-    owners : tuple of Draw
+    owners : tuple of ReplicateSeeds
         The replicates whose weights are used: one for all images, or one an image.
     precision : Precision
         Of images and network.
@@ -82,7 +82,7 @@ class Task:
         return l2(self.encoder.encode(self.noised) - self.target)
 
     def whole(self) -> nn.Module:
-        """A new copy of the network as its library makes it, with gradients of its parameters."""
+        """A new instance of the network as its library makes it; its parameters need gradients."""
         (owner,) = self.owners
         match self.case.network:
             case MLP() as network:
@@ -92,7 +92,7 @@ class Task:
         return module.to(self.device, self.precision.network).requires_grad_()
 
     def truncated(self) -> nn.Module:
-        """A new copy of the network up to its cut, by hand; an MLP ends there anyway."""
+        """A new instance of the network that ends at the layer."""
         whole = self.whole()
         if isinstance(self.case.network, MLP):
             return whole
@@ -100,9 +100,9 @@ class Task:
 
 
 def draw_tasks(case: Case, *, precision: Precision, device: torch.device) -> tuple[Task, ...]:
-    """The images of a case: one task, or one an image where no batch can hold their networks.
+    """The images of a case: one task, or one an image where networks cannot be batched.
 
-    Image, start and noise number i are the same whatever the batch.
+    Image, start and noise number i are the same in every batch.
     """
     replicates = [
         ReplicateSeeds(replicate=number, stream=Stream.PILOT) for number in range(case.batch)

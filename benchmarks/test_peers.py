@@ -1,31 +1,28 @@
-"""The engine beside its peers: their rounds alternate, so that a busy machine hits both."""
+"""The engine against its peers, in alternating rounds, so that a busy machine affects both."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks.arithmetic import step_work
 from benchmarks.cases import LAYERS, Case, mlp, resnet
-from benchmarks.limit import Ceilings, facts
+from benchmarks.facts import throughput_facts
 from benchmarks.loops.engine import Engine
 from benchmarks.loops.loop import Loop
-from benchmarks.pace import Pace, fastest, rounds
 from benchmarks.peers import ARTICLE, EAGER, LUCENT, PLAIN, PLENOPTIC, Peer
+from benchmarks.roofline import PeakRates, step_work
 from benchmarks.tables import PEERS, Facts
 from benchmarks.tasks import Task, draw_tasks
+from benchmarks.throughput import ROUNDS, Throughput, fastest
 from harness.encoders.runtime import Precision, precision_of
 
 pytest.importorskip("pytest_benchmark", reason="the benchmarks need pytest-benchmark")
 
 pytestmark = pytest.mark.benchmark(group=PEERS)
-
-LONGEST = 6.0
-"""Seconds of a benchmark's rounds, unless the least number takes longer."""
 
 ALONE = (1,)
 TRIED = (8, 32)
@@ -41,7 +38,7 @@ class Duel:
     peer : Peer
         With whom.
     case : Case
-        On what; its batch counts for nothing.
+        On what; its batch is not used.
     batches, peer_batches : tuple of int
         Tried by the engine, and by the peer.
     """
@@ -58,56 +55,43 @@ class Duel:
         return "-".join(words)
 
 
-def _duels(layers: Iterable[str], peers: Iterable[Peer]) -> list[Duel]:
-    cases = [resnet("resnet18", layer, pixels=64, batch=1) for layer in layers]
-    return [Duel(peer=peer, case=case) for case in cases for peer in peers]
+def _duel(peer: Peer, layer: str) -> Duel:
+    return Duel(peer=peer, case=resnet("resnet18", layer, pixels=64, batch=1))
 
 
-def _alone(layers: Iterable[str]) -> list[Duel]:
-    """The article's loop as the article has it, and fresh weights for every sample."""
-    return [
-        duel
-        for layer in layers
-        for duel in (
-            Duel(
-                peer=ARTICLE,
-                case=resnet("resnet18", layer, pixels=64, batch=1),
-                peer_batches=ALONE,
-            ),
-            Duel(
-                peer=PLAIN,
-                case=resnet("resnet18", layer, pixels=64, batch=1, fresh=True),
-                batches=ALONE,
-                peer_batches=ALONE,
-            ),
-        )
-    ]
+def _one_by_one(layer: str) -> Duel:
+    """The article's loop as the article runs it, one image at a time."""
+    return dataclasses.replace(_duel(ARTICLE, layer), peer_batches=ALONE)
+
+
+def _both_alone(peer: Peer, case: Case) -> Duel:
+    return Duel(peer=peer, case=case, batches=ALONE, peer_batches=ALONE)
+
+
+def _fresh(layer: str) -> Duel:
+    """Every image with a network of its own."""
+    return _both_alone(PLAIN, resnet("resnet18", layer, pixels=64, batch=1, fresh=True))
 
 
 _MLP = mlp(width=3000, depth=4, pixels=32, batch=1)
 SELECTED = (
-    *_duels(("layer1", "layer4"), (PLENOPTIC,)),
-    *_duels(("layer4",), (LUCENT,)),
-    *_alone(("layer4",)),
-    Duel(peer=ARTICLE, case=_MLP, batches=ALONE, peer_batches=ALONE),
+    _duel(PLENOPTIC, "layer1"),
+    *(_duel(peer, "layer4") for peer in (PLENOPTIC, LUCENT)),
+    _one_by_one("layer4"),
+    _fresh("layer4"),
+    _both_alone(ARTICLE, _MLP),
 )
 MORE = (
-    *_duels(("layer2", "layer3"), (PLENOPTIC,)),
-    *_duels(("layer1", "layer2", "layer3"), (LUCENT,)),
-    *_duels(LAYERS, (ARTICLE, PLAIN)),
-    *_alone(LAYERS[:3]),
-    Duel(peer=PLAIN, case=_MLP, batches=ALONE, peer_batches=ALONE),
+    *(_duel(PLENOPTIC, layer) for layer in ("layer2", "layer3")),
+    *(_duel(LUCENT, layer) for layer in LAYERS[:3]),
+    *(_duel(peer, layer) for layer in LAYERS for peer in (ARTICLE, PLAIN)),
+    *map(_one_by_one, LAYERS[:3]),
+    *map(_fresh, LAYERS[:3]),
+    _both_alone(PLAIN, _MLP),
 )
-
-
 GPU = (
-    Duel(
-        peer=EAGER,
-        case=resnet("resnet50", "layer4", pixels=299, batch=1),
-        batches=ALONE,
-        peer_batches=ALONE,
-    ),
-    Duel(peer=EAGER, case=_MLP, batches=ALONE, peer_batches=ALONE),
+    _both_alone(EAGER, resnet("resnet50", "layer4", pixels=299, batch=1)),
+    _both_alone(EAGER, _MLP),
 )
 
 
@@ -131,37 +115,32 @@ def test_against_on_a_gpu(
 
 
 def _measure(benchmark: Any, duel: Duel, device: torch.device) -> dict[str, object]:
+    decoder = duel.peer.decoder or duel.case.decoder
+
     with precision_of(duel.case.precision, device=device) as precision:
 
-        def engine(task: Task) -> Loop:
-            return Engine(task, duel.peer.decoder or duel.case.decoder)
+        def best(loop: Callable[[Task], Loop], batches: tuple[int, ...]) -> Throughput:
+            return _fastest(loop, duel.case, batches, precision, device)
 
-        def peer(task: Task) -> Loop:
-            return duel.peer.loop(task, duel.case.decoder)
-
-        theirs = _fastest(peer, duel.case, duel.peer_batches, precision, device)
-        ours = _fastest(engine, duel.case, duel.batches, precision, device)
-        case = dataclasses.replace(
-            duel.case, batch=ours.images, decoder=duel.peer.decoder or duel.case.decoder
-        )
-        ceilings = Ceilings(case, dtype=precision.network, device=device)
+        theirs = best(lambda task: duel.peer.loop(task, duel.case.decoder), duel.peer_batches)
+        ours = best(lambda task: Engine(task, decoder), duel.batches)
+        case = dataclasses.replace(duel.case, batch=ours.images, decoder=decoder)
+        peaks = PeakRates(case, dtype=precision.network, device=device)
 
         def before() -> None:
-            ceilings.measure()
+            peaks.measure()
             theirs.round()
 
-        copies = benchmark.pedantic(
-            ours.round, setup=before, rounds=rounds(ours, theirs, longest=LONGEST)
-        )
-    assert torch.isfinite(copies).all()
+        images = benchmark.pedantic(ours.round, setup=before, rounds=ROUNDS)
+    assert torch.isfinite(images).all()
     their_work = step_work(dataclasses.replace(case, batch=theirs.images))
     return {
-        **facts(case, ours, ceilings.limit(), device=device),
+        **throughput_facts(case, ours, peaks.roofline(), device=device),
         "peer": duel.peer.name,
         "peer_version": duel.peer.version,
         "peer_batch": theirs.images,
         "peer_image_steps_per_second": theirs.image_steps_per_second,
-        "peer_times_limit": theirs.step_seconds / ceilings.limit(their_work).seconds,
+        "peer_times_roofline": theirs.step_seconds / peaks.roofline(their_work).seconds,
         "times_peer": ours.image_steps_per_second / theirs.image_steps_per_second,
     }
 
@@ -172,12 +151,12 @@ def _fastest(
     batches: tuple[int, ...],
     precision: Precision,
     device: torch.device,
-) -> Pace:
-    """The pace at the batch that suits a loop best."""
+) -> Throughput:
+    """The throughput at the batch that suits a loop best."""
 
-    def pace(batch: int) -> Pace:
+    def at(batch: int) -> Throughput:
         sized = dataclasses.replace(case, batch=batch)
         tasks = draw_tasks(sized, precision=precision, device=device)
-        return Pace([loop(task) for task in tasks], images=batch, device=device)
+        return Throughput([loop(task) for task in tasks], images=batch, device=device)
 
-    return fastest([pace(batch) for batch in batches])
+    return fastest([at(batch) for batch in batches])

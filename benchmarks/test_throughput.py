@@ -1,6 +1,6 @@
-"""Image-steps per second of the article's descent, beside what the machine could do.
+"""Image-steps per second of the article's descent, and the roofline of the machine.
 
-No time is asserted: a machine that is busy makes a benchmark slow, not wrong.
+No time is asserted: a busy machine makes a benchmark slow, not wrong.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from benchmarks.cases import GPU, MORE, SELECTED, Case
-from benchmarks.limit import Ceilings, facts
+from benchmarks.facts import throughput_facts
 from benchmarks.loops.engine import Engine
-from benchmarks.pace import Pace, rounds
-from benchmarks.profile import shares
+from benchmarks.roofline import PeakRates
 from benchmarks.tables import THROUGHPUT, Facts
 from benchmarks.tasks import draw_tasks
+from benchmarks.throughput import ROUNDS, Throughput
 from harness.encoders.runtime import precision_of
 from harness.execution.allocator import keep_freed_memory
 
@@ -25,13 +25,10 @@ pytest.importorskip("pytest_benchmark", reason="the benchmarks need pytest-bench
 
 pytestmark = pytest.mark.benchmark(group=THROUGHPUT)
 
-LONGEST = 2.0
-"""Seconds of a benchmark's rounds, unless the least number takes longer."""
-
 
 @pytest.fixture(autouse=True, scope="module")
-def kept() -> None:
-    """Memory as the engine's workers keep it, for good: peers have had their turn without."""
+def freed_memory_is_kept() -> None:
+    """As in the engine's workers, and for good: this runs after the comparisons with peers."""
     keep_freed_memory()
 
 
@@ -39,14 +36,11 @@ def _measure(benchmark: Any, case: Case, device: torch.device) -> dict[str, obje
     with precision_of(case.precision, device=device) as precision:
         tasks = draw_tasks(case, precision=precision, device=device)
         loops = [Engine(task, case.decoder) for task in tasks]
-        pace = Pace(loops, images=case.batch, device=device)
-        ceilings = Ceilings(case, dtype=precision.network, device=device)
-        copies = benchmark.pedantic(
-            pace.round, setup=ceilings.measure, rounds=rounds(pace, longest=LONGEST)
-        )
-        profile = shares(loops[0], steps=pace.steps, device=device)
-    assert torch.isfinite(copies).all()
-    return {**facts(case, pace, ceilings.limit(), device=device), "profile": profile}
+        throughput = Throughput(loops, images=case.batch, device=device)
+        peaks = PeakRates(case, dtype=precision.network, device=device)
+        images = benchmark.pedantic(throughput.round, setup=peaks.measure, rounds=ROUNDS)
+    assert torch.isfinite(images).all()
+    return throughput_facts(case, throughput, peaks.roofline(), device=device)
 
 
 @pytest.mark.parametrize(

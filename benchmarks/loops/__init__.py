@@ -1,1 +1,1 @@
-"""Ways to recover images step by step: the engine, its peers, and the plain loop between them."""
+"""Ways to reconstruct images step by step: the engine, its peers and the plain loop."""

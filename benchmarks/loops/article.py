@@ -1,8 +1,8 @@
 """The article's loop as its equations and its published code have it, and the plain loop.
 
-Both take a <- N_c(a - step * grad |O(a) - y|_1), and reach the same images. Plain is what somebody
-writes who minds the speed and knows torch: BatchNorm folded, channels last, no gradients of
-parameters, kernels made once. The article's loop does none of that.
+Both take a <- N_c(a - step * grad |O(a) - y|_1) and reach the same images. The plain loop is what a
+person who knows torch writes for speed: BatchNorm folded, channels last, no gradients of
+parameters, blur kernels made once. The article's loop does none of that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.loops.loop import Seen, telling
+from benchmarks.loops.loop import Observer, observing
 from benchmarks.tasks import Task
 from harness.plan.decoders import Blur, Descent
 from harness.subjects import vision  # noqa: F401  (torchvision needs it to be imported first)
@@ -28,15 +28,15 @@ with warnings.catch_warnings():
 
 @dataclasses.dataclass(frozen=True)
 class ArticleLoop:
-    """The article's loop on a batch, which the article itself has one image of.
+    """The article's loop, on a batch.
 
-    The network is cut by its forward function; every step computes gradients of all its parameters,
-    adds them to those before and makes the blur's kernel anew.
+    Every step computes and accumulates the gradients of all parameters and makes the blur kernel
+    again.
 
     Parameters
     ----------
     task : Task
-        What is recovered.
+        What is reconstructed.
     decoder : Descent
         The article's, with one blur or none.
     """
@@ -48,12 +48,12 @@ class ArticleLoop:
     def _network(self) -> nn.Module:
         return self.task.truncated()
 
-    def run(self, steps: int, *, seen: Seen) -> Tensor:
+    def run(self, steps: int, *, observe: Observer) -> Tensor:
         """Take steps from the start."""
         blur = self.decoder.prior(Blur)
         sigmas = np.linspace(blur.first, blur.last, steps) if blur else ()
         image, target = self.task.start, self.task.target
-        with telling(self._network, seen):
+        with observing(self._network, observe):
             for number, size in enumerate(_sizes(self.decoder, steps)):
                 image = image.detach().requires_grad_()
                 loss = self.decoder.factor * (target - self._network(image)).abs().sum()
@@ -66,12 +66,12 @@ class ArticleLoop:
 
 @dataclasses.dataclass(frozen=True)
 class PlainLoop:
-    """The same steps in a loop that is written for speed, with torch's own means.
+    """The same steps in a loop written for speed, with torch alone.
 
     Parameters
     ----------
     task : Task
-        What is recovered.
+        What is reconstructed.
     decoder : Descent
         The article's, with one blur or none.
     """
@@ -84,14 +84,14 @@ class PlainLoop:
         network = self.task.truncated().requires_grad_(False)
         return fuse(network).to(memory_format=torch.channels_last)
 
-    def run(self, steps: int, *, seen: Seen) -> Tensor:
+    def run(self, steps: int, *, observe: Observer) -> Tensor:
         """Take steps from the start."""
         blur = self.decoder.prior(Blur)
         kernels = _kernels(blur, steps=steps, like=self.task.start) if blur else ()
         target = self.task.target
         layout = torch.channels_last if self.task.start.dim() == 4 else torch.contiguous_format
         image = self.task.start.clone(memory_format=layout)
-        with telling(self._network, seen):
+        with observing(self._network, observe):
             for number, size in enumerate(_sizes(self.decoder, steps)):
                 image = image.requires_grad_()
                 loss = (self._network(image) - target).abs().sum()

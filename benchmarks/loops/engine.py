@@ -1,4 +1,4 @@
-"""The engine itself, seen as a loop."""
+"""The engine itself, as a loop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from unittest import mock
 
 from torch import Tensor
 
-from benchmarks.loops.loop import Seen
+from benchmarks.loops.loop import Observer
 from benchmarks.tasks import Task
 from harness.encoders.encoder import JVP, VJP, Encoder
 from harness.inversion import loop
@@ -23,7 +23,7 @@ class Engine:
     Parameters
     ----------
     task : Task
-        What is recovered.
+        What is reconstructed.
     decoder : Decoder
         How.
     """
@@ -31,11 +31,11 @@ class Engine:
     task: Task
     decoder: Decoder
 
-    def run(self, steps: int, *, seen: Seen) -> Tensor:
+    def run(self, steps: int, *, observe: Observer) -> Tensor:
         """Take steps from the start; a last evaluation follows them."""
         task = self.task
-        # What is captured in a CUDA graph cannot tell the host anything.
-        encoder = task.encoder if task.device.type == "cuda" else _Telling(task.encoder, seen)
+        # The host does not see what is captured in a CUDA graph.
+        encoder = task.encoder if task.device.type == "cuda" else _Observed(task.encoder, observe)
         return recover(
             encoder,
             task.original,
@@ -50,39 +50,39 @@ class Engine:
 class EagerEngine(Engine):
     """The engine with every step launched anew, also where it would replay a CUDA graph."""
 
-    def run(self, steps: int, *, seen: Seen) -> Tensor:
+    def run(self, steps: int, *, observe: Observer) -> Tensor:
         """Take steps from the start; a last evaluation follows them."""
         with mock.patch.object(loop, "drive", Eager):
-            return super().run(steps, seen=seen)
+            return super().run(steps, observe=observe)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Telling:
-    """An encoder that tells of the outputs on a decoder's way.
+class _Observed:
+    """An encoder whose outputs are observed where a decoder evaluates it.
 
     Parameters
     ----------
     encoder : Encoder
-        That computes.
-    seen : callable
-        Told.
+        Computes the outputs.
+    observe : callable
+        Called with them, those of the target and of references excepted.
     """
 
     encoder: Encoder
-    seen: Seen
+    observe: Observer
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """Outputs of a batch of inputs; of the target and of references, so that none is told."""
+        """Outputs of a batch of inputs, not observed."""
         return self.encoder.encode(inputs)
 
     def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
         """Outputs of a batch of inputs, and their VJP."""
         output, vjp = self.encoder.vjp(inputs)
-        self.seen(output)
+        self.observe(output)
         return output, vjp
 
     def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
         """Outputs of a batch of inputs, J v and J^T u there."""
         output, jvp, vjp = self.encoder.linearize(inputs)
-        self.seen(output)
+        self.observe(output)
         return output, jvp, vjp

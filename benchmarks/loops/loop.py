@@ -1,4 +1,4 @@
-"""What the ways to recover images have in common."""
+"""What the ways to reconstruct images have in common."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-Seen = Callable[[Tensor], None]
-"""Told the outputs of every evaluation of the network, right after it; may end a run by raising."""
+Observer = Callable[[Tensor], None]
+"""Called with the outputs of every evaluation of the network; may end a run by raising."""
 
 
 class Loop(Protocol):
-    """A way to recover the images of a task."""
+    """A way to reconstruct the images of a task."""
 
-    def run(self, steps: int, *, seen: Seen) -> Tensor:
+    def run(self, steps: int, *, observe: Observer) -> Tensor:
         """Take steps from the start; return the last images, shape (batch, ...).
 
         A step evaluates the network once; a loop may do so once more at its end.
@@ -24,11 +24,11 @@ class Loop(Protocol):
 
 
 @contextmanager
-def telling(module: nn.Module, seen: Seen) -> Iterator[None]:
-    """Tell of every output of a module."""
+def observing(module: nn.Module, observe: Observer) -> Iterator[None]:
+    """Call an observer with every output of a module."""
 
     def hook(_: nn.Module, __: object, output: Tensor) -> None:
-        seen(output.detach())
+        observe(output.detach())
 
     handle = module.register_forward_hook(hook)
     try:

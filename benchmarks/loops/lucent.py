@@ -1,8 +1,8 @@
 """torch-lucent's rendering loop, with half the squared distance at a layer as its objective.
 
-Its random shifts and its upsampling are left out, since no other loop has them. The rest is as it
-comes: the whole network runs at every step with a hook on every module, and gradients of parameters
-are computed and added up.
+Its random shifts and its upsampling are left out, since no other loop has them. The rest is the
+default: every step runs the whole network with a hook on every module, and computes and accumulates
+the gradients of parameters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.loops.loop import Seen, telling
+from benchmarks.loops.loop import Observer, observing
 from benchmarks.tasks import Task
 
 
@@ -28,7 +28,7 @@ class LucentLoop:
     render : module
         `lucent.optvis.render`.
     task : Task
-        What is recovered from a ResNet.
+        What is reconstructed, from a ResNet.
     optimizer : callable or None
         Makes the optimizer of some parameters; None takes the package's own, Adam.
     """
@@ -41,11 +41,11 @@ class LucentLoop:
     def _network(self) -> nn.Module:
         return self.task.whole()
 
-    def run(self, steps: int, *, seen: Seen) -> Tensor:
+    def run(self, steps: int, *, observe: Observer) -> Tensor:
         """Take steps from the start."""
         image = self.task.start.clone().requires_grad_()
         layer, target = self.task.case.layer, self.task.target
-        with telling(self._network.get_submodule(layer), seen):
+        with observing(self._network.get_submodule(layer), observe):
             self.render.render_vis(
                 self._network,
                 lambda outputs: (outputs(layer) - target).square().sum() / 2,

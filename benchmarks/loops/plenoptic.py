@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.loops.loop import Seen, telling
+from benchmarks.loops.loop import Observer, observing
 from benchmarks.tasks import Task
 
 
@@ -29,7 +29,7 @@ class PlenopticLoop:
     plenoptic : module
         The package.
     task : Task
-        What is recovered, by a batch or alone.
+        What is reconstructed.
     rate : float
         Of the optimizer.
     penalty : float
@@ -50,7 +50,7 @@ class PlenopticLoop:
         self.plenoptic.remove_grad(network)
         return network
 
-    def run(self, steps: int, *, seen: Seen) -> Tensor:
+    def run(self, steps: int, *, observe: Observer) -> Tensor:
         """Take steps from the start; a last evaluation without a gradient follows them."""
         metamer = self.plenoptic.Metamer(
             self.task.original, self._network, penalty_lambda=self.penalty
@@ -59,7 +59,7 @@ class PlenopticLoop:
         metamer.setup(
             initial_image=self.task.start, optimizer=self.optimizer, optimizer_kwargs=dict(options)
         )
-        with telling(self._network, seen), contextlib.redirect_stderr(io.StringIO()):
+        with observing(self._network, observe), contextlib.redirect_stderr(io.StringIO()):
             # Below any change of the loss, so that it does not stop by itself.
             metamer.synthesize(max_iter=steps, stop_criterion=-1.0)
         return metamer.metamer.detach()

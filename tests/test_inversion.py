@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -28,7 +29,7 @@ from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
 from harness.errors import SettingError
 from harness.inversion.outcome import Outcome, classify
 from harness.inversion.protocol import TerminationReason
-from harness.inversion.recover import Reconstructions, _check, recover
+from harness.inversion.recover import Reconstructions, recover
 from harness.plan.decoders import LBFGS, Adam, Decoder, Descent, GaussNewton, LinearSolve
 
 NAN, INF = float("nan"), float("inf")
@@ -251,7 +252,7 @@ class TestEnds:
 
     def test_an_exact_solver_refuses_what_is_not_linear(self) -> None:
         original = normal(2, 5, seed=1)
-        with pytest.raises(SettingError, match=r"LinearSolve.*only a linear network"):
+        with pytest.raises(SettingError):
             recover(
                 ModuleEncoder(Dead()),
                 original,
@@ -523,7 +524,7 @@ class TestWhatDoesNotFit:
     def test_shapes(
         self, original: tuple[int, ...], start: tuple[int, ...], noised: tuple[int, ...]
     ) -> None:
-        with pytest.raises(SettingError, match=r"starts are as many.*image\[None\]"):
+        with pytest.raises(SettingError):
             recover(
                 convolutions(),
                 torch.zeros(original, dtype=torch.float64),
@@ -533,9 +534,16 @@ class TestWhatDoesNotFit:
                 iterations=1,
             )
 
-    def test_other_things(self) -> None:
-        image = torch.zeros(1, 3, 12, 12)
-        with pytest.raises(SettingError, match=r"adam: this is no decoder.*LBFGS\(\)"):
-            _check(image, start=image, noised=image, decoder="adam")
-        with pytest.raises(SettingError, match="ndarray: their starts are no tensor"):
-            _check(image, start=image.numpy(), noised=image, decoder=Descent())
+    @pytest.mark.parametrize(
+        ("change", "value"),
+        [
+            ({"decoder": "adam"}, "'adam'"),
+            ({"start": np.zeros((1, 3, 12, 12))}, "ndarray"),
+        ],
+    )
+    def test_other_things(self, change: dict[str, Any], value: str) -> None:
+        image = torch.zeros(1, 3, 12, 12, dtype=torch.float64)
+        options: dict[str, Any] = {"start": image, "noised": image, "decoder": Descent(), **change}
+        with pytest.raises(SettingError) as caught:
+            recover(convolutions(), image, iterations=1, **options)
+        assert caught.value.value == value

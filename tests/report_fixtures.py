@@ -6,9 +6,11 @@ import base64
 import dataclasses
 import hashlib
 import io
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -32,7 +34,7 @@ from harness.statistics.clusters import beyond
 from harness.statistics.components import Components, components
 from harness.statistics.multiverse import Choice, Multiverse, multiverse
 from harness.store import Record, Store
-from harness.verdict.results import ConditionResult, Run
+from harness.verdict.results import NOT_SELECTED, ConditionResult, Run
 from harness.verdict.verdict import Decision, Replicate, Verdict, decide
 
 Parameters = Mapping[str, str | int | float]
@@ -137,7 +139,7 @@ def make_claim(
     section: str = "Trivial autoencoding ability decreases with model depth",
     method: str = "Untrained ResNets cut at a layer; the article's descent, L1 loss, with blur.",
     headline: str | None = None,
-    beside: str | None = None,
+    related: str | None = None,
 ) -> Claim:
     """A claim."""
     return Claim(
@@ -147,7 +149,7 @@ def make_claim(
         method=method,
         estimands={"main": estimand} if isinstance(estimand, Estimand) else estimand,
         headline=headline,
-        related_headline=beside,
+        related_headline=related,
     )
 
 
@@ -194,71 +196,133 @@ def make_run(conditions: Sequence[ConditionResult], **changes: object) -> Run:
 
 
 def full_run(store: Store) -> Run:
-    """A run of about fifteen claims, its first replicates' records written to the store."""
+    """A run of twelve claims, its first replicates' records written to the store."""
+    found: list[ConditionResult] = []
 
-    def kept(*made: Record) -> dict[str, tuple[str, ...]]:
+    def add(claim: Claim, parameters: Parameters, draw: Draw, **options: Any) -> None:
+        found.append(condition(claim, parameters, draw, **options))
+
+    def written(*made: Record) -> dict[str, tuple[str, ...]]:
         for item in made:
             store.write(item)
         return {str(item.cell["layer"]): (item.id,) for item in made}
 
-    below = Criterion(effect="r", label="m_i / m_i(0)", below=0.25)
+    def criterion(effect: str, label: str, **margin: Any) -> Criterion:
+        return Criterion(effect=effect, label=label, **margin)
+
+    log = {"scale": Scale.LOG}
+    rise = criterion("rise", "m_i / m_i(0)", above=math.log(1.001), **log)
+
+    below = criterion("r", "m_i / m_i(0)", below=0.25)
     a1 = make_claim(
         "A1",
         "Early layers nearly copy the input",
-        event("The copy is at most a quarter as far from the target as the start", below),
+        event("The distance to the target falls to a quarter of the start's", below),
         headline="autoencoding",
     )
+    for network, layer in itertools.product(("resnet18", "resnet50"), ("conv1", "stem", "layer1")):
+        add(
+            a1,
+            {"network": network, "layer": layer},
+            normal("r", RATIOS[layer] * (0.8 if network == "resnet18" else 1), 0.03),
+            records=written(record(f"{network}/{layer}", ratio=RATIOS[layer])),
+        )
+    for decoder in ("adam", "l-bfgs"):
+        parameters = {"network": "resnet50", "layer": "layer1", "decoder": decoder}
+        add(a1, parameters, normal("r", 0.17, 0.05), confirmatory=False, n=12)
+
     a2 = make_claim(
         "A2",
-        "Copying gets worse with depth",
+        "Reconstructions get worse with depth",
         trend(
-            "The distance of the copy grows from stage to stage",
-            Criterion(effect="slope", label="slope of m_i / m_i(0) a stage", above=0.05),
+            "The distance to the target grows from stage to stage",
+            criterion("slope", "slope of m_i / m_i(0) a stage", above=0.05),
         ),
         headline="autoencoding",
     )
-    ratio = {"scale": Scale.LOG, "label": "m_g / m_r"}
+    stages = [record(f"resnet50/{layer}", ratio=ratio) for layer, ratio in RATIOS.items()]
+    for network, slope in (("resnet50", 0.21), ("resnet18", 0.18)):
+        add(
+            a2,
+            {"network": network, "decoder": "adam"},
+            normal("slope", slope, 0.04),
+            n=12,
+            records=written(*stages) if network == "resnet50" else None,
+        )
+
     b3 = make_claim(
         "B3",
-        "For an early layer the copy is worse than a slightly noised target, for a late one better",
+        "For an early layer the reconstruction is worse than a slightly noised target, for a late "
+        "one better",
         conjunction(
             "m_g lies above m_r at layer1 and below it at layer4",
-            Criterion(effect="early", above=LN_11, **{**ratio, "label": "m_g / m_r at layer1"}),
-            Criterion(effect="late", below=-LN_11, **{**ratio, "label": "m_g / m_r at layer4"}),
+            criterion("early", "m_g / m_r at layer1", above=LN_11, **log),
+            criterion("late", "m_g / m_r at layer4", below=-LN_11, **log),
         ),
         section="Imperfect representations are due to nonunique approximation",
         headline="disconnect",
     )
-    rise = Criterion(effect="rise", label="m_i / m_i(0)", above=math.log(1.001), scale=Scale.LOG)
+    for step, late in ((0.1, 0.5), (0.01, -2.65)):
+        add(
+            b3,
+            {"network": "resnet50", "step": step},
+            lambda rng, late=late: {"early": rng.normal(0.9, 0.3), "late": rng.normal(late, 0.4)},
+            records=written(
+                record(f"b3/{step}/layer1", ratio=0.31, seed=2),
+                record(f"b3/{step}/layer4", ratio=1.0, seed=2),
+            ),
+        )
+
     b8 = make_claim(
         "B8",
-        "At the last stage of ResNet-50 the copy commonly moves away from the target while its "
-        "output approaches the target's",
+        "At the last stage of ResNet-50 the reconstruction commonly moves away from the target "
+        "while its output approaches the target's",
         event("m_g falls to half or less and m_i rises", rise, presupposes_descent=True),
         section="Imperfect representations are due to nonunique approximation",
         headline="disconnect",
     )
+    add(
+        b8,
+        {"network": "resnet50", "step": "largest that falls"},
+        normal("rise", 0.002, 0.004),
+        n=48,
+        records=written(record("b8/layer4", ratio=1.03, seed=2)),
+    )
+    add(
+        b8,
+        {"network": "resnet50", "step": "nominal"},
+        normal("rise", 0.4, 0.1),
+        confirmatory=False,
+        descended=lambda k: k % 2 == 0,
+    )
+
     b10 = make_claim(
         "B10",
         "Both at once: m_g below m_r and m_i above its start",
         conjunction(
             "On one replicate m_g(T) < m_r and m_i(T) > m_i(0)",
-            Criterion(effect="late", below=0.0, **ratio),
+            criterion("late", "m_g / m_r", below=0.0, **log),
             rise,
         ),
         headline="disconnect",
     )
+    add(
+        b10,
+        {"network": "resnet50"},
+        lambda rng: {"late": rng.normal(-2, 0.3), "rise": rng.normal(-0.05, 0.01)},
+    )
+
     c6 = make_claim(
         "C6",
-        "A layer narrower than the input has no unique copy",
+        "A layer narrower than the input has no unique reconstruction",
         {
             "witness": exact(
                 "A vector in the null space changes the input and not the output",
-                Criterion(effect="residual", label="|A v| in machine epsilons", below=100.0),
+                criterion("residual", "|A v| in machine epsilons", below=100.0),
             ),
             "floor": event(
-                "The copy stays away from the target",
-                Criterion(effect="r", label="m_i / m_i(0)", above=0.1),
+                "The reconstruction stays away from the target",
+                criterion("r", "m_i / m_i(0)", above=0.1),
             ),
             "law": equivalence(
                 "What is lost agrees with the floor sqrt(1 - b/n)",
@@ -271,16 +335,31 @@ def full_run(store: Store) -> Run:
         section="Why depth leads to nonunique trivial representations",
         headline="width",
     )
+    for depth in (2, 4):
+        shared = written(record(f"c6/{depth}/mlp", ratio=0.46, pictured=False))
+        for estimand, draw in (
+            ("witness", normal("residual", 2.1, 0.2)),
+            ("floor", normal("r", 0.46, 0.02)),
+            ("law", normal("excess", 0.004, 0.01)),
+        ):
+            add(c6, {"depth": depth}, draw, estimand=estimand, records=shared)
+
     c7 = make_claim(
         "C7",
-        "A layer wider than the input is inverted at an exponential pace",
+        "A layer wider than the input is inverted at an exponential rate",
         conjunction(
             "log m_i falls along a line, to less than a hundredth",
-            Criterion(effect="fit", label="R² of log m_i", above=0.95),
-            Criterion(effect="r", label="m_i / m_i(0)", below=0.01),
+            criterion("fit", "R² of log m_i", above=0.95),
+            criterion("r", "m_i / m_i(0)", below=0.01),
         ),
         headline="width",
     )
+    add(
+        c7,
+        {"width": "3000 / 2523"},
+        lambda rng: {"fit": 1 - 0.01 * rng.random(), "r": 0.002 + 0.001 * rng.random()},
+    )
+
     e1 = make_claim(
         "E1",
         "ReLU needs about twice the width of its input",
@@ -293,186 +372,70 @@ def full_run(store: Store) -> Run:
         ),
         headline="relu",
     )
+    for n in (768, 1536):
+        add(e1, {"n": n}, normal("width", 1.999, 0.01))
+
     e2 = make_claim(
         "E2",
         "And so at every later layer",
         event(
-            "At constant width 3n the rank falls below n",
-            Criterion(effect="rank", label="rank / n", below=1.0),
+            "At constant width 3n the rank falls below n", criterion("rank", "rank / n", below=1.0)
         ),
-        beside="relu",
+        related="relu",
     )
+    add(e2, {"depth": 6}, normal("rank", 1.0, 0.0), n=12)
+
     d1 = make_claim(
         "D1",
         "Square linear stacks invert exactly in float64, not in float32",
         conjunction(
             "Relative error of the inverse",
-            Criterion(
-                effect="single",
-                label="error in float32",
-                above=math.log(1e-2),
-                scale=Scale.LOG,
-            ),
-            Criterion(
-                effect="double",
-                label="error in float64",
-                below=math.log(1e-6),
-                scale=Scale.LOG,
-            ),
+            criterion("single", "error in float32", above=math.log(1e-2), **log),
+            criterion("double", "error in float64", below=math.log(1e-6), **log),
         ),
         headline="precision",
     )
+    for n, single in ((64, 3e-3), (1536, 0.4)):
+        add(
+            d1,
+            {"n": n},
+            lambda rng, single=single: {
+                "single": rng.normal(math.log(single), 0.8),
+                "double": rng.normal(math.log(1.2e-11), 0.8),
+            },
+            confirmatory=n == 1536,
+            n=12,
+        )
+
     c13 = make_claim(
         "C13",
         "The condition number grows with depth <b>for most</b> initialisations",
-        trend(
-            "Growth of log kappa a layer",
-            Criterion(effect="growth", label="log kappa a layer", above=0.2),
-        ),
+        trend("Growth of log kappa a layer", criterion("growth", "log kappa a layer", above=0.2)),
     )
-    x1 = make_claim(
+    for activation, initialisation in itertools.product(
+        ("none", "relu", "leaky-relu", "tanh"), ("default", "gaussian", "orthogonal")
+    ):
+        add(
+            c13,
+            {"activation": activation, "initialisation": initialisation, "width": 64},
+            normal("growth", 0.0 if initialisation == "orthogonal" else 0.9, 0.2),
+        )
+
+    x9 = make_claim(
         "X9",
         "Training rearranges what a late layer keeps",
-        event("Not measured in this profile", Criterion(effect="x", label="x", above=0.0)),
+        event("Not measured in this profile", criterion("x", "x", above=0.0)),
     )
-
-    found: list[ConditionResult] = []
-    for network in ("resnet18", "resnet50"):
-        for layer in ("conv1", "stem", "layer1"):
-            found.append(
-                condition(
-                    a1,
-                    {"network": network, "layer": layer},
-                    normal("r", RATIOS[layer] * (0.8 if network == "resnet18" else 1), 0.03),
-                    records=kept(record(f"{network}/{layer}", ratio=RATIOS[layer])),
-                )
-            )
-    for decoder in ("adam", "l-bfgs"):
-        found.append(
-            condition(
-                a1,
-                {"network": "resnet50", "layer": "layer1", "decoder": decoder},
-                normal("r", 0.17, 0.05),
-                confirmatory=False,
-                n=12,
-            )
-        )
-    stages = [record(f"resnet50/{layer}", ratio=ratio_) for layer, ratio_ in RATIOS.items()]
-    found.append(
-        condition(
-            a2,
-            {"network": "resnet50", "decoder": "adam"},
-            normal("slope", 0.21, 0.04),
-            n=12,
-            records=kept(*stages),
-        )
+    add(
+        x9,
+        {"network": "resnet50"},
+        normal("x", 0, 1),
+        decision=Decision(
+            verdict=Verdict.NOT_RUN, reason="not part of profile quick", n=0, final=False
+        ),
     )
-    found.append(
-        condition(a2, {"network": "resnet18", "decoder": "adam"}, normal("slope", 0.18, 0.04), n=12)
-    )
-    for step in (0.1, 0.01):
-        found.append(
-            condition(
-                b3,
-                {"network": "resnet50", "step": step},
-                lambda rng, step=step: {
-                    "early": rng.normal(0.9, 0.3),
-                    "late": rng.normal(-2.65 if step == 0.01 else 0.5, 0.4),
-                },
-                records=kept(
-                    record(f"b3/{step}/layer1", ratio=0.31, seed=2),
-                    record(f"b3/{step}/layer4", ratio=1.0, seed=2),
-                ),
-            )
-        )
-    found.append(
-        condition(
-            b8,
-            {"network": "resnet50", "step": "largest that falls"},
-            normal("rise", 0.002, 0.004),
-            n=48,
-            records=kept(record("b8/layer4", ratio=1.03, seed=2)),
-        )
-    )
-    found.append(
-        condition(
-            b8,
-            {"network": "resnet50", "step": "nominal"},
-            normal("rise", 0.4, 0.1),
-            confirmatory=False,
-            descended=lambda k: k % 2 == 0,
-        )
-    )
-    found.append(
-        condition(
-            b10,
-            {"network": "resnet50"},
-            lambda rng: {"late": rng.normal(-2, 0.3), "rise": rng.normal(-0.05, 0.01)},
-        )
-    )
-    for depth in (2, 4):
-        shared = kept(record(f"c6/{depth}/mlp", ratio=0.46, pictured=False))
-        found += [
-            condition(
-                c6,
-                {"depth": depth},
-                normal("residual", 2.1, 0.2),
-                estimand="witness",
-                records=shared,
-            ),
-            condition(
-                c6, {"depth": depth}, normal("r", 0.46, 0.02), estimand="floor", records=shared
-            ),
-            condition(
-                c6, {"depth": depth}, normal("excess", 0.004, 0.01), estimand="law", records=shared
-            ),
-        ]
-    found.append(
-        condition(
-            c7,
-            {"width": "3000 / 2523"},
-            lambda rng: {"fit": 1 - 0.01 * rng.random(), "r": 0.002 + 0.001 * rng.random()},
-        )
-    )
-    for n in (768, 1536):
-        found.append(condition(e1, {"n": n}, normal("width", 1.999, 0.01)))
-    found.append(condition(e2, {"depth": 6}, normal("rank", 1.0, 0.0), n=12))
-    for n in (64, 1536):
-        found.append(
-            condition(
-                d1,
-                {"n": n},
-                lambda rng, n=n: {
-                    "single": rng.normal(math.log(3e-3 if n == 64 else 0.4), 0.8),
-                    "double": rng.normal(math.log(1.2e-11), 0.8),
-                },
-                confirmatory=n == 1536,
-                n=12,
-            )
-        )
-    for activation in ("none", "relu", "leaky-relu", "tanh"):
-        for initialisation in ("default", "gaussian", "orthogonal"):
-            found.append(
-                condition(
-                    c13,
-                    {"activation": activation, "initialisation": initialisation, "width": 64},
-                    normal("growth", 0.0 if initialisation == "orthogonal" else 0.9, 0.2),
-                )
-            )
-    found.append(
-        condition(
-            x1,
-            {"network": "resnet50"},
-            normal("x", 0, 1),
-            decision=Decision(
-                verdict=Verdict.NOT_RUN, reason="not part of profile quick", n=0, final=False
-            ),
-        )
-    )
-    found[0] = dataclasses.replace(
-        found[0],
-        beyond=beyond(below, [0.1, 0.2, 0.3, 0.1], photographs=["cat", "cat", "rocket", "chelsea"]),
-    )
+    counted = beyond(below, [0.1, 0.2, 0.3, 0.1], photographs=["cat", "cat", "rocket", "chelsea"])
+    found[0] = dataclasses.replace(found[0], beyond=counted)
     return make_run(
         found,
         multiverses={"B8": {"main": many_choices()}},
@@ -503,6 +466,28 @@ def crossed() -> Components:
     found = components(block, factors=("network", "image", "start"), rng=rng)
     assert found is not None
     return found
+
+
+PLAIN = Criterion(effect="x", label="x", above=0.25)
+
+
+def simple(values: Sequence[float], *, name: str = "Z1", **parameters: str) -> ConditionResult:
+    """A condition of a claim that x exceeds a quarter, with these values of x."""
+    claim = make_claim(name, "It is so.", event("x exceeds a quarter.", PLAIN))
+    given = iter(values)
+    return condition(claim, parameters, lambda _: {"x": next(given)}, n=len(values))
+
+
+def part(*selected: ConditionResult, others: Sequence[Claim] = (), **changes: Any) -> Run:
+    """A run of some conditions; no test of the other claims was collected."""
+    claims = {item.claim.id: item.claim for item in selected} | {item.id: item for item in others}
+    return make_run(selected, claims=tuple(claims.values()), **changes)
+
+
+def left_out(item: ConditionResult, reason: str = NOT_SELECTED) -> ConditionResult:
+    """A condition that was not run."""
+    decision = Decision(verdict=Verdict.NOT_RUN, reason=reason, n=0)
+    return dataclasses.replace(item, decision=decision)
 
 
 def make_store(folder: Path) -> Store:

@@ -17,37 +17,24 @@ from typing import Any
 
 import jinja2
 import jsonschema
-import pyarrow.parquet as pq
 import pytest
 from report_fixtures import condition, full_run, make_claim, make_run, make_store, normal, record
 
-from harness.claim import (
-    HEADLINES,
-    Criterion,
-    Kind,
-    Scale,
-    conjunction,
-    equivalence,
-    event,
-    exact,
-    untestable,
-)
+from harness.claim import Criterion, Scale, conjunction, event, exact, untestable
 from harness.errors import OptionError
 from harness.files import cache_file
 from harness.store import Store
 from harness.verdict.results import Run
-from harness.verdict.verdict import Decision, Effect, Part, Replicate, Verdict, decide, decide_claim
+from harness.verdict.verdict import Decision, Effect, Part, Verdict, decide_claim
 from reports import words
 from reports.documents.build import schema
 from reports.documents.read import read_run
-from reports.documents.tables import conditions
 from reports.figures import charts
 from reports.figures.intervals import axis, toward
 from reports.figures.runtime import runtime
 from reports.page.template import environment, slug, terms
 from reports.summary import deciding_part, summarise
-from reports.text.console import LINES, final_table
-from reports.text.markdown import MARKDOWN_LIMIT, to_markdown
+from reports.text.console import final_table
 from reports.write import write_report
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -196,70 +183,6 @@ def test_the_deciding_part_is_the_weakest_and_the_first_of_equals() -> None:
     assert found is parts[1]
 
 
-def test_every_kind_has_its_words() -> None:
-    assert set(words.KIND_WORDS) == set(Kind)
-
-
-def test_an_open_interval_is_null_and_named_in_words() -> None:
-    effect = Effect(
-        name="x", label="a / b", value=0.7, low=None, high=None, level=0.9, scale=Scale.LOG
-    )
-    assert words.effect_text(effect) == "2.01× [0, ∞]"
-    assert words.effect_text(dataclasses.replace(effect, scale=Scale.LINEAR)) == "0.700 [-∞, ∞]"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0"),
-        (0.12345, "0.123"),
-        (0.0996, "0.0996"),
-        (0.9996, "1.00"),
-        (12.345, "12.3"),
-        (12345.6, "12,300"),
-        (999_999.0, "1e6"),
-        (1.23e-11, "1.23e-11"),
-        (-0.05, "-0.0500"),
-        (math.nan, "not finite"),
-    ],
-)
-def test_numbers_have_three_digits(value: float, text: str) -> None:
-    assert words.number(value) == text
-
-
-def test_log_ratios_are_shown_as_ratios() -> None:
-    effect = Effect(
-        name="x",
-        label="m_g / m_r",
-        value=math.log(1 / 14.2),
-        low=math.log(1 / 18.1),
-        high=math.log(1 / 11),
-        level=0.95,
-        scale=Scale.LOG,
-    )
-    assert words.effect_text(effect) == "0.0704× [0.0552, 0.0909]"
-    assert words.paraphrase(effect) == "1/14.2"
-    assert words.paraphrase(dataclasses.replace(effect, value=math.log(0.6))) == ""
-    assert words.paraphrase(dataclasses.replace(effect, label="error")) == ""
-    near = dataclasses.replace(effect, value=math.log(1.0027), low=math.log(1.0004))
-    assert words.effect_text(near).startswith("1.0027× [1.0004")
-    margin = Criterion(effect="x", label="m_g / m_r", above=math.log(1.1), scale=Scale.LOG)
-    assert words.margin_text(margin) == "> 1.1×"
-    tight = dataclasses.replace(margin, above=math.log(1.001))
-    assert words.margin_text(tight) == "> 1.001×"
-
-
-def test_two_sides_of_a_margin_are_one_range() -> None:
-    estimand = equivalence("z", effect="x", label="x", centre=2.0, margin=0.05)
-    assert words.bounds_text(estimand.criteria) == "1.95 to 2.05"
-    assert words.parts_text(estimand) == "x 1.95 to 2.05"
-
-
-def test_parameters_are_told_by_what_they_are() -> None:
-    told = words.parameters_text({"network": "resnet50", "activation": "none", "late_step": 0.05})
-    assert told == "resnet50 · no activation · late step 0.05"
-
-
 def test_text_is_typeset_without_loss() -> None:
     assert words.typeset("-1.2e-11 [-2, 3e5]") == "−1.2·10⁻¹¹ [−2, 3·10⁵]"
     assert words.typeset("one two-three") == "one two-three"
@@ -304,72 +227,6 @@ def test_an_enormous_ratio_has_a_few_ticks() -> None:
         assert [place for place, _ in on.ticks] == sorted({place for place, _ in on.ticks})
 
 
-def test_csv_has_a_row_a_condition(folder: Path, run: Run) -> None:
-    rows = list(csv.DictReader(io.StringIO((folder / "claims.csv").read_text("utf-8"))))
-    assert len(rows) == len(run.conditions)
-    first = rows[0]
-    assert (first["claim"], first["parameter_network"], first["parameter_layer"]) == (
-        "A1",
-        "resnet18",
-        "conv1",
-    )
-    assert float(first["low"]) <= float(first["value"]) <= float(first["high"])
-    assert json.loads(first["parameters"]) == {"network": "resnet18", "layer": "conv1"}
-    assert {row["confirmatory"] for row in rows} == {"true", "false"}
-
-
-def test_markdown_fits_a_summary() -> None:
-    claim = make_claim("Z", "long | " * 300, event("z", PLAIN))
-    many = [
-        condition(
-            dataclasses.replace(claim, id=f"Z{k}"),
-            {},
-            normal("x", 0, 1),
-            decision=Decision(verdict=Verdict.NOT_RUN, reason="", n=0),
-        )
-        for k in range(500)
-    ]
-    text = to_markdown(summarise(make_run(many)))
-    assert len(text.encode()) <= MARKDOWN_LIMIT
-    assert "more claims are in claims.html" in text
-    row = next(line for line in text.splitlines() if line.startswith("| Z0"))
-    assert len(re.findall(r"(?<!\\)\|", row)) == 7
-
-
-def test_a_summary_has_each_headline_as_a_sentence(run: Run) -> None:
-    text = to_markdown(summarise(run))
-    (row,) = [line for line in text.splitlines() if line.startswith("| A width below")]
-    assert re.search(r"depth 4: m\\_i / m\\_i\(0\) is 0\.457 \\\[.*\\\], n = 12 \| C6, C7 \|$", row)
-    assert to_markdown(summarise(make_run([]))).count("|  | none in this run |") == len(HEADLINES)
-
-
-def test_the_console_names_every_claim_and_fits(run: Run) -> None:
-    for width in (72, 80, 110, 160):
-        table = final_table(run, width=width, color=False)
-        lines = table.splitlines()
-        assert max(len(line) for line in lines) <= width
-        assert len(lines) <= LINES
-        for item in summarise(run).claims:
-            assert re.search(rf"^{item.claim.id} +[^·]*{item.verdict.value}", table, re.MULTILINE)
-    order = [line.split()[0] for line in table.splitlines() if re.match(r"[A-Z]\d+ ", line)]
-    assert order.index("D1") < order.index("C13")
-    assert "0.321 [0.270, 0.369]" in table
-    for headline in HEADLINES.values():
-        assert headline in table
-
-
-def test_the_console_shows_the_counterexample_of_an_exact_claim() -> None:
-    criterion = Criterion(effect="residual", label="residual", below=0.5)
-    claim = make_claim("C1", "It always holds.", exact("The residual is 0.", criterion))
-    replicates = [Replicate(index=0, effects={"residual": 3.0}, shown="x = (0, 1)")]
-    decision = decide(claim.estimands["main"], replicates)
-    refuted = condition(claim, {}, normal("residual", 0, 1), decision=decision)
-    table = final_table(make_run([refuted]), width=90, color=False)
-    assert re.search(r"^ +counterexample: x = \(0, 1\); in replicate 0", table, re.MULTILINE)
-    held = condition(claim, {}, lambda _: {"residual": 0.0})
-    assert "counterexample" not in final_table(make_run([held]), width=90, color=False)
-
-
 def test_what_is_not_testable_is_reported_with_its_reason(store: Store, tmp_path: Path) -> None:
     claim = make_claim("H3", "It explains shapes.", untestable("every outcome would agree"))
     decision = Decision(verdict=Verdict.NOT_TESTABLE, reason="every outcome would agree", n=0)
@@ -381,12 +238,6 @@ def test_what_is_not_testable_is_reported_with_its_reason(store: Store, tmp_path
     jsonschema.validate(found, schema())
     assert found["claims"][0]["verdict"] == "not testable"
     assert re.search(r"∅ not testable", final_table(written, width=90, color=False))
-
-
-def test_colour_adds_nothing_but_colour(run: Run) -> None:
-    plain = final_table(run, width=100, color=False)
-    assert "\x1b" not in plain
-    assert ESCAPES.sub("", final_table(run, width=100, color=True)) == plain
 
 
 def test_the_page_needs_nothing_else(folder: Path) -> None:
@@ -407,30 +258,6 @@ def test_the_page_has_every_claim_with_its_figures(folder: Path, run: Run) -> No
     for text in ("<th>Commit", "<dt>Commit</dt>"):
         assert (text in page) == text.startswith("<dt>")
     assert "with uncommitted changes" in page
-
-
-@pytest.mark.parametrize(
-    ("value", "otherwise", "finding"),
-    [
-        (4.5036e15, "1.00 of its scale, beyond rounding", "1.00 of its scale, beyond rounding"),
-        (0.891, "rounding alone", "rounding alone"),
-        (0.0, "", "0"),
-    ],
-)
-def test_machine_epsilons_are_told_as_what_they_come_to(
-    value: float, otherwise: str, finding: str
-) -> None:
-    effect = Effect(
-        name="x",
-        label="change of the output, in machine epsilons",
-        value=value,
-        low=value,
-        high=value,
-        level=0.99,
-        scale=Scale.LINEAR,
-    )
-    assert words.paraphrase(effect) == otherwise
-    assert words.finding(effect) == f"change of the output is {finding}"
 
 
 def test_the_weakest_condition_is_named_in_table_and_plot(tmp_path: Path) -> None:
@@ -662,15 +489,6 @@ def test_reports_import_nothing_that_takes_long(slow: str) -> None:
     code = f"import sys, reports.write, reports.text.console; sys.exit({slow!r} in sys.modules)"
     root = Path(__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
-
-
-def test_csv_of_no_claims_has_a_header() -> None:
-    assert conditions(summarise(make_run([]))).csv().startswith("claim,headline,")
-
-
-def test_parquet_of_no_claims_has_columns() -> None:
-    empty = pq.read_table(io.BytesIO(conditions(summarise(make_run([]))).parquet()))
-    assert (empty.num_rows, empty.column_names[0]) == (0, "claim")
 
 
 def _strict(text: str) -> Any:

@@ -1,0 +1,270 @@
+"""The evidence for a verdict, as the page shows it, and the reasons for the margins."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from report_fixtures import PLAIN, condition, full_run, make_claim, make_run, make_store, simple
+
+from harness.claim import (
+    Claim,
+    Criterion,
+    Estimand,
+    Kind,
+    Scale,
+    conjunction,
+    equivalence,
+    event,
+    exact,
+    existential,
+)
+from harness.plan.seeds import ReplicateSeeds, Source, seeding
+from harness.statistics.clusters import Beyond
+from harness.statistics.multiverse import Choice, multiverse
+from harness.verdict.results import ConditionResult, Run
+from reports.article import answers
+from reports.documents.build import document
+from reports.documents.read import run_of
+from reports.documents.tables import replicates
+from reports.figures.charts import replicate_chart
+from reports.figures.course import course
+from reports.figures.records import Library
+from reports.page.evidence import evidence
+from reports.page.panels import multiverse_view
+from reports.page.provenance import facts, seeds_text
+from reports.summary import summarise
+from reports.words import quantity
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return full_run(make_store(tmp_path_factory.mktemp("evidence")))
+
+
+def judged(estimand: Estimand, values: list[float]) -> ConditionResult:
+    given = iter(values)
+    return condition(
+        make_claim("Z", "z", estimand), {}, lambda _: {"x": next(given)}, n=len(values)
+    )
+
+
+def test_the_course_passes_the_published_gates() -> None:
+    found = course(simple([0.9] * 20 + [0.1] * 4))
+    assert found is not None
+    # 12 of 12, 20 of 24 and 35 of 48 support; 0, 4 and 13 refute.
+    assert [(gate.n, gate.supports, gate.refutes) for gate in found.gates] == [
+        (12, 12, 0), (24, 20, 4), (48, 35, 13),
+    ]  # fmt: skip
+    assert [gate.taken for gate in found.gates] == [True, False, False]
+    points = np.array(found.path[1:].split(), dtype=float).reshape(-1, 2)
+    assert len(points) == 13
+    assert (np.diff(points[:, 0]) > 0).all()
+    assert (np.diff(points[:, 1]) < 0).all()  # every one an event, upwards
+
+
+def test_an_invalid_replicate_is_no_event_wherever_it_is_drawn(tmp_path: Path) -> None:
+    falling = event("z", PLAIN, presupposes_descent=True)
+    item = condition(
+        make_claim("Z", "z", falling), {}, lambda _: {"x": 1.0}, n=12, descended=lambda k: k != 3
+    )
+    run = make_run([item])
+    assert item.decision.parts[0].events == 11
+    (read,) = run_of(document(summarise(run))).conditions
+    assert read.decision.failed == item.decision.failed == (3,)
+    found = course(read)
+    assert found is not None
+    heights = np.array(found.path[1:].split(), dtype=float)[1::2]
+    assert [place for place, step in enumerate(np.diff(heights)) if step == 0] == [3]
+    chart = replicate_chart([read], 0, title="z")
+    assert chart is not None
+    assert chart.tables[0]["event"] == [1, 1, 1, 0, *[1] * 8]
+    table = replicates(summarise(run), Library(make_store(tmp_path)))
+    assert [row["as_claimed"] for row in table.rows] == [k != 3 for k in range(12)]
+    # An older document tells how many are invalid, and not which.
+    older = dataclasses.replace(read, decision=dataclasses.replace(read.decision, failed=()))
+    found = course(older)
+    assert found is not None
+    assert len(found.path.split()) == 4  # none, and the look
+    table = replicates(summarise(make_run([older])), Library(make_store(tmp_path)))
+    assert {row["as_claimed"] for row in table.rows} == {None}
+
+
+def test_an_invalid_photograph() -> None:
+    ratio = Criterion(effect="x", label="x", below=0.0, scale=Scale.LOG)
+    means = {"cat": math.nan, "rocket": math.log(0.5)}
+    item = condition(make_claim("Z", "z", event("z", ratio)), {}, lambda _: {"x": -1.0}, n=12)
+    counted = Beyond(means=means, events=1, p_supported=1.0, p_refuted=1.0)
+    found = evidence(dataclasses.replace(item, beyond=counted)).beyond
+    assert found is not None
+    assert found.means == (("cat", "invalid", False), ("rocket", "0.500", True))
+    assert quantity(math.nan, Scale.LOG) == quantity(math.nan, Scale.LINEAR) == "not finite"
+
+
+def test_refuting_shares_alpha_among_parts() -> None:
+    claim = make_claim(
+        "Z", "z", conjunction("z", PLAIN, Criterion(effect="y", label="y", above=0.25))
+    )
+    found = course(condition(claim, {}, lambda _: {"x": 1.0, "y": 1.0}, n=12))
+    assert found is not None
+    # 4 of 24 has P = .00154, above .3 * .01 / 2; 0 of 12 and 13 of 48 stay below theirs.
+    assert [(gate.supports, gate.refutes) for gate in found.gates] == [(12, 0), (20, 3), (35, 13)]
+
+
+def test_the_seeds_can_be_drawn_again_with_numpy() -> None:
+    stated: Any = seeding()
+    sources, entropy = stated["sources"], stated["entropy"]
+    sequence = np.random.SeedSequence(entropy, spawn_key=(stated["stream"], 7, sources["start"]))
+    assert ReplicateSeeds(replicate=7).seed(Source.START) == int(
+        sequence.generate_state(1, np.uint64)[0]
+    )
+    text = seeds_text(stated)
+    assert f"SeedSequence({entropy}, spawn_key=(0, replicate, source))" in text
+    assert "0 weights, 1 image, 2 start" in text
+
+
+def test_provenance_has_ceiling_and_throughput(run: Run) -> None:
+    found = dict(facts(run))
+    assert found["Machine ceiling"] == (
+        "float32 arithmetic of one worker, when it began: 129 GFLOP/s (2 threads, <i>P</i>)"
+    )
+    assert found["Throughput"] == (
+        "7,473 cells an hour and 901 image-steps a second over the whole run; 502 image-steps a "
+        "second of one worker in its descents (352,600 steps in 11 min 42 s, over all networks and "
+        "sizes)"
+    )
+
+
+def test_a_run_that_measured_nothing_has_the_rates_of_those_that_did(run: Run) -> None:
+    known: Any = run.provenance
+    one = {"of_one_worker": known["throughput"]["of_one_worker"]}
+    warm = make_run([], measured=0, provenance={**known, "throughput": one})
+    found = dict(facts(warm))
+    assert "when the runs that measured began: 129 GFLOP/s" in found["Machine ceiling"]
+    assert found["Throughput"].startswith("nothing was measured in this run; 502 image-steps")
+    bare = dict(facts(make_run([], measured=0, provenance={})))
+    assert bare["Machine ceiling"] == "unknown: no record tells it"
+    assert bare["Throughput"] == "nothing was measured in this run"
+    # A run that measured is not told to have measured nothing, whatever is known of its pace.
+    dark = dict(facts(make_run([], measured=1, provenance={**known, "throughput": one})))
+    assert dark["Throughput"].startswith("unknown over the whole run; 502 image-steps a second of")
+    assert "runs that measured" not in dark["Throughput"]
+
+
+@pytest.mark.parametrize(
+    ("judge", "place", "effect"), [(exact, 1, "0.500"), (existential, 0, "4.00")]
+)
+def test_one_replicate_settles_a_claim(
+    judge: Callable[[str, Criterion], Estimand], place: int, effect: str
+) -> None:
+    ratio = Criterion(effect="x", label="m_g / m_r", above=math.log(2), scale=Scale.LOG)
+    item = judged(judge("z", ratio), [math.log(4), -math.log(2)] * 6)
+    found = evidence(item).case
+    assert found is not None
+    assert found.effects == (("m_g / m_r", effect),)
+    assert place in (item.decision.counterexample, item.decision.witness)
+    assert course(item) is None or judge is existential
+
+
+def test_a_multiverse_is_drawn_against_the_margin_of_its_own_effect() -> None:
+    early = Criterion(effect="early", label="m_g / m_r", above=0.2, scale=Scale.LOG)
+    other = Criterion(effect="r", label="m_i(T) / m_i(0)", above=0.9)
+    choices = [
+        Choice(factors={"step": str(k)}, verdict="supported", effect=k / 10) for k in range(5)
+    ]
+    drawn = multiverse_view(multiverse(choices), conjunction("z", early, other))
+    assert drawn.effect == "m_g / m_r"
+    assert [label for _, label in drawn.ticks] == ["1.00", "1.49"]  # e^0 and e^0.4
+    (margin,) = drawn.margins
+    assert margin == drawn.curve[2].y
+    within = equivalence("z", effect="x", label="x", centre=0.2, margin=0.1)
+    assert len(multiverse_view(multiverse(choices), within).margins) == 2
+
+
+@pytest.mark.parametrize(
+    ("n", "ending"),
+    [
+        (4, "4 replicates: too few for a look"),
+        (12, "12 replicates, look 1: open"),
+        (48, "48 replicates, look 3: undecided"),
+    ],
+)
+def test_a_condition_has_how_it_ended(n: int, ending: str) -> None:
+    assert evidence(judged(event("z", PLAIN), [0.1, 0.9] * (n // 2))).ending.startswith(ending)
+
+
+def test_the_article_answers_for_every_claim_that_has_a_headline() -> None:
+    from claims.plugin.registry import all_claims
+
+    stated: tuple[Claim, ...] = all_claims(ROOT, planned=())
+    testable = {claim.id for claim in stated if not _untestable(claim)}
+    assert testable <= answers().keys()
+
+
+IN_WORDS = {0.0, 0.5, 1.0, 1.5, 100.0}
+"""No margin, that of a count or a class, of a rank, of a stage, of rounding: told without a number.
+
+One half may be told by its number all the same."""
+
+
+def test_why_a_margin_is_what_it_is_speaks_of_that_margin() -> None:
+    from claims.plugin.registry import all_claims
+
+    for claim in all_claims(ROOT, planned=()):
+        said = _numbers(answers()[claim.id].margin) if claim.id in answers() else []
+        laid_down = _margins(claim)
+        for ways in said:
+            assert any(_same(way, margin) for way in ways for margin in laid_down), (claim.id, ways)
+        for margin in laid_down - IN_WORDS:
+            assert any(_same(way, margin) for ways in said for way in ways), (claim.id, margin)
+
+
+def test_numerals_are_read_as_they_are_meant() -> None:
+    assert _numbers("ln 1.1, 5 % of 100") == [
+        (pytest.approx(0.0953, rel=1e-3),),
+        (0.05, pytest.approx(0.0488, rel=1e-3)),
+        (100.0, pytest.approx(4.605, rel=1e-3)),
+    ]
+
+
+def _margins(claim: Claim) -> set[float]:
+    """Distances of a claim's margins from no effect, or from the middle where they have one."""
+    found: set[float] = set()
+    for estimand in claim.estimands.values():
+        margins = [criterion.margin for criterion in estimand.criteria]
+        if estimand.kind is Kind.EQUIVALENCE:
+            middle = sum(margins) / 2
+            margins = [round(margin - middle, 12) for margin in margins]
+        found |= {abs(margin) for margin in margins}
+        found |= {criterion.share for criterion in estimand.criteria} - {0.5}
+    return found
+
+
+def _numbers(text: str) -> list[tuple[float, ...]]:
+    """The numerals of a text, each with what it may stand for on the scale of an effect."""
+    found: list[tuple[float, ...]] = []
+    for logarithm, digits, percent in re.findall(r"(ln )?(?<![\w.])(\d+(?:\.\d+)?)( %)?", text):
+        value = float(digits)
+        if logarithm:
+            found.append((math.log(value),))
+        elif percent:
+            found.append((value / 100, math.log1p(value / 100)))
+        else:
+            found.append((value, abs(math.log(value))))
+    return found
+
+
+def _same(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-9)
+
+
+def _untestable(claim: Claim) -> bool:
+    return all(each.kind is Kind.UNTESTABLE for each in claim.estimands.values())

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_fixtures import PLAIN, condition, full_run, make_claim, make_run, make_store, simple
+from report_fixtures import PLAIN, condition, make_claim, make_run, make_store, simple
 
 from harness.claim import (
     Claim,
@@ -28,7 +28,7 @@ from harness.claim import (
 from harness.plan.seeds import ReplicateSeeds, Source, seeding
 from harness.statistics.clusters import Beyond
 from harness.statistics.multiverse import Choice, multiverse
-from harness.verdict.results import ConditionResult, Run
+from harness.verdict.results import ConditionResult
 from reports.article import answers
 from reports.documents.build import document
 from reports.documents.read import run_of
@@ -38,16 +38,11 @@ from reports.figures.course import course
 from reports.figures.records import Library
 from reports.page.evidence import evidence
 from reports.page.panels import multiverse_view
-from reports.page.provenance import facts, seeds_text
+from reports.page.provenance import seeds_text
 from reports.summary import summarise
 from reports.words import quantity
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return full_run(make_store(tmp_path_factory.mktemp("evidence")))
 
 
 def judged(estimand: Estimand, values: list[float]) -> ConditionResult:
@@ -89,7 +84,7 @@ def test_an_invalid_replicate_is_no_event_wherever_it_is_drawn(tmp_path: Path) -
     assert chart.tables[0]["event"] == [1, 1, 1, 0, *[1] * 8]
     table = replicates(summarise(run), Library(make_store(tmp_path)))
     assert [row["as_claimed"] for row in table.rows] == [k != 3 for k in range(12)]
-    # An older document tells how many are invalid, and not which.
+    # An older document has how many are invalid, and not which.
     older = dataclasses.replace(read, decision=dataclasses.replace(read.decision, failed=()))
     found = course(older)
     assert found is not None
@@ -129,34 +124,6 @@ def test_the_seeds_can_be_drawn_again_with_numpy() -> None:
     text = seeds_text(stated)
     assert f"SeedSequence({entropy}, spawn_key=(0, replicate, source))" in text
     assert "0 weights, 1 image, 2 start" in text
-
-
-def test_provenance_has_ceiling_and_throughput(run: Run) -> None:
-    found = dict(facts(run))
-    assert found["Machine ceiling"] == (
-        "float32 arithmetic of one worker, when it began: 129 GFLOP/s (2 threads, <i>P</i>)"
-    )
-    assert found["Throughput"] == (
-        "7,473 cells an hour and 901 image-steps a second over the whole run; 502 image-steps a "
-        "second of one worker in its descents (352,600 steps in 11 min 42 s, over all networks and "
-        "sizes)"
-    )
-
-
-def test_a_run_that_measured_nothing_has_the_rates_of_those_that_did(run: Run) -> None:
-    known: Any = run.provenance
-    one = {"of_one_worker": known["throughput"]["of_one_worker"]}
-    warm = make_run([], measured=0, provenance={**known, "throughput": one})
-    found = dict(facts(warm))
-    assert "when the runs that measured began: 129 GFLOP/s" in found["Machine ceiling"]
-    assert found["Throughput"].startswith("nothing was measured in this run; 502 image-steps")
-    bare = dict(facts(make_run([], measured=0, provenance={})))
-    assert bare["Machine ceiling"] == "unknown: no record tells it"
-    assert bare["Throughput"] == "nothing was measured in this run"
-    # A run that measured is not told to have measured nothing, whatever is known of its pace.
-    dark = dict(facts(make_run([], measured=1, provenance={**known, "throughput": one})))
-    assert dark["Throughput"].startswith("unknown over the whole run; 502 image-steps a second of")
-    assert "runs that measured" not in dark["Throughput"]
 
 
 @pytest.mark.parametrize(
@@ -201,42 +168,25 @@ def test_a_condition_has_how_it_ended(n: int, ending: str) -> None:
     assert evidence(judged(event("z", PLAIN), [0.1, 0.9] * (n // 2))).ending.startswith(ending)
 
 
-def test_the_article_answers_for_every_claim_that_has_a_headline() -> None:
-    from claims.plugin.registry import all_claims
-
-    stated: tuple[Claim, ...] = all_claims(ROOT, planned=())
-    testable = {claim.id for claim in stated if not _untestable(claim)}
-    assert testable <= answers().keys()
+WITHOUT_NUMBER = {0.0, 0.5, 1.0, 1.5, 100.0}
+"""Margins that their reasons need not state as a number, as that of a count or of rounding."""
 
 
-IN_WORDS = {0.0, 0.5, 1.0, 1.5, 100.0}
-"""No margin, that of a count or a class, of a rank, of a stage, of rounding: told without a number.
-
-One half may be told by its number all the same."""
-
-
-def test_why_a_margin_is_what_it_is_speaks_of_that_margin() -> None:
+def test_every_testable_claim_has_the_reasons_for_its_margins() -> None:
     from claims.plugin.registry import all_claims
 
     for claim in all_claims(ROOT, planned=()):
-        said = _numbers(answers()[claim.id].margin) if claim.id in answers() else []
-        laid_down = _margins(claim)
-        for ways in said:
-            assert any(_same(way, margin) for way in ways for margin in laid_down), (claim.id, ways)
-        for margin in laid_down - IN_WORDS:
-            assert any(_same(way, margin) for ways in said for way in ways), (claim.id, margin)
-
-
-def test_numerals_are_read_as_they_are_meant() -> None:
-    assert _numbers("ln 1.1, 5 % of 100") == [
-        (pytest.approx(0.0953, rel=1e-3),),
-        (0.05, pytest.approx(0.0488, rel=1e-3)),
-        (100.0, pytest.approx(4.605, rel=1e-3)),
-    ]
+        if all(each.kind is Kind.UNTESTABLE for each in claim.estimands.values()):
+            continue
+        stated, margins = _numbers(answers()[claim.id].margin), _margins(claim)
+        for ways in stated:
+            assert any(math.isclose(way, margin) for way in ways for margin in margins), claim.id
+        for margin in margins - WITHOUT_NUMBER:
+            assert any(math.isclose(way, margin) for ways in stated for way in ways), claim.id
 
 
 def _margins(claim: Claim) -> set[float]:
-    """Distances of a claim's margins from no effect, or from the middle where they have one."""
+    """Distances of a claim's margins from no effect, or from the middle of an equivalence."""
     found: set[float] = set()
     for estimand in claim.estimands.values():
         margins = [criterion.margin for criterion in estimand.criteria]
@@ -249,7 +199,7 @@ def _margins(claim: Claim) -> set[float]:
 
 
 def _numbers(text: str) -> list[tuple[float, ...]]:
-    """The numerals of a text, each with what it may stand for on the scale of an effect."""
+    """The numerals in a text, each with its possible values on the scale of an effect."""
     found: list[tuple[float, ...]] = []
     for logarithm, digits, percent in re.findall(r"(ln )?(?<![\w.])(\d+(?:\.\d+)?)( %)?", text):
         value = float(digits)
@@ -260,11 +210,3 @@ def _numbers(text: str) -> list[tuple[float, ...]]:
         else:
             found.append((value, abs(math.log(value))))
     return found
-
-
-def _same(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=1e-9)
-
-
-def _untestable(claim: Claim) -> bool:
-    return all(each.kind is Kind.UNTESTABLE for each in claim.estimands.values())

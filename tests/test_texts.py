@@ -10,7 +10,9 @@ import dataclasses
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from report_fixtures import condition, full_run, left_out, make_claim, make_run, make_store, normal
@@ -23,6 +25,7 @@ from reports import words
 from reports.comparison.compare import compare
 from reports.comparison.history import history
 from reports.documents.citation import citation
+from reports.page.provenance import facts
 from reports.summary import setting_text, summarise
 from reports.text import console
 from reports.text.badge import badge
@@ -87,8 +90,16 @@ def sequence(run: Run) -> list[Run]:
     return [run, dataclasses.replace(run, ended="2025-11-24T06:40:12+00:00"), third]
 
 
+def with_rates(run: Run) -> list[Run]:
+    """Runs that know the rate of one worker, or nothing, and that measured no cell, or one."""
+    known: Any = run.provenance
+    one = {**known, "throughput": {"of_one_worker": known["throughput"]["of_one_worker"]}}
+    given: Sequence[tuple[int, Any]] = ((0, one), (1, one), (0, {}))
+    return [dataclasses.replace(run, measured=n, provenance=each) for n, each in given]
+
+
 @pytest.mark.parametrize(
-    "name", ["console", "summary", "badge", "citation", "comparison", "history"]
+    "name", ["console", "summary", "badge", "citation", "comparison", "history", "provenance"]
 )
 def test_outputs_as_a_whole(name: str, run: Run, partial: Run, sequence: list[Run]) -> None:
     shown = [summarise(each).selected() for each in (run, partial)]
@@ -101,6 +112,10 @@ def test_outputs_as_a_whole(name: str, run: Run, partial: Run, sequence: list[Ru
         "badge": lambda: map(badge, shown),
         "citation": lambda: map(citation, shown),
         "comparison": lambda: [console.comparison(compare(sequence[0], sequence[2]))],
+        "provenance": lambda: [
+            "\n".join(f"{name}: {value}" for name, value in facts(each))
+            for each in (run, *with_rates(run))
+        ],
         "history": lambda: [console.history(history(sequence))],
     }
     text = f"\n{'=' * 100}\n".join(texts[name]()).strip() + "\n"

@@ -19,24 +19,16 @@ Where = Mapping[str, str | int | float]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Some:
-    """Some conditions of a claim.
-
-    Parameters
-    ----------
-    claim : str
-        Which.
-    where : mapping
-        Their parameters, as far as they matter.
-    """
+class Selection:
+    """Some conditions of a claim: those that have the parameters in `where`."""
 
     claim: str
     where: Where = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Line(Some):
-    """Numbers of records along what a star stands for; one point where there is none.
+class LineSource(Selection):
+    """Where the numbers of a line come from; without a star they are a single point.
 
     Parameters
     ----------
@@ -54,32 +46,32 @@ class Line(Some):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Profile:
+class LineChart:
     """A chart of medians over replicates.
 
     Parameters
     ----------
     title : str
         What is drawn.
-    lines : tuple of Line
-        Of which numbers.
+    lines : tuple of LineSource
+        Where its numbers come from.
     scale : Scale
         Of their axis.
     rule : float or None
         A number that is drawn across.
     more_is_better : bool
-        On which side a replicate without a number lies: that of failure.
+        Whether replicates without a number, which count as failures, lie below the others.
     """
 
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[LineSource, ...]
     scale: Scale = Scale.LOG
     rule: float | None = None
     more_is_better: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Distribution(Some):
+class Distribution(Selection):
     """How the points of a replicate are spread.
 
     Parameters
@@ -90,20 +82,20 @@ class Distribution(Some):
         Which of the first replicate's records has the points.
     trace : str
         Which of its traces they are.
-    rules : tuple of Line
-        Single numbers of the same replicate's records that are drawn beside.
+    rules : tuple of LineSource
+        Single numbers of the same replicate, drawn as upright lines.
     """
 
     title: str
     name: str
     role: str
     trace: str
-    rules: tuple[Line, ...] = ()
+    rules: tuple[LineSource, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A figure of the article, and what is drawn from the records as its counterpart.
+    """A figure of the article, and what is drawn from the records in its place.
 
     Parameters
     ----------
@@ -113,22 +105,22 @@ class Figure:
         What it shows, in words, and its file in the article.
     claims : tuple of str
         Claims that answer it.
-    pictures, traces : tuple of Some
-        Conditions whose copies and whose distances along the iterations are its counterpart.
+    images, traces : tuple of Selection
+        Conditions whose reconstructions, and whose distances along the iterations, are drawn.
     distributions : tuple of Distribution
         How points are spread.
-    charts : tuple of Profile
-        Charts beside them.
+    charts : tuple of LineChart
+        Medians over replicates.
     """
 
     key: str
     shows: str
     file: str
     claims: tuple[str, ...]
-    pictures: tuple[Some, ...]
-    traces: tuple[Some, ...]
+    images: tuple[Selection, ...]
+    traces: tuple[Selection, ...]
     distributions: tuple[Distribution, ...]
-    charts: tuple[Profile, ...]
+    charts: tuple[LineChart, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,17 +146,22 @@ def figures() -> dict[str, Figure]:
     return {
         key: Figure(
             key=key,
-            shows=told["shows"],
-            file=told["file"],
+            shows=entry["shows"],
+            file=entry["file"],
             claims=tuple(
-                claim for claim, entry in noted["claims"].items() if key in entry.get("figures", ())
+                claim
+                for claim, answer in noted["claims"].items()
+                if key in answer.get("figures", ())
             ),
-            pictures=_some(told.get("pictures", ())),
-            traces=_some(told.get("traces", ())),
-            distributions=tuple(map(_distribution, told.get("distributions", ()))),
-            charts=tuple(map(_profile, told.get("charts", ()))),
+            images=_selections(entry.get("images", ())),
+            traces=_selections(entry.get("traces", ())),
+            distributions=tuple(
+                Distribution(**{**each, "rules": _sources(each["rules"])})
+                for each in entry.get("distributions", ())
+            ),
+            charts=tuple(map(_chart, entry.get("charts", ()))),
         )
-        for key, told in noted["figures"].items()
+        for key, entry in noted["figures"].items()
     }
 
 
@@ -185,19 +182,14 @@ def _noted() -> Mapping[str, Any]:
     return tomllib.loads(resources.files("reports").joinpath("article.toml").read_text("utf-8"))
 
 
-def _some(told: Sequence[Mapping[str, Any]]) -> tuple[Some, ...]:
-    return tuple(Some(**each) for each in told)
+def _selections(entries: Sequence[Mapping[str, Any]]) -> tuple[Selection, ...]:
+    return tuple(Selection(**entry) for entry in entries)
 
 
-def _distribution(told: Mapping[str, Any]) -> Distribution:
-    return Distribution(**{**told, "rules": tuple(Line(**rule) for rule in told["rules"])})
+def _sources(entries: Sequence[Mapping[str, Any]]) -> tuple[LineSource, ...]:
+    return tuple(LineSource(**entry) for entry in entries)
 
 
-def _profile(told: Mapping[str, Any]) -> Profile:
-    return Profile(
-        title=told["title"],
-        lines=tuple(Line(**line) for line in told["lines"]),
-        scale=Scale(told.get("scale", Scale.LOG.value)),
-        rule=told.get("rule"),
-        more_is_better=told.get("more_is_better", False),
-    )
+def _chart(entry: Mapping[str, Any]) -> LineChart:
+    scale = Scale(entry.get("scale", Scale.LOG.value))
+    return LineChart(**{**entry, "lines": _sources(entry["lines"]), "scale": scale})

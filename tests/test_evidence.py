@@ -33,7 +33,7 @@ from reports.article import answers
 from reports.documents.build import document
 from reports.documents.read import run_of
 from reports.documents.tables import replicates
-from reports.figures.charts import replicate_chart
+from reports.figures import intervals
 from reports.figures.course import course
 from reports.figures.records import Library
 from reports.page.evidence import evidence
@@ -60,10 +60,7 @@ def test_the_course_passes_the_published_gates() -> None:
         (12, 12, 0), (24, 20, 4), (48, 35, 13),
     ]  # fmt: skip
     assert [gate.taken for gate in found.gates] == [True, False, False]
-    points = np.array(found.path[1:].split(), dtype=float).reshape(-1, 2)
-    assert len(points) == 13
-    assert (np.diff(points[:, 0]) > 0).all()
-    assert (np.diff(points[:, 1]) < 0).all()  # every one an event, upwards
+    assert found.counts == [(n, n) for n in range(13)]  # every one an event
 
 
 def test_an_invalid_replicate_is_no_event_wherever_it_is_drawn(tmp_path: Path) -> None:
@@ -77,18 +74,18 @@ def test_an_invalid_replicate_is_no_event_wherever_it_is_drawn(tmp_path: Path) -
     assert read.decision.failed == item.decision.failed == (3,)
     found = course(read)
     assert found is not None
-    heights = np.array(found.path[1:].split(), dtype=float)[1::2]
-    assert [place for place, step in enumerate(np.diff(heights)) if step == 0] == [3]
-    chart = replicate_chart([read], 0, title="z")
-    assert chart is not None
-    assert chart.tables[0]["event"] == [1, 1, 1, 0, *[1] * 8]
+    assert found.counts == [(n, n if n < 4 else n - 1) for n in range(13)]
+    drawn = intervals.replicates([read], falling.criteria)
+    assert drawn is not None
+    ((_, row),) = drawn[1]
+    assert "11 of 12 replicates" in row.description
     table = replicates(summarise(run), Library(make_store(tmp_path)))
     assert [row["as_claimed"] for row in table.rows] == [k != 3 for k in range(12)]
     # An older document has how many are invalid, and not which.
     older = dataclasses.replace(read, decision=dataclasses.replace(read.decision, failed=()))
     found = course(older)
     assert found is not None
-    assert len(found.path.split()) == 4  # none, and the look
+    assert found.counts == [(0, 0), (12, 11)]  # none, and the look
     table = replicates(summarise(make_run([older])), Library(make_store(tmp_path)))
     assert {row["as_claimed"] for row in table.rows} == {None}
 
@@ -149,11 +146,11 @@ def test_a_multiverse_is_drawn_against_the_margin_of_its_own_effect() -> None:
     ]
     drawn = multiverse_view(multiverse(choices), conjunction("z", early, other))
     assert drawn.effect == "m_g / m_r"
-    assert [label for _, label in drawn.ticks] == ["1.00", "1.49"]  # e^0 and e^0.4
-    (margin,) = drawn.margins
-    assert margin == drawn.curve[2].y
+    assert [label for _, label in drawn.curve.y_ticks] == ["1.00", "1.49"]  # e^0 and e^0.4
+    (margin,) = drawn.curve.strokes
+    assert margin.path == f"M0 {drawn.curve.marks[2].y}H100"
     within = equivalence("z", effect="x", label="x", centre=0.2, margin=0.1)
-    assert len(multiverse_view(multiverse(choices), within).margins) == 2
+    assert len(multiverse_view(multiverse(choices), within).curve.strokes) == 2
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import dataclasses
 import fnmatch
 import importlib
 import itertools
-import json
 import math
 import pkgutil
 import re
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import vl_convert
 from report_fixtures import condition, full_run, make_claim, make_run, make_store, normal, record
 from small_cells import IMAGES, cell, rank
 
@@ -32,18 +30,10 @@ from harness.plan.profile import Profile as Sizes
 from harness.plan.seeds import ReplicateSeeds
 from harness.store import Record, Store
 from harness.verdict.results import ConditionResult
-from reports.article import STAR, Distribution, Figure, Line, Profile, Some, figures
-from reports.figures import distributions
-from reports.figures.charts import Chart
+from reports.article import STAR, Distribution, Figure, LineChart, LineSource, Selection, figures
+from reports.figures.charts import Chart, chosen
 from reports.figures.distributions import distribution_chart
-from reports.figures.profiles import (
-    chosen,
-    in_order,
-    points_of,
-    profile_chart,
-    specifications,
-    without_number,
-)
+from reports.figures.line_charts import in_order, line_chart, points_of, spread
 from reports.write import write_report
 
 PLAIN = Criterion(effect="x", label="x", above=0.25)
@@ -90,7 +80,7 @@ def conditions() -> list[Condition]:
     return stated
 
 
-def fitting(some: Some, conditions: list[Condition]) -> list[Condition]:
+def fitting(some: Selection, conditions: list[Condition]) -> list[Condition]:
     return [
         condition
         for condition in conditions
@@ -147,24 +137,24 @@ def test_what_a_figure_is_drawn_from_is_measured(
     taken: dict[tuple[str, bool], Measurement],
 ) -> None:
     assert figure.claims
-    assert figure.pictures or figure.traces or figure.charts
-    for some in (*figure.pictures, *figure.traces):
+    assert figure.images or figure.traces or figure.charts
+    for some in (*figure.images, *figure.traces):
         assert fitting(some, conditions), some
     rules = [rule for spread in figure.distributions for rule in spread.rules]
     for line in (*(line for profile in figure.charts for line in profile.lines), *rules):
         assert faults(line, fitting(line, conditions), named) == []
-    for spread in figure.distributions:
-        for fitted in fitting(spread, conditions):
-            asked = fitted.cells(ReplicateSeeds(replicate=0))[spread.role]
-            assert spread.trace in taken[kind(asked)].traces
+    for each in figure.distributions:
+        for fitted in fitting(each, conditions):
+            asked = fitted.cells(ReplicateSeeds(replicate=0))[each.role]
+            assert each.trace in taken[kind(asked)].traces
 
 
 def faults(
-    line: Line, found: list[Condition], named: Mapping[tuple[str, bool], set[str]]
+    line: LineSource, found: list[Condition], named: Mapping[tuple[str, bool], set[str]]
 ) -> list[str]:
-    """Why a line of a figure would be empty, or not what it says."""
-    told = [] if found else ["no condition"]
-    told += [
+    """Why a line of a figure would be empty, or not what its name says."""
+    wrong = [] if found else ["no condition"]
+    wrong += [
         f"absent: {condition.skip_reason}"
         for condition in found
         if condition.skip_reason is not None
@@ -180,24 +170,24 @@ def faults(
     asked = [{kind(each) for each in by_role.values()} for by_role in cells]
     for value in line.value.split(" / "):
         if not any(fnmatch.filter(named.get(each, set()), value) for each in set().union(*asked)):
-            told.append(f"no record has {value}")
+            wrong.append(f"no record has {value}")
     elsewhere = [name for name, value in line.where.items() if value == STAR]
     if len(elsewhere) + line.value.count(STAR) > 1:
-        told.append("more than one star")
+        wrong.append("more than one star")
     if elsewhere and len({condition.parameters[elsewhere[0]] for condition in found}) < 2:
-        told.append(f"the star of {elsewhere[0]} stands for one value alone")
+        wrong.append(f"the star of {elsewhere[0]} stands for one value alone")
     if elsewhere or STAR in line.value:
         # The star of the role is not what the axis runs over.
         roles = {role for by_role in cells for role in by_role}
         if len(roles) > 1:
-            told.append(f"numbers of {', '.join(sorted(roles))} in one place")
+            wrong.append(f"numbers of {', '.join(sorted(roles))} in one place")
     elif STAR in line.role and max(map(len, cells), default=0) < 2:
-        told.append("the star of the role stands for one role alone")
-    return told
+        wrong.append("the star of the role stands for one role alone")
+    return wrong
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "wrong"),
     [
         ({}, []),
         ({"value": "sim"}, ["no record has sim"]),
@@ -214,13 +204,13 @@ def faults(
 )
 def test_a_misspelt_line_is_noticed(
     changed: dict[str, Any],
-    told: list[str],
+    wrong: list[str],
     conditions: list[Condition],
     named: dict[tuple[str, bool], set[str]],
 ) -> None:
     line = {"role": "trained", "value": "ssim", "where": {"image": "photographs", "layer": STAR}}
-    asked = Line(name="name", claim="F4", **{**line, **changed})
-    assert faults(asked, fitting(asked, conditions), named) == told
+    asked = LineSource(name="name", claim="F4", **{**line, **changed})
+    assert faults(asked, fitting(asked, conditions), named) == wrong
 
 
 def test_every_figure_of_the_article_that_shows_a_measurement_is_here() -> None:
@@ -238,9 +228,9 @@ SPREAD = Distribution(
     role="points",
     trace="distance",
     rules=(
-        Line(name="a'", claim="Z", role="points", value="m_n"),
-        Line(name="reconstruction", claim="Z", role="reconstruction", value="m_i"),
-        Line(name="unknown", claim="Z", role="reconstruction", value="m_x"),
+        LineSource(name="a'", claim="Z", role="points", value="m_n"),
+        LineSource(name="near", claim="Z", role="reconstruction", value="m_i"),
+        LineSource(name="unknown", claim="Z", role="reconstruction", value="m_x"),
     ),
 )
 
@@ -251,43 +241,41 @@ def spread_over(*distances: float) -> Record:
 
 
 def test_a_distribution_is_that_of_the_first_replicate_with_its_rules() -> None:
-    kept = Records(
+    library = Records(
         {
             "p0": spread_over(40.0, 10.0, 20.0, 30.0),
             "p1": spread_over(1.0),
             "c0": measured(m_i=5.0),
         }
     )
-    drawn = [of({"points": ("p0", "p1"), "reconstruction": ("c0", "c0")})]
-    chart = distribution_chart(SPREAD, drawn, kept)
+    conditions = [of({"points": ("p0", "p1"), "reconstruction": ("c0", "c0")})]
+    chart = distribution_chart(SPREAD, conditions, library)
     assert chart is not None
-    extent, curve, *rules = chart.tables
-    assert extent == {"bottom": 3.0, "top": 40.0}
-    assert (curve["value"], curve["share"]) == ([10, 20, 30, 40], [0.25, 0.5, 0.75, 1.0])
-    assert rules == [
-        {"run": "a'", "series": 2, "level": 3.0},
-        {"run": "reconstruction", "series": 3, "level": 5.0},
+    assert chart.series == ((1, "a''"), (2, "a'"), (3, "near"))
+    assert [mark.title for mark in chart.drawing.marks] == [
+        "a' 3.00",
+        "near 5.00",
+        *(f"{25 * k} % of the points up to {10 * k}.0" for k in (1, 2, 3, 4)),
     ]
-    assert chart.description == "Points: a'' from 10.0 to 40.0; a' 3.00; reconstruction 5.00"
-    assert distribution_chart(SPREAD, [], kept) is None
+    assert chart.drawing.description == "Points: a'' from 10.0 to 40.0; a' 3.00; near 5.00"
+    assert distribution_chart(SPREAD, [], library) is None
 
 
 def test_a_distribution_of_many_points_is_small_and_keeps_its_ends() -> None:
     points = tuple(float(k) for k in range(1, 5001))
-    chart = distribution_chart(
-        SPREAD, [of({"points": ("p",)})], Records({"p": spread_over(*points)})
-    )
+    library = Records({"p": spread_over(*points)})
+    chart = distribution_chart(SPREAD, [of({"points": ("p",)})], library)
     assert chart is not None
-    curve = chart.tables[1]
-    assert isinstance(curve["value"], list)
-    assert (curve["value"][0], curve["value"][-1]) == (1, 5000)
-    assert len(json.dumps(chart.tables)) < 2_000
+    titles = [mark.title for mark in chart.drawing.marks if mark.symbol == "series-1"]
+    assert titles[0].endswith("up to 1.00")
+    assert titles[-1].endswith("up to 5,000")
+    assert chart.drawing.size < 5_000
 
 
 @pytest.mark.parametrize("wrong", [0.0, math.nan, math.inf])
 def test_points_without_a_place_are_not_drawn(wrong: float) -> None:
-    kept = Records({"p": spread_over(1.0, wrong)})
-    assert distribution_chart(SPREAD, [of({"points": ("p",)})], kept) is None
+    library = Records({"p": spread_over(1.0, wrong)})
+    assert distribution_chart(SPREAD, [of({"points": ("p",)})], library) is None
 
 
 # --- medians over replicates ------------------------------------------------------------------
@@ -297,10 +285,10 @@ def test_points_without_a_place_are_not_drawn(wrong: float) -> None:
 class Records:
     """Records in memory."""
 
-    kept: Mapping[str, Record]
+    records: Mapping[str, Record]
 
     def read(self, identity: str) -> Record | None:
-        return self.kept.get(identity)
+        return self.records.get(identity)
 
 
 def measured(**values: float) -> Record:
@@ -308,7 +296,7 @@ def measured(**values: float) -> Record:
 
 
 CLAIM = make_claim("Z", "z", event("z", PLAIN))
-KEPT = Records(
+STORED = Records(
     {
         "a0": measured(r=0.1, m_g=2.0, m_r=4.0),
         "a1": measured(r=0.3, m_g=4.0, m_r=4.0),
@@ -344,8 +332,8 @@ def test_points_are_taken_along_the_star(
         of({"conv1": ("a0", "a1", "missing"), "of conv2": ("b0", "b0")}, layer=4),
         of({"stack": ("c0",)}, other=1),
     ]
-    asked = Line(name="name", claim="Z", **line)
-    found = points_of(asked, conditions, KEPT)
+    asked = LineSource(name="name", claim="Z", **line)
+    found = points_of(asked, conditions, STORED)
     assert list(found) == list(expected)
     for at, values in expected.items():
         assert found[at] == pytest.approx(values, nan_ok=True)
@@ -353,79 +341,82 @@ def test_points_are_taken_along_the_star(
 
 def test_conditions_are_chosen_by_claim_and_parameters() -> None:
     one, other = of({}, layer=4, network="a"), of({}, layer=5, network="a")
-    assert chosen(Some(claim="Z", where={"network": "a"}), [one, other]) == [one, other]
-    assert chosen(Some(claim="Z", where={"layer": 5}), [one, other]) == [other]
-    assert chosen(Some(claim="Z", where={"decoder": STAR}), [one, other]) == []
-    assert chosen(Some(claim="Y"), [one, other]) == []
+    assert chosen(Selection(claim="Z", where={"network": "a"}), [one, other]) == [one, other]
+    assert chosen(Selection(claim="Z", where={"layer": 5}), [one, other]) == [other]
+    assert chosen(Selection(claim="Z", where={"decoder": STAR}), [one, other]) == []
+    assert chosen(Selection(claim="Y"), [one, other]) == []
 
 
-def test_a_profile_has_medians_and_the_middle_half() -> None:
-    kept = Records({str(k): measured(r=float(k)) for k in range(5)})
+def charted(chart: LineChart, *numbers: float) -> Chart:
+    """A chart of one condition's only role with these numbers of its replicates."""
+    value = chart.lines[0].value
+    library = Records({str(k): measured(**{value: each}) for k, each in enumerate(numbers)})
+    drawn = line_chart(chart, [of({"conv1": tuple(library.records)})], library)
+    assert drawn is not None
+    return drawn
+
+
+def test_a_chart_has_medians_and_the_middle_half() -> None:
     lines = (
-        Line(name="measured", claim="Z", value="r"),
-        Line(name="not measured", claim="Y", value="r"),
+        LineSource(name="measured", claim="Z", value="r"),
+        LineSource(name="not measured", claim="Y", value="r"),
     )
-    asked = Profile(title="r by layer", lines=lines, rule=2.5)
-    chart = profile_chart(asked, [of({"conv1": tuple("01234")})], kept)
-    assert chart is not None
-    extent, line, rule = chart.tables
-    assert extent == {"bottom": 1.0, "top": 3.0}
-    assert line == {
-        "run": "measured", "series": 1, "at": ["conv1"], "place": [0],
+    asked = LineChart(title="r by layer", lines=lines, rule=2.5)
+    for scale in Scale:
         # A logarithmic axis has no place for 0, which counts nevertheless.
-        "value": [2.0], "low": [1.0], "high": [3.0], "n": [5], "lost": [0],
-    }  # fmt: skip
-    assert rule == {"level": 2.5}
-    assert chart.description == "r by layer: measured: conv1 2.00"
-    assert without_number(chart) == ()
-    linear = profile_chart(
-        dataclasses.replace(asked, scale=Scale.LINEAR), [of({"conv1": tuple("01234")})], kept
-    )
-    assert linear is not None
-    assert (linear.spec, linear.tables[1]["value"]) == ("profile-linear-rule", [2.0])
-    assert profile_chart(asked, [], kept) is None
+        chart = charted(dataclasses.replace(asked, scale=scale), 0, 1, 2, 3, 4)
+        assert chart.series == ((1, "measured"),)
+        assert [mark.title for mark in chart.drawing.marks] == [
+            "measured, conv1: 2.00 [1.00, 3.00], n = 5"
+        ]
+        assert [stroke.look for stroke in chart.drawing.strokes] == [
+            "margin", "whisker s-1", "line s-1",
+        ]  # fmt: skip
+        assert chart.drawing.description == "r by layer: measured: conv1 2.00"
+        assert chart.notes == ()
+    assert line_chart(asked, [], Records({})) is None
 
 
 @pytest.mark.parametrize("failed", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize(
-    ("failing", "low", "median", "high"),
-    [(2, 3.0, 5.0, 7.0), (3, 3.0, 5.0, None), (5, 3.0, None, None), (7, None, None, None)],
+    ("failing", "quartiles"),
+    [
+        (2, (3.0, 5.0, 7.0)),
+        (3, (3.0, 5.0, math.inf)),
+        (5, (3.0, math.inf, math.inf)),
+        (7, (math.inf, math.inf, math.inf)),
+    ],
 )
 def test_a_failed_replicate_counts_as_the_worst(
-    failed: float, failing: int, low: float | None, median: float | None, high: float | None
+    failed: float, failing: int, quartiles: tuple[float, ...]
 ) -> None:
     numbers = [failed] * failing + [float(k) for k in range(1, 10 - failing)]
-    kept = Records({str(k): measured(r=value) for k, value in enumerate(numbers)})
-    asked = Profile(title="r", lines=(Line(name="Adam", claim="Z", value="r"),))
-    chart = profile_chart(asked, [of({"conv1": tuple(kept.kept)})], kept)
-    assert chart is not None
-    _, line = chart.tables
-    assert (line["low"], line["value"], line["high"]) == ([low], [median], [high])
-    assert (line["n"], line["lost"]) == ([9], [failing])
-    assert without_number(chart) == (f"Adam: {failing} of 9 replicates without a number",)
-    assert f"({failing} of 9 without one)" in chart.description
+    found = spread(numbers, math.inf)
+    assert (found.low, found.median, found.high) == quartiles
+    assert (found.n, found.lost) == (9, failing)
+    asked = LineChart(title="r", lines=(LineSource(name="Adam", claim="Z", value="r"),))
+    chart = charted(asked, *numbers)
+    assert chart.notes == (f"Adam: {failing} of 9 replicates without a number",)
+    assert f"({failing} of 9 without one)" in chart.drawing.description
+    whiskers = [stroke.path for stroke in chart.drawing.strokes if "whisker" in stroke.look]
+    assert len(whiskers) == math.isfinite(found.low)
+    assert all(path.endswith("V0") == math.isinf(found.high) for path in whiskers)
+    assert len(chart.drawing.marks) == math.isfinite(found.median)
 
 
 def test_a_failed_replicate_lies_below_where_more_is_better() -> None:
-    numbers = (math.nan, math.nan, math.inf, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
-    kept = Records({str(k): measured(ssim=value) for k, value in enumerate(numbers)})
-    line = Line(name="Adam", claim="Z", value="ssim")
-    asked = Profile(title="SSIM", lines=(line,), scale=Scale.LINEAR, more_is_better=True)
-    chart = profile_chart(asked, [of({"conv1": tuple(kept.kept)})], kept)
-    assert chart is not None
-    _, table = chart.tables
-    assert (table["low"], table["value"], table["high"]) == ([None], [2.0], [4.0])
-    assert table["lost"] == [3]
+    line = LineSource(name="Adam", claim="Z", value="ssim")
+    asked = LineChart(title="SSIM", lines=(line,), scale=Scale.LINEAR, more_is_better=True)
+    chart = charted(asked, math.nan, math.nan, math.inf, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+    (whisker,) = (stroke for stroke in chart.drawing.strokes if "whisker" in stroke.look)
+    assert re.fullmatch(r"M50.0 100V[1-9][\d.]*", whisker.path)  # from the lower edge
+    assert [mark.title for mark in chart.drawing.marks] == ["Adam, conv1: 2.00 [-∞, 4.00], n = 9"]
 
 
-def test_likeness_and_what_is_found_are_better_where_they_are_more() -> None:
-    profiles = [profile for figure in figures().values() for profile in figure.charts]
-    better = {
-        line.value for profile in profiles if profile.more_is_better for line in profile.lines
-    }
-    worse = {
-        line.value for profile in profiles if not profile.more_is_better for line in profile.lines
-    }
+def test_more_is_better_for_similarity_and_for_what_is_found() -> None:
+    charts = [chart for figure in figures().values() for chart in figure.charts]
+    better = {line.value for chart in charts if chart.more_is_better for line in chart.lines}
+    worse = {line.value for chart in charts if not chart.more_is_better for line in chart.lines}
     assert better == {"ssim", "r_squared", "rank_share"}
     assert worse.isdisjoint(better)
 
@@ -433,9 +424,9 @@ def test_likeness_and_what_is_found_are_better_where_they_are_more() -> None:
 def test_a_chart_has_one_title() -> None:
     titles: dict[str, set[str]] = {}
     for figure in figures().values():
-        for profile in figure.charts:
-            same = repr(dataclasses.replace(profile, title=""))
-            titles.setdefault(same, set()).add(profile.title)
+        for chart in figure.charts:
+            same = repr(dataclasses.replace(chart, title=""))
+            titles.setdefault(same, set()).add(chart.title)
     assert all(len(found) == 1 for found in titles.values())
 
 
@@ -456,7 +447,7 @@ def test_places_have_one_order_in_all_lines(lines: list[list[str]], expected: li
 
 @pytest.mark.parametrize("at", [("layer1", "layer2", "layer3"), (1_000, 3_000, 10_000)])
 def test_a_gap_in_the_first_line_moves_no_place(at: tuple[str | int, ...]) -> None:
-    kept = Records({str(k): measured(r=1.0 + k) for k in range(4)})
+    library = Records({str(k): measured(r=1.0 + k) for k in range(4)})
     conditions = [
         of({"run": (str(k),)}, decoder=decoder, at=place)
         for decoder in ("article", "adam")
@@ -464,56 +455,29 @@ def test_a_gap_in_the_first_line_moves_no_place(at: tuple[str | int, ...]) -> No
         if (decoder, k) != ("article", 1)
     ]
     lines = tuple(
-        Line(name=name, claim="Z", where={"decoder": name, "at": STAR}, role="run", value="r")
+        LineSource(name=name, claim="Z", where={"decoder": name, "at": STAR}, role="run", value="r")
         for name in ("article", "adam")
     )
-    chart = profile_chart(Profile(title="r", lines=lines), conditions, kept)
+    chart = line_chart(LineChart(title="r", lines=lines), conditions, library)
     assert chart is not None
-    _, first, second = chart.tables
-    assert (first["place"], second["place"]) == ([0, 2], [0, 1, 2])
-    assert list(labels(drawn(chart))) == [
-        place if isinstance(place, str) else f"{place:,}" for place in at
-    ]
+    places = {
+        series: [mark.x for mark in chart.drawing.marks if mark.symbol == f"series-{series}"]
+        for series in (1, 2)
+    }
+    assert places[1] == places[2][::2] == sorted(places[1])
+    assert chart.drawing.x_ticks == tuple(
+        (x, place if isinstance(place, str) else f"{place:,}")
+        for x, place in zip(places[2], at, strict=True)
+    )
 
 
 def test_a_chart_of_nothing_but_failures_can_be_drawn() -> None:
-    kept = Records({"0": measured(r=math.nan), "1": measured(r=1.0)})
-    line = Line(name="Adam", claim="Z", value="r")
-    for rule in (None, 1.0):
-        for scale in Scale:
-            asked = Profile(title="r", lines=(line,), scale=scale, rule=rule)
-            chart = profile_chart(asked, [of({"conv1": ("0", "0"), "conv2": ("0", "1")})], kept)
-            assert chart is not None
-            assert list(labels(drawn(chart))) == ["conv1", "conv2"]
-
-
-def drawn(chart: Chart) -> str:
-    """A chart as an image."""
-    rows = [
-        {name: value[k] if isinstance(value, list) else value for name, value in table.items()}
-        for table in chart.tables
-        for k in range(max([1] + [len(v) for v in table.values() if isinstance(v, list)]))
-    ]
-    spec = specifications()[chart.spec]().to_dict()
-    svg = vl_convert.vegalite_to_svg({**spec, "width": 400, "datasets": {"rows": rows}})
-    return str(svg)
-
-
-def labels(svg: str) -> Iterator[str]:
-    """Those along the horizontal axis, from left to right."""
-    found = []
-    for axis in re.findall(r"<g[^>]*X-axis.*?role-axis-domain", svg, re.S):
-        found += re.findall(r'<text[^>]*transform="translate\(([\d.]+),[^>]*>([^<]+)</text>', axis)
-    return (text for _, text in sorted(found, key=lambda each: float(each[0])))
-
-
-def test_the_specifications_of_profiles_are_valid_vega_lite() -> None:
-    found = {name: make().to_dict(validate=True) for name, make in specifications().items()}
-    assert set(found) == {
-        "profile-log", "profile-log-rule", "profile-linear", "profile-linear-rule",
-    }  # fmt: skip
-    found["distribution"] = distributions.specifications()["distribution"]().to_dict(validate=True)
-    assert all(spec["data"] == {"name": "rows"} for spec in found.values())
+    line = LineSource(name="Adam", claim="Z", value="r")
+    for rule, scale in itertools.product((None, 1.0), Scale):
+        asked = LineChart(title="r", lines=(line,), scale=scale, rule=rule)
+        chart = charted(asked, math.nan, math.nan)
+        assert [label for _, label in chart.drawing.x_ticks] == ["conv1"]
+        assert chart.drawing.marks == ()
 
 
 # --- the page ---------------------------------------------------------------------------------
@@ -531,7 +495,7 @@ def test_figures_and_claims_lead_to_each_other(tmp_path: Path) -> None:
     assert 'href="#B3"' in figure
     assert "from <a" in figure  # m_g and m_r of A2
     assert 'class="picture"' not in figure  # B3 has no condition that names the decoder
-    assert "Nothing of it was measured in this run" in page
+    assert "None of it was measured in this run" in page
 
 
 def test_an_example_of_what_was_trained_on_is_a_picture(tmp_path: Path) -> None:
@@ -562,7 +526,7 @@ def test_a_figure_without_records_of_its_store_is_still_listed(tmp_path: Path) -
     figure = page[page.index('id="figure-iterations"') :]
     assert figure.count('class="problem"') == 1  # named once, though several charts ask for it
     assert "Record aaaaaaaaaaaa: " in figure
-    assert "Nothing of it can be drawn." in figure
+    assert "None of it can be drawn." in figure
 
 
 def test_a_figure_shows_how_points_are_spread(tmp_path: Path) -> None:

@@ -78,21 +78,11 @@ def visit(browser: Any, file: Path) -> Iterator[Open]:
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
 
 
-def wait_for_charts(page: Any, within: str) -> int:
-    """Scroll to every chart of an element and wait until it is drawn; how many there are."""
-    plots = page.locator(f"{within} [data-chart]:visible")
-    count = plots.count()
-    for number in range(count):
-        plots.nth(number).scroll_into_view_if_needed()
-        plots.nth(number).locator("svg .mark-group").first.wait_for(state="attached")
-    return int(count)
-
-
 def test_it_opens_with_verdicts_and_intervals(visit: Open) -> None:
     page = visit()
     assert page.locator(".card").count() == 5
     assert page.locator(".counts li").all_inner_texts()[0].split() == ["5", "supported"]
-    assert page.locator("svg.forest .bar").count() > 20
+    assert page.locator(".drawing.forest .bar").count() > 20
     assert page.locator("details.claim[open]").count() == 0
 
 
@@ -106,25 +96,27 @@ def test_a_link_opens_its_claim(visit: Open) -> None:
     page.wait_for_function("document.getElementById('B3').open")
 
 
-def test_charts_are_drawn_when_a_claim_is_opened(visit: Open) -> None:
+def test_charts_are_drawn(visit: Open) -> None:
     page = visit()
-    assert page.locator(".plot svg").count() == 0
     page.locator("#A1 > summary").click()
     page.locator("#A1 details.more > summary").last.click()
-    assert wait_for_charts(page, "#A1") == 5
-    lines = page.locator("#A1 .traces .mark-line path")
+    assert page.locator("#A1 .traces .drawing").count() == 4
+    lines = page.locator("#A1 .traces path.line")
     assert lines.count() == 12  # three layers, m_g and m_i, two networks
-    assert "NaN" not in "".join(str(lines.nth(k).get_attribute("d")) for k in range(12))
-    box = page.locator("#A1 .traces .mark-line path").first.bounding_box()
+    assert "nan" not in "".join(str(lines.nth(k).get_attribute("d")) for k in range(12))
+    box = lines.first.bounding_box()
     assert box["width"] > 200
     assert box["height"] > 20
+    row = page.locator("#A1 .replicates .drawing").first
+    assert row.bounding_box()["width"] > 200
+    assert row.locator("path.median").count() == 1
 
 
 def test_images_are_shown(visit: Open) -> None:
     page = visit(at="#A1")
     box = page.locator("#A1 .picture svg").first.bounding_box()
     assert box["width"] == box["height"] > 64
-    assert page.locator("#A1 .copies .picture").count() == 6
+    assert page.locator("#A1 .reconstructions .picture").count() == 6
 
 
 def rows_of(page: Any) -> list[str]:
@@ -226,18 +218,6 @@ def test_the_scheme_can_be_chosen(visit: Open) -> None:
     assert luminance(page.evaluate(paper)) > 0.9
 
 
-def test_print_waits_for_every_chart(visit: Open) -> None:
-    page = visit()
-    page.evaluate("window.print = () => { window.printed = true }")
-    page.locator("#print").click()
-    page.wait_for_function("window.printed")
-    visible = page.locator("[data-chart]:visible")
-    assert visible.count() > 5
-    assert page.locator("[data-chart]:visible:not(.drawn-chart)").count() == 0
-    paper = page.pdf(format="A4")
-    assert paper.startswith(b"%PDF")
-
-
 def test_arrows_go_from_claim_to_claim(visit: Open) -> None:
     page = visit()
     page.locator("#A1 > summary").focus()
@@ -254,11 +234,10 @@ def test_arrows_go_from_claim_to_claim(visit: Open) -> None:
     assert page.locator("#search").input_value() == ""
 
 
-def test_a_link_to_a_figure_opens_it_and_draws_it(visit: Open) -> None:
+def test_a_link_to_a_figure_opens_it(visit: Open) -> None:
     page = visit(at="#figure-distances-50")
     assert page.locator("#figure-distances-50").evaluate("e => e.open")
-    assert wait_for_charts(page, "#figure-distances-50") == 1  # the lines of A2
-    assert page.locator("#figure-distances-50 .mark-line path").count() == 2  # m_g and m_r
+    assert page.locator("#figure-distances-50 path.line").count() == 2  # m_g and m_r of A2
     page.locator("#figure-distances-50 > summary").focus()
     page.keyboard.press("Home")
     assert page.evaluate("document.activeElement.parentElement.id") == "figure-layers-untrained"
@@ -273,7 +252,6 @@ def test_replicates_without_a_number_break_a_line(
     visit: Open, tmp_path: Path, first: float, last: float, pieces: int, lost: int
 ) -> None:
     store = make_store(tmp_path)
-    claim = make_claim("C7", "It decays.", event("z", Criterion(effect="x", label="x", above=0.0)))
     seen = {"100": [first] * 3, "1000": [0.4, math.nan, math.inf], "3000": [last] * 3}
     records = {}
     for role, numbers in seen.items():
@@ -284,35 +262,15 @@ def test_replicates_without_a_number_break_a_line(
         for each in made:
             store.write(each)
         records[role] = tuple(each.id for each in made)
+    claim = make_claim("C7", "It decays.", event("z", Criterion(effect="x", label="x", above=0.0)))
     item = condition(claim, {}, normal("x", 1, 0.1), records=records)
-    file = write_report(make_run([item]), store, tmp_path / "out")
-    page = visit(of=file, at="#figure-iterations")
-    assert wait_for_charts(page, "#figure-iterations .profiles") == 1
-    plot = page.locator("#figure-iterations .profiles [data-chart]")
-    line = plot.locator(".mark-line path").get_attribute("d") or ""
-    assert line.count("M") == pieces
-    caption = plot.locator("xpath=..").locator("figcaption").inner_text()
-    assert f"{lost} of 9 replicates without a number" in caption
-
-
-@pytest.mark.parametrize("values", [{"m_n": 3.0}, {}])
-def test_points_are_drawn_with_the_values_beside_them(
-    visit: Open, tmp_path: Path, values: dict[str, float]
-) -> None:
-    store = make_store(tmp_path)
-    traces = {"iteration": (1.0, 2.0, 3.0), "distance": (10.0, 200.0, 3000.0)}
-    made = dataclasses.replace(record("points", ratio=0.5), values=values, traces=traces)
-    store.write(made)
-    claim = make_claim("D3", "It is near.", event("z", Criterion(effect="x", label="x", above=0.0)))
-    item = condition(
-        claim, {"compared": "as it is"}, normal("x", 1, 0.1), records={"points": (made.id,)}
+    page = visit(
+        of=write_report(make_run([item]), store, tmp_path / "out"), at="#figure-iterations"
     )
-    file = write_report(make_run([item]), store, tmp_path / "out")
-    page = visit(of=file, at="#figure-inverted")
-    wait_for_charts(page, "#figure-inverted .profiles")
-    plot = page.locator("#figure-inverted .profiles [data-chart]").first
-    assert plot.locator(".mark-line path").count() == 1
-    assert plot.locator(".mark-rule.role-mark line").count() == len(values)
+    chart = page.locator("#figure-iterations .numeric .chart")
+    paths = [path.get_attribute("d") for path in chart.locator("path.line").all()]
+    assert "".join(paths).count("M") == pieces
+    assert f"{lost} of 9 replicates without a number" in chart.locator("figcaption").inner_text()
 
 
 def test_no_character_is_a_key_of_the_whole_page(visit: Open) -> None:
@@ -338,10 +296,10 @@ def test_the_plot_has_every_effect_of_every_deciding_condition(visit: Open, tmp_
 def test_evidence_and_panels_are_drawn(visit: Open) -> None:
     page = visit(at="#B8")
     page.locator("#B8 .rerun > summary").first.click()
-    walk = page.locator("#B8 .course .walk").first.bounding_box()
+    walk = page.locator("#B8 .course .line").first.bounding_box()
     assert walk["width"] > 150
-    assert page.locator("#B8 .curve svg.bar").count() == 12
-    assert page.locator("#B8 .share-bar rect").count() == 2
+    assert page.locator("#B8 .curve use").count() == 12
+    assert page.locator("#B8 .share-bar i").count() == 2
     assert page.locator("#spread ~ .components .share").count() == 7
 
 
@@ -351,7 +309,6 @@ def test_axe_finds_nothing(visit: Open, scheme: str, width: int) -> None:
     assert violations(page) == []
     page.locator("#open-all").click()
     page.evaluate("document.querySelectorAll('details').forEach(d => (d.open = true))")
-    wait_for_charts(page, "#B8")
     assert violations(page) == []
 
 
@@ -412,7 +369,6 @@ def test_whatever_was_found_opens(visit: Open, tmp_path: Path, run: Run) -> None
             summary.click()
         assert "<script>window.broken = 1</script>" in page.locator("#Z").inner_text()
         assert "<img src=x>" in page.locator("#Z").inner_text()
-        wait_for_charts(page, "#Z")
     assert violations(page) == []
 
 
@@ -511,15 +467,12 @@ def test_nothing_overflows(visit: Open, width: int) -> None:
     page = visit(width=width)
     page.locator("#open-all").click()
     page.evaluate("document.querySelectorAll('details.figure').forEach(d => (d.open = true))")
-    wait_for_charts(page, "#B3")
-    wait_for_charts(page, "#figure-distances-50")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_dark_and_light_differ_and_contrast(visit: Open) -> None:
     for scheme in ("light", "dark"):
         page = visit(color_scheme=scheme, at="#A1")
-        wait_for_charts(page, "#A1 .traces")
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (luminance(paper) < 0.1) == (scheme == "dark")
         for selector in (
@@ -528,12 +481,14 @@ def test_dark_and_light_differ_and_contrast(visit: Open) -> None:
         ):  # fmt: skip
             ink = page.locator(selector).first.evaluate("e => getComputedStyle(e).color")
             assert contrast(ink, paper) >= 4.5, (scheme, selector)
-        label = page.locator("#A1 .traces .role-axis-label text").first
+        label = page.locator("#A1 .traces .drawing > text").first
         assert contrast(label.evaluate("e => getComputedStyle(e).fill"), paper) >= 4.5
 
 
-def test_without_scripts_the_tables_are_there(visit: Open) -> None:
-    page = visit(java_script_enabled=False, at="#A1")
+def test_without_scripts_tables_and_charts_are_there(visit: Open) -> None:
+    page = visit(java_script_enabled=False)
+    page.locator("#A1 > summary").click()
+    assert page.locator("#A1 .traces path.line").first.bounding_box()["width"] > 200
     assert page.locator("table.claims tr.row:visible").count() == 12
     assert page.locator(".tools:visible").count() == 0
 

@@ -1,7 +1,4 @@
-"""The course of a condition: events counted replicate by replicate against what decides.
-
-The geometry of a small figure, in units of its view box; the templates draw it.
-"""
+"""The course of a condition: events counted replicate by replicate against what decides."""
 
 from __future__ import annotations
 
@@ -12,48 +9,40 @@ from collections.abc import Sequence
 from harness.claim import Kind
 from harness.statistics.sequential import boundaries
 from harness.verdict.results import ConditionResult
-from harness.verdict.verdict import Part
+from harness.verdict.verdict import Part, Verdict
+from reports.figures.drawing import Axis, Drawing, Stroke, look_of, polyline
 from reports.summary import deciding_part
 
-WIDTH, HEIGHT = 340.0, 168.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 30.0, 10.0, 8.0, 22.0
+Counts = Sequence[tuple[int, int]]
+"""Replicates and events so far, from none on."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gate:
     """A look: how many events support and how many refute, and whether it was taken.
 
-    Places are in the view box; None where no number of events decides that way.
+    None where no number of events decides that way.
     """
 
     n: int
     supports: int | None
     refutes: int | None
     taken: bool
-    x: float
-    supports_y: float | None
-    refutes_y: float | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Course:
-    """Events of one part over the replicates, and the gates they passed.
+    """Events of one part over the replicates, the gates they passed, and both drawn.
 
-    `path` is the line through the counts, in SVG's notation. It has a step a replicate, or only a
-    point a look where an older document does not tell which replicates are invalid.
+    `counts` has an entry a replicate, or only one a look where an older document does not say
+    which replicates are invalid.
     """
 
     label: str
     share: float
-    path: str
-    even: str
+    counts: Counts
     gates: tuple[Gate, ...]
-    first_x: float
-    top_y: float
-    base_y: float
-    right_x: float
-    ticks: tuple[tuple[float, int], ...]
-    description: str
+    drawing: Drawing
 
 
 def course(condition: ConditionResult) -> Course | None:
@@ -62,51 +51,58 @@ def course(condition: ConditionResult) -> Course | None:
     part = deciding_part(condition)
     if part is None or not decision.path or condition.judged_by.kind is Kind.EXACT:
         return None
-    claim = condition.claim
-    most = max(claim.looks[-1][0], decision.n)
-    steps = _counts(condition, part)
-    share = part.criterion.share
-
-    def across(n: float) -> float:
-        return round(_LEFT + (WIDTH - _LEFT - _RIGHT) * n / most, 1)
-
-    def up(events: float) -> float:
-        return round(HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * events / most, 1)
-
+    claim, share = condition.claim, part.criterion.share
+    counts = _counts(condition, part)
     taken = {look.n for look in decision.path}
     # Refuting shares alpha among the parts, supporting does not.
     supporting = boundaries(p0=share, alpha=claim.alpha, looks=claim.looks)
     refuting = boundaries(p0=share, alpha=claim.alpha / len(decision.parts), looks=claim.looks)
     gates = tuple(
-        Gate(
-            n=n,
-            supports=supports,
-            refutes=refutes,
-            taken=n in taken,
-            x=across(n),
-            supports_y=None if supports is None else up(supports),
-            refutes_y=None if refutes is None else up(refutes),
-        )
+        Gate(n=n, supports=supports, refutes=refutes, taken=n in taken)
         for (n, supports, _), (_, _, refutes) in zip(supporting, refuting, strict=True)
     )
-    last_n, last_events = steps[-1]
     return Course(
         label=part.criterion.label,
         share=share,
-        path="M" + " ".join(f"{across(n)} {up(events)}" for n, events in steps),
-        even=f"M{across(0)} {up(0)} {across(most)} {up(share * most)}",
+        counts=counts,
         gates=gates,
-        first_x=across(0),
-        top_y=up(most),
-        base_y=up(0),
-        right_x=across(most),
-        ticks=tuple((across(n), n) for n in (0, *(gate.n for gate in gates))),
-        description=f"{last_events} of {last_n} replicates as claimed at the last look",
+        drawing=_drawing(part.criterion.label, share, counts, gates, last=decision.n),
     )
 
 
-def _counts(condition: ConditionResult, part: Part) -> Sequence[tuple[int, int]]:
-    """Replicates and events so far, from none on."""
+def _drawing(
+    label: str, share: float, counts: Counts, gates: Sequence[Gate], *, last: int
+) -> Drawing:
+    on = Axis(first=0, last=max(gates[-1].n, last), inset=0.0)
+    strokes, notes = [], []
+    for gate in gates:
+        x, pale = on.place(gate.n), "" if gate.taken else " pale"
+        for count, end, verdict in (
+            (gate.supports, 0, Verdict.SUPPORTED),
+            (gate.refutes, 100, Verdict.REFUTED),
+        ):
+            if count is not None:
+                path, look = f"M{x} {on.up(count)}V{end}", f"gate {look_of(verdict)}{pale}"
+                strokes.append(Stroke(path=path, look=look))
+            if count:
+                notes.append((x, on.up(count), str(count)))
+    walk = polyline((on.place(n), on.up(events)) for n, events in counts)
+    n, events = counts[-1]
+    return Drawing(
+        description=f"{label}: {events} of {n} replicates as claimed at the last look",
+        height=140,
+        strokes=(
+            Stroke(path=f"M0 100L100 {on.up(share * on.last)}", look="margin"),
+            *strokes,
+            Stroke(path=walk, look="line s-1"),
+        ),
+        x_ticks=tuple((on.place(n), str(n)) for n in (0, *(gate.n for gate in gates))),
+        notes=tuple(notes),
+        framed=True,
+    )
+
+
+def _counts(condition: ConditionResult, part: Part) -> Counts:
     decision = condition.decision
     number = next(k for k, other in enumerate(decision.parts) if other is part)
     looks = [(0, 0), *((look.n, look.events[number]) for look in decision.path)]

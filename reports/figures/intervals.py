@@ -1,7 +1,4 @@
-"""Effects drawn against their margins: the geometry of small figures, in percent of their width.
-
-No markup here; the templates draw it.
-"""
+"""Effects with their intervals against the margin, and the replicates behind them."""
 
 from __future__ import annotations
 
@@ -9,46 +6,25 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
-from harness.claim import Scale
+from harness.claim import Criterion
+from harness.verdict.results import ConditionResult
 from harness.verdict.verdict import Part, Verdict
+from reports.figures.drawing import Axis, Drawing, Mark, Stroke, look_of, symbol_of
 from reports.summary import effect_of
-from reports.words import effect_text, setting
+from reports.words import effect_text, parameters_text
 
-_INSET = 4.0
-_LARGEST = 690.0
-"""Logarithms beyond it are shown as it."""
+_ROW = 11
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One interval: its ends and its point, in percent; an open end runs off the figure."""
+    """An interval with its point, in percent; an open end runs off the figure."""
 
     verdict: Verdict
     point: float
-    low: float
-    high: float
-    open_low: bool
-    open_high: bool
+    low: float | None
+    high: float | None
     title: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Axis:
-    """A common scale for bars: what is claimed is between `claimed_low` and `claimed_high`."""
-
-    first: float
-    last: float
-    scale: Scale
-    margins: tuple[float, ...]
-    claimed_low: float
-    claimed_high: float
-    ticks: tuple[tuple[float, str], ...]
-
-    def place(self, value: float) -> float:
-        """Where a value lies, in percent of the figure's width."""
-        span = self.last - self.first
-        share = (value - self.first) / span if span > 0 else 0.5
-        return round(_INSET + (100 - 2 * _INSET) * min(1.0, max(0.0, share)), 2)
 
 
 def toward(parts: Iterable[tuple[Part, Verdict, str]]) -> tuple[Bar, ...]:
@@ -60,130 +36,177 @@ def toward(parts: Iterable[tuple[Part, Verdict, str]]) -> tuple[Bar, ...]:
         Parts of one claim, each with the verdict and the name of its condition. Distances from
         the margin are to scale among those that share an effect.
     """
-    items = [(part, verdict, name) for part, verdict, name in parts if effect_of(part)]
+    items = [
+        (part, effect, verdict, name)
+        for part, verdict, name in parts
+        if (effect := effect_of(part)) is not None
+    ]
     reach: dict[str, float] = {}
-    for part, _, _ in items:
+    for part, effect, _, _ in items:
         name = part.criterion.effect
-        reach[name] = max([reach.get(name, 0.0), *(abs(d) for d in _distances(part))])
+        ends = (effect.value, effect.low, effect.high)
+        distances = [abs(part.criterion.past_margin(end)) for end in ends if end is not None]
+        reach[name] = max(reach.get(name, 0.0), *distances)
     bars = []
-    for part, verdict, name in items:
-        effect = effect_of(part)
-        assert effect is not None  # filtered above
-        scale = reach[part.criterion.effect]
-        flip = part.criterion.above is None
-        low, high = (effect.high, effect.low) if flip else (effect.low, effect.high)
-        point, left, right = (
-            None if value is None else _middle(part.criterion.past_margin(value), scale)
-            for value in (effect.value, low, high)
+    for part, effect, verdict, name in items:
+        criterion, furthest = part.criterion, reach[part.criterion.effect]
+        on = Axis(first=-furthest, last=furthest)
+        low, high = (
+            None if end is None else on.place(criterion.past_margin(end))
+            for end in (effect.low, effect.high)
         )
+        if criterion.above is None:
+            low, high = high, low
         bars.append(
             Bar(
                 verdict=verdict,
-                point=50.0 if point is None else point,
-                low=0.0 if left is None else left,
-                high=100.0 if right is None else right,
-                open_low=left is None,
-                open_high=right is None,
+                point=on.place(criterion.past_margin(effect.value)),
+                low=low,
+                high=high,
                 title=f"{name}: {effect_text(effect)}".removeprefix(": "),
             )
         )
     return tuple(bars)
 
 
+def forest(bars: Sequence[Bar], *, name: str) -> Drawing:
+    """Bars of a claim below each other, what is claimed to the right of the middle."""
+    height = _ROW * len(bars) + 7
+    told = "".join(f" {item.title}, {item.verdict.value};" for item in bars)
+    strokes = [
+        Stroke(path="M50 0H100V100H50Z", look="claimed"),
+        Stroke(path="M50 0V100", look="margin"),
+    ]
+    return _with_bars(strokes, bars, height=height, description=f"{name}:{told}")
+
+
 def axis(parts: Sequence[Part]) -> Axis | None:
     """The scale for parts that share an effect, in the effect's own direction."""
     effects = [effect for part in parts if (effect := effect_of(part))]
-    if not effects:
-        return None
-    criteria = list(dict.fromkeys(part.criterion for part in parts))
-    margins = sorted({criterion.margin for criterion in criteria})
     numbers = [
         value
         for effect in effects
         for value in (effect.value, effect.low, effect.high)
         if value is not None
-    ] + margins
-    first, last = min(numbers), max(numbers)
-    if not math.isfinite((last - first) * 2):
+    ]
+    numbers += [part.criterion.margin for part in parts]
+    if not effects or not math.isfinite((max(numbers) - min(numbers)) * 2):
         return None
+    first, last = min(numbers), max(numbers)
     pad = (last - first) * 0.06 or abs(first) * 0.1 or 1.0
-    first, last = first - pad, last + pad
-    bare = Axis(
-        first=first,
-        last=last,
-        scale=effects[0].scale,
-        margins=(),
-        claimed_low=0.0,
-        claimed_high=100.0,
-        ticks=(),
-    )
+    return Axis(first=first - pad, last=last + pad, scale=effects[0].scale)
+
+
+def track(part: Part, criteria: Sequence[Criterion], on: Axis, *, verdict: Verdict) -> Drawing:
+    """An effect on an axis, with the margins and what is claimed of it."""
+    effect = effect_of(part)
+    bars = []
+    if effect is not None:
+        low, high = (None if end is None else on.place(end) for end in (effect.low, effect.high))
+        bars.append(
+            Bar(
+                verdict=verdict,
+                point=on.place(effect.value),
+                low=low,
+                high=high,
+                title=effect_text(effect),
+            )
+        )
+    return _with_bars(_claimed(criteria, on), bars, height=22)
+
+
+def scale(on: Axis) -> Drawing:
+    """The ticks of an axis alone."""
+    return Drawing(height=4, x_ticks=on.across())
+
+
+def replicates(
+    conditions: Sequence[ConditionResult], criteria: Sequence[Criterion]
+) -> tuple[Axis, tuple[tuple[str, Drawing], ...]] | None:
+    """Every replicate's effect by condition on one axis; None where there is no median.
+
+    Parameters
+    ----------
+    conditions : sequence of ConditionResult
+        Conditions judged by the same estimand.
+    criteria : sequence of Criterion
+        Those of one effect; the first says which replicates are events.
+    """
+    first = criteria[0]
+    found = []
+    for condition in conditions:
+        values = condition.decision.values.get(first.effect, ())
+        events = condition.decision.events(first) or tuple(map(first.holds, values))
+        pairs = [
+            (value, bool(event))
+            for value, event in zip(values, events, strict=False)
+            if math.isfinite(value)
+        ]
+        own = (part for part in condition.decision.parts if part.criterion == first)
+        effect = effect_of(next(own, None))
+        if pairs:
+            found.append((condition, pairs, effect))
+    medians = [effect.value for _, _, effect in found if effect is not None]
+    numbers = [value for _, pairs, _ in found for value, _ in pairs]
+    numbers += [*medians, *(criterion.margin for criterion in criteria)]
+    if not medians or not math.isfinite((max(numbers) - min(numbers)) * 2):
+        return None
+    pad = 0.0 if max(numbers) > min(numbers) else 1.0
+    on = Axis(first=min(numbers) - pad, last=max(numbers) + pad, scale=first.scale)
+    rows = []
+    for condition, pairs, effect in found:
+        dots = {
+            event: "".join(f"M{on.place(value)} 50h0" for value, held in pairs if held is event)
+            for event in (True, False)
+        }
+        strokes = [
+            *_claimed(criteria, on),
+            Stroke(path=dots[True], look="dots"),
+            Stroke(path=dots[False], look="dots"),
+            Stroke(path=dots[False], look="hollow"),
+        ]
+        if effect is not None:
+            title = f"median {effect_text(effect)}"
+            path = f"M{on.place(effect.value)} 10V90"
+            strokes.append(Stroke(path=path, look="median", title=title))
+        held = sum(event for _, event in pairs)
+        name = parameters_text(condition.parameters) or condition.estimand
+        description = f"{name}: {held} of {len(pairs)} replicates as claimed"
+        drawn = tuple(stroke for stroke in strokes if stroke.path)
+        rows.append((name, Drawing(description=description, height=26, strokes=drawn)))
+    return on, tuple(rows)
+
+
+def _claimed(criteria: Sequence[Criterion], on: Axis) -> list[Stroke]:
     above = [criterion.margin for criterion in criteria if criterion.above is not None]
     below = [criterion.margin for criterion in criteria if criterion.above is None]
-    return dataclasses.replace(
-        bare,
-        margins=tuple(bare.place(margin) for margin in margins),
-        claimed_low=bare.place(max(above)) if above else 0.0,
-        claimed_high=bare.place(min(below)) if below else 100.0,
-        ticks=_ticks(bare),
-    )
+    left = on.place(max(above)) if above else 0.0
+    right = on.place(min(below)) if below else 100.0
+    margins = sorted({on.place(criterion.margin) for criterion in criteria})
+    return [
+        Stroke(path=f"M{left} 0H{max(left, right)}V100H{left}Z", look="claimed"),
+        *(Stroke(path=f"M{place} 0V100", look="margin") for place in margins),
+    ]
 
 
-def bar(part: Part, on: Axis, *, verdict: Verdict) -> Bar | None:
-    """An effect on an axis."""
-    effect = effect_of(part)
-    if effect is None:
-        return None
-    return Bar(
-        verdict=verdict,
-        point=on.place(effect.value),
-        low=0.0 if effect.low is None else on.place(effect.low),
-        high=100.0 if effect.high is None else on.place(effect.high),
-        open_low=effect.low is None,
-        open_high=effect.high is None,
-        title=effect_text(effect),
-    )
-
-
-def _distances(part: Part) -> list[float]:
-    effect = effect_of(part)
-    assert effect is not None  # callers have filtered
-    ends = (effect.value, effect.low, effect.high)
-    return [part.criterion.past_margin(value) for value in ends if value is not None]
-
-
-def _middle(distance: float, reach: float) -> float:
-    share = distance / reach if reach > 0 else 0.0
-    return round(50 + (50 - _INSET) * share, 2)
-
-
-def _ticks(on: Axis) -> tuple[tuple[float, str], ...]:
-    """Two to four round numbers along an axis; ratios on a logarithmic one."""
-    find = _ratios if on.scale is Scale.LOG else _steps
-    values = find(on.first, on.last)
-    return tuple((on.place(value), _tick(value, on.scale)) for value in values)
-
-
-def _steps(first: float, last: float) -> list[float]:
-    rough = (last - first) / 3
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * size for size in (1, 2, 5, 10) if power * size >= rough * 0.999)
-    start = math.ceil(first / step)
-    values = [number * step for number in range(start, start + 5) if number * step <= last]
-    return [0.0 if abs(value) < step * 1e-9 else value for value in values]
-
-
-def _ratios(first: float, last: float) -> list[float]:
-    low, high = first / math.log(10), last / math.log(10)
-    if high - low > 1.2:
-        every = max(1, math.ceil((high - low) / 4))
-        powers = range(math.ceil(low / every) * every, math.floor(high) + 1, every)
-        return [power * math.log(10) for power in powers]
-    # Less than about a decade: round ratios, evenly spaced as ratios go.
-    ends = math.exp(max(-600.0, first)), math.exp(min(600.0, last))
-    return [math.log(value) for value in _steps(*ends) if value > 0]
-
-
-def _tick(value: float, scale: Scale) -> str:
-    if scale is Scale.LOG:
-        value = math.exp(max(-_LARGEST, min(_LARGEST, value)))
-    return setting(value, digits=3)
+def _with_bars(
+    strokes: Sequence[Stroke], bars: Sequence[Bar], *, height: int, description: str = ""
+) -> Drawing:
+    drawn, marks = list(strokes), []
+    end = 300 / height
+    for number, bar in enumerate(bars):
+        look = look_of(bar.verdict)
+        y = round(100 * (_ROW * number + (11 if height == 22 else 9)) / height, 2)
+        low, high = (0.0 if bar.low is None else bar.low), (100.0 if bar.high is None else bar.high)
+        caps = "".join(
+            f"M{at} {y - end:.4g}V{y + end:.4g}" for at in (bar.low, bar.high) if at is not None
+        )
+        drawn.append(Stroke(path=f"M{low} {y}H{high}{caps}", look=f"bar {look}", title=bar.title))
+        if bar.low is None:
+            marks.append(Mark(x=0, y=y, symbol="open-low", look=look))
+        if bar.high is None:
+            marks.append(Mark(x=100, y=y, symbol="open-high", look=look))
+        marks.append(
+            Mark(x=bar.point, y=y, symbol=symbol_of(bar.verdict), look=look, title=bar.title)
+        )
+    return Drawing(description=description, height=height, strokes=tuple(drawn), marks=tuple(marks))

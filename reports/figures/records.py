@@ -9,11 +9,11 @@ from harness.errors import StoreError
 from harness.store import Record, Store
 from harness.verdict.results import ConditionResult, Run
 from reports import words
-from reports.figures.pictures import Pictured
+from reports.figures.galleries import GalleryRecord
 
 
 class Library:
-    """Records of a store, each read once; those that cannot be read are told of.
+    """Records of a store, each read once; those that cannot be read are reported.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Library:
         """What could not be read since `problems` was last emptied."""
 
     def read(self, identity: str) -> Record | None:
-        """A record; one that cannot be read is named wherever it is asked for."""
+        """A record; None, and a problem, wherever one is asked for that cannot be read."""
         if identity not in self._records:
             try:
                 self._records[identity] = self._store.read(identity)
@@ -61,7 +61,7 @@ class Library:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cells:
-    """The records of a condition's first replicate by role, and those to look at."""
+    """The records of a condition's first replicate by role, and those whose images are shown."""
 
     condition: ConditionResult
     records: Mapping[str, Record]
@@ -69,11 +69,11 @@ class Cells:
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """Networks that take part, in the words of the page's filter."""
-        told = self.condition.parameters.get("network")
+        """Networks that take part, as the page's filter names them."""
+        named = self.condition.parameters.get("network")
         return _distinct(
             [
-                *([str(told)] if told is not None else []),
+                *([str(named)] if named is not None else []),
                 *(_network(record.cell.get("network")) for record in self.records.values()),
             ]
         )
@@ -106,23 +106,23 @@ def distinct(cells: Iterable[Cells]) -> list[Cells]:
     return found
 
 
-def captions(cells: Sequence[Cells]) -> dict[str, Pictured]:
-    """What to look at by what tells it apart: the condition, and the role where it has several."""
-    named: dict[str, Pictured] = {}
+def captions(cells: Sequence[Cells]) -> dict[str, GalleryRecord]:
+    """Records to look at by caption: the condition, and the role where it has several."""
+    named: dict[str, GalleryRecord] = {}
     for item in cells:
         name = words.parameters_text(item.condition.parameters)
         judged = next(iter(item.records.values()), None)
-        pictures = item.gallery or item.records
-        for role, record in pictures.items():
-            several = len(pictures) > 1
+        shown = item.gallery or item.records
+        for role, record in shown.items():
+            several = len(shown) > 1
             caption = " · ".join(text for text in (name, role if several else "") if text)
-            pictured = Pictured(record=record, condition=item.condition, judged=judged)
-            named.setdefault(caption or role, pictured)
+            own = GalleryRecord(record=record, condition=item.condition, judged=judged)
+            named.setdefault(caption or role, own)
     return named
 
 
-def panels(cells: Sequence[Cells], *, most: int) -> list[tuple[str, dict[str, Record]]]:
-    """Records that share a chart, at most so many, under what they have in common.
+def panels(cells: Sequence[Cells], *, limit: int) -> list[tuple[str, dict[str, Record]]]:
+    """Records that share a chart, `limit` at most, under what they have in common.
 
     The roles of a condition share one; of conditions with a single role, those that differ in
     their last parameter alone do.
@@ -139,10 +139,10 @@ def panels(cells: Sequence[Cells], *, most: int) -> list[tuple[str, dict[str, Re
             own = words.parameters_text(dict(parameters[-1:])) or role
             grouped.setdefault((common, -1), {}).setdefault(own, record)
     return [
-        (name, dict(lines[start : start + most]))
+        (name, dict(lines[start : start + limit]))
         for (name, _), records in grouped.items()
         if (lines := list(records.items()))
-        for start in range(0, len(lines), most)
+        for start in range(0, len(lines), limit)
     ]
 
 

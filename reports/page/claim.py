@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.verdict.results import ConditionResult
 from reports import words
 from reports.article import Answer, answers
-from reports.figures import charts, intervals
-from reports.figures.intervals import Axis, Bar
-from reports.figures.pictures import Album, Gallery, galleries
+from reports.figures import intervals
+from reports.figures.charts import SERIES, Chart
+from reports.figures.drawing import Axis, Drawing
+from reports.figures.galleries import Album, Gallery, galleries
 from reports.figures.records import Cells, Library, captions, cells_of, distinct, panels
+from reports.figures.traces import trace_chart
 from reports.page.conditions import (
     ConditionView,
     EstimandView,
+    ReplicatesView,
     axes_of,
     by_effect,
     by_estimand,
@@ -27,13 +29,13 @@ from reports.page.panels import MultiverseView, multiverse_view
 from reports.split_conditions import sides_text
 from reports.summary import ClaimSummary, Summary
 
-PICTURES_LIMIT = 3 * 2**20
-"""Characters of base64 that the images of a page may take.
-
-With the charts, their script (1 MiB) and some hundred conditions the page stays below 8 MiB."""
+IMAGES_LIMIT = 3 * 2**20
+"""Characters of base64 that the images of a page may take."""
 
 CHARTS_LIMIT = 3 * 2**19
-"""Characters of JSON that the charts of a page may take."""
+"""Characters that the charts of a page may take.
+
+With the images and some hundred conditions the page stays below 8 MiB."""
 
 _BARS = 24
 """Effects of a claim that are drawn in the plot of all; more would hide the other claims."""
@@ -41,18 +43,18 @@ _BARS = 24
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TraceView:
-    """The traces of one replicate, in charts with common lines, told by their numbers."""
+    """The traces of one replicate, in charts with common lines."""
 
     name: str
     series: tuple[tuple[int, str], ...]
-    charts: tuple[str, ...]
+    charts: tuple[Chart, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClaimView:
     """Everything that the page shows of a claim.
 
-    `multiverses` has one an estimand, and none where the cells around it were not measured.
+    `multiverses` has one an estimand, or none where the cells around it were not measured.
     """
 
     summary: ClaimSummary
@@ -63,7 +65,7 @@ class ClaimView:
     shown: ConditionView | None
     sides: str
     counterexamples: tuple[str, ...]
-    bars: tuple[Bar, ...]
+    forest: Drawing
     more_bars: int
     estimands: tuple[EstimandView, ...]
     traces: tuple[TraceView, ...]
@@ -89,10 +91,8 @@ class Claims:
     def __init__(self, summary: Summary, library: Library) -> None:
         self._summary = summary
         self._library = library
-        self.album = Album(limit=PICTURES_LIMIT)
-        self.charts: dict[str, charts.Chart] = {}
+        self.album = Album(limit=IMAGES_LIMIT)
         self.charts_left_out = 0
-        self._keys: dict[str, str] = {}
         self._free = CHARTS_LIMIT
 
     def view(self, summary: ClaimSummary) -> ClaimView:
@@ -111,15 +111,15 @@ class Claims:
             )
             for item in ordered
         }
-        drawn = intervals.toward(
-            shown
+        bars = intervals.toward(
+            part
             for condition in summary.confirmatory
-            for shown in parts_shown(
+            for part in parts_shown(
                 condition,
                 weakest=condition is summary.shown and len(summary.confirmatory) > 1,
             )
         )
-        pictured = distinct(cells.values())
+        shown = distinct(cells.values())
         claim, family = summary.claim, self._summary.family
         around = self._summary.run.multiverses.get(claim.id, {})
         return ClaimView(
@@ -131,14 +131,14 @@ class Claims:
             shown=None if summary.shown is None else views[id(summary.shown)],
             sides=sides_text(summary.confirmatory),
             counterexamples=self._counterexamples(summary.confirmatory),
-            bars=drawn[:_BARS],
-            more_bars=max(0, len(drawn) - _BARS),
+            forest=intervals.forest(bars[:_BARS], name=claim.id),
+            more_bars=max(0, len(bars) - _BARS),
             estimands=tuple(
                 self._estimand(conditions, axes[name], views)
                 for name, conditions in grouped.items()
             ),
-            traces=self.traces(pictured),
-            galleries=galleries(captions(pictured), self.album),
+            traces=self.traces(shown),
+            galleries=galleries(captions(shown), self.album),
             multiverses=tuple(
                 multiverse_view(found, claim.estimands[name]) for name, found in around.items()
             ),
@@ -170,54 +170,56 @@ class Claims:
         judged_by = conditions[0].judged_by
         groups = by_effect(judged_by.criteria)
         drawn = (
-            charts.replicate_chart(
-                conditions, judged_by.criteria.index(group[0]), title=group[0].label
-            )
-            for group in groups.values()
+            (group[0].label, intervals.replicates(conditions, group)) for group in groups.values()
         )
         return EstimandView(
             text=judged_by.text,
             kind=words.KIND_WORDS[judged_by.kind],
             claimed=words.parts_text(judged_by),
             axes=tuple(
-                (group[0].label, axes[name]) for name, group in groups.items() if name in axes
+                (group[0].label, intervals.scale(axes[name]))
+                for name, group in groups.items()
+                if name in axes
             ),
             confirmatory=tuple(views[id(item)] for item in conditions if item.confirmatory),
-            beside=tuple(views[id(item)] for item in conditions if not item.confirmatory),
-            replicates=tuple(key for chart in drawn if (key := self.chart(chart))),
+            exploratory=tuple(views[id(item)] for item in conditions if not item.confirmatory),
+            replicates=tuple(
+                ReplicatesView(title=label, rows=found[1], axis=intervals.scale(found[0]))
+                for label, found in drawn
+                if found is not None and self._fits(*(row for _, row in found[1]))
+            ),
             presupposes_descent=judged_by.presupposes_descent,
         )
 
     def traces(self, cells: Sequence[Cells]) -> tuple[TraceView, ...]:
         """The traces of first replicates, in charts with common lines."""
         views = []
-        for name, records in panels(cells, most=charts.SERIES):
-            found = [
-                charts.trace_chart(
-                    "m_g", records, title="m_g, distance of the outputs", reference="m_r"
+        for name, records in panels(cells, limit=SERIES):
+            found = (
+                self.chart(
+                    trace_chart(
+                        "m_g", records, title="m_g, distance of the outputs", reference="m_r"
+                    )
                 ),
-                charts.trace_chart("m_i", records, title="m_i, distance of the inputs"),
-            ]
-            keys = tuple(key for chart in found if (key := self.chart(chart)))
-            if keys:
-                views.append(
-                    TraceView(name=name, series=tuple(enumerate(records, start=1)), charts=keys)
-                )
+                self.chart(trace_chart("m_i", records, title="m_i, distance of the inputs")),
+            )
+            charts = tuple(chart for chart in found if chart is not None)
+            if charts:
+                series = tuple(enumerate(records, start=1))
+                views.append(TraceView(name=name, series=series, charts=charts))
         return tuple(views)
 
-    def chart(self, chart: charts.Chart | None) -> str | None:
-        """The key of a chart, the same for the same chart; None where it does not fit."""
-        if chart is None:
-            return None
-        content = json.dumps([chart.spec, chart.title, chart.tables])
-        if content not in self._keys:
-            if len(content) > self._free:
-                self.charts_left_out += 1
-                return None
-            self._free -= len(content)
-            self._keys[content] = f"chart-{len(self.charts) + 1}"
-            self.charts[self._keys[content]] = chart
-        return self._keys[content]
+    def chart(self, chart: Chart | None) -> Chart | None:
+        """A chart; None where there is none, or where it does not fit."""
+        return chart if chart is not None and self._fits(chart.drawing) else None
+
+    def _fits(self, *drawings: Drawing) -> bool:
+        size = sum(drawing.size for drawing in drawings)
+        if size > self._free:
+            self.charts_left_out += 1
+            return False
+        self._free -= size
+        return True
 
 
 def _names(groups: Iterable[Sequence[str]]) -> tuple[str, ...]:
@@ -229,7 +231,6 @@ def _command(conditions: Sequence[ConditionResult]) -> str:
     tests: dict[str, None] = {}
     options: list[str] = []
     for condition in conditions:
-        words_ = shlex.split(condition.command)
-        tests[words_[1].split("[")[0]] = None
-        options = words_[2:]
+        _, test, *options = shlex.split(condition.command)
+        tests[test.split("[")[0]] = None
     return shlex.join(["pytest", *tests, *options]) if tests else ""

@@ -10,7 +10,7 @@ from harness.verdict.results import ConditionResult, Table
 from harness.verdict.verdict import Part, Verdict
 from reports import words
 from reports.figures import intervals
-from reports.figures.intervals import Axis, Bar
+from reports.figures.drawing import Axis, Drawing
 from reports.page.evidence import EvidenceView, evidence
 from reports.summary import condition_name, deciding_part, effect_of
 
@@ -24,13 +24,12 @@ class EffectView:
     otherwise: str
     finding: str
     claimed: str
-    axis: Axis | None
-    bar: Bar | None
+    drawing: Drawing | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TableView:
-    """A table beside a condition, its numbers as text."""
+    """A side table of a condition, its numbers as text."""
 
     title: str
     columns: tuple[str, ...]
@@ -58,16 +57,25 @@ class ConditionView:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ReplicatesView:
+    """Every replicate's effect, a row a condition, above their common axis."""
+
+    title: str
+    rows: tuple[tuple[str, Drawing], ...]
+    axis: Drawing
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EstimandView:
     """How one estimand of a claim was judged, and its conditions."""
 
     text: str
     kind: str
     claimed: str
-    axes: tuple[tuple[str, Axis], ...]
+    axes: tuple[tuple[str, Drawing], ...]
     confirmatory: tuple[ConditionView, ...]
-    beside: tuple[ConditionView, ...]
-    replicates: tuple[str, ...]
+    exploratory: tuple[ConditionView, ...]
+    replicates: tuple[ReplicatesView, ...]
     presupposes_descent: bool
 
 
@@ -157,8 +165,7 @@ def _effect(
         otherwise="" if effect is None else words.paraphrase(effect),
         finding="" if effect is None else words.finding(effect),
         claimed=words.bounds_text(group),
-        axis=on,
-        bar=None if on is None else intervals.bar(part, on, verdict=verdict),
+        drawing=None if on is None else intervals.track(part, group, on, verdict=verdict),
     )
 
 

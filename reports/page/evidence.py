@@ -44,7 +44,7 @@ class BeyondView:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvidenceView:
-    """Everything that tells how a condition came to its decision.
+    """How a condition came to its decision.
 
     `beyond` is None where distinct photographs were not counted.
     """
@@ -56,7 +56,7 @@ class EvidenceView:
     case: CaseView | None
     beyond: BeyondView | None
     invalid: tuple[tuple[str, int], ...]
-    beside: tuple[tuple[str, str], ...]
+    further: tuple[tuple[str, str], ...]
     command: str
 
 
@@ -73,7 +73,7 @@ def evidence(condition: ConditionResult) -> EvidenceView:
         case=_case(condition),
         beyond=_beyond(condition),
         invalid=tuple(decision.invalid.items()),
-        beside=tuple(text for part in decision.parts for text in _further(part)),
+        further=tuple(text for part in decision.parts for text in _further(part)),
         command=condition.command,
     )
 
@@ -86,7 +86,7 @@ def _ending(condition: ConditionResult) -> str:
     looks = len(decision.path)
     at = f"{decision.n} replicates" + (f", look {looks}" if looks else "")
     if decision.stop is None:
-        too_few = "too few for a look, so that they only describe"
+        too_few = "too few for a look; they only describe"
         return f"{at}: {'open, the next look may decide' if looks else too_few}."
     needed = ""
     if decision.needed is not None:
@@ -159,13 +159,12 @@ def _beyond(condition: ConditionResult) -> BeyondView | None:
 
 
 def _further(part: Part) -> list[tuple[str, str]]:
-    """What stands beside a part's effect without an interval."""
-    told = []
+    """Descriptions of a part's replicates that have no interval of their own."""
     limits = f"{words.percent(part.share_low)} to {words.percent(part.share_high)}"
-    told.append((f"{part.criterion.label}, as claimed", f"{part.events} of {part.n} ({limits})"))
+    found = [(f"{part.criterion.label}, as claimed", f"{part.events} of {part.n} ({limits})")]
     effect = part.effect
     if effect is not None and effect.hodges_lehmann is not None:
-        told.append(("Hodges-Lehmann", words.quantity(effect.hodges_lehmann, effect.scale)))
+        found.append(("Hodges-Lehmann", words.quantity(effect.hodges_lehmann, effect.scale)))
     if effect is not None and effect.superiority is not None:
-        told.append(("on the claimed side of no effect", words.percent(effect.superiority)))
-    return told
+        found.append(("on the claimed side of no effect", words.percent(effect.superiority)))
+    return found

@@ -1,4 +1,4 @@
-"""The article's figures, each with its measured counterpart."""
+"""The article's figures, each with what was measured in its place."""
 
 from __future__ import annotations
 
@@ -6,26 +6,21 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from harness.verdict.results import ConditionResult
-from reports.article import Distribution, Figure, Profile, Some, figures
-from reports.figures.charts import Chart
+from reports.article import Distribution, Figure, LineChart, LineSource, Selection, figures
+from reports.figures.charts import Chart, chosen
 from reports.figures.distributions import distribution_chart
-from reports.figures.pictures import Gallery, galleries
-from reports.figures.profiles import chosen, profile_chart, without_number
+from reports.figures.galleries import Gallery, galleries
+from reports.figures.line_charts import line_chart
 from reports.figures.records import Cells, Library, captions, cells_of, distinct
 from reports.page.claim import Claims, TraceView
 from reports.summary import ClaimSummary, Summary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DrawnView:
-    """A chart of numbers, its lines by their number in the chart, and the claims it draws on.
+class ChartView:
+    """A chart of numbers, and the claims that its lines come from."""
 
-    `lost` tells how many replicates of a line ended without a number, where any did.
-    """
-
-    chart: str
-    lost: tuple[str, ...]
-    series: tuple[tuple[int, str], ...]
+    chart: Chart
     claims: tuple[str, ...]
 
 
@@ -36,15 +31,15 @@ class FigureView:
     figure: Figure
     claims: tuple[ClaimSummary, ...]
     galleries: tuple[Gallery, ...]
-    distributions: tuple[DrawnView, ...]
-    profiles: tuple[DrawnView, ...]
+    distributions: tuple[ChartView, ...]
+    line_charts: tuple[ChartView, ...]
     traces: tuple[TraceView, ...]
     problems: tuple[str, ...]
 
     @property
     def measured(self) -> bool:
         """Whether anything is drawn."""
-        return bool(self.galleries or self.distributions or self.profiles or self.traces)
+        return bool(self.galleries or self.distributions or self.line_charts or self.traces)
 
 
 def figure_views(summary: Summary, made: Claims, library: Library) -> tuple[FigureView, ...]:
@@ -55,7 +50,7 @@ def figure_views(summary: Summary, made: Claims, library: Library) -> tuple[Figu
     summary : Summary
         The run.
     made : Claims
-        Takes charts and images; what claims show already costs nothing more.
+        Takes charts and images.
     library : Library
         The run's records.
     """
@@ -81,60 +76,46 @@ def _view(
     library: Library,
 ) -> FigureView:
     library.problems.clear()
+
+    def cells(selections: Iterable[Selection]) -> list[Cells]:
+        return distinct(
+            cells_of(condition, library)
+            for selection in selections
+            for condition in chosen(selection, conditions)
+        )
+
+    def views(asked: Iterable[Distribution | LineChart]) -> tuple[ChartView, ...]:
+        drawn = ((each, made.chart(_chart(each, conditions, library))) for each in asked)
+        return tuple(
+            ChartView(chart=chart, claims=_claims(each, chart))
+            for each, chart in drawn
+            if chart is not None
+        )
+
     return FigureView(
         figure=figure,
         claims=claims,
-        galleries=galleries(captions(_cells(figure.pictures, conditions, library)), made.album),
-        distributions=tuple(
-            view
-            for asked in figure.distributions
-            if (view := _distribution(asked, conditions, made, library)) is not None
-        ),
-        profiles=tuple(
-            view
-            for profile in figure.charts
-            if (view := _profile(profile, conditions, made, library)) is not None
-        ),
-        traces=made.traces(_cells(figure.traces, conditions, library)),
+        galleries=galleries(captions(cells(figure.images)), made.album),
+        distributions=views(figure.distributions),
+        line_charts=views(figure.charts),
+        traces=made.traces(cells(figure.traces)),
         # Last, when all has been asked for.
         problems=tuple(dict.fromkeys(library.problems)),
     )
 
 
-def _cells(
-    asked: Iterable[Some], conditions: Sequence[ConditionResult], library: Library
-) -> list[Cells]:
-    return distinct(
-        cells_of(condition, library) for some in asked for condition in chosen(some, conditions)
+def _chart(
+    asked: Distribution | LineChart, conditions: Sequence[ConditionResult], library: Library
+) -> Chart | None:
+    if isinstance(asked, Distribution):
+        return distribution_chart(asked, conditions, library)
+    return line_chart(asked, conditions, library)
+
+
+def _claims(asked: Distribution | LineChart, chart: Chart) -> tuple[str, ...]:
+    """The claims of the lines that could be drawn."""
+    lines: Iterable[Distribution | LineSource] = (
+        (asked, *asked.rules) if isinstance(asked, Distribution) else asked.lines
     )
-
-
-def _distribution(
-    asked: Distribution, conditions: Sequence[ConditionResult], made: Claims, library: Library
-) -> DrawnView | None:
-    curve = (asked.name, asked.claim)
-    rules = ((rule.name, rule.claim) for rule in asked.rules)
-    return _chart(distribution_chart(asked, conditions, library), (curve, *rules), made)
-
-
-def _profile(
-    asked: Profile, conditions: Sequence[ConditionResult], made: Claims, library: Library
-) -> DrawnView | None:
-    lines = ((line.name, line.claim) for line in asked.lines)
-    return _chart(profile_chart(asked, conditions, library), tuple(lines), made)
-
-
-def _chart(drawn: Chart | None, lines: Sequence[tuple[str, str]], made: Claims) -> DrawnView | None:
-    """A view of a chart; `lines` are those it was asked for, each with its claim."""
-    key = made.chart(drawn)
-    if drawn is None or key is None:
-        return None
-    there = {str(table["run"]) for table in drawn.tables if "run" in table}
-    return DrawnView(
-        chart=key,
-        lost=without_number(drawn),
-        series=tuple(
-            (number, name) for number, (name, _) in enumerate(lines, start=1) if name in there
-        ),
-        claims=tuple(dict.fromkeys(claim for name, claim in lines if name in there)),
-    )
+    drawn = {name for _, name in chart.series}
+    return tuple(dict.fromkeys(line.claim for line in lines if line.name in drawn))

@@ -1,7 +1,4 @@
-"""Panels beside the verdicts: the multiverse around a claim, and where an effect's spread is from.
-
-They describe; none of them decides a claim.
-"""
+"""Panels that describe and decide nothing: other choices, and what the spread comes from."""
 
 from __future__ import annotations
 
@@ -13,47 +10,17 @@ from harness.statistics.components import Components
 from harness.statistics.multiverse import Choice, Factor, Multiverse
 from harness.verdict.verdict import Verdict
 from reports import words
-
-_INSET = 3.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ShareView:
-    """A verdict's share of the cells, and its place in a bar, in percent."""
-
-    verdict: Verdict
-    text: str
-    start: float
-    width: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LevelView:
-    """One level of a factor: what was decided there, and the median effect."""
-
-    name: str
-    verdicts: tuple[tuple[Verdict, int], ...]
-    effect: str
+from reports.figures.drawing import Axis, Drawing, Mark, Stroke, look_of, symbol_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FactorView:
-    """How much one choice moves verdict and effect."""
+    """How much one choice moves verdict and effect; a level has its verdicts and median effect."""
 
     name: str
     verdict_share: str
     effect_share: str
-    levels: tuple[LevelView, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PointView:
-    """A cell on the specification curve; places in percent."""
-
-    x: float
-    y: float
-    verdict: Verdict
-    title: str
+    levels: tuple[tuple[str, str, tuple[tuple[Verdict, int], ...]], ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,33 +29,20 @@ class MultiverseView:
 
     effect: str
     cells: int
-    shares: tuple[ShareView, ...]
+    shares: tuple[tuple[Verdict, float], ...]
     factors: tuple[FactorView, ...]
     together: str
-    curve: tuple[PointView, ...]
-    ticks: tuple[tuple[float, str], ...]
-    margins: tuple[float, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SourceView:
-    """What one source adds to the variance; places in percent."""
-
-    name: str
-    text: str
-    share: float
-    low: float
-    high: float
+    curve: Drawing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ComponentsView:
-    """The sources of an effect's spread in one family of claims."""
+    """Sources of an effect's spread: name, share in words, and the share drawn."""
 
     family: str
     statement: str
     block: str
-    sources: tuple[SourceView, ...]
+    sources: tuple[tuple[str, str, Drawing], ...]
 
 
 def multiverse_view(found: Multiverse, estimand: Estimand) -> MultiverseView:
@@ -97,47 +51,47 @@ def multiverse_view(found: Multiverse, estimand: Estimand) -> MultiverseView:
     That is the effect of the first criterion; margins of other effects are not drawn.
     """
     first = estimand.criteria[0]
-    scale = first.scale
     margins = [each.margin for each in estimand.criteria if each.effect == first.effect]
-    values = [choice.effect for choice in found.curve if choice.effect is not None]
-    ends = [value for value in (*values, *margins) if math.isfinite(value)]
-    low, high = min(ends, default=0.0), max(ends, default=0.0)
-
-    def up(value: float) -> float:
-        share = (value - low) / (high - low) if high > low else 0.5
-        return round(100 - _INSET - (100 - 2 * _INSET) * share, 2)
-
-    start, shares = 0.0, []
-    for name, share in found.shares.items():
-        verdict = Verdict(name)
-        text = f"{words.percent(share)} {name}"
-        width = round(100 * share, 2)
-        shares.append(ShareView(verdict=verdict, text=text, start=round(start, 2), width=width))
-        start += 100 * share
-    last = max(1, len(found.curve) - 1)
     return MultiverseView(
         effect=first.label,
         cells=found.cells,
-        shares=tuple(shares),
-        factors=tuple(_factor(factor, scale) for factor in found.factors),
+        shares=tuple((Verdict(name), share) for name, share in found.shares.items()),
+        factors=tuple(_factor(factor, first.scale) for factor in found.factors),
         together=""
         if found.verdict_together is None
         else f"All choices together explain {words.percent(found.verdict_together)} of the "
         "differences between verdicts; the rest is how they act on each other.",
-        curve=tuple(
-            PointView(
-                x=round(_INSET + (100 - 2 * _INSET) * number / last, 2),
-                y=up(choice.effect),
-                verdict=Verdict(choice.verdict),
-                title=_title(choice, scale),
-            )
-            for number, choice in enumerate(found.curve)
-            if choice.effect is not None
+        curve=_curve(found, margins, first.label, first.scale),
+    )
+
+
+def _curve(found: Multiverse, margins: list[float], label: str, scale: Scale) -> Drawing:
+    """Effects in rising order against the margins."""
+    drawn = [(k, c, c.effect) for k, c in enumerate(found.curve) if c.effect is not None]
+    ends = [end for end in (*(effect for _, _, effect in drawn), *margins) if math.isfinite(end)]
+    y = Axis(first=min(ends, default=0.0), last=max(ends, default=0.0), scale=scale)
+    x = Axis(first=0, last=max(1, len(found.curve) - 1))
+    marks = tuple(
+        Mark(
+            x=x.place(number),
+            y=y.up(effect),
+            symbol=symbol_of(Verdict(choice.verdict)),
+            look=look_of(Verdict(choice.verdict)),
+            title=_title(choice, scale),
+        )
+        for number, choice, effect in drawn
+    )
+    told = "; ".join(mark.title for mark in marks)
+    return Drawing(
+        description=f"{label} of {len(marks)} cells in rising order: {told}",
+        height=150,
+        strokes=tuple(Stroke(path=f"M0 {y.up(margin)}H100", look="margin") for margin in margins),
+        marks=marks,
+        y_ticks=tuple(
+            (y.up(value), words.quantity(value, scale))
+            for value in dict.fromkeys((y.first, y.last))
         ),
-        ticks=tuple(
-            (up(value), words.quantity(value, scale)) for value in dict.fromkeys((low, high))
-        ),
-        margins=tuple(up(margin) for margin in margins),
+        framed=True,
     )
 
 
@@ -149,14 +103,18 @@ def components_view(name: str, found: Components) -> ComponentsView:
         statement=found.statement,
         block=f"{levels}, each combination measured once; intervals at {found.level:.0%}.",
         sources=tuple(
-            SourceView(
-                name=" x ".join(part.source)
+            (
+                " x ".join(part.source)
                 + (" (with the noise)" if len(part.source) == len(found.levels) else ""),
-                text=f"{words.percent(part.share)} "
+                f"{words.percent(part.share)} "
                 f"[{words.percent(part.low)}, {words.percent(part.high)}]",
-                share=round(100 * part.share, 2),
-                low=round(100 * part.low, 2),
-                high=round(100 * part.high, 2),
+                Drawing(
+                    height=14,
+                    strokes=(
+                        Stroke(path=f"M0 15H{100 * part.share:.4g}V85H0Z", look="share"),
+                        Stroke(path=f"M{100 * part.low:.4g} 50H{100 * part.high:.4g}", look="ink"),
+                    ),
+                ),
             )
             for part in found.parts
         ),
@@ -169,10 +127,10 @@ def _factor(factor: Factor, scale: Scale) -> FactorView:
         verdict_share=_share(factor.verdict_share),
         effect_share=_share(factor.effect_share),
         levels=tuple(
-            LevelView(
-                name=str(level),
-                verdicts=tuple((Verdict(name), count) for name, count in seen.items()),
-                effect=_effect(factor.effects.get(level), scale),
+            (
+                str(level),
+                _effect(factor.effects.get(level), scale),
+                tuple((Verdict(name), count) for name, count in seen.items()),
             )
             for level, seen in factor.verdicts.items()
         ),

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-
-from altair.utils.schemapi import debug_mode
+from collections.abc import Iterable, Sequence
 
 from reports import words
 from reports.documents.citation import citation
-from reports.figures import charts, distributions, profiles
 from reports.figures.records import Library
-from reports.figures.runtime import runtime
 from reports.page.claim import Claims
 from reports.page.figures import figure_views
 from reports.page.panels import components_view
@@ -47,19 +43,7 @@ def render(summary: Summary, library: Library) -> str:
             facts=facts(run),
             citation=citation(summary),
             album=made.album,
-            specifications=_specifications({chart.spec for chart in made.charts.values()}),
-            charts={
-                key: {
-                    "spec": chart.spec,
-                    "description": chart.description,
-                    "height": chart.height,
-                    "tables": chart.tables,
-                }
-                for key, chart in made.charts.items()
-            },
-            titles={key: chart.title for key, chart in made.charts.items()},
             charts_left_out=made.charts_left_out,
-            runtime=runtime() if made.charts else "",
         )
     )
 
@@ -67,7 +51,7 @@ def render(summary: Summary, library: Library) -> str:
 def _groups(
     summary: Summary,
 ) -> list[tuple[HeadlineSummary | None, list[tuple[ClaimSummary, bool]]]]:
-    """Claims under their headlines, each with whether it stands beside; the others at the end."""
+    """Claims under their headlines, each with whether it is exploratory; the others at the end."""
     groups: list[tuple[HeadlineSummary | None, list[tuple[ClaimSummary, bool]]]] = [
         (
             headline,
@@ -81,20 +65,6 @@ def _groups(
     if summary.others:
         groups.append((None, [(item, False) for item in summary.others]))
     return groups
-
-
-def _specifications(used: Collection[str]) -> dict[str, object]:
-    """Those of the charts that a page has; nothing in them depends on a run."""
-    known = {
-        **charts.specifications(),
-        **distributions.specifications(),
-        **profiles.specifications(),
-    }
-    # Validation takes most of a second, of the parts as of the whole; the tests do it.
-    with debug_mode(False):
-        return {
-            name: make().to_dict(validate=False) for name, make in known.items() if name in used
-        }
 
 
 def _all(groups: Iterable[Sequence[str]]) -> tuple[str, ...]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import functools
-import hashlib
 import re
-from pathlib import Path
 
 import jinja2
-from jinja2.bccache import Bucket
 
-from harness.files import cache_file
 from reports import words
+from reports.figures.drawing import look_of
 
 _TERM = re.compile(r"\b([amO])_([a-z0])\b")
 
@@ -25,7 +21,6 @@ def environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("reports"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        bytecode_cache=_compiled(),
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -34,30 +29,13 @@ def environment() -> jinja2.Environment:
         typeset=words.typeset,
         terms=terms,
         slug=slug,
+        look=look_of,
+        percent=words.percent,
         when=when,
         sentence=words.sentence,
         without_tex=words.without_tex,
     )
     return made
-
-
-class _Compiled(jinja2.FileSystemBytecodeCache):
-    """What earlier runs compiled, which takes half a second, as far as it can be kept."""
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        """Keep a compiled template; where the disk is full, say, do without."""
-        with contextlib.suppress(OSError):
-            super().dump_bytecode(bucket)
-
-
-def _compiled() -> jinja2.BytecodeCache | None:
-    """The cache for this environment; None where there can be no folder."""
-    # Jinja's own key knows the templates and not how they are compiled.
-    folder = cache_file("templates") / hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
-    with contextlib.suppress(OSError, RuntimeError):
-        folder.mkdir(parents=True, exist_ok=True)
-        return _Compiled(str(folder))
-    return None
 
 
 def terms(text: str) -> list[tuple[str, str, str]]:

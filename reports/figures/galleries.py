@@ -1,4 +1,4 @@
-"""Galleries: what was to be recovered, what it started from, and the copies by layer."""
+"""Galleries: the target, the start, and the reconstructions by layer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GIVEN: Mapping[str, str] = {
     "start": "start",
     "noised": "target, noised",
 }
-"""Thumbnails that copies of one replicate share, with their captions."""
+"""Thumbnails that reconstructions of one replicate share, with their captions."""
 
 RECONSTRUCTION = "reconstruction"
 
@@ -29,8 +29,8 @@ EXAMPLE = "example"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Pictured:
-    """A record to look at, with the condition that it is of and one that its verdict rests on."""
+class GalleryRecord:
+    """A record to look at, its condition, and a record that the condition's verdict rests on."""
 
     record: Record
     condition: ConditionResult
@@ -39,15 +39,15 @@ class Pictured:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Judged:
-    """How the condition of a picture was judged, and on what; `verdict` is None beside a claim."""
+    """How the condition of an image was judged; `verdict` is None where it is exploratory."""
 
     verdict: Verdict | None
     text: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Picture:
-    """An image of an album with what is written below it."""
+class GalleryImage:
+    """An image of an album with its caption and notes."""
 
     key: str
     caption: str
@@ -57,14 +57,14 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """The images of one replicate: what was given, and the copies.
+    """The images of one replicate: what was given, and the reconstructions.
 
-    `recovered` is whether any of them is a copy; examples of what was trained on are none.
+    `recovered` is False where all of them are examples of what was trained on.
     """
 
     title: str
-    given: tuple[Picture, ...]
-    copies: tuple[Picture, ...]
+    given: tuple[GalleryImage, ...]
+    reconstructions: tuple[GalleryImage, ...]
     recovered: bool
 
 
@@ -97,20 +97,20 @@ class Album:
         return key
 
 
-def galleries(pictured: Mapping[str, Pictured], album: Album) -> tuple[Gallery, ...]:
+def galleries(records: Mapping[str, GalleryRecord], album: Album) -> tuple[Gallery, ...]:
     """Galleries of records by caption, those of one replicate and start together."""
-    grouped: dict[tuple[str, ...], dict[str, Pictured]] = {}
-    for caption, item in pictured.items():
+    grouped: dict[tuple[str, ...], dict[str, GalleryRecord]] = {}
+    for caption, item in records.items():
         thumbnails = item.record.thumbnails
         if not {RECONSTRUCTION, EXAMPLE}.isdisjoint(thumbnails):
             given = tuple(thumbnails.get(name, "") for name in GIVEN)
             grouped.setdefault(given, {})[caption] = item
     found = (_gallery(group, album) for group in grouped.values())
-    return tuple(gallery for gallery in found if gallery.copies)
+    return tuple(gallery for gallery in found if gallery.reconstructions)
 
 
 def input_ratio(record: Record) -> float | None:
-    """How far the copy is from the target, over how far the start was: |a_g - a| / |a0 - a|."""
+    """Distance of the reconstruction from the target over that of the start."""
     values = record.values
     for name in ("r", "m_i_ratio"):
         if name in values:
@@ -123,50 +123,52 @@ def input_ratio(record: Record) -> float | None:
 
 
 def output_ratio(record: Record) -> float | None:
-    """How far the copy's output is from the target's, over how far the noised target's is."""
+    """Distance of the reconstruction's output from the target's over the noised image's."""
     m_g, m_r = (record.values.get(name, math.nan) for name in ("m_g", "m_r"))
     return m_g / m_r if math.isfinite(m_g) and math.isfinite(m_r) and m_r > 0 else None
 
 
-def _gallery(pictured: Mapping[str, Pictured], album: Album) -> Gallery:
-    first = next(iter(pictured.values())).record
+def _gallery(records: Mapping[str, GalleryRecord], album: Album) -> Gallery:
+    first = next(iter(records.values())).record
     given = []
     for name, caption in GIVEN.items():
         key = album.add(first.thumbnails[name]) if name in first.thumbnails else None
         if key is not None:
             size = _size(first) if name == "target" else ""
-            given.append(Picture(key=key, caption=f"{caption}, {size}" if size else caption))
-    copies, recovered = [], False
-    for caption, item in pictured.items():
+            given.append(GalleryImage(key=key, caption=f"{caption}, {size}" if size else caption))
+    reconstructions, recovered = [], False
+    for caption, item in records.items():
         record = item.record
         example = record.thumbnails.get(EXAMPLE)
         key = album.add(record.thumbnails[RECONSTRUCTION] if example is None else example)
         if key is not None:
             shown = caption if example is None else f"{caption}: an image"
             judged = _judged(item) if example is None else None
-            copies.append(Picture(key=key, caption=shown, notes=_notes(record), judged=judged))
+            reconstructions.append(
+                GalleryImage(key=key, caption=shown, notes=_notes(record), judged=judged)
+            )
             recovered = recovered or example is None
     return Gallery(
         title=" · ".join(str(label) for label in first.labels.values()),
         given=tuple(given),
-        copies=tuple(copies),
+        reconstructions=tuple(reconstructions),
         recovered=recovered,
     )
 
 
 def _size(record: Record) -> str:
-    """The side of a record's image in words, where its cell tells it."""
+    """The side of a record's image in words, where its cell has it."""
     images = record.cell.get("images")
     pixels = images.get("pixels") if isinstance(images, Mapping) else None
     return f"{pixels} pixels" if pixels else ""
 
 
-def _judged(pictured: Pictured) -> Judged:
-    """How the condition of a picture was judged: a verdict only where it decides its claim."""
-    condition = pictured.condition
+def _judged(item: GalleryRecord) -> Judged:
+    """How the condition of an image was judged: a verdict only where it is confirmatory."""
+    condition = item.condition
     effect = effect_of(deciding_part(condition))
-    size = "" if pictured.judged is None else _size(pictured.judged)
-    who = f"{'' if condition.confirmatory else 'beside '}{condition.claim.id}"
+    size = "" if item.judged is None else _size(item.judged)
+    who = f"{'' if condition.confirmatory else 'exploratory, '}{condition.claim.id}"
     found = "" if effect is None else f"{effect.label} {value_text(effect)}, "
     return Judged(
         verdict=condition.decision.verdict if condition.confirmatory else None,
@@ -175,16 +177,16 @@ def _judged(pictured: Pictured) -> Judged:
 
 
 def _notes(record: Record) -> tuple[str, ...]:
-    """How near the copy came, in the input and in the output, and how its run ended."""
+    """How near the reconstruction came in the input and in the output, and how its run ended."""
     near, output = input_ratio(record), output_ratio(record)
     size = _size(record)
-    told = (
-        f"this draw, {size}" if size else "",
+    notes = (
+        f"this replicate, {size}" if size else "",
         "" if near is None else f"m_i / m_i(0) {number(near)}",
         "" if output is None else f"m_g / m_r {number(output)}",
         "" if record.outcome == "measured" else record.outcome,
     )
-    return tuple(text for text in told if text)
+    return tuple(text for text in notes if text)
 
 
 def _is_png(content: str) -> bool:

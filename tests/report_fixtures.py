@@ -168,7 +168,7 @@ def make_run(conditions: Sequence[ConditionResult], **changes: object) -> Run:
             "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
             "precision": "IEEE float32 (no TF32)",
             "seeds": seeding(),
-            "ceiling": [
+            "peak_rate": [
                 {
                     "processor": "<i>P</i>",
                     "device": "cpu",

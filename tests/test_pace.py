@@ -46,7 +46,9 @@ RECORDS = {
 def test_a_run_tells_of_what_it_measured_itself() -> None:
     found = pace(RECORDS, measured={"a", "b", "training", "unread"}, seconds=8.0)
     assert found == {
-        "ceiling": [{"processor": "P", "device": "cpu", "threads": 1, "gflops": 100.0, "cells": 2}],
+        "peak_rate": [
+            {"processor": "P", "device": "cpu", "threads": 1, "gflops": 100.0, "cells": 2}
+        ],
         "throughput": {
             "cells_an_hour": 1800,
             "image_steps_a_second": 250.0,  # two restarts of 500 steps, twice, in 8 s
@@ -58,7 +60,9 @@ def test_a_run_tells_of_what_it_measured_itself() -> None:
 def test_a_run_from_a_full_store_tells_of_the_runs_that_measured() -> None:
     found = pace(RECORDS, measured=(), seconds=8.0)
     assert found == {
-        "ceiling": [{"processor": "P", "device": "cpu", "threads": 1, "gflops": 90.0, "cells": 3}],
+        "peak_rate": [
+            {"processor": "P", "device": "cpu", "threads": 1, "gflops": 90.0, "cells": 3}
+        ],
         "throughput": {
             "of_one_worker": {"image_steps": 2200, "seconds": 14.0, "image_steps_a_second": 157.1}
         },
@@ -88,14 +92,14 @@ def test_a_run_of_other_cells_has_no_steps_but_has_measured() -> None:
 def test_what_no_record_knows_is_left_out() -> None:
     assert pace({}, measured=(), seconds=1.0) == {}
     old = {"a": descent("a", steps=0, seconds=0.0, gflops=None)}
-    assert "ceiling" not in pace(old, measured={"a"}, seconds=1.0)
+    assert "peak_rate" not in pace(old, measured={"a"}, seconds=1.0)
 
 
 def test_kinds_of_workers_are_told_apart() -> None:
     other = descent("c", steps=1, seconds=1.0)
     other = Record(**{**vars(other), "provenance": {**other.provenance, "threads": 2}})
     found = pace({**RECORDS, "c": other}, measured=(), seconds=1.0)
-    kinds = found["ceiling"]
+    kinds = found["peak_rate"]
     assert isinstance(kinds, list)
     assert [(kind["threads"], kind["cells"]) for kind in kinds] == [(1, 3), (2, 1)]
 

@@ -12,7 +12,7 @@ from harness.store import Record
 def pace(
     records: Mapping[str, Record], *, measured: Collection[str], seconds: float
 ) -> dict[str, object]:
-    """Ceiling and throughput of a run, as plain JSON values; what is unknown is left out.
+    """Peak rate and throughput of a run, as plain JSON values; what is unknown is left out.
 
     A run that found everything in the store tells of the runs that measured, whose wall time no
     record knows: then there are no rates over the run.
@@ -31,7 +31,7 @@ def pace(
     steps = sum(map(_image_steps, own.values()))
     timed = bool(measured) and seconds > 0
     return _known(
-        ceiling=[
+        peak_rate=[
             {**worker, "gflops": round(statistics.median(rates), 1), "cells": len(rates)}
             for worker, rates in _workers(told)
         ],

@@ -27,7 +27,7 @@ PAGE, TABLE = "comparison.html", "comparison.csv"
 LEVEL = 0.95
 """Of the intervals of differences; these are descriptive, and no verdict depends on them."""
 
-_ALWAYS_DIFFERENT = ("Ended", "Time", "Cells", "Throughput", "Machine ceiling")
+_ALWAYS_DIFFERENT = ("Ended", "Time", "Cells", "Throughput", "Peak rate")
 
 Matched = tuple[ConditionResult, ConditionResult]
 

@@ -18,6 +18,9 @@ NAMES = {
 }
 """Names of parameters, estimands and roles, first as they were and then as they are."""
 
+PROVENANCE = {"ceiling": "peak_rate", "draw": "seeds"}
+"""Likewise, names of what a run's provenance has."""
+
 Json = Mapping[str, Any]
 
 
@@ -29,6 +32,7 @@ def upgraded(content: Json) -> dict[str, Any]:
         "schema": 2,
         "run": {
             **run,
+            "provenance": _renamed(run["provenance"], PROVENANCE),
             "multiverses": {
                 claim: _renamed(estimands) for claim, estimands in run["multiverses"].items()
             },
@@ -66,5 +70,5 @@ def _condition(item: Json, frozen: Json) -> dict[str, Any]:
     }
 
 
-def _renamed(items: Json) -> dict[str, Any]:
-    return {NAMES.get(name, name): value for name, value in items.items()}
+def _renamed(items: Json, names: Mapping[str, str] = NAMES) -> dict[str, Any]:
+    return {names.get(name, name): value for name, value in items.items()}

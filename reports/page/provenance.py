@@ -17,7 +17,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     dirty = provenance.pop("dirty", None)
     seeds = provenance.pop("seeds", None)
     provenance.pop("device", None)
-    ceiling, throughput = provenance.pop("ceiling", None), provenance.pop("throughput", None)
+    peak_rate, throughput = provenance.pop("peak_rate", None), provenance.pop("throughput", None)
     return [
         ("Commit", commit + (", with uncommitted changes" if dirty else "")),
         ("Claims digest (SHA-256)", run.claims_digest),
@@ -29,16 +29,16 @@ def facts(run: Run) -> list[tuple[str, str]]:
         *((f"Your {name}", value) for name, value in run.custom.items()),
         *([("Seeds", seeds_text(seeds))] if isinstance(seeds, Mapping) else []),
         *((key.replace("_", " ").capitalize(), _flat(value)) for key, value in provenance.items()),
-        ("Machine ceiling", ceiling_text(ceiling, measured=run.measured > 0)),
+        ("Peak rate", peak_rate_text(peak_rate, measured=run.measured > 0)),
         ("Throughput", throughput_text(throughput, measured=run.measured > 0)),
     ]
 
 
-def ceiling_text(ceiling: object, *, measured: bool) -> str:
+def peak_rate_text(peak_rate: object, *, measured: bool) -> str:
     """What a worker could do at most, in words; one kind of worker, or several."""
-    kinds = [kind for kind in ceiling if isinstance(kind, Mapping)] if _listed(ceiling) else []
+    kinds = [kind for kind in peak_rate if isinstance(kind, Mapping)] if _listed(peak_rate) else []
     if not kinds:
-        return "unknown: no record tells it"
+        return "unknown: not in any record"
     when = "when it began" if measured else "when the runs that measured began"
     told = []
     for kind in kinds:

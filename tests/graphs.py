@@ -77,11 +77,11 @@ class Capturing(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         refuse(operator, *args)
-        for value in _overwritten(operator, args, kwargs):
-            if _memory(value) not in self._made:
-                whole = _whole(value)
-                self._before.setdefault(_memory(value), (whole, whole.clone()))
         given = {_memory(value) for value in tensors_in(args, kwargs)}
+        for value in tensors_in(args, kwargs):
+            if _memory(value) not in self._made | self._before.keys():
+                whole = _whole(value)
+                self._before[_memory(value)] = whole, whole.clone()
         result = operator(*args, **kwargs)
         made = [value for value in tensors_in(result) if _memory(value) not in given]
         self._made |= set(map(_memory, made))
@@ -163,20 +163,10 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _memory(value: Tensor) -> int:
     """What is the same for all views of one memory."""
-    return int(value.untyped_storage()._cdata)
+    return value.untyped_storage().data_ptr()
 
 
 def _whole(value: Tensor) -> Tensor:
     """All of the memory that a tensor is a view of."""
     storage = value.detach().untyped_storage()
     return torch.empty(0, dtype=value.dtype).set_(storage)  # type: ignore[arg-type, call-overload]
-
-
-def _overwritten(operator: Any, args: Sequence[Any], kwargs: Any) -> list[Tensor]:
-    """The arguments that an operation writes to."""
-    found = []
-    for number, argument in enumerate(operator._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            value = args[number] if number < len(args) else kwargs.get(argument.name)
-            found += tensors_in(value)
-    return found

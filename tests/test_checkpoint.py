@@ -449,7 +449,7 @@ class TestCost:
 
             monkeypatch.setattr(module.safetensors.torch, "save_file", spent)
             monkeypatch.setattr(module, "replacing", contextlib.nullcontext)
-            checkpoint = Checkpoint(tmp_path / "run.safetensors", _last=0.0)
+            checkpoint = Checkpoint(tmp_path / "run.safetensors")
             for iteration in range(iterations):
                 now[0] += step
                 if checkpoint.due(size):
@@ -484,7 +484,7 @@ class TestCost:
         monkeypatch.setattr(module, "SHARE", SHARE)
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
         monkeypatch.setattr(torch.cuda, "synchronize", wait)
-        checkpoint = Checkpoint(tmp_path / "run.safetensors", _last=0.0)
+        checkpoint = Checkpoint(tmp_path / "run.safetensors")
         checkpoint.save({"point": torch.ones(3).as_subclass(OnGPU)}, iteration=1)
         assert now == [60.0]
         now[0] += INTERVAL

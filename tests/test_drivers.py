@@ -169,18 +169,18 @@ class TestCaptured:
             return stream(*args)
 
         monkeypatch.setattr(torch.cuda, "Stream", counted)
-        monkeypatch.setattr(drivers, "_SIDE", {})
+        monkeypatch.setattr(drivers, "SIDE_STREAMS", {})
         used = []
 
         class Watched(Graphed[Any]):
             def __init__(self, *args: Any, **options: Any) -> None:
                 super().__init__(*args, **options)
-                used.extend(graph.stream for graph in (self._step, self._note))  # type: ignore[attr-defined]
+                used.extend(graph.stream for graph in (self.step_graph, self.note_graph))  # type: ignore[attr-defined]
 
         for _ in range(3):
             run_case_by(Watched, DECODERS["article"], monkeypatch, iterations=2)
         assert len(made) == 1
-        assert [stream is drivers._SIDE[CPU] for stream in used] == [True] * 6
+        assert [stream is drivers.SIDE_STREAMS[CPU] for stream in used] == [True] * 6
 
     def test_a_capture_takes_no_step(
         self, device: torch.device, monkeypatch: pytest.MonkeyPatch
@@ -191,8 +191,8 @@ class TestCaptured:
             def __init__(self, method: Any, state: Any, **options: Any) -> None:
                 before = {name: value.clone() for name, value in tensors(state).items()}
                 super().__init__(method, state, **options)
-                table = self._trace.table
-                now = [clock.now for clock in (self._clock, self._row)]
+                table = self.trace.table
+                now = [clock.now for clock in (self.clock, self.row)]
                 assert [int(number) for number in now if isinstance(number, Tensor)] == [0, 0]
                 assert bool(table.isnan().all())
                 for name, value in tensors(self.state).items():

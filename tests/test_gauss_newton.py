@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
 from harness.inversion.clock import HostClock
-from harness.inversion.decoders.gauss_newton import GaussNewtonMethod, _least_squares
+from harness.inversion.decoders.gauss_newton import GaussNewtonMethod, least_squares
 from harness.inversion.objective import Pixels, Problem
 from harness.inversion.outcome import Outcome
 from harness.inversion.protocol import TerminationReason
@@ -121,10 +121,10 @@ class TestOptima:
             assert float(found.m_i[sample]) == pytest.approx(floor, rel=1e-6)
 
 
-def test_the_inner_solver_is_a_damped_least_squares_solver() -> None:
+def test_the_inner_solver_is_a_dampedleast_squares_solver() -> None:
     matrix, residual = normal(3, 9, 6, seed=7), normal(3, 9, seed=8)
     damping = torch.tensor([0.0, 0.1, 4.0], dtype=torch.float64)
-    step, model = _least_squares(
+    step, model = least_squares(
         lambda v: torch.einsum("bmn,bn->bm", matrix, v),
         lambda u: torch.einsum("bmn,bm->bn", matrix, u),
         residual,

@@ -38,10 +38,10 @@ class Played:
     reasons: Tensor
 
     def begin(self, start: Tensor) -> SampleState:
-        return self._row(start, HostClock(0))
+        return self.row(start, HostClock(0))
 
     def step(self, state: SampleState, clock: Clock) -> SampleState:
-        return self._row(state.point + 1, clock.next())
+        return self.row(state.point + 1, clock.next())
 
     def sample_state(self, state: SampleState) -> SampleState:
         return state
@@ -153,15 +153,15 @@ class Recording(Eager[Any]):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.image = self._image
-        self.inner = [self._method.method.sample_state(self.state.inner)]
-        self.kept = [self._method.sample_state(self.state)]
+        self.image = self.image
+        self.inner = [self.method.method.sample_state(self.state.inner)]
+        self.kept = [self.method.sample_state(self.state)]
         Recording.runs.append(self)
 
     def step(self) -> None:
         super().step()
-        self.inner.append(self._method.method.sample_state(self.state.inner))
-        self.kept.append(self._method.sample_state(self.state))
+        self.inner.append(self.method.method.sample_state(self.state.inner))
+        self.kept.append(self.method.sample_state(self.state))
 
 
 @pytest.fixture

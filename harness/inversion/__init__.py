@@ -1,1 +1,1 @@
-"""The engine: finds an input whose outputs equal given ones."""
+"""The engine: find an input whose output equals a given one."""

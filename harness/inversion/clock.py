@@ -1,8 +1,8 @@
-"""The iteration that a step belongs to, on the host or on the device.
+"""The current iteration, known to the host or to the device.
 
-What changes along a run is a table with a row an iteration. A step that reads its rows through a
-clock can be run eagerly, where the clock is a number, and be captured in a CUDA graph, where it is
-a counter in device memory.
+Whatever changes during a run is a table with a row for each iteration. A step that reads its row
+through a clock can run eagerly, where the clock is a number, or be captured in a CUDA graph, where
+it is a counter in device memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 @runtime_checkable
 class Clock(Protocol):
-    """The current iteration; tables are read and written as rings."""
+    """The current iteration; tables are read and written as ring buffers."""
 
     @property
     def now(self) -> int | Tensor:
@@ -28,7 +28,7 @@ class Clock(Protocol):
         ...
 
     def advance(self) -> Clock:
-        """The clock one iteration on: the same one where it can be set."""
+        """The clock of the next iteration; changed in place if it can be."""
         ...
 
     def read(self, table: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class HostClock:
         return HostClock(self.now + 1)
 
     def advance(self) -> HostClock:
-        """Another one: this one cannot be set."""
+        """A new clock, since this one cannot be changed."""
         return self.next()
 
     def read(self, table: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class HostClock:
 
 @dataclasses.dataclass(frozen=True)
 class DeviceClock:
-    """An iteration that only the device knows; nothing here waits for it."""
+    """An iteration that only the device knows; nothing here waits for the device."""
 
     now: Int[Tensor, " 1"]
 
@@ -74,7 +74,7 @@ class DeviceClock:
         return DeviceClock(self.now + 1)
 
     def advance(self) -> DeviceClock:
-        """The same one, counted on in its place in memory."""
+        """The same clock, incremented in place."""
         self.now.add_(1)
         return self
 

@@ -1,4 +1,4 @@
-"""Distances between images and between outputs, one value a sample."""
+"""Distances between images and between outputs, one value for each sample."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def total(values: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
 
 
 def per_sample(values: Shaped[Tensor, " batch"], *, like: Tensor) -> Shaped[Tensor, "batch ..."]:
-    """One number a sample, shaped so that it broadcasts against a batch."""
+    """One number for each sample, shaped to broadcast against a batch."""
     return values.reshape(-1, *[1] * (like.dim() - 1))
 
 
 def _all_but_samples(values: Tensor) -> tuple[int, ...]:
-    """All axes but the first; flattening would copy images whose channels come last."""
+    """All axes but the first; flattening would copy images in channels-last layout."""
     return tuple(range(1, values.dim()))

@@ -1,4 +1,4 @@
-"""The loop of a run: steps, the trace at chosen iterations, checkpoints, the end."""
+"""The loop of a run: steps, the trace at some iterations, checkpoints, the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(
     image: Image,
     checkpoint: Checkpoint | None = None,
 ) -> S:
-    """Run a decoder from a start to the last iteration of a trace, or until all samples have ended.
+    """Run a decoder until the last iteration of a trace, or until all samples have ended.
 
     The host waits for the device at traced iterations only.
 
@@ -31,14 +31,14 @@ def run(
     start : tensor, shape (batch, ...)
         The points it starts from.
     trace : Trace
-        Filled along the way.
+        Filled during the run.
     image : callable
         From points to images, for the trace.
     checkpoint : Checkpoint or None
-        Read at the start, and written from time to time.
+        Read at the start, and written now and then.
     """
     state, first = method.begin(start), 0
-    # One that an earlier version wrote may lay out its state otherwise.
+    # An earlier version may have written one with another layout.
     saved = checkpoint.load(like={**tensors(state), _TABLE: trace.table}) if checkpoint else None
     if saved is not None:
         found, first = saved
@@ -49,7 +49,7 @@ def run(
     row = sum(point < first for point in trace.points)
     size = sum(value.nbytes for value in (*tensors(state).values(), trace.table))
     driver = drive(method, state, trace=trace, image=image, iteration=first, row=row)
-    # The driver may have one of its own; histories are large.
+    # The driver may hold a copy, and histories are large.
     del state
     for iteration in range(first, trace.points[-1] + 1):
         if iteration in trace.rows:

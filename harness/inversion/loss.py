@@ -1,4 +1,4 @@
-"""Losses of the difference between outputs, with their derivatives, one value a sample."""
+"""Losses of the difference between outputs, with their derivatives, one value for each sample."""
 
 from __future__ import annotations
 

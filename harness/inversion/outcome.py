@@ -1,4 +1,4 @@
-"""How the run of a sample ended; the members are the messages."""
+"""What the run of a sample came to."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from harness.plan import cells
 
 PLATEAU = 0.01
-"""A loss that fell by less than this share over the last quarter of a run lies on a plateau."""
+"""A loss is on a plateau if it fell by less than this share in the last quarter of the run."""
 
 
 class Outcome(enum.StrEnum):
-    """The end of a run; `message` says it in a sentence."""
+    """What a run came to; `message` is a sentence."""
 
     MATCHED = "matched"
     PLATEAU = "plateau"
@@ -24,12 +24,12 @@ class Outcome(enum.StrEnum):
 
     @property
     def message(self) -> str:
-        """The status as a sentence."""
+        """The outcome as a sentence."""
         return _MESSAGES[self]
 
 
 _MESSAGES = {
-    Outcome.MATCHED: "The output is nearer to the target's than the noised image's output is.",
+    Outcome.MATCHED: "The output is nearer to the target than the noised image's output is.",
     Outcome.PLATEAU: "The loss no longer fell in the last quarter of the run.",
     Outcome.UNFINISHED: "The loss was still falling when the run ended.",
     Outcome.DIVERGED: "The loss ended above where it began.",
@@ -46,7 +46,7 @@ def classify(
     m_r: Float[Tensor, " batch"],
     finite: Bool[Tensor, " batch"],
 ) -> tuple[Outcome, ...]:
-    """Status of each sample.
+    """The outcome of each sample.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def classify(
     m_g, m_r : tensor, shape (batch,)
         Final distance of the outputs, and the reference.
     finite : tensor of bool, shape (batch,)
-        Whether everything of the sample stayed finite.
+        Whether all numbers of the sample stayed finite.
     """
     plateau = last >= late * (1 - PLATEAU)
     outcomes = []

@@ -1,4 +1,4 @@
-"""What a decoder is to the loop: a start, a step, and the state of each sample."""
+"""What the loop needs of a decoder: a first state, a step, and where each sample stands."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import Tensor
 from harness.inversion.clock import Clock
 
 LATEST = 2**62
-"""An iteration later than any."""
+"""Later than any iteration."""
 
 
 class TerminationReason(enum.IntEnum):
-    """Why the run of a sample ended; `message` says it in a sentence."""
+    """Why the run of a sample ended; `message` is a sentence."""
 
     LENGTH = 0
     TOLERANCE = 1
@@ -28,7 +28,7 @@ class TerminationReason(enum.IntEnum):
 
     @property
     def message(self) -> str:
-        """The ending as a sentence."""
+        """The reason as a sentence."""
         return _MESSAGES[self]
 
 
@@ -42,7 +42,7 @@ _MESSAGES = {
 
 
 def reason_at_start(norm: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-    """Endings of samples that know no way to go, by the norms of their gradients at the start."""
+    """Whether samples can start at all, judged by the norms of their gradients."""
     lost = torch.where(
         norm.isfinite(), TerminationReason.LENGTH.value, TerminationReason.NON_FINITE.value
     )
@@ -51,7 +51,7 @@ def reason_at_start(norm: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleState:
-    """Where each sample stands.
+    """Where each sample stands, as the trace and the caller see it.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ class SampleState:
     gradient : tensor, shape (batch, ...)
         Of the objective.
     reason : tensor of int, shape (batch,)
-        Members of `TerminationReason`, 0 for a sample that runs.
+        Values of `TerminationReason`, 0 while the sample runs.
     at : tensor of int, shape (batch,)
-        The iteration of the point; `LATEST` for the present one.
+        The iteration that reached the point; `LATEST` for the current one.
     """
 
     point: Tensor
@@ -80,7 +80,7 @@ S = TypeVar("S")
 
 @runtime_checkable
 class Method(Protocol[S]):
-    """A decoder bound to its problem; its state is a frozen dataclass of tensors.
+    """A decoder applied to a problem; its state is a frozen dataclass of tensors.
 
     A step neither waits for the device nor decides anything on the host, so that it can be
     captured in a CUDA graph.
@@ -91,7 +91,7 @@ class Method(Protocol[S]):
         ...
 
     def step(self, state: S, clock: Clock, /) -> S:
-        """The state one iteration on; ring buffers in it are written in place."""
+        """The state after an iteration; ring buffers in it are written in place."""
         ...
 
     def sample_state(self, state: S) -> SampleState:
@@ -99,12 +99,12 @@ class Method(Protocol[S]):
         ...
 
     def size(self, state: S, clock: Clock, /) -> Tensor:
-        """The size of the step that follows, a number or one a sample; nan where there is none."""
+        """The size of the next step, one number or one for each sample; nan if it has none."""
         ...
 
 
 def tensors(state: Any, *, prefix: str = "") -> dict[str, Tensor]:
-    """All tensors of a state by the path of their fields."""
+    """All tensors of a state, by the path of their fields."""
     found: dict[str, Tensor] = {}
     for field in dataclasses.fields(state):
         value = getattr(state, field.name)
@@ -116,7 +116,7 @@ def tensors(state: Any, *, prefix: str = "") -> dict[str, Tensor]:
 
 
 def with_tensors(state: S, found: Mapping[str, Tensor], *, prefix: str = "") -> S:
-    """A state with other tensors, by the path of their fields."""
+    """A state with its tensors replaced, by the path of their fields."""
     changes: dict[str, Any] = {}
     for field in dataclasses.fields(cast(Any, state)):
         value = getattr(state, field.name)
@@ -128,5 +128,5 @@ def with_tensors(state: S, found: Mapping[str, Tensor], *, prefix: str = "") -> 
 
 
 def cloned(state: S) -> S:
-    """A state whose tensors share memory with nothing, not even with each other."""
+    """A copy of a state, whose tensors share no memory with any other, or with each other."""
     return with_tensors(state, {name: value.clone() for name, value in tensors(state).items()})

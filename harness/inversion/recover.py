@@ -1,4 +1,4 @@
-"""Recover images from outputs: run a decoder, then measure what it reached."""
+"""Recover images from their outputs: run a decoder, then measure what it reached."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from harness.plan.decoders import Decoder
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """What the restarts of each image reached, chosen or not.
+    """How far the restarts of each image ended from each other.
 
     Parameters
     ----------
     m_g, m_i : tensor, shape (batch, restarts)
         Their distances.
     apart, apart_start : tensor, shape (batch,)
-        The largest distance between two of their copies, and between two of the images that they
-        began from.
+        The largest distance between two of their reconstructions, and between two of their
+        starts.
     """
 
     m_g: Float[Tensor, "batch restarts"]
@@ -43,16 +43,16 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Reconstructions:
-    """What a decoder reached, one entry an image.
+    """What a decoder reached, one entry for each image.
 
     Parameters
     ----------
     images : tensor, shape (batch, ...)
-        a_g: the image that the decoder keeps, of its best restart.
+        The reconstructions, of the best restart of each image.
     begun : tensor, shape (batch, ...)
-        The image that this restart began from.
+        The images that these restarts started from.
     m_g, m_i, m_r : tensor, shape (batch,)
-        |O(a_g) - O(a)|, |a_g - a| and |O(a') - O(a)|, L2.
+        |O(a_g) - O(a)|, |a_g - a| and |O(a') - O(a)| in L2, a_g being the reconstruction.
     m_n : tensor, shape (batch,)
         |a' - a|.
     scale : tensor, shape (batch,)
@@ -62,13 +62,13 @@ class Reconstructions:
     reasons : tuple of TerminationReason
         Why it ended.
     at : tensor of int, shape (batch,)
-        The iteration of the copy.
+        The iteration that reached the reconstruction.
     points : tuple of int
         Iterations traced; 0 is the start.
     traces : mapping of str to tensor, shape (points, batch)
-        By the names of `harness.inversion.trace.QUANTITIES`; of what the decoder keeps.
+        By the names in `harness.inversion.trace.QUANTITIES`.
     spread : Spread
-        Over restarts.
+        Of the restarts.
     """
 
     images: Tensor
@@ -102,32 +102,32 @@ def recover(
     Parameters
     ----------
     encoder : Encoder
-        O, up to the cut.
+        O, up to the layer.
     original : tensor, shape (batch, ...)
         a.
     start : tensor, shape (batch * restarts, ...)
-        a0; the restarts of an image lie beside each other, and the one of the least objective is
-        kept.
+        a0; the restarts of an image follow each other, and the one that ends with the least
+        objective is taken.
     noised : tensor, shape (batch, ...)
-        a', for the reference m_r.
+        a', which gives the reference m_r.
     decoder : Decoder
-        How.
+        The method.
     iterations : int
         Steps of the decoder.
     checkpoint : Checkpoint or None
-        For runs that should survive a kill; removed by whoever keeps the result.
+        For runs that should survive a kill; to be removed once the result is safe.
     together : int or None
-        Restarts of each image that are run as samples of one batch; None for all.
+        Restarts of each image to run as samples of one batch; None for all.
 
     Raises
     ------
     SettingError
-        Where the decoder does not fit the network, or draws and has nothing to draw from; where
-        images, starts and noised images do not fit each other.
+        If the decoder does not fit the network, or if images, starts and noised images do not fit
+        each other.
     """
     check_decoder(decoder)
     _check_images(original, start=start, noised=noised)
-    # In one layout, that of the network's own images: to convert or to mix them takes longer.
+    # In one memory layout, the network's own: converting or mixing them takes longer.
     original, start, noised = map(channels_last, (original, start, noised))
     batch, restarts = len(original), len(start) // len(original)
     target = encoder.encode(original)
@@ -149,15 +149,15 @@ def recover(
     traces = {name: table[..., row].T for row, name in enumerate(QUANTITIES)}
     points = trace_points(iterations)
     late = points.index(iterations * 3 // 4)
-    copy, m_g = reached.images[chosen], reached.m_g[chosen]
+    images, m_g = reached.images[chosen], reached.m_g[chosen]
     finite = (
         torch.isfinite(target).flatten(1).all(1)
-        & torch.isfinite(copy).flatten(1).all(1)
+        & torch.isfinite(images).flatten(1).all(1)
         & torch.isfinite(m_g)
         & torch.isfinite(m_r)
     )
     return Reconstructions(
-        images=copy,
+        images=images,
         begun=reached.begun[chosen],
         m_g=m_g,
         m_i=reached.m_i[chosen],
@@ -214,7 +214,7 @@ def _check_images(original: Any, *, start: Any, noised: Any) -> None:
         shapes = (tuple(images.shape) for images in (original, start, noised))
         raise SettingError(
             "images of shape {}, starts of {}, noised images of {}".format(*shapes),
-            rule="they have a row a sample; starts are as many as images, or a multiple of it",
+            rule="they have a row for each sample, starts one or more for each image",
             remedy="Give a single image as image[None], with a start and a noised image like it",
         )
 
@@ -222,6 +222,6 @@ def _check_images(original: Any, *, start: Any, noised: Any) -> None:
 def _apart(images: Tensor) -> Float[Tensor, " batch"]:
     """The largest distance between two restarts of each image."""
     restarts = images.flatten(2)
-    # By differences: inner products lose those of copies that nearly agree.
+    # By differences: inner products lose the distance of images that nearly agree.
     distances = torch.cdist(restarts, restarts, compute_mode="donot_use_mm_for_euclid_dist")
     return distances.flatten(1).amax(1)

@@ -1,4 +1,4 @@
-"""Run a decoder from several starts of each image, as samples of one batch."""
+"""Run a decoder from several starts for each image, as samples of one batch."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Reached:
 
     Parameters
     ----------
-    begun, copy : tensor, shape (batch, starts, ...)
-        The images that it begins from, and those that it keeps.
+    begun, images : tensor, shape (batch, starts, ...)
+        The images that it started from, and those that it reached.
     value, m_g, m_i : tensor, shape (batch, starts)
-        The objective there, |O(copy) - O(a)| and |copy - a|.
+        The objective there, |O(image) - O(a)| and |image - a|.
     reason, at : tensor of int, shape (batch, starts)
         As in `SampleState`.
     traces : tensor, shape (batch, starts, points, quantities)
@@ -56,7 +56,7 @@ class Reached:
 
     @classmethod
     def joined(cls, parts: Sequence[Reached]) -> Reached:
-        """What was reached from some starts and from others, beside each other."""
+        """What was reached from all starts, given in parts."""
         return cls(
             **{
                 field.name: torch.cat([getattr(part, field.name) for part in parts], 1)
@@ -109,7 +109,7 @@ def reach(
         parts.append(
             run_some(
                 start=start[places],
-                # Named after its size as well, lest it goes on from one of another division.
+                # Named after its size, too, so that no other division is resumed.
                 checkpoint=checkpoint and checkpoint.part(together).part(first),
             )
         )
@@ -127,7 +127,7 @@ def _reach(
     iterations: int,
     checkpoint: Checkpoint | None,
 ) -> Reached:
-    """Run a decoder from all starts of each image beside each other."""
+    """Run a decoder from all starts of each image, as samples of one batch."""
     batch, starts = len(original), len(start) // len(original)
     originals = _repeated(original, starts)
     parametrization, points = _parametrization(decoder, start=start)
@@ -150,17 +150,17 @@ def _reach(
     end = method.sample_state(
         run(method, start=points, trace=trace, image=parametrization.image, checkpoint=checkpoint)
     )
-    copies = parametrization.image(end.point)
+    images = parametrization.image(end.point)
 
     def apart(values: Tensor) -> Tensor:
         return values.reshape(batch, starts, *values.shape[1:])
 
     return Reached(
         begun=apart(parametrization.image(points)),
-        images=apart(copies),
+        images=apart(images),
         value=apart(end.value),
-        m_g=apart(l2(encoder.encode(copies) - problem.target)),
-        m_i=apart(l2(copies - originals)),
+        m_g=apart(l2(encoder.encode(images) - problem.target)),
+        m_i=apart(l2(images - originals)),
         reason=apart(end.reason),
         at=apart(end.at),
         traces=apart(trace.table.movedim(2, 0)),
@@ -168,7 +168,7 @@ def _reach(
 
 
 def _repeated(values: Tensor, times: int) -> Tensor:
-    """Each sample so many times, beside each other, laid out as it was."""
+    """Each sample repeated, in the memory layout that it had."""
     repeated = values.repeat_interleave(times, 0)
     return (
         channels_last(repeated)
@@ -185,10 +185,10 @@ def _method(
     like: Tensor,
     enough: Float[Tensor, " all"],
 ) -> Method[Any]:
-    """The decoder bound to its problem, with what it keeps and where it ends."""
+    """The decoder applied to its problem, with what it returns and where it ends."""
     bare = _bare_method(decoder, problem, iterations=iterations, like=like)
     if decoder.returns == "last" and decoder.tolerance == 0:
-        # Nothing to compare: the article's descent then computes no loss between traced iterations.
+        # Nothing to compare, so the article's descent computes no loss between traced iterations.
         return bare
     return BestSoFar(bare, best=decoder.returns == "best", enough=enough)
 

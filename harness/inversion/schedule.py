@@ -1,4 +1,4 @@
-"""What changes along a run by plan: steps, rates, and the iterations at which it is traced."""
+"""What is planned for a run: step sizes, rates, and the iterations to trace."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def descent_steps(decoder: Descent, *, iterations: int) -> Float[NDArray[np.floa
 
 
 def adam_rates(decoder: Adam, *, iterations: int) -> Float[NDArray[np.float64], " t"]:
-    """Rates of Adam, half a cosine from the first rate to zero."""
+    """Rates of Adam, falling to zero along half a cosine."""
     rates: NDArray[np.float64] = (
         decoder.rate * (1 + np.cos(np.pi * np.arange(iterations) / iterations)) / 2
     )
@@ -37,9 +37,9 @@ def adam_rates(decoder: Adam, *, iterations: int) -> Float[NDArray[np.float64], 
 
 
 def trace_points(iterations: int, *, points: int = 48) -> tuple[int, ...]:
-    """Iterations to trace: the first ones, then evenly in log scale, half-way and the last.
+    """Iterations to trace: the first ones, then evenly spaced logarithmically, and the last.
 
-    Half-way and three quarters are always among them, since outcomes and claims compare with them.
+    Half-way and three quarters are always included, since outcomes and claims refer to them.
     """
     spaced = np.geomspace(1, max(iterations, 1), points).round().astype(int)
     marks = {0, iterations // 2, iterations * 3 // 4, iterations}

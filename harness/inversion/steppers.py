@@ -1,4 +1,4 @@
-"""How steps are taken: one call after the other, or as a CUDA graph captured once."""
+"""How steps are taken: one call after another, or by replaying a CUDA graph."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from harness.inversion.protocol import Method, S, TerminationReason, cloned, ten
 from harness.inversion.trace import Trace
 
 Image = Callable[[Tensor], Tensor]
-"""From the points of a decoder to images."""
+"""Maps the points of a decoder to images."""
 
 S_co = TypeVar("S_co", covariant=True)
 
 _WARM_UP = 3
 
-_SIDE: dict[torch.device, torch.cuda.Stream] = {}
-"""Where steps are tried and captured, one stream a device: cuBLAS keeps 32 MiB for every stream
-that it has met."""
+SIDE_STREAMS: dict[torch.device, torch.cuda.Stream] = {}
+"""The stream on which steps are captured, one for each device: cuBLAS keeps 32 MiB for every stream
+that it has seen."""
 
 
 @runtime_checkable
 class Driver(Protocol[S_co]):
-    """Takes the steps of a run; knows its state."""
+    """Takes the steps of a run, and holds its state."""
 
     @property
     def state(self) -> S_co:
-        """The state now."""
+        """The current state."""
         ...
 
     def note(self) -> None:
@@ -38,7 +38,7 @@ class Driver(Protocol[S_co]):
         ...
 
     def step(self) -> None:
-        """Go one iteration on."""
+        """Take one step."""
         ...
 
 
@@ -50,9 +50,9 @@ class Eager(Generic[S]):
     method : Method
         The decoder.
     state : state
-        Where it stands.
+        To start from.
     trace, image
-        What is noted.
+        Where to write, and the images of points.
     iteration, row : int
         The next iteration, and the next row of the trace.
     """
@@ -68,56 +68,56 @@ class Eager(Generic[S]):
         row: int = 0,
     ) -> None:
         self.state = self._held(state)
-        self._method, self._trace, self._image = method, trace, image
-        self._clock, self._row = self._clock_at(iteration), self._clock_at(row)
+        self.method, self.trace, self.image = method, trace, image
+        self.clock, self.row = self._clock_at(iteration), self._clock_at(row)
 
     def note(self) -> None:
         """Write the next row of the trace."""
-        view = self._method.sample_state(self.state)
-        size = self._method.size(self.state, self._clock)
-        self._trace.note(view, image=self._image(view.point), size=size, row=self._row)
-        self._row = self._row.advance()
+        view = self.method.sample_state(self.state)
+        size = self.method.size(self.state, self.clock)
+        self.trace.note(view, image=self.image(view.point), size=size, row=self.row)
+        self.row = self.row.advance()
 
     def step(self) -> None:
-        """Go one iteration on."""
-        self.state = self._method.step(self.state, self._clock)
-        self._clock = self._clock.advance()
+        """Take one step."""
+        self.state = self.method.step(self.state, self.clock)
+        self.clock = self.clock.advance()
 
     def _held(self, state: S) -> S:
-        """The state as it is held."""
+        """The state as the driver holds it."""
         return state
 
     def _clock_at(self, number: int) -> Clock:
-        """A clock that shows a number."""
+        """A clock set to a number."""
         return HostClock(number)
 
 
 class InPlace(Eager[S]):
-    """Keeps the state and the clocks at fixed places in memory, so that steps can be replayed.
+    """Holds the state and the clocks at fixed addresses, so that steps can be replayed.
 
     Parameters as for `Eager`.
     """
 
     def step(self) -> None:
-        """Go one iteration on."""
-        new = tensors(self._method.step(self.state, self._clock))
+        """Take one step."""
+        new = tensors(self.method.step(self.state, self.clock))
         for name, place in tensors(self.state).items():
-            # Rings are written by the step itself.
+            # The step itself writes ring buffers.
             if new[name] is not place:
                 place.copy_(new[name])
-        self._clock = self._clock.advance()
+        self.clock = self.clock.advance()
 
     def _held(self, state: S) -> S:
         return cloned(state)
 
     def _clock_at(self, number: int) -> Clock:
-        return DeviceClock(torch.tensor([number], device=self._trace.table.device))
+        return DeviceClock(torch.tensor([number], device=self.trace.table.device))
 
 
 class Graphed(InPlace[S]):
-    """Replays steps from two CUDA graphs, one with a row of the trace and one without.
+    """Replays CUDA graphs, one of a step and one of a row of the trace, captured when it is made.
 
-    Captured when made, for a method on a CUDA device. Parameters as for `Eager`.
+    For a method on a CUDA device. Parameters as for `Eager`.
     """
 
     def __init__(
@@ -132,32 +132,32 @@ class Graphed(InPlace[S]):
     ) -> None:
         super().__init__(method, state, trace=trace, image=image, iteration=iteration, row=row)
         device = trace.table.device
-        if device not in _SIDE:
-            _SIDE[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        if device not in SIDE_STREAMS:
+            SIDE_STREAMS[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._warm_up(state)
-        self._step, self._note = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        # Where a capture fails, torch leaves its stream behind as the current one.
+        self.step_graph, self.note_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        # If a capture fails, torch leaves its stream as the current one.
         with torch.cuda.stream(torch.cuda.current_stream(device)):
-            with torch.cuda.graph(self._step, stream=_SIDE[device]):
+            with torch.cuda.graph(self.step_graph, stream=SIDE_STREAMS[device]):
                 super().step()
-            with torch.cuda.graph(self._note, stream=_SIDE[device]):
+            with torch.cuda.graph(self.note_graph, stream=SIDE_STREAMS[device]):
                 super().note()
 
     def _warm_up(self, state: S) -> None:
-        """Take steps in vain.
+        """Take steps whose result is thrown away.
 
-        What libraries allocate and choose at their first calls may not be captured. The memory of
+        What libraries allocate and choose in their first calls must not be captured. The memory of
         these steps is free again when capturing begins.
         """
-        trace, device = self._trace, self._trace.table.device
-        side = _SIDE[device]
+        trace, device = self.trace, self.trace.table.device
+        side = SIDE_STREAMS[device]
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
             spare: InPlace[S] = InPlace(
-                self._method,
+                self.method,
                 state,
                 trace=Trace(trace.points, original=trace.original),
-                image=self._image,
+                image=self.image,
             )
             for _ in range(_WARM_UP):
                 spare.note()
@@ -166,11 +166,11 @@ class Graphed(InPlace[S]):
 
     def note(self) -> None:
         """Write the next row of the trace."""
-        self._note.replay()
+        self.note_graph.replay()
 
     def step(self) -> None:
-        """Go one iteration on."""
-        self._step.replay()
+        """Take one step."""
+        self.step_graph.replay()
 
 
 def drive(
@@ -182,12 +182,12 @@ def drive(
     iteration: int = 0,
     row: int = 0,
 ) -> Driver[S]:
-    """The driver for the device that a run is on; parameters as for `Eager`."""
-    # Where no step is left there is nothing to replay, and tables may be empty.
+    """The driver for the device of a run; parameters as for `Eager`."""
+    # With no step left there is nothing to replay, and tables may be empty.
     kind = Graphed if trace.table.is_cuda and iteration < trace.points[-1] else Eager
     return kind(method, state, trace=trace, image=image, iteration=iteration, row=row)
 
 
 def running(method: Method[S], state: S) -> bool:
-    """Whether any sample has not ended; waits for the device."""
+    """Whether any sample still runs; waits for the device."""
     return bool((method.sample_state(state).reason == TerminationReason.LENGTH).any())

@@ -1,4 +1,4 @@
-"""Numbers along a run, kept on the device until the run has ended."""
+"""Numbers along a run, on the device until the run has ended."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class Trace:
         )
 
     def note(self, view: SampleState, *, image: Tensor, size: Tensor, row: Clock) -> None:
-        """Write the row that a clock of the table's rows shows.
+        """Write the row that a clock of rows shows.
 
         Parameters
         ----------
         view : SampleState
-            Where the samples stand.
+            Of all samples.
         image : tensor, shape (batch, ...)
-            The images that the points of the view mean.
+            The images at its points.
         size : tensor, scalar or of shape (batch,)
-            Of the step that follows; rho = size * |g|^2 / (2 f) is nan for a decoder without one.
+            Of the next step; rho = size * |g|^2 / (2 f) is nan for a decoder without one.
         row : Clock
             Counts the rows.
         """
@@ -62,5 +62,5 @@ class Trace:
         row.write(self.table, torch.stack(quantities))
 
     def end_at(self, row: int) -> None:
-        """Repeat a row to the end of the table: all samples have ended."""
+        """Repeat a row until the end of the table, since all samples have ended."""
         self.table[row + 1 :] = self.table[row]

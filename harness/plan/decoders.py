@@ -1,4 +1,4 @@
-"""Settings of decoders and of what they expect of an image; the article's descent among them."""
+"""Settings of decoders and priors; the article's descent among them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ P = TypeVar("P")
 class Blur:
     """A Gaussian blur after each step.
 
-    Sigma falls linearly over the run (the article's 2.4 to 0.4), so that a longer run is not a
-    continued shorter one.
+    Sigma falls linearly over the run (from 2.4 to 0.4 in the article), so a longer run is not the
+    continuation of a shorter one.
 
     Parameters
     ----------
     kernel : int
-        Pixels along each axis, odd.
+        Pixels along each axis, an odd number.
     first, last : float
         Sigma in pixels.
 
     Raises
     ------
     SettingError
-        Where a number is out of range; so do all settings below.
+        If a number is out of range, as with all settings below.
     """
 
     kernel: int = 3
@@ -46,21 +46,21 @@ class Blur:
             self.first > 0 and self.last > 0,
             self,
             rule="sigma is above 0",
-            remedy="Leave the blur out where there should be none",
+            remedy="Leave the blur out if there should be none",
         )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Whitening:
-    """The image as coordinates of equal size: its spectrum over that of natural images.
+    """The image in coordinates of equal scale: its spectrum divided by that of natural images.
 
-    Amplitudes of photographs fall as 1 / f (Field 1987). A step along such coordinates moves an
-    image by what photographs vary by, smooth changes first; it reaches the same images.
+    Amplitudes of photographs fall as 1 / f (Field 1987). A step along such coordinates changes an
+    image as photographs vary, smooth changes first; every image can still be reached.
 
     Parameters
     ----------
     exponent : float
-        Of the fall; 0 leaves pixels.
+        Of 1 / f; 0 would leave pixels.
     """
 
     exponent: float = 1.0
@@ -70,19 +70,19 @@ class Whitening:
             self.exponent > 0,
             self,
             rule="amplitudes fall with the frequency: the exponent is above 0",
-            remedy="Leave the whitening out where the decoder should move pixels",
+            remedy="Leave the whitening out if the decoder should move pixels",
         )
 
 
 Prior = Blur | Whitening
-"""What an image is expected to be; a decoder takes any number of them."""
+"""What is assumed of an image."""
 
 
 LOSSES = ("l1", "l2")
 
 
 TOLERANCES = ("target", "noised")
-"""What a tolerance is a share of: |O(a)|, or m_r, the distance that a' has."""
+"""What a tolerance is relative to: |O(a)|, or m_r, the distance of O(a')."""
 
 
 RULES = ("gradient", "polyak", "normalised")
@@ -93,25 +93,27 @@ RETURNS = ("last", "best")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """What all decoders have in common.
+    """What all decoders share.
 
     Parameters
     ----------
     loss : str
         "l1" (sum of absolute differences) or "l2" (half the sum of squares).
     priors : tuple of Prior
-        What an image is expected to be; one of each kind at most.
+        What is assumed of an image; at most one of each kind.
     returns : str
-        Which image of a run is its result: the "last" one, or that of the least loss ("best").
+        The result of a run: its "last" image, or the one of the least loss ("best").
     tolerance : float
-        A sample ends where m_g falls to this share of a reference; 0 lets it run on.
+        A sample ends once m_g has fallen to this share of a reference; 0 never ends it.
     tolerance_of : str
         The reference, one of `TOLERANCES`.
 
     Raises
     ------
     SettingError
-        Where a name is unknown, a number is out of range, or priors exclude each other.
+        If a number is out of range, or priors exclude each other.
+    UnknownNameError
+        If a name is unknown.
     """
 
     loss: str = "l2"
@@ -122,19 +124,19 @@ class Decoding:
 
     def __post_init__(self) -> None:
         known(self.loss, LOSSES, what="loss")
-        known(self.returns, RETURNS, what="image to keep")
+        known(self.returns, RETURNS, what="image to return")
         known(self.tolerance_of, TOLERANCES, what="reference of a tolerance")
         check(
             0 <= self.tolerance < (1 if self.tolerance_of == "target" else math.inf),
             f"tolerance={self.tolerance}",
             rule="a tolerance is a share of the target's norm, from 0 to below 1, or any of m_r",
-            remedy="Choose 0 for a run of all its iterations",
+            remedy="Choose 0 to run all iterations",
         )
         kinds = [type(prior) for prior in self.priors]
         check(
             len(set(kinds)) == len(kinds),
             self.priors,
-            rule="a decoder takes one prior of a kind",
+            rule="a decoder takes one prior of each kind",
             remedy="Leave out the second",
         )
         check(
@@ -154,29 +156,30 @@ class Decoding:
             check(
                 not isinstance(prior, kinds),
                 prior,
-                rule=f"{type(self).__name__} cannot take it, since {reason}",
+                rule=f"{type(self).__name__} cannot use it, since {reason}",
                 remedy="Leave it out, or choose Descent or Adam",
             )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Descent(Decoding):
-    """Gradient descent, a <- a - size * g; by default the article's, except for its blur.
+    """Gradient descent, a <- a - size * g; by default the article's, but without its blur.
 
     Parameters
     ----------
     step : float
         epsilon; 0.1 in the article.
     factor : float
-        Factor of the loss: 0.15 for its ResNets, 0.35 for its MLPs.
+        Factor of the loss; in the article 0.15 for ResNets and 0.35 for MLPs.
     schedule : str
-        "fixed" (its code) or "decreasing" (its text: linearly to zero, but not below `minimum`).
+        "fixed" (the article's code) or "decreasing" (its text: linearly to zero, but not below
+        `minimum`).
     minimum : float
         Least step of the decreasing schedule.
     rule : str
-        What the size of a step is, `factor * step` being s: s itself ("gradient"); s times the
-        loss over |g|^2, Polyak's for a least loss of 0 ("polyak"; s = 1 is his own); or s times
-        sqrt(n) / |g|, which moves an element by s in the mean square ("normalised").
+        How the size of a step follows from s = `factor * step`: s itself ("gradient"); s times
+        loss / |g|^2, Polyak's step for a least loss of 0 ("polyak"); or s sqrt(n) / |g|, which
+        changes elements by s in the root mean square ("normalised").
     """
 
     loss: str = "l1"
@@ -194,7 +197,7 @@ class Descent(Decoding):
         check(
             self.step * self.factor > 0 and self.minimum >= 0,
             self,
-            rule="a step goes down the loss: step times factor is above 0, minimum not below",
+            rule="step times factor is above 0, and minimum is 0 or more",
             remedy="Choose larger numbers",
         )
 
@@ -212,8 +215,8 @@ class Adam(Decoding):
         check(
             self.rate > 0 and 0 <= self.beta1 < 1 and 0 <= self.beta2 < 1,
             self,
-            rule="a rate is above 0, and a moment decays by a share from 0 to below 1",
-            remedy="Choose numbers like those of the default",
+            rule="rate is above 0, and beta1 and beta2 are from 0 to below 1",
+            remedy="Choose numbers like the defaults",
         )
 
 
@@ -221,15 +224,15 @@ class Adam(Decoding):
 class LBFGS(Decoding):
     """L-BFGS with a line search for each sample (Nocedal and Wright 2006, algorithm 7.5).
 
-    An iteration is one gradient: a trial of the line search, taken or not.
+    An iteration is one gradient: a trial of the line search, accepted or not.
 
     Parameters
     ----------
     history : int
-        Evaluations looked back on. Each trial that is taken leaves a pair of step and change of the
-        gradient there, as far as it has positive curvature; one that is rejected takes a place too.
+        Evaluations to look back on. A trial that is accepted leaves a pair of step and change of
+        the gradient, if it has positive curvature; one that is rejected counts as well.
     stationary : float
-        A sample ends where its gradient's norm falls to this share of the first.
+        A sample ends once its gradient's norm has fallen to this share of the first.
     """
 
     history: int = 20
@@ -241,8 +244,8 @@ class LBFGS(Decoding):
         check(
             self.history > 0 and 0 <= self.stationary < 1,
             self,
-            rule="a history has an evaluation or more, and a share is from 0 to below 1",
-            remedy="Choose numbers like those of the default",
+            rule="history is 1 or more, and stationary is from 0 to below 1",
+            remedy="Choose numbers like the defaults",
         )
 
 
@@ -250,17 +253,17 @@ class LBFGS(Decoding):
 class GaussNewton(Decoding):
     """Gauss-Newton, its steps damped by Nielsen's rule and found by conjugate gradients.
 
-    An iteration is a step tried: two evaluations, and for each inner iteration one product with J
+    An iteration tries one step: two evaluations, and for each inner iteration one product with J
     and one with its transpose.
 
     Parameters
     ----------
     inner : int
-        Iterations of conjugate gradients a step.
+        Iterations of conjugate gradients in each step.
     damping : float
-        Initial damping over the squared norm of J, estimated along the gradient.
+        Initial damping relative to the squared norm of J, estimated along the gradient.
     stationary : float
-        A sample ends where its gradient's norm falls to this share of the first.
+        A sample ends once its gradient's norm has fallen to this share of the first.
     """
 
     inner: int = 10
@@ -279,20 +282,19 @@ class GaussNewton(Decoding):
         check(
             self.inner > 0 and self.damping > 0 and 0 <= self.stationary < 1,
             self,
-            rule="a solver takes an iteration or more, a damping grows from above 0, and a share "
-            "is from 0 to below 1",
-            remedy="Choose numbers like those of the default",
+            rule="inner is 1 or more, damping above 0, and stationary from 0 to below 1",
+            remedy="Choose numbers like the defaults",
         )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LinearSolve(Decoding):
-    """The exact solution for a linear network: of all best ones, that nearest to the start.
+    """The exact solution for a linear network: of all least-squares ones, the nearest to the start.
 
     Parameters
     ----------
     rcond : float or None
-        Singular values below this share of the largest count as 0; None is max(m, n) * eps.
+        Singular values below this share of the largest count as 0; None means max(m, n) * eps.
     """
 
     rcond: float | None = None
@@ -303,7 +305,7 @@ class LinearSolve(Decoding):
         check(
             self.rcond is None or 0 <= self.rcond < 1,
             self,
-            rule="a share of the largest singular value is from 0 to below 1",
+            rule="rcond is from 0 to below 1",
             remedy="Leave it out for that of rounding",
         )
 
@@ -313,11 +315,11 @@ Decoder = Descent | Adam | LBFGS | GaussNewton | LinearSolve
 
 PRECISIONS = ("float32", "tf32", "float64", "bf16")
 """IEEE float32; float32 with products in TF32 (CUDA); IEEE float64; bfloat16 in the network, for
-scouting."""
+quick looks."""
 
 
 def decoder_name(decoder: Decoder) -> str:
-    """A decoder's name for people: its method."""
+    """The name of a decoder's method, for people."""
     match decoder:
         case Descent(rule="gradient"):
             return "descent"
@@ -334,7 +336,7 @@ def decoder_name(decoder: Decoder) -> str:
 
 
 ARTICLE = Descent(step=0.1, factor=0.15, schedule="fixed", priors=(Blur(),), loss="l1")
-"""The article's descent on ResNets as its code has it."""
+"""The article's descent on ResNets, as in its code."""
 
 
 ARTICLE_WITHOUT_BLUR = Descent(step=0.1, factor=0.15, schedule="fixed", loss="l1")

@@ -1,1 +1,1 @@
-"""The decoders, each as a start and a step."""
+"""The decoders, each as a first state and a step."""

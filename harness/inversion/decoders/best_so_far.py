@@ -1,4 +1,4 @@
-"""Best so far, and the end of a sample that has come near enough, for any decoder."""
+"""For any decoder: the best point so far, and an end once a sample is within the tolerance."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from harness.inversion.protocol import Method, S, SampleState, TerminationReason
 
 @dataclasses.dataclass(frozen=True)
 class BestSoFarState(Generic[S]):
-    """The decoder's own state, and what is kept of each sample.
+    """The decoder's own state, and the best point of each sample.
 
     Parameters
     ----------
     inner : state
-        Of the decoder, which runs on whatever is kept.
+        Of the decoder, which goes on from its own point, not from the best one.
     point, gradient, value, misfit, reason
-        As in `SampleState`, at the iteration that is kept.
+        As in `SampleState`, at the best point.
     at : tensor of int, shape (batch,)
-        That iteration.
+        The iteration that reached it.
     size : tensor, shape (batch,)
-        Of the decoder's step from there; rho is made of it, of that value and of that gradient.
+        Of the decoder's step from there, for rho.
     """
 
     inner: S
@@ -42,16 +42,16 @@ class BestSoFarState(Generic[S]):
 
 @dataclasses.dataclass(frozen=True)
 class BestSoFar(Generic[S]):
-    """A decoder that shows what it has kept, not where it is.
+    """A decoder seen by its best points instead of its current ones.
 
     Parameters
     ----------
     method : Method
         The decoder.
     best : bool
-        Whether the point of the least value is kept, or the last one.
+        Whether the point of the least value counts as best, or simply the last one.
     enough : tensor, shape (batch,)
-        m_g at which a sample ends; what is kept of it then no longer changes.
+        m_g at which a sample ends; its best point no longer changes then.
     """
 
     method: Method[S]
@@ -74,12 +74,12 @@ class BestSoFar(Generic[S]):
         )
 
     def step(self, state: BestSoFarState[S], clock: Clock) -> BestSoFarState[S]:
-        """The state one iteration on."""
+        """The state after an iteration."""
         inner = self.method.step(state.inner, clock)
         view = self.method.sample_state(inner)
         taken = state.reason == TerminationReason.LENGTH
         if self.best:
-            # Near enough is better than best: by some priors the objective says something else.
+            # A point within the tolerance ends the run, whatever its value.
             taken = taken & ((view.value < state.value) | (view.misfit <= self.enough))
 
         def kept(new: Tensor, old: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class BestSoFar(Generic[S]):
         )
 
     def sample_state(self, state: BestSoFarState[S]) -> SampleState:
-        """What is kept of each sample."""
+        """The best point of each sample."""
         return SampleState(
             point=state.point,
             value=state.value,
@@ -108,7 +108,7 @@ class BestSoFar(Generic[S]):
         )
 
     def size(self, state: BestSoFarState[S], _: Clock, /) -> Tensor:
-        """The size of the decoder's step from what is kept of each sample."""
+        """The size of the decoder's step from the best point of each sample."""
         return state.size
 
     def _reason(self, view: SampleState, reason: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:

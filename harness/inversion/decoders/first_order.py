@@ -1,4 +1,4 @@
-"""Decoders that take one gradient a step: descents, the article's among them, and Adam."""
+"""Decoders that take one gradient for each step: descents, the article's included, and Adam."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.plan.decoders import Adam, Descent
 
 @dataclasses.dataclass(frozen=True)
 class DescentMethod:
-    """Gradient descent, a <- project(a - size * g).
+    """Gradient descent, a <- blur(a - size * g).
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class DescentMethod:
     rule : str
         One of `harness.plan.decoders.RULES`.
     steps : tensor, shape (iterations + 1,)
-        Sizes by the schedule; the last one is repeated, so that rho is defined at the end too.
+        Sizes by the schedule, the last one twice, so that rho is defined at the end, too.
     """
 
     problem: Problem
@@ -50,7 +50,7 @@ class DescentMethod:
         return self.problem.evaluate(start)
 
     def step(self, state: Evaluation, clock: Clock) -> Evaluation:
-        """The state one iteration on."""
+        """The state after an iteration."""
         size = self.size(state, clock)
         if size.dim():
             size = per_sample(size, like=state.point)
@@ -63,7 +63,7 @@ class DescentMethod:
         return self.problem.sample_state(state)
 
     def size(self, state: Evaluation, clock: Clock, /) -> Tensor:
-        """The size of the step that follows, one number or, by most rules, one a sample."""
+        """The size of the next step: one number, or one for each sample, depending on the rule."""
         scheduled = clock.read(self.steps)
         if self.rule == "gradient":
             return scheduled
@@ -73,13 +73,13 @@ class DescentMethod:
             size = scheduled * self.problem.value(state) / norm.square()
         else:
             size = scheduled * math.sqrt(gradient[0].numel()) / norm
-        # Without a slope there is no way to go, however large the loss.
+        # Without a slope there is no direction, however large the loss.
         return torch.where(norm > torch.finfo(gradient.dtype).tiny ** 0.5, size, 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class AdamState:
-    """Where it is, and the moments of the gradients so far."""
+    """The current point, and the moments of the gradients so far."""
 
     evaluation: Evaluation
     mean: Tensor
@@ -97,7 +97,7 @@ class AdamMethod:
     betas : tuple of float
         Decay of both moments.
     rates, corrections : tensor, shape (iterations,)
-        The rate over the first moment's bias, and one over the second's.
+        The rate divided by the first moment's bias, and the inverse of the second's.
     """
 
     problem: Problem
@@ -124,12 +124,12 @@ class AdamMethod:
         return AdamState(self.problem.evaluate(start), zero, zero)
 
     def step(self, state: AdamState, clock: Clock) -> AdamState:
-        """The state one iteration on."""
+        """The state after an iteration."""
         gradient = state.evaluation.gradient
         beta1, beta2 = self.betas
         mean = torch.lerp(state.mean, gradient, 1 - beta1)
         square = (state.square * beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        # A scale far below any gradient that matters keeps 0/0 out where a gradient is exactly 0.
+        # Far below any gradient that matters; avoids 0/0 where a gradient is exactly 0.
         tiny = torch.finfo(gradient.dtype).tiny ** 0.5
         scale = (square * clock.read(self.corrections)).sqrt_().add_(tiny)
         moved = state.evaluation.point - mean * clock.read(self.rates) / scale
@@ -141,5 +141,5 @@ class AdamMethod:
         return self.problem.sample_state(state.evaluation)
 
     def size(self, state: AdamState, _: Clock, /) -> Tensor:
-        """Each element has a step of its own: nan."""
+        """nan, since each element has a step of its own."""
         return state.evaluation.point.new_full((), math.nan)

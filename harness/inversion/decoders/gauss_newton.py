@@ -1,9 +1,9 @@
-"""Gauss-Newton with damping, matrix-free and batched: every sample has its own step and damping.
+"""Damped Gauss-Newton, matrix-free and batched: every sample has its own step and damping.
 
 Levenberg-Marquardt with Nielsen's update of the damping (Madsen, Nielsen and Tingleff 2004,
 algorithm 3.16); the linear least-squares problem of a step is solved by conjugate gradients (CGLS;
-Bjorck 1996, algorithm 7.4.1), a fixed number of iterations of one product with J and one with its
-transpose each.
+Bjorck 1996, algorithm 7.4.1), in a fixed number of iterations, each with one product with J and
+one with its transpose.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _TRIALS = 25
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GaussNewtonState:
-    """A point of each sample, and what the next step takes.
+    """A point of each sample, and what the next step needs.
 
     Parameters
     ----------
     evaluation : Evaluation
-        The point accepted last.
+        At the last accepted point.
     first : tensor, shape (batch,)
         The gradient's norm at the start.
     damping, growth : tensor, shape (batch,)
@@ -55,8 +55,8 @@ class GaussNewtonState:
 class GaussNewtonMethod:
     """Minimise the sum of squares of every sample.
 
-    A sample ends where its gradient has fallen to `decoder.stationary` of the first, or where no
-    step lowers the sum any more, however strongly it is damped.
+    A sample ends once its gradient has fallen to `decoder.stationary` of the first, or once no step
+    lowers the sum any more, however strongly it is damped.
     """
 
     decoder: GaussNewton
@@ -67,7 +67,7 @@ class GaussNewtonMethod:
         evaluation = self.problem.evaluate(start)
         _, jvp, _ = self.problem.encoder.linearize(start)
         norm = l2(evaluation.gradient)
-        # The square of J's norm along the gradient, at which the damping is aimed.
+        # The squared norm of J along the gradient, which sets the scale of the damping.
         square = (l2(jvp(evaluation.gradient)) / _positive(norm)).square()
         return GaussNewtonState(
             evaluation=evaluation,
@@ -79,10 +79,10 @@ class GaussNewtonMethod:
         )
 
     def step(self, state: GaussNewtonState, _: Clock, /) -> GaussNewtonState:
-        """One step tried by every sample."""
+        """Every sample tries one step."""
         here = state.evaluation
         jvp, vjp = self.problem.encoder.linearize(here.point)[1:]
-        step, model = _least_squares(
+        step, model = least_squares(
             jvp, vjp, here.residual, damping=state.damping, iterations=self.decoder.inner
         )
         there = self.problem.evaluate(here.point + step)
@@ -126,11 +126,11 @@ class GaussNewtonMethod:
         )
 
     def size(self, state: GaussNewtonState, _: Clock, /) -> Tensor:
-        """No step along the gradient: nan."""
+        """nan, since steps are not along the gradient."""
         return state.evaluation.point.new_full((), math.nan)
 
 
-def _least_squares(
+def least_squares(
     jvp: JVP,
     vjp: VJP,
     residual: Tensor,
@@ -138,7 +138,7 @@ def _least_squares(
     damping: Float[Tensor, " batch"],
     iterations: int,
 ) -> tuple[Tensor, Float[Tensor, " batch"]]:
-    """The d that lessens |r + J d|^2 + damping |d|^2, and |r + J d|."""
+    """The d that minimises |r + J d|^2 + damping |d|^2, approximately, and |r + J d|."""
     rest = -residual
     slope = vjp(rest)
     step, direction, square = torch.zeros_like(slope), slope, l2(slope).square()

@@ -6,8 +6,9 @@ without positive curvature (6.7) skipped. The loops of the recursion are triangu
 Nocedal and Schnabel 1994, Representations of quasi-Newton matrices and their use in limited memory
 methods, theorem 2.2).
 
-A step is one evaluation, a trial on the line of each sample. Some samples accept theirs and turn,
-others go back on their lines: no sample waits for another, and nothing is decided on the host.
+A step is one evaluation, a trial of the line search of each sample. Some samples accept theirs and
+take a new direction, others shorten theirs: no sample waits for another, and nothing is decided on
+the host.
 """
 
 from __future__ import annotations
@@ -33,24 +34,24 @@ _CURVATURE = 1e-10
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """Steps and changes of the gradient, rings with a row an evaluation, and their products.
+    """Steps and changes of the gradient, in ring buffers with a row for each evaluation.
 
-    A trial that a sample rejects takes a row as well, in the place of the oldest: the samples of a
-    batch share one clock, which a CUDA graph can read, and no row is moved.
+    A trial that a sample rejects takes a row as well, replacing the oldest: the samples of a batch
+    share one clock, which a CUDA graph can read, and no row is moved.
 
     Parameters
     ----------
     steps, changes : tensor, shape (history, batch, n)
         s and y.
     curvature : tensor, shape (history, batch)
-        s y, which is positive; 0 where a row holds no pair of a sample, whatever else is there.
+        s y, which is positive; 0 if a row holds no pair of a sample, whatever else it holds.
     crossed, squares : tensor, shape (history, batch, history)
         s_i y_j and y_i y_j.
     gamma : tensor, shape (batch,)
         s y / y y of the last pair, 1 before there is one; it stays when that pair's row is
-        written over.
+        overwritten.
     count : tensor of int, shape (batch,)
-        Pairs added since a sample last began along its steepest descent, still there or not.
+        Pairs added since the last step along the steepest descent, whether or not still held.
     """
 
     steps: Float[Tensor, "history batch n"]
@@ -63,7 +64,7 @@ class Pairs:
 
     @classmethod
     def none(cls, like: Float[Tensor, "batch n"], *, size: int) -> Pairs:
-        """Room for pairs."""
+        """Buffers without pairs."""
         batch, n = like.shape
         return cls(
             steps=like.new_zeros(size, batch, n),
@@ -83,12 +84,12 @@ class Pairs:
         where: Bool[Tensor, " batch"],
         clock: Clock,
     ) -> Pairs:
-        """Add the pairs of some samples, as far as they have positive curvature, in place.
+        """Add the pairs of some samples if they have positive curvature, in place.
 
-        The row of this evaluation is written for all: to the others it holds no pair.
+        This evaluation's row is written for all samples; for the others it holds no pair.
         """
         product, square = (step * change).sum(1), change.square().sum(1)
-        # What rounding alone may have made is no curvature.
+        # A product as small as rounding is no curvature.
         least = max(_CURVATURE, torch.finfo(step.dtype).eps)
         good = where & (product > least * square.sqrt() * l2(step))
         step, change = (torch.where(good[:, None], new, 0) for new in (step, change))
@@ -127,7 +128,7 @@ class Pairs:
         L^T b = D a - gamma (Y g - Y Y^T a), and H g = gamma (g - Y^T a) + S^T b.
         """
         size = len(self.steps)
-        # From ages to rows, and back again.
+        # From age to row, and back.
         turn = (clock.now - torch.arange(size, device=gradient.device)) % size
         curvature, gamma = self.curvature[turn].t(), self.gamma[:, None]
         held = curvature > 0
@@ -140,7 +141,7 @@ class Pairs:
             torch.where(held, _dots(rows, gradient)[:, turn], 0)
             for rows in (self.steps, self.changes)
         )
-        # A row without a pair asks nothing and answers 0.
+        # A row without a pair contributes 0.
         lower = crossed.tril(-1) + torch.diag_embed(torch.where(held, curvature, 1))
         first = _solve(lower, along_steps, upper=False)
         met = along_changes - torch.bmm(squares, first[:, :, None])[:, :, 0]
@@ -151,22 +152,22 @@ class Pairs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LBFGSState:
-    """A point of each sample, and the line on which the next trial lies.
+    """A point of each sample, and the line search from there.
 
     Parameters
     ----------
     point, gradient : tensor, shape (batch, ...)
-        The point accepted last, and the gradient there.
+        The last accepted point, and the gradient there.
     value, misfit : tensor, shape (batch,)
         The objective and m_g there.
     first : tensor, shape (batch,)
         The gradient's norm at the start.
     direction : tensor, shape (batch, ...)
-        Of the line.
+        Of the line search.
     slope, size : tensor, shape (batch,)
-        Derivative along the line, and where the next trial lies.
+        Derivative along it, and the size of the next trial.
     trials : tensor of int, shape (batch,)
-        Made on this line.
+        Of this line search, so far.
     pairs : Pairs
         The history.
     reason : tensor of int, shape (batch,)
@@ -190,15 +191,15 @@ class LBFGSState:
 class LBFGSMethod:
     """Minimise the objective of every sample.
 
-    A sample ends where its gradient has fallen to `decoder.stationary` of the first, or where no
-    step along its steepest descent lowers the objective any more; it then stays put.
+    A sample ends once its gradient has fallen to `decoder.stationary` of the first, or once no step
+    along its steepest descent lowers the objective any more; it then stays where it is.
     """
 
     decoder: LBFGS
     problem: Problem
 
     def begin(self, start: Tensor) -> LBFGSState:
-        """The state at a start; the first trial lies along the steepest descent."""
+        """The state at a start; the first trial is along the steepest descent."""
         found = self.problem.evaluate(start)
         value, norm = self.problem.value(found), l2(found.gradient)
         return LBFGSState(
@@ -216,7 +217,7 @@ class LBFGSMethod:
         )
 
     def step(self, state: LBFGSState, clock: Clock) -> LBFGSState:
-        """One trial of every sample, and what follows from it."""
+        """One trial of every sample, and what it implies."""
         moved = per_sample(state.size, like=state.point) * state.direction
         found = self.problem.evaluate(state.point + moved)
         value = self.problem.value(found)
@@ -230,7 +231,7 @@ class LBFGSMethod:
         point = taken(state.point + moved, state.point)
         gradient = taken(found.gradient, state.gradient)
         best, norm = taken(value, state.value), l2(gradient)
-        # A line without success: once more along the steepest descent, then no more.
+        # After a line search that failed, one along the steepest descent; after that, none.
         trials = torch.where(accepted, 0, state.trials + 1)
         failed = running & ((trials == _TRIALS) | (state.slope >= 0))
         stuck = failed & (state.pairs.count == 0)
@@ -264,7 +265,7 @@ class LBFGSMethod:
         )
 
     def sample_state(self, state: LBFGSState) -> SampleState:
-        """Where the samples stand: at the points accepted last."""
+        """Where the samples stand: at their last accepted points."""
         return SampleState(
             point=state.point,
             value=state.value,
@@ -275,23 +276,23 @@ class LBFGSMethod:
         )
 
     def size(self, state: LBFGSState, _: Clock, /) -> Tensor:
-        """No step along the gradient: nan."""
+        """nan, since steps are not along the gradient."""
         return state.point.new_full((), math.nan)
 
 
 def _polyak(
     value: Float[Tensor, " batch"], square: Float[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
-    """A first step in the objective's own scale: f / |g|^2, Polyak's for a least value of 0."""
+    """A first step on the objective's own scale: f / |g|^2, Polyak's for a least value of 0."""
     return value / square.clamp_min(torch.finfo(value.dtype).tiny)
 
 
 def _shorter(state: LBFGSState, value: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-    """The minimum of the parabola through what is known of the line, within bounds."""
+    """The minimum, within bounds, of the parabola through what is known along the line."""
     excess = value - state.value - state.size * state.slope
     ratio = -state.size * state.slope / (2 * excess)
     low, high = _SHRINK
-    # A trial that is not finite says nothing about where to go, but to go back.
+    # A value that is not finite only says that the step was too long.
     return state.size * torch.nan_to_num(ratio, nan=high).clamp(low, high)
 
 

@@ -21,7 +21,7 @@ from harness.plan.decoders import LinearSolve
 class LinearMethod:
     """Steps by the pseudo-inverse, a <- a - A^+ r.
 
-    The first one solves, later ones refine (Higham 2002, chapter 12).
+    The first step solves, later ones refine (Higham 2002, chapter 12).
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class LinearMethod:
         Raises
         ------
         SettingError
-            Where the network is not linear.
+            If the network is not linear.
         """
         if not isinstance(problem.encoder, AffineEncoder):
             raise SettingError(
@@ -53,7 +53,7 @@ class LinearMethod:
         rcond = decoder.rcond
         if rcond is None:
             rcond = max(matrix.shape[1:]) * torch.finfo(matrix.dtype).eps
-        # A network that is not finite has no inverse; its mates have theirs.
+        # A network with a number that is not finite has no inverse; the others have theirs.
         finite = matrix.isfinite().flatten(1).all(1)[:, None, None]
         inverse = torch.linalg.pinv(torch.where(finite, matrix, 0), rtol=rcond)
         return cls(problem, torch.where(finite, inverse, torch.nan))
@@ -63,7 +63,7 @@ class LinearMethod:
         return self.problem.evaluate(start)
 
     def step(self, state: Evaluation, _: Clock, /) -> Evaluation:
-        """The state one iteration on."""
+        """The state after an iteration."""
         residual = state.residual.reshape(len(self.inverse), -1, self.inverse.shape[2])
         correction = (residual @ self.inverse.mT).reshape(state.point.shape)
         point = state.point - correction
@@ -74,5 +74,5 @@ class LinearMethod:
         return self.problem.sample_state(state)
 
     def size(self, state: Evaluation, _: Clock, /) -> Tensor:
-        """No step along the gradient: nan."""
+        """nan, since steps are not along the gradient."""
         return state.point.new_full((), math.nan)

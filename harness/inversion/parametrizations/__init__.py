@@ -1,1 +1,1 @@
-"""What a decoder moves in place of pixels."""
+"""What a decoder can move instead of pixels."""

@@ -1,4 +1,4 @@
-"""Images in the coordinates of their spectrum, over the amplitudes of natural images.
+"""Images in the coordinates of their spectrum, divided by the amplitudes of natural images.
 
 Known from feature visualisation as a decorrelated space (Olah, Mordvintsev and Schubert 2017). The
 map is linear and symmetric, W = F^-1 diag(amplitude) F, hence its own VJP, and it has an
@@ -20,7 +20,7 @@ from harness.plan.decoders import Whitening
 
 @dataclasses.dataclass(frozen=True)
 class WhitenedSpectrum:
-    """Images from coordinates of equal size.
+    """The map from whitened coordinates to images.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class WhitenedSpectrum:
 
 
 def whitened(prior: Whitening, *, start: Tensor) -> tuple[WhitenedSpectrum, Tensor]:
-    """The coordinates of images of a shape, and those of a start.
+    """The whitening of images of a shape, and the coordinates of a start.
 
     Parameters
     ----------
@@ -64,12 +64,12 @@ def whitened(prior: Whitening, *, start: Tensor) -> tuple[WhitenedSpectrum, Tens
     Raises
     ------
     SettingError
-        Where there are no rows and columns.
+        If the samples have no rows and columns.
     """
     if start.dim() != 4:
         raise SettingError(
             f"{prior} with images of shape {tuple(start.shape)}",
-            rule="a spectrum is one of images with rows and columns",
+            rule="only images with rows and columns have such a spectrum",
             remedy="Give images of shape (batch, channels, rows, columns)",
         )
     rows, columns = start.shape[2:]

@@ -56,21 +56,17 @@ def run(*command: str, lock: int) -> str:
         return ""
     lines = [line for line in LOG.read_text("utf-8", "replace").splitlines() if line]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
-    return [*errors, *lines[-1:], "no word"][0]
+    return [*errors, *lines[-1:], "no output"][0]
 
 
 def make(lock: int) -> None:
     """Make the environment or bring it up to date, unless it is current."""
     before, extras = read_stamp(), {"test", *os.environ.get("EXTRAS", "").split()}
     sources = hashlib.sha256(PROJECT.read_bytes() + PINS.read_bytes()).hexdigest()
-    now = {"python": sys.version, "pip_args": PIP_ARGS, "sources": sources, "complete": True}
-    usable = PYTHON.exists() and now.items() - {"sources": sources}.items() <= before.items()
-    if (
-        usable
-        and before["sources"] == sources
-        and extras <= {*before["extras"]}
-        and FINDER.exists()
-    ):
+    fixed = {"python": sys.version, "pip_args": PIP_ARGS, "complete": True}
+    usable = PYTHON.exists() and fixed.items() <= before.items()
+    complete = usable and FINDER.exists() and extras <= {*before["extras"]}
+    if complete and before["sources"] == sources:
         return
 
     project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
@@ -79,13 +75,26 @@ def make(lock: int) -> None:
         sys.exit(f"EXTRAS={unknown}: no such extra. Choose {' or '.join(optional)}.")
     extras |= {*before.get("extras", ())} & {*optional}
     needed = [*project["dependencies"], *(each for extra in extras for each in optional[extra])]
-    # Otherwise anew: pip takes a half-unpacked package for a whole one, and keeps a build of torch
-    # that meets the pin although PIP_ARGS asks for another.
     by_hand = not before and VENV.is_dir() and any(VENV.iterdir())
     if by_hand and not FINDER.parent.is_dir():
-        sys.exit(f"{VENV}: made by hand, and not with {sys.executable}. Move it away, or name its "
-                 "Python: make PYTHON=...")  # fmt: skip
-    update = usable or by_hand
+        sys.exit(
+            f"{VENV}: made by hand, and not with {sys.executable}. Move it away, or name its "
+            "Python: make PYTHON=..."
+        )
+    # Otherwise it is made anew: pip takes a half-unpacked package for a whole one, and keeps a
+    # build of torch that meets the pin although PIP_ARGS asks for another.
+    stamp = {**fixed, "sources": sources, "extras": sorted(extras)}
+    install(needed, stamp, before, update=usable or by_hand, lock=lock)
+
+
+def install(
+    needed: list[str], stamp: dict[str, Any], before: dict[str, Any], *, update: bool, lock: int
+) -> None:
+    """Install packages, into a new environment unless the present one is to be updated."""
+    try:
+        pip_args = shlex.split(PIP_ARGS)
+    except ValueError as error:
+        sys.exit(f"PIP_ARGS={PIP_ARGS}: {error}. Quote it as for a shell.")
     for module in () if update else ("venv", "ensurepip"):
         if importlib.util.find_spec(module) is None:
             sys.exit(
@@ -93,21 +102,16 @@ def make(lock: int) -> None:
                 f"{module}. Install it (Debian, Ubuntu: apt-get install "
                 f"python3.{sys.version_info[1]}-venv), or name another: make PYTHON=python3.12 ..."
             )
-    try:
-        pip_args = shlex.split(PIP_ARGS)
-    except ValueError as error:
-        sys.exit(f"PIP_ARGS={PIP_ARGS}: {error}. Quote it as for a shell.")
 
     log = LOG.relative_to(ROOT)
-    print(
-        f"{'Updating' if update else 'Making'} .venv: takes some minutes (log: {log}).", flush=True
-    )
+    doing = "Updating" if update else "Making"
+    print(f"{doing} .venv: takes some minutes (log: {log}).", flush=True)
     LOG.parent.mkdir(exist_ok=True)
     LOG.unlink(missing_ok=True)
     if not update and VENV.exists():
         shutil.rmtree(VENV)
     VENV.mkdir(exist_ok=True)
-    STAMP.write_text(json.dumps({**now, "extras": [], "complete": False}))
+    STAMP.write_text(json.dumps({**stamp, "complete": False}))
     failed = "" if update else run(sys.executable, "-m", "venv", str(VENV), lock=lock)
     pip = (str(PYTHON), "-m", "pip", "install", "--no-input", "--disable-pip-version-check")
     failed = failed or run(*pip, "--constraint", str(PINS), *pip_args, *needed, lock=lock)
@@ -122,7 +126,7 @@ def make(lock: int) -> None:
         )
     # Relative, so that it still holds after the folder was moved.
     FINDER.write_text(os.path.relpath(ROOT, FINDER.parent) + "\n")
-    STAMP.write_text(json.dumps({**now, "extras": sorted(extras)}))
+    STAMP.write_text(json.dumps(stamp))
 
 
 if __name__ == "__main__":

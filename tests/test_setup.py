@@ -156,7 +156,7 @@ def test_an_environment_is_updated_for_other_requirements(
     # An update that fails changes nothing, and is tried again.
     (root / "constraints.txt").write_text("pytest==2.0\n")
     (root / "refuse").touch()
-    assert "no word: the packages could not be installed" in complaint(make(root, "test"))
+    assert "no output: the packages could not be installed" in complaint(make(root, "test"))
     (root / "refuse").unlink()
     assert (made(), made()) == ("Updating", "")
     # Nor is one that was made by hand removed.

@@ -89,7 +89,7 @@ def test_the_worlds_are_those_asked_for() -> None:
     ids=name,
 )
 def test_medians_and_probabilities_are_the_true_ones(world: World) -> None:
-    values = world.seeds(np.random.default_rng(0), series=4_000, replicates=48)
+    values = world.draw(np.random.default_rng(0), series=4_000, replicates=48)
     for seen, truth in [
         ((values > world.effect).mean(), 0.5),
         (world.events(values).mean(), world.probabilities[0]),
@@ -100,7 +100,7 @@ def test_medians_and_probabilities_are_the_true_ones(world: World) -> None:
 def test_clusters_share_their_photograph() -> None:
     """The population is named: ten photographs, and half of the variance is theirs."""
     world = World(kind=Kind.CONJUNCTION, effect=0.0, others=0.0, noise="normal", icc=0.5, parts=2)
-    values = world.seeds(np.random.default_rng(1), series=2_000, replicates=48)
+    values = world.draw(np.random.default_rng(1), series=2_000, replicates=48)
     one, other = values[:, 0].ravel(), values[:, 1].ravel()
     # Two parts of a replicate share its photograph and nothing else.
     assert np.corrcoef(one, other)[0, 1] == pytest.approx(0.5, abs=0.01)
@@ -167,7 +167,7 @@ def test_existential_claims_err_by_the_chance_of_none() -> None:
 def test_reversed_errs_as_rarely(icc: float) -> None:
     """ "Reversed" asserts an effect below 0; at 0 it is wrong."""
     world = World(kind=Kind.EVENT, effect=0.0, noise="normal", icc=icc)
-    values = world.seeds(np.random.default_rng(14), series=10_000, replicates=48)
+    values = world.draw(np.random.default_rng(14), series=10_000, replicates=48)
     found = decided(
         world.kind,
         world.events(values),

@@ -62,7 +62,7 @@ def test_tails_by_hand() -> None:
 def test_tails_are_the_one_sided_binomial_tests_doubled(
     n: int, data: st.DataObject, p0: float
 ) -> None:
-    events = data.seeds(st.integers(0, n))
+    events = data.draw(st.integers(0, n))
     many = stats.binomtest(events, n, p0, alternative="greater").pvalue
     few = stats.binomtest(events, n, p0, alternative="less").pvalue
     assert tails(events, n, p0) == pytest.approx((min(1, 2 * many), min(1, 2 * few)))

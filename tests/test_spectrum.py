@@ -68,7 +68,7 @@ class TestSpectra:
     def test_a_planted_spectrum_is_found(
         self, data: st.DataObject, m: int, n: int, seed: int
     ) -> None:
-        rank = data.seeds(st.integers(1, min(m, n)))
+        rank = data.draw(st.integers(1, min(m, n)))
         singular = np.sort(np.random.default_rng(seed).uniform(0.1, 3, rank))[::-1]
         matrix = planted(m, n, singular=singular, seed=seed)
         for found in (spectrum(matrix), decomposed(matrix)):
@@ -82,7 +82,7 @@ class TestSpectra:
     @settings(max_examples=80, deadline=None)
     @given(data=st.data(), m=SIDES, n=SIDES, seed=SEEDS)
     def test_the_spaces_are_scipys(self, data: st.DataObject, m: int, n: int, seed: int) -> None:
-        rank = data.seeds(st.integers(0, min(m, n)))
+        rank = data.draw(st.integers(0, min(m, n)))
         matrix = planted(m, n, singular=np.linspace(3, 1, rank), seed=seed)
         found = decomposed(matrix)
         mine = found.null.numpy()
@@ -250,7 +250,7 @@ class TestNullShares:
     def test_what_is_composed_of_both_spaces_is_parted_again(
         self, data: st.DataObject, m: int, n: int, seed: int, angle: float
     ) -> None:
-        rank = data.seeds(st.integers(1, min(m, n - 1)))
+        rank = data.draw(st.integers(1, min(m, n - 1)))
         source = np.random.default_rng(seed)
         basis = np.linalg.qr(source.normal(size=(n, n)))[0]
         left = np.linalg.qr(source.normal(size=(m, m)))[0]

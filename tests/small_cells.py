@@ -14,7 +14,7 @@ from typing import Any
 
 from waiting import wait_until
 
-from harness.execution import dask_compatibility as admission
+from harness.execution import dask_compatibility as compatibility
 from harness.execution.remote import measure_bucket
 from harness.execution.scheduler import Scheduler
 from harness.plan.buckets import Bucket
@@ -151,22 +151,22 @@ def span(seconds: float) -> tuple[int, float, float]:
     return os.getpid(), began, time.monotonic()
 
 
-def probe_elsewhere(expected: Mapping[str, str], *, ours: Path) -> admission.Answer:
+def probe_elsewhere(expected: Mapping[str, str], *, ours: Path) -> compatibility.WorkerAnswer:
     """As a worker that does not see the store."""
-    return admission.probe(expected, ours=ours.parent / "elsewhere" / ours.name)
+    return compatibility.probe(expected, ours=ours.parent / "elsewhere" / ours.name)
 
 
-def probe_of_a_copy(expected: Mapping[str, str], *, ours: Path) -> admission.Answer:
+def probe_of_a_copy(expected: Mapping[str, str], *, ours: Path) -> compatibility.WorkerAnswer:
     """As a worker that has a copy of the store."""
-    answer = admission.probe(expected, ours=ours)
-    assert answer.theirs is not None
-    answer.theirs.unlink()
+    answer = compatibility.probe(expected, ours=ours)
+    assert answer.written is not None
+    answer.written.unlink()
     return answer
 
 
-def probe_with_a_gpu(expected: Mapping[str, str], *, ours: Path) -> admission.Answer:
+def probe_with_a_gpu(expected: Mapping[str, str], *, ours: Path) -> compatibility.WorkerAnswer:
     """As a worker that has a GPU."""
-    return dataclasses.replace(admission.probe(expected, ours=ours), device="cuda")
+    return dataclasses.replace(compatibility.probe(expected, ours=ours), device="cuda")
 
 
 def content(record: Record) -> str:

@@ -34,7 +34,7 @@ from small_cells import (
 from waiting import wait_until
 
 from harness.errors import ExecutorError, WorkerError
-from harness.execution import dask_compatibility as admission
+from harness.execution import dask_compatibility as compatibility
 from harness.execution import dask_workers as dask
 from harness.execution import scheduler
 from harness.execution.dask_workers import DaskWorkers
@@ -317,7 +317,7 @@ class TestDeaths:
             with pytest.raises(ExecutorError, match=r"has no worker\. Start some .*--nthreads 1"):
                 wait_until(lambda: found.slots)
         finally:
-            found.end()
+            found.shutdown()
 
     def test_the_scheduler_is_missed(
         self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
@@ -351,7 +351,7 @@ class TestTurns:
             assert first == second
             assert ended <= began
         finally:
-            found.end()
+            found.shutdown()
         measured = scheduler_of(tmp_path, executor=started.executor)
         try:
             measured.need([rank(0)], label="a")
@@ -396,7 +396,7 @@ class TestUnfit:
             (probe_elsewhere, {}, r"--store .*does not share this folder.*all machines share"),
             (probe_of_a_copy, {}, r"--store .*does not share this folder"),
             (probe_with_a_gpu, {"auto": True}, r"--device auto: it is cpu here, and cuda for"),
-            (admission.probe, {"device": "cuda"}, r"worker of Dask at tcp.*finds no GPU"),
+            (compatibility.probe, {"device": "cuda"}, r"worker of Dask at tcp.*finds no GPU"),
         ],
     )
     def test_workers_elsewhere(
@@ -415,7 +415,7 @@ class TestUnfit:
         self, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(dask, "probe", probe_with_a_gpu)
-        DaskWorkers(cluster.address, device="cpu", auto=False, store=Store(tmp_path)).end()
+        DaskWorkers(cluster.address, device="cpu", auto=False, store=Store(tmp_path)).shutdown()
 
     def test_other_code(self, started: Cluster, tmp_path: Path) -> None:
         store = Store(tmp_path / "store")
@@ -433,7 +433,7 @@ class TestUnfit:
             with pytest.raises(ExecutorError, match=match):
                 found.submit(span, 0.0).result()
         finally:
-            found.end()
+            found.shutdown()
         self.refused(tmp_path / "store", started.address, match=match)
         started.clear()
 
@@ -444,10 +444,10 @@ class TestUnfit:
         started.has(1)
         found = scheduler_of(tmp_path / "late", executor=started.executor)
         try:
-            found._opened()
+            found.need([rank(1)], label="a")
             started.clear()
             started.join(root=tmp_path)
-            # It joined when the others had been asked.
+            # It joined when the others had been checked.
             with pytest.raises(ExecutorError, match=r"cannot import what it needs .*'harness\."):
                 found.need([rank(0)], label="a")
         finally:
@@ -456,9 +456,9 @@ class TestUnfit:
         started.clear()
 
     def test_other_versions_are_named(self) -> None:
-        ours = admission.signature(device="cpu")
-        assert admission.objection(ours) is None
-        told = admission.objection({**ours, "torch": "1.0", "python": "2.7"})
+        ours = compatibility.signature(device="cpu")
+        assert compatibility.incompatibility(ours) is None
+        told = compatibility.incompatibility({**ours, "torch": "1.0", "python": "2.7"})
         assert told is not None
         assert re.fullmatch(
             r"it has torch \S+ in place of 1\.0, python 3\.\d+ in place of 2\.7", told

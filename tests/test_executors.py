@@ -1,4 +1,4 @@
-"""Executors: names taken apart, processes that die one by one, layouts found once and kept."""
+"""Executors: their names, how many processes there are, processes that die one by one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,153 +16,177 @@ from typing import Any
 
 import pytest
 import torch
+from small_cells import Gate
 from waiting import wait_until
 
 from harness.errors import DepthClaimsError, ExecutorError, UnknownNameError
-from harness.execution import device, executors, mps, tuning, worker
-from harness.execution.executors import Chosen, ProcessPool, SerialExecutor, chosen, open_workers
-from harness.execution.tuning import Layout, Machine
+from harness.execution import device, mps, process_pool, worker
+from harness.execution.executors import ExecutorName, SerialExecutor, open_executor, parse_executor
+from harness.execution.process_pool import Layout, ProcessPool, local_layout
 from harness.store import Store
+
+pytestmark = pytest.mark.timeout(600)
 
 
 class TestNames:
     @pytest.mark.parametrize(
-        ("name", "meant"),
+        ("name", "parsed"),
         [
-            ("serial", Chosen("serial")),
-            ("processes", Chosen("processes")),
-            ("processes:4", Chosen("processes", layout=Layout(4, 1))),
-            ("processes:4x2", Chosen("processes", layout=Layout(4, 2))),
-            ("dask:tcp://a:1", Chosen("dask", address="tcp://a:1")),
-            ("dask:a:1", Chosen("dask", address="a:1")),
+            ("serial", ExecutorName("serial")),
+            ("processes", ExecutorName("processes")),
+            ("processes:4", ExecutorName("processes", processes=4)),
+            ("dask:tcp://a:1", ExecutorName("dask", address="tcp://a:1")),
+            ("dask:a:1", ExecutorName("dask", address="a:1")),
         ],
     )
-    def test_are_taken_apart(self, name: str, meant: Chosen) -> None:
-        assert chosen(name) == meant
+    def test_are_parsed(self, name: str, parsed: ExecutorName) -> None:
+        assert parse_executor(name) == parsed
 
     @pytest.mark.parametrize(
         "name",
         [
-            "processes:",
-            "processes:0",
-            "processes:-1",
-            "processes:2x0",
-            "processes:2x",
-            "processes:two",
+            *("processes:", "processes:0", "processes:-1", "processes:4x2", "processes:two"),
+            *("dask", "dask:", "dask: "),
         ],
     )
-    def test_a_wrong_number_is_told(self, name: str) -> None:
-        with pytest.raises(ExecutorError, match=rf"--executor {name}: .*processes:4x2"):
-            chosen(name)
+    def test_what_follows_the_colon_is_checked(self, name: str) -> None:
+        with pytest.raises(ExecutorError) as raised:
+            parse_executor(name)
+        assert raised.value.value == f"--executor {name}"
 
     @pytest.mark.parametrize("name", ["process", "", "serial:2", "dusk:tcp://a:1"])
-    def test_an_unknown_one_is_told(self, name: str) -> None:
-        with pytest.raises(UnknownNameError, match="no such executor"):
-            chosen(name)
-
-    @pytest.mark.parametrize("name", ["dask", "dask:", "dask: "])
-    def test_dask_needs_an_address(self, name: str) -> None:
-        with pytest.raises(ExecutorError, match=r"address .* is missing\. Write dask:tcp://HOST"):
-            chosen(name)
+    def test_others_are_unknown(self, name: str) -> None:
+        with pytest.raises(UnknownNameError):
+            parse_executor(name)
 
     def test_dask_needs_its_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-        with pytest.raises(ExecutorError, match=r"distributed is not installed\. .*\[dask\]"):
-            chosen("dask:tcp://a:1")
+        with pytest.raises(ExecutorError, match="distributed is not installed"):
+            parse_executor("dask:tcp://a:1")
 
 
-def sleep(seconds: float) -> int:
-    time.sleep(seconds)
-    return os.getpid()
+class TestLayout:
+    @pytest.mark.parametrize(
+        ("cores", "memory", "gpu", "layout"),
+        [
+            (1, 8 * 10**9, None, (1, 1)),
+            (2, 8 * 10**9, None, (2, 1)),
+            (64, 10**12, None, (64, 1)),
+            (16, 4 * 10**9, None, (5, 3)),
+            (4, 0, None, (1, 4)),
+            (3, 10**12, 10**11, (3, 1)),
+            (17, 10**12, 10**11, (16, 1)),
+            (64, 10**12, 10**11, (16, 4)),
+            (16, 16 * 10**9, 10**11, (5, 3)),
+            (16, 10**12, 8 * 10**9, (5, 3)),
+            (4, 10**12, 0, (1, 4)),
+        ],
+    )
+    def test_a_process_a_core_as_memory_allows(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        cores: int,
+        memory: int,
+        gpu: int | None,
+        layout: tuple[int, int],
+    ) -> None:
+        monkeypatch.setattr(process_pool, "available_cores", lambda: cores)
+        monkeypatch.setattr(process_pool, "available_memory", lambda: memory)
+        monkeypatch.setattr(process_pool, "gpu_memory", lambda: gpu)
+        assert local_layout("cpu" if gpu is None else "cuda") == layout
+
+    def test_this_machine(self) -> None:
+        assert process_pool.available_cores() >= 1
+        assert process_pool.available_memory() > 10**8
+
+    @pytest.mark.parametrize(
+        ("name", "where", "layout"),
+        [
+            ("processes", "cpu", Layout(5, 2)),
+            ("processes:3", "cpu", Layout(3, 1)),
+            ("processes:3", "cuda", Layout(3, 1)),
+        ],
+    )
+    def test_of_an_executor(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        where: str,
+        layout: Layout,
+    ) -> None:
+        monkeypatch.setattr("harness.execution.executors.local_layout", lambda _: Layout(5, 2))
+        monkeypatch.setattr(mps, "start", lambda _: None)
+        pool = open_executor(name, device=where, auto=False, store=Store(tmp_path))
+        assert (pool.slots, pool.threads) == layout
+        assert pool.described == str(layout)
+        pool.shutdown()
 
 
 class TestProcesses:
-    def test_the_death_of_one_is_not_that_of_another(self) -> None:
-        pool = ProcessPool(Layout(2, 1))
+    def test_the_death_of_one_is_not_that_of_another(self, tmp_path: Path) -> None:
+        first, second = Gate(tmp_path / "first"), Gate(tmp_path / "second")
+        pool = ProcessPool(Layout(2))
         try:
-            # Both run before one is killed.
-            first, second = (pool.submit(sleep, 0.5) for _ in range(2))
-            assert first.result() != second.result()
-            long, short = pool.submit(sleep, 60), pool.submit(sleep, 1)
-            os.kill(first.result(), signal.SIGKILL)
-            with pytest.raises(pool.lost):
-                long.result(timeout=30)
-            assert short.result(timeout=30) == second.result()
+            lost, kept = pool.submit(first.hold), pool.submit(second.hold)
+            wait_until(lambda: first.held and second.held)
+            (killed,), (left,) = first.held, second.held
+            assert killed != left
+            os.kill(killed, signal.SIGKILL)
+            assert isinstance(lost.exception(), pool.lost)
+            second.open()
+            assert kept.result() == left
             # Another one takes its place, and there are two again.
-            again = {call.result() for call in [pool.submit(sleep, 0.5) for _ in range(2)]}
-            assert len(again) == 2
-            assert second.result() in again
+            third = Gate(tmp_path / "third")
+            again = [pool.submit(third.hold) for _ in range(2)]
+            wait_until(lambda: len(third.held) == 2)
+            assert left in third.held
+            third.open()
+            wait(again)
         finally:
-            pool.end()
+            pool.shutdown()
         assert multiprocessing.active_children() == []
 
     def test_the_end_of_a_pool_is_not_that_of_other_processes(self) -> None:
-        other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+        other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
         other.start()
-        pool = ProcessPool(Layout(1, 1))
+        pool = ProcessPool(Layout(1))
         try:
-            pool.submit(time.sleep, 60)
+            pool.submit(time.sleep, 600)
             assert len(multiprocessing.active_children()) == 2
-            pool.end()
+            pool.shutdown()
             assert multiprocessing.active_children() == [other]
         finally:
             other.terminate()
             other.join()
 
     def test_calls_beyond_the_processes_wait_their_turn(self) -> None:
-        pool = ProcessPool(Layout(1, 1))
+        pool = ProcessPool(Layout(1))
         try:
-            assert len({call.result() for call in [pool.submit(sleep, 0) for _ in range(4)]}) == 1
+            assert len({call.result() for call in [pool.submit(os.getpid) for _ in range(4)]}) == 1
         finally:
-            pool.end()
+            pool.shutdown()
 
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's cache folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(tuning, "SECONDS", 0.05)
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def two_cores(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine = Machine(processor="p", cores=2, memory=8 * 10**9, torch="2")
-    monkeypatch.setattr(Machine, "here", lambda: machine)
-    return machine
-
-
-def opened(name: str, folder: Path, *, device: str = "cpu") -> ProcessPool:
-    pool = open_workers(name, device=device, auto=False, store=Store(folder / "store"))
-    assert isinstance(pool, ProcessPool)
-    return pool
-
-
-class TestBesideAGPU:
-    def test_a_process_ends_once_its_gpu_has_done_its_work(self, tmp_path: Path) -> None:
-        pool = ProcessPool(Layout(1, 1), gpu=True)
-        done = tmp_path / "done"
-        call = pool.submit(work_on_a_gpu, str(done))
-        wait_until(lambda: done.with_suffix(".begun").exists())
-        pool.end()
-        assert done.exists()
+    def test_one_that_shares_a_gpu_ends_once_that_has_done_its_work(self, tmp_path: Path) -> None:
+        pool = ProcessPool(Layout(1), gpu=True)
+        call = pool.submit(work_on_a_gpu, tmp_path)
+        wait_until((tmp_path / "begun").exists)
+        pool.shutdown()
+        assert (tmp_path / "done").exists()
         assert isinstance(call.exception(), BrokenProcessPool)
 
     def test_one_that_does_not_end_is_killed(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(executors, "_PATIENCE", 0.5)
-        pool = ProcessPool(Layout(1, 1), gpu=True)
-        begun = tmp_path / "begun"
-        call = pool.submit(hear_nothing, str(begun))
-        wait_until(begun.exists)
-        began = time.monotonic()
-        pool.end()
-        assert time.monotonic() - began < 10
+        monkeypatch.setattr(process_pool, "PATIENCE", 0.5)
+        pool = ProcessPool(Layout(1), gpu=True)
+        call = pool.submit(ignore_signals, tmp_path)
+        wait_until((tmp_path / "begun").exists)
+        pool.shutdown()
         assert isinstance(call.exception(), BrokenProcessPool)
 
     @pytest.mark.parametrize("torch", ["captures", "half imported", None])
-    def test_where_there_is_no_work_it_ends_at_once(
+    def test_a_gpu_without_work_is_not_waited_for(
         self, torch: str | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         class LeftError(Exception):
@@ -178,43 +203,58 @@ class TestBesideAGPU:
         monkeypatch.setitem(sys.modules, "torch", found.get(torch or ""))  # type: ignore[arg-type]
         monkeypatch.setattr(os, "_exit", leave)
         with pytest.raises(LeftError):
-            executors._leave()
+            process_pool.exit_after_gpu()
 
 
-class TestLostGPUs:
-    """A worker whose GPU no longer answers ends; any other error is told."""
+def work_on_a_gpu(folder: Path) -> None:
+    """Run in a worker, whose torch is a stand-in: a GPU that is still at work for a while."""
 
-    class Left(BaseException):
-        pass
+    def synchronize() -> None:
+        time.sleep(0.2)
+        (folder / "done").touch()
 
-    @pytest.fixture
-    def worker_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def leave(_: int) -> None:
-            raise self.Left
+    cuda = SimpleNamespace(is_initialized=lambda: True, synchronize=synchronize)
+    sys.modules["torch"] = SimpleNamespace(cuda=cuda)  # type: ignore[assignment]
+    (folder / "begun").touch()
+    time.sleep(600)
 
-        monkeypatch.setattr(multiprocessing, "parent_process", object)
-        monkeypatch.setattr(os, "_exit", leave)
 
-    def test_it_is_left(self, worker_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
-        def lost() -> None:
+def ignore_signals(folder: Path) -> None:
+    """Run in a worker, as a long call of a library does."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    (folder / "begun").touch()
+    time.sleep(600)
+
+
+@pytest.mark.parametrize(
+    ("where", "in_a_worker", "lost", "left"),
+    [
+        ("cuda", True, True, True),
+        ("cuda", True, False, False),
+        ("cuda", False, True, False),
+        ("cpu", True, True, False),
+    ],
+)
+def test_a_worker_whose_gpu_no_longer_answers_is_left(
+    monkeypatch: pytest.MonkeyPatch, where: str, in_a_worker: bool, lost: bool, left: bool
+) -> None:
+    exits = []
+
+    def synchronize() -> None:
+        if lost:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-        monkeypatch.setattr(torch.cuda, "synchronize", lost)
-        with pytest.raises(self.Left):
-            worker._leave_where_lost("cuda")
-        worker._leave_where_lost("cpu")
-        monkeypatch.setattr(multiprocessing, "parent_process", lambda: None)
-        worker._leave_where_lost("cuda")
-
-    def test_one_that_answers_is_kept(
-        self, worker_process: None, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-        worker._leave_where_lost("cuda")
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(
+        multiprocessing, "parent_process", lambda: object() if in_a_worker else None
+    )
+    monkeypatch.setattr(os, "_exit", exits.append)
+    worker.exit_if_gpu_is_lost(where)
+    assert bool(exits) == left
 
 
 class Driver:
-    """In place of NVIDIA's: a call fails, or tells of a GPU of so many bytes."""
+    """In place of NVIDIA's: a call fails, or reports a GPU of so many bytes."""
 
     def __init__(self, size: int, *, fails: str = "") -> None:
         self._size, self._fails = size, fails
@@ -232,129 +272,21 @@ class Driver:
         return self._fails == "cuDeviceTotalMem_v2"
 
 
-class TestMemoryOfAGPU:
-    def test_it_is_the_drivers(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(device, "_driver", lambda: Driver(150_754_820_096))
-        assert device.gpu_memory() == 150_754_820_096
-
-    @pytest.mark.parametrize("fails", ["cuInit", "cuDeviceGet", "cuDeviceTotalMem_v2"])
-    def test_it_is_nothing_where_none_tells(
-        self, fails: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(device, "_driver", lambda: Driver(8, fails=fails))
-        assert device.gpu_memory() == 0
-        monkeypatch.setattr(device, "_driver", lambda: None)
-        assert device.gpu_memory() == 0
-
-
-def work_on_a_gpu(done: str) -> None:
-    """Runs in a worker, whose torch is a stand-in: a GPU that is still at work for a while."""
-
-    def synchronize() -> None:
-        time.sleep(0.2)
-        Path(done).touch()
-
-    cuda = SimpleNamespace(is_initialized=lambda: True, synchronize=synchronize)
-    sys.modules["torch"] = SimpleNamespace(cuda=cuda)  # type: ignore[assignment]
-    Path(done).with_suffix(".begun").touch()
-    time.sleep(60)
-
-
-def hear_nothing(begun: str) -> None:
-    """Runs in a worker, as a long call of a library does."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    Path(begun).touch()
-    time.sleep(60)
-
-
-class TestTuning:
-    def test_layouts_are_tried_once(
-        self, tmp_path: Path, cache: Path, two_cores: Machine, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        pool = opened("processes", tmp_path)
-        found = Layout(pool.slots, pool.threads)
-        try:
-            assert found in two_cores.layouts
-            # Processes that the layout has no use for are gone.
-            assert len(multiprocessing.active_children()) == pool.slots
-        finally:
-            pool.end()
-        assert tuning.remembered(two_cores) == found
-
-        def refuse(*arguments: object) -> None:
-            raise AssertionError
-
-        monkeypatch.setattr(ProcessPool, "tune", refuse)
-        again = opened("processes", tmp_path)
-        assert Layout(again.slots, again.threads) == found
-        again.end()
-
-    def test_the_fastest_is_taken(
-        self, tmp_path: Path, cache: Path, two_cores: Machine, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(tuning, "steps_per_second", rate_by_threads)
-        pool = opened("processes", tmp_path)
-        try:
-            assert (pool.slots, pool.threads, pool.described) == (1, 2, "1 process of 2 threads")
-            assert pool.submit(sleep, 0).result()
-        finally:
-            pool.end()
-
-    @pytest.mark.parametrize(
-        ("name", "device", "slots", "threads"),
-        [
-            ("processes", "cuda", 2, 1),
-            ("processes:3", "cpu", 3, 1),
-            ("processes:3x2", "cpu", 3, 2),
-            ("processes:2", "cuda", 2, 1),
-        ],
-    )
-    def test_where_there_is_no_choice_nothing_is_tried(
-        self,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        two_cores: Machine,
-        name: str,
-        device: str,
-        slots: int,
-        threads: int,
-    ) -> None:
-        monkeypatch.setattr(executors, "_tuned", None)
-        monkeypatch.setattr(executors, "gpu_memory", lambda: 10**11)
-        monkeypatch.setattr(mps, "start", lambda _: None)
-        pool = opened(name, tmp_path, device=device)
-        assert (pool.slots, pool.threads) == (slots, threads)
-        pool.end()
-
-    def test_one_core_leaves_no_choice(
-        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        machine = Machine(processor="p", cores=1, memory=8 * 10**9, torch="2")
-        monkeypatch.setattr(Machine, "here", lambda: machine)
-        monkeypatch.setattr(ProcessPool, "tune", None)
-        pool = opened("processes", tmp_path)
-        assert (pool.slots, pool.threads) == (1, 1)
-        assert not cache.exists()
-
-    def test_processes_that_die_as_they_are_tried_are_told(
-        self, tmp_path: Path, cache: Path, two_cores: Machine, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def broken(*arguments: object) -> None:
-            raise BrokenProcessPool
-
-        monkeypatch.setattr(ProcessPool, "tune", broken)
-        with pytest.raises(ExecutorError, match=r"killed as it started.*processes:1"):
-            opened("processes", tmp_path)
-        assert multiprocessing.active_children() == []
-
-
-def rate_by_threads(threads: int, *, seconds: float) -> float:
-    """As if two processes of one thread were far slower than one of two."""
-    return 10.0**threads
+@pytest.mark.parametrize(
+    ("driver", "size"),
+    [
+        (Driver(150_754_820_096), 150_754_820_096),
+        *((Driver(8, fails=f), 0) for f in ("cuInit", "cuDeviceGet", "cuDeviceTotalMem_v2")),
+        (None, 0),
+    ],
+)
+def test_memory_of_a_gpu(driver: Driver | None, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "cuda_driver", lambda: driver)
+    assert device.gpu_memory() == size
 
 
 def test_serial_calls_end_at_once_and_fail_like_others() -> None:
     serial = SerialExecutor()
-    assert serial.submit(sleep, 0).result() == os.getpid()
+    assert serial.submit(os.getpid).result() == os.getpid()
     with pytest.raises(DepthClaimsError):
-        serial.submit(chosen, "dask").result()
+        serial.submit(parse_executor, "dask").result()

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from harness.execution import executors, mps
-from harness.execution.executors import ProcessPool
-from harness.execution.tuning import Layout
+from harness.execution import mps, process_pool
+from harness.execution.process_pool import Layout, ProcessPool
 
 PIPES = "CUDA_MPS_PIPE_DIRECTORY"
 
@@ -60,7 +59,7 @@ def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Control:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.delenv(PIPES, raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    monkeypatch.setattr(mps, "_USUAL", tmp_path / "nvidia-mps" / "control")
+    monkeypatch.setattr(mps, "USUAL", tmp_path / "nvidia-mps" / "control")
     return Control(tmp_path / "bin")
 
 
@@ -69,14 +68,14 @@ def pipes() -> str | None:
 
 
 def test_processes_find_the_service_while_it_runs(control: Control) -> None:
-    pool = ProcessPool(Layout(2, 1), gpu=True)
+    pool = ProcessPool(Layout(2), gpu=True)
     try:
         found = pool.submit(pipes).result()
         assert found is not None
         assert Path(found).is_dir()
         assert pool.described == "2 processes of 1 thread, which share the GPU by MPS"
     finally:
-        pool.end()
+        pool.shutdown()
     assert pipes() is None
     assert not Path(found).parent.exists()
     assert control.said == [f"{found} -d", f"{found}  quit"]
@@ -84,7 +83,7 @@ def test_processes_find_the_service_while_it_runs(control: Control) -> None:
 
 @pytest.mark.parametrize(("processes", "gpu"), [(1, True), (2, False)])
 def test_it_is_for_processes_that_share_a_gpu(control: Control, processes: int, gpu: bool) -> None:
-    ProcessPool(Layout(processes, 1), gpu=gpu).end()
+    ProcessPool(Layout(processes, 1), gpu=gpu).shutdown()
     assert not control.called
 
 
@@ -151,7 +150,7 @@ def test_it_ends_however_its_user_ends(control: Control, tmp_path: Path) -> None
         import pathlib, tempfile, time
         from harness.execution import mps
         tempfile.tempdir = {str(tmp_path / "tmp")!r}
-        mps._USUAL = pathlib.Path("/nowhere")
+        mps.USUAL = pathlib.Path("/nowhere")
         service = mps.start(2)
         print("started", flush=True)
         time.sleep(60)
@@ -168,12 +167,12 @@ def test_it_ends_however_its_user_ends(control: Control, tmp_path: Path) -> None
 def test_it_ends_where_processes_are_not_waited_for(
     control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = ProcessPool(Layout(2, 1), gpu=True)
+    pool = ProcessPool(Layout(2), gpu=True)
 
     def interrupted(_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(executors, "_end", interrupted)
+    monkeypatch.setattr(process_pool, "end_workers", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        pool.end()
+        pool.shutdown()
     assert pipes() is None

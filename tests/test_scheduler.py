@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import json
 import os
 import signal
@@ -31,6 +32,7 @@ from small_cells import (
     scheduler_of,
 )
 
+from harness.encoders.network import NetworkEncoder
 from harness.errors import ExecutorError, StoreError, UnknownNameError, WorkerError
 from harness.execution import remote, scheduler
 from harness.execution.executors import SerialExecutor
@@ -46,7 +48,6 @@ from harness.plan.images import Images
 from harness.plan.networks import ResNet
 from harness.plan.seeds import ReplicateSeeds
 from harness.store import Store
-from harness.subjects import resnet
 
 ROOT = Path(__file__).parents[1]
 
@@ -193,7 +194,7 @@ class TestRecords:
         def refuse(*arguments: object, **named: object) -> None:
             raise AssertionError
 
-        monkeypatch.setattr(scheduler, "open_workers", refuse)
+        monkeypatch.setattr(scheduler, "open_executor", refuse)
         found = scheduler_of(tmp_path, executor="processes")
         found.need([cell(0)], label="b")
         found.close()
@@ -233,9 +234,13 @@ class TestBuckets:
 
 
 def test_no_encoder_outlives_its_bucket(tmp_path: Path) -> None:
-    found = scheduler_of(tmp_path)
-    found.need([shallow(iterations=1)], label="a")
-    assert not resnet._ENCODER._held
+    def encoders() -> int:
+        gc.collect()
+        return sum(issubclass(type(value), NetworkEncoder) for value in gc.get_objects())
+
+    before = encoders()
+    scheduler_of(tmp_path).need([shallow(iterations=1)], label="a")
+    assert encoders() <= before
 
 
 class TestFailures:
@@ -307,7 +312,7 @@ class DiedError(Exception):
 
 
 class Scripted:
-    """Workers that do one step of what they have whenever they are told to."""
+    """Workers that end one of their calls at each step."""
 
     lost: tuple[type[Exception], ...] = (DiedError,)
     tries = 2
@@ -315,7 +320,7 @@ class Scripted:
     threads = 1
     described = "scripted"
 
-    def __init__(self, *, deadly: Callable[[Bucket], bool]) -> None:
+    def __init__(self, *, deadly: Callable[[Bucket], bool] = lambda _: False) -> None:
         self.deadly = deadly
         self.begun: list[tuple[str, int]] = []
         self.running: list[tuple[Future[Any], Callable[[], Any], Bucket]] = []
@@ -336,52 +341,64 @@ class Scripted:
         else:
             future.set_result(call())
 
+    def shutdown(self, **how: bool) -> None:
+        """There is nothing to end."""
 
-def test_the_time_left_is_what_all_workers_take_at_their_own_pace(
+
+class Clock:
+    """Time that passes only where a test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+
+def of_ten_seconds(number: int) -> list[Bucket]:
+    """Buckets of one cell each."""
+    return [
+        dataclasses.replace(bucket, seconds=10.0)
+        for bucket in buckets([rank(each) for each in range(number)], device="cpu")
+    ]
+
+
+def test_the_time_left_is_that_of_all_workers_at_their_own_pace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = 0.0
-    workers = Scripted(deadly=lambda _: False)
-    monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(scheduler, "open_workers", lambda *arguments, **named: workers)
-    of_ten_seconds = [
-        dataclasses.replace(bucket, seconds=10.0)
-        for bucket in buckets([rank(number) for number in range(4)], device="cpu")
-    ]
-    monkeypatch.setattr(scheduler, "buckets", lambda cells, device: of_ten_seconds)
-    ear = Ear()
+    clock, workers, ear = Clock(monkeypatch), Scripted(), Ear()
+    taken = iter([10.0, 20.0, 20.0, 20.0])
+
+    def measure_bucket(bucket: Bucket, **named: Any) -> float:
+        remote.measure_bucket(bucket, **named)
+        return next(taken)
 
     def pass_ten_seconds() -> None:
-        nonlocal now
-        now += 10
+        clock.now += 10
         workers.step()
 
+    monkeypatch.setattr(scheduler, "measure_bucket", measure_bucket)
+    monkeypatch.setattr(scheduler, "open_executor", lambda *arguments, **named: workers)
+    monkeypatch.setattr(scheduler, "buckets", lambda cells, device: of_ten_seconds(4))
     ear.hook = pass_ten_seconds
     scheduler_of(tmp_path, ear=ear).need([], label="a")
     # Two workers, one of which ends every ten seconds: the first bucket takes what is estimated,
-    # each later one twice as long. What is begun counts, at the pace seen so far, and the last
-    # bucket is one worker's alone.
+    # each later one twice as long. What is begun counts, at the pace so far, and the last bucket
+    # is one worker's alone.
     assert ear.left == pytest.approx([40 / 2, (0 + 10 + 10) / 2, 10 * 1.5, (10 - 6) * 5 / 3, 0])
 
 
-def test_the_time_left_is_told_of_a_worker_that_is_this_process(
+def test_the_time_left_where_this_process_measures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = 0.0
+    clock, ear = Clock(monkeypatch), Ear()
 
-    def measure_bucket(bucket: Bucket, **named: object) -> float:
-        nonlocal now
-        now += 20
-        return remote.measure_bucket(bucket, **named)  # type: ignore[arg-type]
+    def measure_bucket(bucket: Bucket, **named: Any) -> float:
+        clock.now += 20
+        remote.measure_bucket(bucket, **named)
+        return 20
 
-    monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(scheduler, "measure_bucket", measure_bucket)
-    of_ten_seconds = [
-        dataclasses.replace(bucket, seconds=10.0)
-        for bucket in buckets([rank(number) for number in range(3)], device="cpu")
-    ]
-    monkeypatch.setattr(scheduler, "buckets", lambda cells, device: of_ten_seconds)
-    scheduler_of(tmp_path, ear=(ear := Ear())).need([], label="a")
+    monkeypatch.setattr(scheduler, "buckets", lambda cells, device: of_ten_seconds(3))
+    scheduler_of(tmp_path, ear=ear).need([], label="a")
     # Each time the bucket submitted has been measured already, in twice its estimate.
     assert ear.left == pytest.approx([20, 20, 0, 0])
 
@@ -390,8 +407,8 @@ def test_a_cell_is_there_as_soon_as_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = shallow(iterations=1), shallow(iterations=2)
-    workers = Scripted(deadly=lambda _: False)
-    monkeypatch.setattr(scheduler, "open_workers", lambda *arguments, **named: workers)
+    workers = Scripted()
+    monkeypatch.setattr(scheduler, "open_executor", lambda *arguments, **named: workers)
     found = scheduler_of(tmp_path, ear=(ear := Ear()))
     found.offer([first, second], priority=0)
 
@@ -415,7 +432,7 @@ class TestDeaths:
         deadly: Callable[[Bucket], bool],
     ) -> tuple[scheduler.Scheduler, Scripted]:
         workers = Scripted(deadly=deadly)
-        monkeypatch.setattr(scheduler, "open_workers", lambda *arguments, **named: workers)
+        monkeypatch.setattr(scheduler, "open_executor", lambda *arguments, **named: workers)
         ear = Ear()
         ear.hook = workers.step
         return scheduler_of(folder, ear=ear), workers
@@ -599,8 +616,6 @@ class TestEnds:
         self, running: subprocess.Popen[str], tmp_path: Path, when: str
     ) -> None:
         self.await_(when, running, tmp_path)
-        if when == "as workers start":
-            time.sleep(0.2)
         os.killpg(running.pid, signal.SIGINT)
         output, errors = running.communicate(timeout=30)
         assert output.endswith("interrupted\n")

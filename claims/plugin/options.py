@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import OptionError, UnknownNameError
 from harness.execution.device import DEVICES, resolve_device
-from harness.execution.executors import FORMS, chosen
+from harness.execution.executors import FORMS, parse_executor
 from harness.lab.lab import Custom
 from harness.plan.decoders import PRECISIONS
 from harness.plan.images import ImageFolder
@@ -170,13 +170,13 @@ class _Given:
 def _device(name: str, *, executor: str, plan: bool) -> str:
     # Finding out what "auto" is may start a driver; a run that has no claims need not know. Where
     # others measure, it is they who have the device or not, and a plan may be one for elsewhere.
-    if name == "auto" or (name in DEVICES and (plan or chosen(executor).kind == "dask")):
+    if name == "auto" or (name in DEVICES and (plan or parse_executor(executor).kind == "dask")):
         return name
     return resolve_device(name)
 
 
 def _executor(name: str) -> str:
-    chosen(name)
+    parse_executor(name)
     return name
 
 

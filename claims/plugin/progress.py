@@ -1,4 +1,4 @@
-"""How far a run is, on the console while pytest captures output."""
+"""The progress of a run, shown on the console while pytest captures output."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from tqdm import tqdm
 
 from reports.words import duration
 
-_REDRAW = 0.1
+REDRAW = 0.1
 """Seconds between two states of the bar."""
 
-_INTERVAL = 15.0
-"""Seconds between lines where there is no terminal to redraw a bar on."""
+INTERVAL = 15.0
+"""Seconds between two lines, where there is no terminal to draw a bar on."""
 
-# Make sure that there is a line below, remember the place on pytest's own line, and go there.
+# Make sure that there is a line below, save the position on pytest's own line, and go down.
 _BELOW = "\x1bD\x1b[A\x1b7\n"
-# Clear what is there, and go back to that place.
+# Clear that line, and go back to the saved position.
 _BACK = "\r\x1b[K\x1b8"
 
 
 class _Bar(tqdm):  # type: ignore[misc]  # tqdm comes without types
-    # Its thread would draw while pytest writes.
+    # tqdm's thread would draw while pytest writes.
     monitor_interval = 0
 
 
 class ConsoleProgress:
-    """A bar below pytest's line on a terminal, or a line now and then elsewhere.
+    """A bar below pytest's line on a terminal; elsewhere a line now and then.
 
     Parameters
     ----------
     config : pytest.Config
-        For the reporter and for what captures output.
+        Has the reporter and the capture manager.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -47,9 +47,10 @@ class ConsoleProgress:
         self._further = ("", 0)
 
     def __call__(self, *, label: str, done: int, total: int, seconds_left: float) -> None:
-        """Show cells done of cells known, and the time left for those.
+        """Show the cells done out of those known, and the time left.
 
-        Where a test that is open after a round asks for more, it is told why the time grows.
+        Where a test that is undecided at a look asks for more cells, that explains why the time
+        grows.
         """
         if 0 < self._total < total:
             self._further = (label, total - self._total)
@@ -59,22 +60,22 @@ class ConsoleProgress:
             return
         terminal = bool(reporter.isatty) and os.environ.get("TERM") != "dumb"
         now = time.monotonic()
-        # The first line has to wait, too: most tests are over by then.
+        # The first line waits, too: most tests are over by then.
         self._last = self._last or (0.0 if terminal else now)
-        if now - self._last < (_REDRAW if terminal else _INTERVAL):
+        if now - self._last < (REDRAW if terminal else INTERVAL):
             return
         self._last = now
         whose, more = self._further
-        further = f" ({more} more for a further round)" if whose == label else ""
-        left = f"about {_time_left(seconds_left)} left{further}"
+        further = f" ({more} more for a further look)" if whose == label else ""
+        left = f"about {time_left(seconds_left)} left{further}"
         with self._uncaptured():
             if terminal:
                 self._draw(label=label, done=done, total=total, left=left)
             else:
-                _tell(reporter, f"{label}: {done}/{total} cells, {left} ")
+                _write_line(reporter, f"{label}: {done}/{total} cells, {left} ")
 
-    def rest(self) -> None:
-        """Take the bar away, so that pytest goes on with its own line."""
+    def clear(self) -> None:
+        """Remove the bar, so that pytest continues its own line."""
         if self._bar is not None:
             with self._uncaptured():
                 self._bar.close()
@@ -108,17 +109,17 @@ class ConsoleProgress:
                 yield
 
 
-def _tell(reporter: pytest.TerminalReporter, text: str) -> None:
-    """Write a line of its own, and have pytest end it and name its test again."""
+def _write_line(reporter: pytest.TerminalReporter, text: str) -> None:
+    """Write a line of its own, and let pytest end it and name its test again."""
     if reporter.currentfspath:
         reporter.ensure_newline()
     else:
         reporter.line("")
     reporter.write(text, flush=True)
-    # What pytest itself notes where a line is begun that belongs to no file.
+    # What pytest itself sets for a line that belongs to no file.
     reporter.currentfspath = -2
 
 
-def _time_left(seconds: float) -> str:
-    """In whole seconds: finer ones would flicker."""
+def time_left(seconds: float) -> str:
+    """A time in whole seconds: fractions would flicker."""
     return duration(round(max(seconds, 0)))

@@ -279,7 +279,7 @@ class ClaimSession:
             self._errors[number] = f"{type(error).__name__}: {error}".splitlines()[0]
             raise
         finally:
-            self._progress.rest()
+            self._progress.clear()
         self._results[number] = result
         custom = bool(self.custom.described())
         outcome = compare(

@@ -1,7 +1,7 @@
-"""What runs inside Dask's workers: whether they would measure what another machine expects.
+"""What runs inside Dask's workers: the check that they measure exactly what this machine would.
 
-Identities are given out by the machine that asks: they hold for what is measured elsewhere only
-where versions, code and device are the same.
+The identities of cells are computed by the machine that submits them. They hold for what others
+measure only if versions, code and device are the same there.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from harness.plan.identity import context
 
 T = TypeVar("T")
 
-_turn = threading.Lock()
+_measuring = threading.Lock()
 """Held in a worker while it measures."""
 
 
 def signature(*, device: str) -> dict[str, str]:
-    """What has to be the same wherever cells of one run are measured.
+    """What has to be the same wherever the cells of a run are measured.
 
-    The device and the versions that are part of a cell's identity, and this package's code.
+    That is the device and the versions that are part of a cell's identity, and this package's code.
     """
     settings = dict(context(device=device))
     versions = settings.pop("versions")
@@ -45,7 +45,7 @@ def signature(*, device: str) -> dict[str, str]:
 
 @functools.cache
 def _code() -> str:
-    """Digest of this package as it was when this process first looked."""
+    """Digest of this package's source, as it was when this process first read it."""
     digest = hashlib.sha256()
     folder = Path(harness.__file__).parent
     for path in sorted(folder.rglob("*.py")):
@@ -55,44 +55,52 @@ def _code() -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
-    """What a worker finds when it is asked.
+class WorkerAnswer:
+    """What a worker answers to `probe`.
 
     Parameters
     ----------
     host : str
         Name of its machine.
     device : str
-        What "auto" is there.
-    objection : str, optional
+        What "auto" means there.
+    incompatibility : str, optional
         Why it cannot measure for this run.
-    theirs : Path, optional
-        A file that it wrote beside ours; None where it found none of ours.
+    written : Path, optional
+        A file that it wrote next to ours; None if it did not find ours.
     """
 
     host: str
     device: str
-    objection: str | None
-    theirs: Path | None
+    incompatibility: str | None
+    written: Path | None
 
 
-def probe(expected: Mapping[str, str], *, ours: Path) -> Answer:
-    """Answer, in a worker, whether it fits; ours is a file in the store with its own name in it."""
-    theirs = None
+def probe(expected: Mapping[str, str], *, ours: Path) -> WorkerAnswer:
+    """Answer, in a worker, whether it can measure for this run.
+
+    Parameters
+    ----------
+    expected : mapping of str to str
+        The signature of the process that asks.
+    ours : Path
+        A file in its store, which contains its own name.
+    """
+    written = None
     with contextlib.suppress(OSError):
         if ours.read_text() == ours.stem[1:]:
-            theirs = ours.with_stem(f"{ours.stem}-{secrets.token_hex(4)}")
-            theirs.touch()
-    return Answer(
+            written = ours.with_stem(f"{ours.stem}-{secrets.token_hex(4)}")
+            written.touch()
+    return WorkerAnswer(
         host=platform.node(),
         device=resolve_device("auto"),
-        objection=objection(expected),
-        theirs=theirs,
+        incompatibility=incompatibility(expected),
+        written=written,
     )
 
 
-def objection(expected: Mapping[str, str]) -> str | None:
-    """Why the process that this runs in would not measure what is expected; None where it would."""
+def incompatibility(expected: Mapping[str, str]) -> str | None:
+    """Why this process would measure something else than is expected; None if it would not."""
     device = expected["device"]
     try:
         resolve_device(device)
@@ -108,8 +116,8 @@ def objection(expected: Mapping[str, str]) -> str | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Turn:
-    """A call that is made where it is unpickled.
+class CheckedCall:
+    """A call that is made where it is unpickled, if the process there is compatible.
 
     Parameters
     ----------
@@ -123,26 +131,26 @@ class Turn:
     expected: Mapping[str, str]
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _take_turn, (self.call, self.expected)
+        return _run, (self.call, self.expected)
 
 
-def _take_turn(call: Callable[[], T], expected: Mapping[str, str]) -> T:
-    """Run a call in a worker, one at a time; workers that joined later are asked here."""
-    told = objection(expected)
-    if told is not None:
+def _run(call: Callable[[], T], expected: Mapping[str, str]) -> T:
+    """Run a call in a worker, one at a time; workers that joined later are checked here."""
+    rule = incompatibility(expected)
+    if rule is not None:
         from distributed import get_worker
 
-        raise unfit(get_worker().address, told)
-    with _turn:
+        raise incompatible(get_worker().address, rule)
+    with _measuring:
         return call()
 
 
 def can_import() -> None:
-    """Whoever can call this has this package."""
+    """Do nothing: a process that can call this has this package."""
 
 
-def unfit(address: str, rule: str) -> ExecutorError:
-    """The error for a worker, or the scheduler, that does not fit, and why."""
+def incompatible(address: str, rule: str) -> ExecutorError:
+    """The error for a worker, or the scheduler, that cannot be used for this run."""
     return ExecutorError(
         f"the worker of Dask at {address}" if "://" in address else f"{address} of Dask",
         rule=rule,

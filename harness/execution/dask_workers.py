@@ -1,7 +1,7 @@
-"""Dask's workers, used once it is sure that they measure what this machine would.
+"""The workers of a Dask cluster, after a check that they measure what this machine would.
 
-Records come back through the store, so that all machines share its folder. What a worker is asked,
-and how it answers, is in `harness.execution.dask_compatibility`.
+Records come back through the store, whose folder all machines share. The part of the check that
+runs in the workers is in `harness.execution.dask_compatibility`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from harness.errors import ExecutorError
-from harness.execution.dask_compatibility import Answer, Turn, can_import, probe, signature, unfit
+from harness.execution.dask_compatibility import (
+    CheckedCall,
+    WorkerAnswer,
+    can_import,
+    incompatible,
+    probe,
+    signature,
+)
 from harness.store import Store
 
 if TYPE_CHECKING:
@@ -32,17 +39,17 @@ CONNECT = 10.0
 """Seconds to wait for the scheduler, and for its first worker."""
 
 ALONE = 60.0
-"""Seconds to wait for another worker where the last one is gone."""
+"""Seconds to wait for another worker once the last one is gone."""
 
 COUNTED = 1.0
-"""Seconds for which the number of workers counts as known."""
+"""Seconds between two counts of the workers."""
 
 
 class DaskWorkers(Executor):
-    """The workers of a Dask cluster: as many calls at a time as it has worker processes.
+    """Workers of a Dask cluster: as many calls at a time as there are worker processes.
 
     A worker process measures one bucket at a time, with as many threads as it was started with.
-    Workers that join are used. Dask itself gives the bucket of a lost worker to another one.
+    Workers that join later are used, too. Dask itself passes the bucket of a lost worker on.
 
     Parameters
     ----------
@@ -58,8 +65,8 @@ class DaskWorkers(Executor):
     Raises
     ------
     ExecutorError
-        Where no scheduler or no worker answers, or a worker would measure something else or does
-        not share the folder.
+        Where no scheduler or no worker answers, or where a worker would measure something else or
+        does not share the folder.
     """
 
     tries = 1
@@ -91,12 +98,12 @@ class DaskWorkers(Executor):
 
     @property
     def slots(self) -> int:
-        """Worker processes that there are now.
+        """Worker processes at present.
 
         Raises
         ------
         ExecutorError
-            Where the last one is gone and none comes for a while, or the scheduler is gone.
+            Where there has been none for a while, or the scheduler is gone.
         """
         now = time.monotonic()
         if not self._number or now - self._seen > COUNTED:
@@ -121,14 +128,14 @@ class DaskWorkers(Executor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """A future of the call."""
-        turn = Turn(functools.partial(fn, *args, **kwargs), self._expected)
-        # Unpickled by the task itself: a worker without this package then answers with an error.
-        # Dask would unpickle as it receives, and such a worker ends without a word.
-        future: Future[T] = self._executor.submit(pickle.loads, pickle.dumps(turn))
+        call = CheckedCall(functools.partial(fn, *args, **kwargs), self._expected)
+        # Unpickled by the task itself, so that a worker without this package answers with an error;
+        # Dask would unpickle the call as it arrives, and such a worker would end without a message.
+        future: Future[T] = self._executor.submit(pickle.loads, pickle.dumps(call))
         return future
 
-    def end(self) -> None:
-        """Cancel what is queued and leave; the cluster goes on.
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
+        """Cancel what is queued and disconnect; the cluster stays.
 
         A worker finishes the bucket that it has begun, and the next run finds the records.
         """
@@ -138,7 +145,7 @@ class DaskWorkers(Executor):
         self._client.close(timeout=CONNECT)
 
     def _check(self, *, auto: bool, store: Store) -> None:
-        """Ask the scheduler and every worker whether they fit."""
+        """Check the scheduler and every worker."""
         try:
             self._client.wait_for_workers(1, timeout=CONNECT)
         except TimeoutError as error:
@@ -147,23 +154,23 @@ class DaskWorkers(Executor):
             # The scheduler unpacks calls before it passes them on.
             self._client.run_on_scheduler(can_import)
         except Exception as error:
-            raise unfit("the scheduler", _first_line(error)) from error
+            raise incompatible("the scheduler", _first_line(error)) from error
         token = secrets.token_hex(8)
-        # Named like what a killed writer leaves, so that a later run sweeps it up where need be.
+        # Named like what a killed writer leaves behind, so that a later run removes it if need be.
         ours = store.running / f".{token}.part"
         try:
             ours.parent.mkdir(exist_ok=True)
             ours.write_text(token)
-            answers: Mapping[str, Answer | Exception] = self._client.run(
+            answers: Mapping[str, WorkerAnswer | Exception] = self._client.run(
                 probe, self._expected, ours=ours, on_error="return"
             )
             device = self._expected["device"]
             for address, answer in answers.items():
                 if isinstance(answer, Exception):
-                    raise unfit(address, _first_line(answer)) from answer
-                if answer.objection is not None:
-                    raise unfit(address, answer.objection)
-                if not (answer.theirs is not None and answer.theirs.exists()):
+                    raise incompatible(address, _first_line(answer)) from answer
+                if answer.incompatibility is not None:
+                    raise incompatible(address, answer.incompatibility)
+                if not (answer.written is not None and answer.written.exists()):
                     raise ExecutorError(
                         f"--store {store.folder}",
                         rule=f"the worker at {address} ({answer.host}) does not share this folder",
@@ -200,10 +207,10 @@ def _connected(address: str) -> Client:
     import distributed
 
     class Closing(distributed.Client):
-        """Closes itself where it cannot start.
+        """Closes itself if it cannot start.
 
-        Left to the collector, it may be closed in the thread of a later client's loop, which waits
-        for itself then.
+        Left to the garbage collector, it might be closed in the thread of a later client's loop,
+        which would then wait for itself.
         """
 
         def start(self, **options: object) -> None:
@@ -213,11 +220,11 @@ def _connected(address: str) -> Client:
                 self.close()  # type: ignore[no-untyped-call]
                 raise
 
-    # It logs what is told here by errors.
+    # They log what is raised here as errors.
     for name in ("distributed.client", "distributed.core"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
-        # Of versions that differ: those that matter are an error of their own.
+        # About versions that differ: those that matter raise an error of their own.
         warnings.simplefilter("ignore", distributed.versions.VersionMismatchWarning)
         return Closing(  # type: ignore[no-untyped-call]
             address, timeout=CONNECT, set_as_default=False, name="depth-claims"

@@ -40,7 +40,7 @@ def _has_cuda() -> bool:
     """Whether torch is built for CUDA and the driver finds a GPU."""
     if importlib.metadata.version("torch").endswith("+cpu"):
         return False
-    driver, count = _driver(), ctypes.c_int(0)
+    driver, count = cuda_driver(), ctypes.c_int(0)
     # CUDA's driver API: calls return 0 for success.
     return (
         driver is not None
@@ -51,21 +51,21 @@ def _has_cuda() -> bool:
 
 
 def gpu_memory() -> int:
-    """Bytes of the first GPU, in use or not; 0 where there is none that tells."""
-    driver, place, size = _driver(), ctypes.c_int(0), ctypes.c_size_t(0)
-    told = (
+    """Bytes of the first GPU, in use or not; 0 where the driver reports none."""
+    driver, place, size = cuda_driver(), ctypes.c_int(0), ctypes.c_size_t(0)
+    known = (
         driver is not None
         and not driver.cuInit(0)
         and not driver.cuDeviceGet(ctypes.byref(place), 0)
         and not driver.cuDeviceTotalMem_v2(ctypes.byref(size), place)
     )
-    return size.value if told else 0
+    return size.value if known else 0
 
 
-def _driver() -> ctypes.CDLL | None:
+def cuda_driver() -> ctypes.CDLL | None:
     """NVIDIA's driver, where it is installed."""
     try:
-        # By name where there is no cache of libraries to look it up in.
+        # By its usual name where there is no cache of libraries to look it up in.
         return ctypes.CDLL(ctypes.util.find_library("cuda") or "libcuda.so.1")
     except OSError:
         return None

@@ -22,7 +22,7 @@ _PIPES, _LOGS, _VISIBLE = (
     "CUDA_VISIBLE_DEVICES",
 )
 
-_USUAL = Path("/tmp/nvidia-mps/control")
+USUAL = Path("/tmp/nvidia-mps/control")
 """Where one that was started beforehand listens."""
 
 _CLIENTS = 48
@@ -100,7 +100,7 @@ def start(processes: int) -> Service | None:
     """
     if not 1 < processes <= _CLIENTS or shutil.which(_CONTROL) is None:
         return None
-    if _PIPES in os.environ or os.access(_USUAL, os.R_OK | os.W_OK):
+    if _PIPES in os.environ or os.access(USUAL, os.R_OK | os.W_OK):
         return None
     try:
         return Service(Path(tempfile.mkdtemp(prefix="mps-")))

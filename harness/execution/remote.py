@@ -1,4 +1,4 @@
-"""The call that goes to a worker; it can be named without importing torch."""
+"""The call that goes to a worker, importable without torch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def measure_bucket(
     threads: int | None,
     provenance: Mapping[str, object],
 ) -> float:
-    """`harness.execution.worker.measure_bucket`, imported where it runs.
+    """Call `harness.execution.worker.measure_bucket`, imported where this runs.
 
-    Without a number of threads, the worker is one of Dask and has as many as it was started with.
+    Without a number of threads, the worker is one of Dask's and uses those it was started with.
     """
     from harness.execution import worker
 

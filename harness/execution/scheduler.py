@@ -1,18 +1,17 @@
-"""Bring cells into the store: queue buckets, keep the workers busy, show how far it is."""
+"""Bring cells into the store: queue buckets, keep the workers busy, report progress."""
 
 from __future__ import annotations
 
-import dataclasses
 import heapq
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from harness.errors import ExecutorError, StoreError, WorkerError
-from harness.execution.executors import Workers, open_workers
+from harness.execution.executors import Workers, open_executor
 from harness.execution.remote import measure_bucket
 from harness.plan.buckets import Bucket, buckets
 from harness.plan.cells import Cell, Search
@@ -20,29 +19,29 @@ from harness.plan.networks import MLP, PrescribedSpectrum, ResNet
 from harness.store import Store
 
 ARRIVAL = 90.0
-"""Seconds until a record that a worker has written has to be seen here: a network file system may
-remember for a minute that there was none."""
+"""Seconds within which a record that a worker has written must be visible here: a network file
+system may cache its absence for a minute."""
 
 DEATHS = 3
-"""Blocks in a row whose workers have died, after which no others are tried."""
+"""Blocks in a row whose workers died, after which the run is given up."""
 
 
 @runtime_checkable
 class Progress(Protocol):
-    """Hears how far the measuring is."""
+    """Receives the progress of the measurements."""
 
     def __call__(self, *, label: str, done: int, total: int, seconds_left: float) -> None:
-        """Cells done of cells known, and an estimate of the time left for those."""
+        """Cells done out of the cells known, and an estimate of the time left for those."""
         ...
 
 
 class Scheduler:
     """Measures what the store lacks, on one executor.
 
-    What somebody waits for (`need`) goes before what may be needed later (`offer`), longest first.
-    Where a worker dies, its bucket is measured by another one, as long as none else runs beside it:
-    then the memory is all its own, and nothing else is to blame should that worker die, too. What
-    fails nevertheless is told to whoever needs it, and the rest goes on.
+    Cells that somebody waits for (`need`) go before those that may be needed later (`offer`), the
+    longest first. If a worker dies, its bucket is measured again with no other running: then it has
+    all the memory, and nothing else is to blame should that worker die, too. A cell that still
+    fails raises its error for whoever needs it, and the others go on.
 
     Parameters
     ----------
@@ -62,7 +61,7 @@ class Scheduler:
     Attributes
     ----------
     measured : set of str
-        Identities of the cells that were measured, batch mates and what nobody used included.
+        Identities of the cells that were measured, including batch mates and unused ones.
     """
 
     def __init__(
@@ -83,18 +82,17 @@ class Scheduler:
         self._auto = auto
         self._provenance = provenance
         self._progress = progress
-        self._queue: list[tuple[int, int, int, Bucket]] = []
+        self._queue: list[_Queued] = []
         self._number = itertools.count()
-        self._running: dict[Future[float], Bucket] = {}
-        self._times: dict[Future[float], _Times] = {}
+        self._running: dict[Future[float], _Running] = {}
         self._lost: deque[Bucket] = deque()
         self._tries: Counter[tuple[tuple[str, ...], ...]] = Counter()
         self._deaths = 0
         self._failed: dict[str, Exception] = {}
         self._known: set[str] = set()
         self._missing: set[str] = set()
-        self._ended = 0.0
-        self._busy = 0.0
+        self._estimated = 0.0
+        self._taken = 0.0
         self.measured: set[str] = set()
 
     @property
@@ -104,10 +102,7 @@ class Scheduler:
 
     def offer(self, cells: Iterable[Cell], *, priority: int) -> None:
         """Queue cells that will be needed; lower priorities are measured first."""
-        for bucket in buckets(cells, device=self._device):
-            fresh = self._lacking(bucket)
-            if fresh:
-                self._push(fresh, priority=priority)
+        self._offer(buckets(cells, device=self._device), priority=priority)
 
     def need(self, cells: Iterable[Cell], *, label: str) -> None:
         """Return as soon as the store holds all of these cells; measure them before others.
@@ -117,23 +112,19 @@ class Scheduler:
         Exception
             That of the measurement, where one of the cells cannot be measured.
         WorkerError
-            Where every worker that measured one of them has died.
+            Where every worker that measured one of them died.
         ExecutorError
             Where there are no workers, or they cannot measure for this run.
         StoreError
             Where the store cannot be written.
         """
-        wanted = list(cells)
-        self.offer(wanted, priority=-1)
-        ids = {
-            identity
-            for bucket in buckets(wanted, device=self._device)
-            for identity in _identities(bucket)
-        }
-        # What an earlier offer queued keeps its place in the queue but is now waited for.
+        wanted = buckets(cells, device=self._device)
+        ids = {identity for bucket in wanted for identity in _identities(bucket)}
+        self._offer(wanted, priority=-1)
+        # What an earlier offer queued is now waited for.
         self._queue = [
-            (-1 if not ids.isdisjoint(_identities(entry[3])) else entry[0], *entry[1:])
-            for entry in self._queue
+            queued if ids.isdisjoint(_identities(queued.bucket)) else queued._replace(priority=-1)
+            for queued in self._queue
         ]
         heapq.heapify(self._queue)
         self._raise_failure(ids)
@@ -141,43 +132,47 @@ class Scheduler:
             workers = self._opened()
             self._slots = workers.slots
             self._submit(workers)
-            self._tell(label)
+            self._report(label)
             self._collect(workers)
-            self._look()
+            self._update_measured()
             self._raise_failure(ids)
-        self._tell(label)
+        self._report(label)
 
     def close(self) -> None:
         """End the workers at once; what they have not written is measured by the next run."""
         if self._workers is not None:
-            self._workers.end()
-        self._look()
+            self._workers.shutdown(wait=False, cancel_futures=True)
+        self._update_measured()
 
     def _opened(self) -> Workers:
         if self._workers is None:
             self._store.sweep()
-            self._workers = open_workers(
+            self._workers = open_executor(
                 self._executor, device=self._device, auto=self._auto, store=self._store
             )
         return self._workers
 
-    def _push(self, bucket: Bucket, *, priority: int) -> None:
-        entry = (priority, -round(bucket.seconds * 1000), next(self._number), bucket)
-        heapq.heappush(self._queue, entry)
+    def _offer(self, offered: Sequence[Bucket], *, priority: int) -> None:
+        for bucket in offered:
+            missing = self._missing_part(bucket)
+            if missing is not None:
+                self._push(missing, priority=priority)
 
-    def _lacking(self, bucket: Bucket) -> Bucket | None:
+    def _missing_part(self, bucket: Bucket) -> Bucket | None:
         """The part of a bucket that is neither stored nor queued."""
-        chosen = [
-            number
-            for number, ids in enumerate(bucket.ids)
-            if any(identity not in self._known for identity in ids)
+        unknown = [
+            number for number, ids in enumerate(bucket.ids) if not self._known.issuperset(ids)
         ]
-        new = {identity for number in chosen for identity in bucket.ids[number]} - self._known
+        new = {identity for number in unknown for identity in bucket.ids[number]} - self._known
         self._known |= new
-        absent = {identity for identity in new if identity not in self._store}
-        self._missing |= absent
-        left = [number for number in chosen if not absent.isdisjoint(bucket.ids[number])]
+        missing = {identity for identity in new if identity not in self._store}
+        self._missing |= missing
+        left = [number for number in unknown if not missing.isdisjoint(bucket.ids[number])]
         return bucket.part(left) if left else None
+
+    def _push(self, bucket: Bucket, *, priority: int) -> None:
+        order = -round(bucket.seconds * 1000)
+        heapq.heappush(self._queue, _Queued(priority, order, next(self._number), bucket))
 
     def _submit(self, workers: Workers) -> None:
         if self._lost:
@@ -185,13 +180,13 @@ class Scheduler:
             if not self._running:
                 self._start(self._lost.popleft(), workers)
             return
-        if any(bucket.ids in self._tries for bucket in self._running.values()):
+        if any(running.bucket.ids in self._tries for running in self._running.values()):
             return
         while self._queue and len(self._running) < self._slots:
-            self._start(heapq.heappop(self._queue)[3], workers)
+            self._start(heapq.heappop(self._queue).bucket, workers)
 
     def _start(self, bucket: Bucket, workers: Workers) -> None:
-        times = _Times(began=time.monotonic())
+        began = time.monotonic()
         future = workers.submit(
             measure_bucket,
             bucket,
@@ -200,59 +195,58 @@ class Scheduler:
             threads=workers.threads,
             provenance=self._provenance,
         )
-        self._running[future] = bucket
-        self._times[future] = times
-        # Nobody may look for a while.
-        future.add_done_callback(lambda _: times.end())
+        self._running[future] = _Running(bucket, began)
 
     def _collect(self, workers: Workers) -> None:
+        """Wait for a bucket that ends, for a second at most."""
         if not self._running:
             # All workers are gone for the moment.
             time.sleep(0.1)
         done, _ = wait(self._running, timeout=1.0, return_when=FIRST_COMPLETED)
         for future in done:
-            bucket = self._running.pop(future)
-            times = self._times.pop(future)
-            try:
-                self._ended += future.result()
-                self._busy += times.spent
-                self._await(bucket)
-            except CancelledError as error:
-                self._push(bucket, priority=-1)
-                raise ExecutorError(
-                    workers.described,
-                    rule="the connection is lost, and with it what was queued",
-                    remedy="Run again once it answers: finished cells are kept",
-                ) from error
-            except workers.lost as error:
-                self._tries[bucket.ids] += 1
-                if self._tries[bucket.ids] < workers.tries:
-                    self._lost.append(bucket)
-                else:
-                    self._die(bucket, error)
-            except (ExecutorError, StoreError) as error:
-                # These concern every bucket, as the next one does.
-                self._fail(bucket, error)
-                raise
-            except ImportError as error:
-                self._fail(bucket, error)
-                raise ExecutorError(
-                    workers.described,
-                    rule=f"a worker cannot import what it needs ({error})",
-                    remedy="Start it in an environment that has the project and what it depends on",
-                ) from error
-            except Exception as error:
-                self._fail(bucket, error)
+            self._end(future, self._running.pop(future).bucket, workers)
+
+    def _end(self, future: Future[float], bucket: Bucket, workers: Workers) -> None:
+        try:
+            self._taken += future.result()
+            self._estimated += bucket.seconds
+            self._await_records(bucket)
+        except CancelledError as error:
+            self._push(bucket, priority=-1)
+            raise ExecutorError(
+                workers.described,
+                rule="the connection is lost, and with it what was queued",
+                remedy="Run again once it answers: finished cells are kept",
+            ) from error
+        except workers.lost as error:
+            self._tries[bucket.ids] += 1
+            if self._tries[bucket.ids] < workers.tries:
+                self._lost.append(bucket)
             else:
-                self._deaths = 0
+                self._fail_killed(bucket, error)
+        except (ExecutorError, StoreError) as error:
+            # These concern every bucket.
+            self._fail(bucket, error)
+            raise
+        except ImportError as error:
+            self._fail(bucket, error)
+            raise ExecutorError(
+                workers.described,
+                rule=f"a worker cannot import what it needs ({error})",
+                remedy="Start it in an environment that has the project and what it depends on",
+            ) from error
+        except Exception as error:
+            self._fail(bucket, error)
+        else:
+            self._deaths = 0
 
-    def _look(self) -> None:
-        """Note what workers have written of the buckets that they are at."""
-        for bucket in self._running.values():
-            self._settle(bucket)
+    def _update_measured(self) -> None:
+        """Note what workers have written of the buckets that they are measuring."""
+        for running in self._running.values():
+            self._unwritten(running.bucket)
 
-    def _settle(self, bucket: Bucket) -> Bucket | None:
-        """Note what of a bucket is in the store; returns the blocks that are not."""
+    def _unwritten(self, bucket: Bucket) -> Bucket | None:
+        """Note which cells of a bucket are in the store; returns the blocks that are not."""
         stored = {
             identity
             for identity in _identities(bucket)
@@ -263,24 +257,24 @@ class Scheduler:
         left = [number for number, ids in enumerate(bucket.ids) if not stored.issuperset(ids)]
         return bucket.part(left) if left else None
 
-    def _await(self, bucket: Bucket) -> None:
-        """Settle a bucket that was measured; its records may take a moment to be seen here."""
+    def _await_records(self, bucket: Bucket) -> None:
+        """Wait for the records of a measured bucket, which may take a moment to be visible."""
         end = time.monotonic() + ARRIVAL
-        while (left := self._settle(bucket)) is not None:
+        while (left := self._unwritten(bucket)) is not None:
             if time.monotonic() > end:
                 raise StoreError(
                     self._store.folder,
-                    rule=f"the record of {_named(left)} was written by a worker and is not there",
+                    rule=f"the record of {_described(left)} was written by a worker and is not "
+                    "there",
                     remedy="Choose a folder that all workers share, with --store DIR",
                 )
             time.sleep(0.05)
 
     def _fail(self, bucket: Bucket, error: Exception) -> None:
-        """Let a block fail whoever needs it, and go on with the blocks behind it."""
-        left = self._settle(bucket)
+        """Let the first unwritten block fail, and queue the blocks behind it again."""
+        left = self._unwritten(bucket)
         if left is None:
             return
-        # A bucket is measured in order.
         failed, *others = range(len(left.blocks))
         ids = _identities(left.part([failed])) & self._missing
         self._failed |= dict.fromkeys(ids, error)
@@ -288,9 +282,9 @@ class Scheduler:
         if others:
             self._push(left.part(others), priority=-1)
 
-    def _die(self, bucket: Bucket, error: Exception) -> None:
-        """The same where workers died; when they do so again and again, no block is to blame."""
-        name = _named(self._settle(bucket) or bucket)
+    def _fail_killed(self, bucket: Bucket, error: Exception) -> None:
+        """As `_fail` for workers that died; if many die in a row, no block is to blame."""
+        name = _described(self._unwritten(bucket) or bucket)
         killed = WorkerError(
             name,
             rule="every worker that measured it was killed (by hand, or for want of memory)",
@@ -310,48 +304,49 @@ class Scheduler:
         for identity in ids & self._failed.keys():
             raise self._failed[identity]
 
-    def _tell(self, label: str) -> None:
-        # The first estimates come from a table, later ones from this machine's own pace.
-        pace = self._busy / self._ended if self._ended > 5 and self._busy else 1.0
+    def _report(self, label: str) -> None:
+        # Estimates are those of a table, scaled by what this run has taken so far.
+        known = self._estimated > 5 and self._taken
+        scale = self._taken / self._estimated if known else 1.0
+        now = time.monotonic()
         left = [
-            *(entry[3].seconds for entry in self._queue),
+            *(queued.bucket.seconds for queued in self._queue),
             *(bucket.seconds for bucket in self._lost),
             *(
-                max(0.0, bucket.seconds - self._times[future].spent / pace)
-                for future, bucket in self._running.items()
+                max(0.0, running.bucket.seconds - (now - running.began) / scale)
+                for running in self._running.values()
             ),
         ]
         self._progress(
             label=label,
             done=len(self.measured),
             total=len(self.measured) + len(self._missing),
-            # What one worker has to do is shared with no other.
-            seconds_left=pace * max(sum(left) / max(self._slots, 1), max(left, default=0.0)),
+            # One bucket is one worker's alone.
+            seconds_left=scale * max(sum(left) / max(self._slots, 1), max(left, default=0.0)),
         )
 
 
-@dataclasses.dataclass
-class _Times:
-    """When a bucket began and, once it has, when it ended."""
+class _Queued(NamedTuple):
+    """A bucket in the queue; tuples are compared up to the number, which is unique."""
 
+    priority: int
+    order: int
+    number: int
+    bucket: Bucket
+
+
+class _Running(NamedTuple):
+    """A bucket that a worker is measuring, and when it began by the monotonic clock."""
+
+    bucket: Bucket
     began: float
-    ended: float | None = None
-
-    def end(self) -> None:
-        """It ended now."""
-        self.ended = time.monotonic()
-
-    @property
-    def spent(self) -> float:
-        """Seconds so far."""
-        return (time.monotonic() if self.ended is None else self.ended) - self.began
 
 
 def _identities(bucket: Bucket) -> set[str]:
     return {identity for block in bucket.ids for identity in block}
 
 
-def _named(bucket: Bucket) -> str:
+def _described(bucket: Bucket) -> str:
     """The first block of a bucket, in words."""
     cell = bucket.blocks[0][0]
     words = [type(cell).__name__]

@@ -1,4 +1,4 @@
-"""What a worker does: measure a bucket of cells and write each record as soon as it is there."""
+"""What a worker does: measure a bucket of cells and write each record as soon as it has it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import io
 import multiprocessing
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,13 +30,13 @@ from harness.store import Record, Store
 from harness.subjects.resnet import forget_encoder
 
 THUMBNAILS_OF = 0
-"""The replicate whose images are kept."""
+"""The replicate whose images are stored."""
 
 
 def measure_bucket(
     bucket: Bucket, *, store: Path, device: str, threads: int, provenance: Mapping[str, object]
 ) -> float:
-    """Measure the blocks of a bucket that the store lacks; returns the estimate of what was done.
+    """Measure the blocks of a bucket that the store lacks; returns the seconds that it took.
 
     Parameters
     ----------
@@ -48,31 +49,32 @@ def measure_bucket(
     threads : int
         Of torch.
     provenance : mapping
-        Goes into each record, with this machine, the threads, and what these could do.
+        Goes into each record, with this machine, the threads, and their peak rate.
     """
+    began = time.monotonic()
     keep_freed_memory()
     with torch_threads(threads):
         here = {
             **provenance,
             **machine(),
             "threads": threads,
-            "gflops": _rate(device, threads),
+            "gflops": _peak_rate(device, threads),
         }
         try:
             _measure(bucket, records=Store(store), device=device, provenance=here)
         except RuntimeError:
-            _leave_where_lost(device)
+            exit_if_gpu_is_lost(device)
             raise
         finally:
-            # What follows shares no network with it, and may want the memory.
+            # The next bucket shares no network with this one, and may need the memory.
             forget_encoder()
-    return bucket.seconds
+    return time.monotonic() - began
 
 
-def _leave_where_lost(device: str) -> None:
+def exit_if_gpu_is_lost(device: str) -> None:
     """End a worker's process whose GPU no longer answers, as after an illegal access.
 
-    Every call of CUDA fails in such a process, for good: another one takes its bucket over.
+    Every call of CUDA fails in such a process from then on: another process takes its bucket over.
     """
     if device != "cuda" or multiprocessing.parent_process() is None:
         return
@@ -82,8 +84,8 @@ def _leave_where_lost(device: str) -> None:
         os._exit(1)
 
 
-def _rate(device: str, threads: int) -> float | None:
-    """The rate of this process's float32 products; None where no memory is left to try them."""
+def _peak_rate(device: str, threads: int) -> float | None:
+    """Rate of this process's float32 arithmetic; None where no memory is left to measure it."""
     try:
         with precision_of("float32", device=torch.device(device)):
             return worker_gflops(device, threads)
@@ -102,7 +104,6 @@ def _measure(
         checkpoint = Checkpoint(records.running / f"{ids[0]}.safetensors")
         measured = measure(mates, device=device, checkpoint=checkpoint)
         for cell, identity, measurement in zip(mates, ids, measured, strict=True):
-            keep = cell.seeds.replicate == THUMBNAILS_OF
             records.write(
                 Record(
                     id=identity,
@@ -112,7 +113,9 @@ def _measure(
                     seconds=measurement.seconds,
                     traces=measurement.traces,
                     labels=measurement.labels,
-                    thumbnails=_thumbnails(measurement) if keep else {},
+                    thumbnails=_thumbnails(measurement)
+                    if cell.seeds.replicate == THUMBNAILS_OF
+                    else {},
                     provenance=provenance,
                 )
             )

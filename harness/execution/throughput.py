@@ -1,4 +1,4 @@
-"""How fast a run measured, and what its workers could have done at most."""
+"""The throughput of a run, and the peak rate of its workers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from harness.plan.cells import Inversion
 from harness.store import Record
 
 
-def pace(
+def run_throughput(
     records: Mapping[str, Record], *, measured: Collection[str], seconds: float
 ) -> dict[str, object]:
     """Peak rate and throughput of a run, as plain JSON values; what is unknown is left out.
 
-    A run that found everything in the store tells of the runs that measured, whose wall time no
-    record knows: then there are no rates over the run.
+    A run that found everything in the store describes the runs that measured. No record knows their
+    wall time: then there are no rates over the run.
 
     Parameters
     ----------
@@ -26,56 +26,53 @@ def pace(
     seconds : float
         Its wall time.
     """
-    own = {name: record for name, record in records.items() if name in measured}
-    told = (own or records).values()
-    steps = sum(map(_image_steps, own.values()))
-    timed = bool(measured) and seconds > 0
-    return _known(
-        peak_rate=[
-            {**worker, "gflops": round(statistics.median(rates), 1), "cells": len(rates)}
-            for worker, rates in _workers(told)
-        ],
-        throughput=_known(
-            cells_an_hour=_rate(3600 * len(measured), seconds, digits=0) if timed else None,
-            # A run whose cells are no descents has no such rate.
-            image_steps_a_second=_rate(steps, seconds, digits=1) if timed and steps else None,
-            of_one_worker=_of_one_worker(told),
-        ),
-    )
-
-
-def _known(**values: object) -> dict[str, object]:
-    """Without what is None or an empty container; a rate of 0 is one."""
-    return {name: value for name, value in values.items() if value not in (None, [], {})}
+    own = [record for name, record in records.items() if name in measured]
+    described = own or list(records.values())
+    throughput: dict[str, object] = {}
+    if measured and seconds > 0:
+        throughput["cells_an_hour"] = _rate(3600 * len(measured), seconds, digits=0)
+        # A run without inversions has no such rate.
+        if steps := sum(map(_image_steps, own)):
+            throughput["image_steps_a_second"] = _rate(steps, seconds, digits=1)
+    if one := _of_one_worker(described):
+        throughput["of_one_worker"] = one
+    peak_rate = _peak_rates(described)
+    return {
+        **({"peak_rate": peak_rate} if peak_rate else {}),
+        **({"throughput": throughput} if throughput else {}),
+    }
 
 
 def _rate(number: int, seconds: float, *, digits: int) -> float:
-    """So many a unit of time, with two significant digits where decimals would leave fewer."""
+    """A number per unit of time, with two significant digits where decimals would leave fewer."""
     rate = number / seconds
     return round(rate, digits) if rate >= 10 ** (1 - digits) else float(f"{rate:.2g}")
 
 
-def _workers(records: Collection[Record]) -> list[tuple[dict[str, object], list[float]]]:
-    """Rates of arithmetic by kind of worker, those of most cells first."""
-    found: dict[tuple[object, ...], list[float]] = {}
-    named = ("processor", "device", "threads")
+def _peak_rates(records: Collection[Record]) -> list[dict[str, object]]:
+    """The median rate of arithmetic of each kind of worker, that of most cells first."""
+    rates: dict[tuple[object, ...], list[float]] = {}
+    names = ("processor", "device", "threads")
     for record in records:
         rate = record.provenance.get("gflops")
         if isinstance(rate, float):
-            kind = tuple(record.provenance.get(name) for name in named)
-            found.setdefault(kind, []).append(rate)
-    ordered = sorted(found.items(), key=lambda item: -len(item[1]))
-    return [(dict(zip(named, kind, strict=True)), rates) for kind, rates in ordered]
+            kind = tuple(record.provenance.get(name) for name in names)
+            rates.setdefault(kind, []).append(rate)
+    return [
+        {
+            **dict(zip(names, kind, strict=True)),
+            "gflops": round(statistics.median(found), 1),
+            "cells": len(found),
+        }
+        for kind, found in sorted(rates.items(), key=lambda item: -len(item[1]))
+    ]
 
 
 def _of_one_worker(records: Collection[Record]) -> dict[str, object]:
-    """Image-steps of descents over the time that their workers took."""
-    steps, seconds = 0, 0.0
-    for record in records:
-        taken = _image_steps(record)
-        if taken and record.seconds > 0:
-            steps += taken
-            seconds += record.seconds
+    """Image-steps of inversions, and the time that their workers took for them."""
+    timed = [(_image_steps(record), record.seconds) for record in records if record.seconds > 0]
+    steps = sum(number for number, _ in timed)
+    seconds = sum(taken for number, taken in timed if number)
     if not seconds:
         return {}
     return {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from harness.execution.peak_rate import worker_gflops
+from harness.execution import peak_rate
 from harness.execution.throughput import run_throughput
 from harness.store import Record
 from reports.page.provenance import throughput_text
@@ -92,11 +94,27 @@ def test_kinds_of_workers_are_listed_apart() -> None:
     assert [(kind["threads"], kind["cells"]) for kind in kinds] == [(1, 3), (2, 1)]
 
 
+@pytest.mark.parametrize("fastest", [0, 1, 2])
+def test_the_peak_rate_is_that_of_the_fastest_arithmetic(
+    fastest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = iter(range(3))
+
+    def seconds(work: Callable[[], object], **_: object) -> float:
+        with FlopCounterMode(display=False) as counted:
+            work()
+        return counted.get_total_flops() / (9e9 if next(kinds) == fastest else 1e9)
+
+    monkeypatch.setattr(peak_rate, "best_seconds", seconds)
+    rate = peak_rate.arithmetic_gflops(dtype=torch.float32, device=torch.device("cpu"), size=320)
+    assert rate == pytest.approx(9)
+
+
 def test_a_peak_rate_is_measured_once_and_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    worker_gflops.cache_clear()
+    peak_rate.worker_gflops.cache_clear()
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = worker_gflops("cpu", 1)
+    first = peak_rate.worker_gflops("cpu", 1)
     assert torch.equal(torch.get_rng_state(), before)
-    monkeypatch.delattr("harness.execution.peak_rate.arithmetic_gflops")
-    assert worker_gflops("cpu", 1) == first > 0
+    monkeypatch.delattr(peak_rate, "arithmetic_gflops")
+    assert peak_rate.worker_gflops("cpu", 1) == first > 0

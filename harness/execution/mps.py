@@ -1,7 +1,7 @@
-"""One GPU for several processes at a time, by NVIDIA's Multi-Process Service (MPS).
+"""Several processes on one GPU at the same time, by NVIDIA's Multi-Process Service (MPS).
 
-Without it the processes that share a GPU take turns, however little of it each of them uses: eight
-got 0.9 times the steps of one on an H200, and 4.3 to 4.4 times with it.
+Without it, processes that share a GPU take turns, however little of it each of them uses: on an
+H200, eight made 0.9 times the steps of one, and 4.3 to 4.4 times with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 _CONTROL = "nvidia-cuda-mps-control"
-"""NVIDIA's driver brings it along."""
+"""Comes with NVIDIA's driver."""
 
 _PIPES, _LOGS, _VISIBLE = (
     "CUDA_MPS_PIPE_DIRECTORY",
@@ -23,10 +23,10 @@ _PIPES, _LOGS, _VISIBLE = (
 )
 
 USUAL = Path("/tmp/nvidia-mps/control")
-"""Where one that was started beforehand listens."""
+"""Where a daemon that somebody else started listens by default."""
 
 _CLIENTS = 48
-"""Processes that a service has room for."""
+"""Processes that a daemon can serve."""
 
 _PATIENCE = 15
 """Seconds for the daemon to start, or to end."""
@@ -37,14 +37,14 @@ echo quit | timeout {_PATIENCE - 5} {_CONTROL} >/dev/null 2>&1 ||
   kill -9 "$(cat "${_PIPES}/{_CONTROL}.pid")" 2>/dev/null
 rm -rf "$1"
 """
-"""Starts the daemon, and ends it when its input ends: however this process does."""
+"""Starts the daemon, and ends it when its own input ends, however this process ends."""
 
 
 class Service:
     """A daemon of this run's own, for the processes that are started while it runs.
 
-    It is found by environment variables, which this process sets and children inherit. It needs no
-    rights, and changes no setting of the GPU.
+    Processes find it by environment variables, which this process sets and its children inherit. It
+    needs no special rights, and changes no setting of the GPU.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Service:
         places = {_PIPES: str(folder / "pipes"), _LOGS: str(folder / "logs")}
         for place in places.values():
             Path(place).mkdir()
-        # Of the GPUs that a daemon sees it gives new numbers, which those of processes then are.
+        # A daemon renumbers the GPUs that it sees, and its clients' choice refers to these numbers.
         there = {name: value for name, value in os.environ.items() if name != _VISIBLE}
         self._watch = subprocess.Popen(
             ["sh", "-c", _WATCH, "sh", str(folder)],
@@ -78,7 +78,7 @@ class Service:
             raise OSError(f"{_CONTROL} does not start")
 
     def end(self) -> None:
-        """End the daemon; the processes that have used it have ended."""
+        """End the daemon; the processes that used it have ended before."""
         for name, value in self._before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -92,11 +92,10 @@ class Service:
 
 
 def start(processes: int) -> Service | None:
-    """The service for some processes that share a GPU.
+    """The service for a number of processes that share a GPU.
 
-    None where there is one already, where they are too many for it, or where none can be had: then
-    they take turns. One that was started beforehand is found by its variables, or at its usual
-    place.
+    None where one is running already, which is found by its variables or at its usual place, and
+    where there are too many processes for it or it cannot be started: then they take turns.
     """
     if not 1 < processes <= _CLIENTS or shutil.which(_CONTROL) is None:
         return None

@@ -7,9 +7,11 @@ import importlib
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from waiting import wait_until
@@ -56,16 +58,16 @@ def names(cells: Iterable[Cell]) -> set[str]:
     return {identity(each, context=context(device="cpu")) for each in cells}
 
 
-class Ear:
-    """Hears the progress."""
+class ProgressLog:
+    """Notes the progress, and calls a hook."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[str, int, int]] = []
+        self.calls: list[tuple[str, int, int]] = []
         self.left: list[float] = []
         self.hook: Callable[..., None] | None = None
 
     def __call__(self, *, label: str, done: int, total: int, seconds_left: float) -> None:
-        self.heard.append((label, done, total))
+        self.calls.append((label, done, total))
         self.left.append(seconds_left)
         if self.hook is not None:
             self.hook()
@@ -75,7 +77,7 @@ def scheduler_of(
     folder: Path,
     *,
     executor: str = "serial",
-    ear: Ear | None = None,
+    log: ProgressLog | None = None,
     device: str = "cpu",
     auto: bool = False,
 ) -> Scheduler:
@@ -86,7 +88,7 @@ def scheduler_of(
         device=device,
         auto=auto,
         provenance={"commit": "abc"},
-        progress=ear or Ear(),
+        progress=log or ProgressLog(),
     )
 
 
@@ -151,6 +153,26 @@ def span(seconds: float) -> tuple[int, float, float]:
     return os.getpid(), began, time.monotonic()
 
 
+def work_on_a_gpu(folder: Path) -> None:
+    """Run in a worker, whose torch is a stand-in: a GPU that is still at work for a while."""
+
+    def synchronize() -> None:
+        time.sleep(0.2)
+        (folder / "done").touch()
+
+    cuda = SimpleNamespace(is_initialized=lambda: True, synchronize=synchronize)
+    sys.modules["torch"] = SimpleNamespace(cuda=cuda)  # type: ignore[assignment]
+    (folder / "begun").touch()
+    time.sleep(600)
+
+
+def ignore_signals(folder: Path) -> None:
+    """Run in a worker, as a long call of a library does."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    (folder / "begun").touch()
+    time.sleep(600)
+
+
 def probe_elsewhere(expected: Mapping[str, str], *, ours: Path) -> compatibility.WorkerAnswer:
     """As a worker that does not see the store."""
     return compatibility.probe(expected, ours=ours.parent / "elsewhere" / ours.name)
@@ -170,9 +192,9 @@ def probe_with_a_gpu(expected: Mapping[str, str], *, ours: Path) -> compatibilit
 
 
 def content(record: Record) -> str:
-    """What a measurement decides of a record: all but its time and its worker's rate."""
-    told = {key: value for key, value in record.provenance.items() if key != "gflops"}
-    same = dataclasses.replace(record, seconds=0.0, provenance=told)
+    """What of a record a measurement determines: all but its time and its worker's rate."""
+    known = {key: value for key, value in record.provenance.items() if key != "gflops"}
+    same = dataclasses.replace(record, seconds=0.0, provenance=known)
     return json.dumps(dataclasses.asdict(same), sort_keys=True)
 
 

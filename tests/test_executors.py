@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_cells import Gate
+from small_cells import Gate, ignore_signals, work_on_a_gpu
 from waiting import wait_until
 
 from harness.errors import DepthClaimsError, ExecutorError, UnknownNameError
@@ -204,26 +204,6 @@ class TestProcesses:
         monkeypatch.setattr(os, "_exit", leave)
         with pytest.raises(LeftError):
             process_pool.exit_after_gpu()
-
-
-def work_on_a_gpu(folder: Path) -> None:
-    """Run in a worker, whose torch is a stand-in: a GPU that is still at work for a while."""
-
-    def synchronize() -> None:
-        time.sleep(0.2)
-        (folder / "done").touch()
-
-    cuda = SimpleNamespace(is_initialized=lambda: True, synchronize=synchronize)
-    sys.modules["torch"] = SimpleNamespace(cuda=cuda)  # type: ignore[assignment]
-    (folder / "begun").touch()
-    time.sleep(600)
-
-
-def ignore_signals(folder: Path) -> None:
-    """Run in a worker, as a long call of a library does."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    (folder / "begun").touch()
-    time.sleep(600)
 
 
 @pytest.mark.parametrize(

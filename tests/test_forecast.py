@@ -1,4 +1,4 @@
-"""What a plan says of each condition, and of all of them."""
+"""The forecast of each condition, and of all of them together."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ CONDITION = Condition(
 )
 
 
-def told(*conditions: Condition, stored: frozenset[str] = frozenset()) -> dict[str, str]:
+def lines(*conditions: Condition, stored: frozenset[str] = frozenset()) -> dict[str, str]:
     text = forecast(conditions, stored=stored.__contains__, device="cpu")
     return dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
 
 
 def test_what_two_conditions_share_is_counted_once() -> None:
-    found = told(CONDITION, dataclasses.replace(CONDITION, parameters={"depth": 3}))
+    found = lines(CONDITION, dataclasses.replace(CONDITION, parameters={"depth": 3}))
     assert (
         found["Z1 2"] == found["Z1 3"] == found["in all, cells that several ask for counted once"]
     )
@@ -53,18 +53,18 @@ def test_what_two_conditions_share_is_counted_once() -> None:
     assert ", at most 24 cells, about " in found["Z1 2"]
 
 
-def test_what_is_stored_is_measured_by_nobody() -> None:
+def test_what_is_stored_is_not_measured_again() -> None:
     settings = context(device="cpu")
     first, all_looks = (
         frozenset(identity(rank(seeds)["rank"], context=settings) for seeds in replicates(count))
         for count in (12, 24)
     )
-    found = told(CONDITION, stored=first)["Z1 2"]
+    found = lines(CONDITION, stored=first)["Z1 2"]
     assert found.startswith("nothing for the first look, at most 12 cells, about ")
-    assert told(CONDITION, stored=all_looks)["Z1 2"] == "nothing"
+    assert lines(CONDITION, stored=all_looks)["Z1 2"] == "nothing"
 
 
-def test_conditions_that_cannot_be_measured_are_told_by_their_reason() -> None:
+def test_conditions_that_cannot_be_measured_are_listed_by_their_reason() -> None:
     wish = dataclasses.replace(
         CONDITION,
         claim=dataclasses.replace(CLAIM, id="Z2", estimands={"main": untestable("it is a wish")}),
@@ -76,7 +76,7 @@ def test_conditions_that_cannot_be_measured_are_told_by_their_reason() -> None:
         )
         for depth in (4, 5)
     ]
-    found = told(wish, *bare)
+    found = lines(wish, *bare)
     assert found["not testable"] == "Z2"
     assert found["not run (weights are missing)"] == "Z1 4, Z1 5"
     assert found["in all, cells that several ask for counted once"] == "nothing"

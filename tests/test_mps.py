@@ -20,7 +20,7 @@ PIPES = "CUDA_MPS_PIPE_DIRECTORY"
 
 
 class Control:
-    """In place of the program that controls the daemon: it writes down what it is told.
+    """In place of the program that controls the daemon: it records how it is called.
 
     Parameters
     ----------
@@ -42,12 +42,12 @@ class Control:
 
     @property
     def said(self) -> list[str]:
-        """What it was told, line by line."""
+        """Its calls, line by line."""
         return [line.strip() for line in self._said.read_text().splitlines()]
 
     @property
     def called(self) -> bool:
-        """Whether it was told anything."""
+        """Whether it was called at all."""
         return self._said.exists()
 
 

@@ -69,7 +69,7 @@ class DaskWorkers(Executor):
         does not share the folder.
     """
 
-    tries = 1
+    retries = False
     threads = None
 
     def __init__(self, address: str, *, device: str, auto: bool, store: Store) -> None:

@@ -25,28 +25,33 @@ T = TypeVar("T")
 
 
 class Workers(Protocol):
-    """What the scheduler needs of an executor."""
+    """What the scheduler needs of an executor.
+
+    Attributes
+    ----------
+    lost : tuple of type
+        Errors of a call whose worker died.
+    retries : bool
+        Whether such a call is to be submitted again; Dask does that by itself.
+    slots : int
+        Calls to run at a time; it may change while they run.
+    threads : int or None
+        Threads of torch for each call; None where its worker decides.
+    described : str
+        The workers in words.
+    """
 
     lost: tuple[type[Exception], ...]
-    """Errors of a call whose worker died."""
-
-    tries: int
-    """How often to submit a call whose worker died."""
+    retries: bool
 
     @property
-    def slots(self) -> int:
-        """Calls to run at a time; it may change while they run."""
-        ...
+    def slots(self) -> int: ...  # noqa: D102 - see above
 
     @property
-    def threads(self) -> int | None:
-        """Threads of torch for each call; None where its worker decides."""
-        ...
+    def threads(self) -> int | None: ...  # noqa: D102
 
     @property
-    def described(self) -> str:
-        """In words."""
-        ...
+    def described(self) -> str: ...  # noqa: D102
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """A future of the call."""
@@ -61,7 +66,7 @@ class SerialExecutor(Executor):
     """Runs each call at once, in this process, with one thread: what others are compared with."""
 
     lost: tuple[type[Exception], ...] = ()
-    tries = 1
+    retries = False
     slots = 1
     threads = 1
     described = "this process, with one thread"

@@ -99,7 +99,7 @@ class ProcessPool(Executor):
     """
 
     lost: tuple[type[Exception], ...] = (BrokenProcessPool,)
-    tries = 2
+    retries = True
 
     def __init__(self, layout: Layout, *, gpu: bool = False) -> None:
         self.slots, self.threads = layout

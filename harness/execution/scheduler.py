@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -86,7 +86,6 @@ class Scheduler:
         self._number = itertools.count()
         self._running: dict[Future[float], _Running] = {}
         self._lost: deque[Bucket] = deque()
-        self._tries: Counter[tuple[tuple[str, ...], ...]] = Counter()
         self._deaths = 0
         self._failed: dict[str, Exception] = {}
         self._known: set[str] = set()
@@ -175,17 +174,16 @@ class Scheduler:
         heapq.heappush(self._queue, _Queued(priority, order, next(self._number), bucket))
 
     def _submit(self, workers: Workers) -> None:
-        if self._lost:
-            # A worker died with it before: this time it is measured alone.
-            if not self._running:
-                self._start(self._lost.popleft(), workers)
+        if any(running.alone for running in self._running.values()):
             return
-        if any(running.bucket.ids in self._tries for running in self._running.values()):
+        if self._lost:
+            if not self._running:
+                self._start(self._lost.popleft(), workers, alone=True)
             return
         while self._queue and len(self._running) < self._slots:
             self._start(heapq.heappop(self._queue).bucket, workers)
 
-    def _start(self, bucket: Bucket, workers: Workers) -> None:
+    def _start(self, bucket: Bucket, workers: Workers, *, alone: bool = False) -> None:
         began = time.monotonic()
         future = workers.submit(
             measure_bucket,
@@ -195,7 +193,7 @@ class Scheduler:
             threads=workers.threads,
             provenance=self._provenance,
         )
-        self._running[future] = _Running(bucket, began)
+        self._running[future] = _Running(bucket, began, alone)
 
     def _collect(self, workers: Workers) -> None:
         """Wait for a bucket that ends, for a second at most."""
@@ -204,9 +202,10 @@ class Scheduler:
             time.sleep(0.1)
         done, _ = wait(self._running, timeout=1.0, return_when=FIRST_COMPLETED)
         for future in done:
-            self._end(future, self._running.pop(future).bucket, workers)
+            self._end(future, self._running.pop(future), workers)
 
-    def _end(self, future: Future[float], bucket: Bucket, workers: Workers) -> None:
+    def _end(self, future: Future[float], running: _Running, workers: Workers) -> None:
+        bucket = running.bucket
         try:
             self._taken += future.result()
             self._estimated += bucket.seconds
@@ -219,8 +218,7 @@ class Scheduler:
                 remedy="Run again once it answers: finished cells are kept",
             ) from error
         except workers.lost as error:
-            self._tries[bucket.ids] += 1
-            if self._tries[bucket.ids] < workers.tries:
+            if workers.retries and not running.alone:
                 self._lost.append(bucket)
             else:
                 self._fail_killed(bucket, error)
@@ -336,10 +334,21 @@ class _Queued(NamedTuple):
 
 
 class _Running(NamedTuple):
-    """A bucket that a worker is measuring, and when it began by the monotonic clock."""
+    """A bucket that a worker is measuring.
+
+    Parameters
+    ----------
+    bucket : Bucket
+        What it measures.
+    began : float
+        When, by the monotonic clock.
+    alone : bool
+        Whether no other runs at the same time, since a worker died with this one before.
+    """
 
     bucket: Bucket
     began: float
+    alone: bool
 
 
 def _identities(bucket: Bucket) -> set[str]:

@@ -22,7 +22,7 @@ from harness.errors import ClaimError, OptionError
 from harness.execution.device import resolve_device
 from harness.execution.provenance import provenance
 from harness.execution.scheduler import Scheduler
-from harness.execution.throughput import pace
+from harness.execution.throughput import run_throughput
 from harness.lab.condition import Condition
 from harness.lab.lab import Custom, Lab
 from harness.lab.runner import Runner, not_run
@@ -358,7 +358,7 @@ class ClaimSession:
             provenance={
                 **self._provenance,
                 **({"workers": workers} if workers else {}),
-                **pace(records, measured=measured, seconds=seconds),
+                **run_throughput(records, measured=measured, seconds=seconds),
                 "seeds": seeding(),
             },
             measured=len(measured),

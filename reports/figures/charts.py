@@ -13,10 +13,10 @@ from reports.article import STAR, Selection
 from reports.figures.drawing import Drawing, Mark, Stroke, polyline
 
 SERIES = 6
-"""Lines that a chart can tell apart."""
+"""Lines that a reader can distinguish in a chart."""
 
 POINTS = 64
-"""Points of a line that can be told apart."""
+"""Points of a line that a reader can distinguish."""
 
 _MARKS = 7
 

@@ -38,13 +38,13 @@ def distribution_chart(
     ]
     x = over([points[0], points[-1], *(level for _, _, level in levels)], Scale.LOG)
     y = Axis(first=0.0, last=1.0, inset=0.0)
-    told = [f"{asked.name} from {number(points[0])} to {number(points[-1])}"]
+    parts = [f"{asked.name} from {number(points[0])} to {number(points[-1])}"]
     strokes, marks = [], []
     for series, name, level in levels:
-        told.append(f"{name} {number(level)}")
+        parts.append(f"{name} {number(level)}")
         at = x.place(math.log(level))
-        strokes.append(Stroke(path=f"M{at} 0V100", look=f"line s-{series}", title=told[-1]))
-        marks.append(mark(series, at, 0, told[-1]))
+        strokes.append(Stroke(path=f"M{at} 0V100", look=f"line s-{series}", title=parts[-1]))
+        marks.append(mark(series, at, 0, parts[-1]))
     curve = [
         (value, (k + 1) / len(points), x.place(math.log(value)))
         for k, value in some(list(enumerate(points)), POINTS)
@@ -62,7 +62,7 @@ def distribution_chart(
     return Chart(
         title=asked.title,
         drawing=Drawing(
-            description=f"{asked.title}: {'; '.join(told)}",
+            description=f"{asked.title}: {'; '.join(parts)}",
             height=200,
             strokes=tuple(strokes),
             marks=tuple(marks),

@@ -38,34 +38,31 @@ class GalleryRecord:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Judged:
-    """How the condition of an image was judged; `verdict` is None where it is exploratory."""
-
-    verdict: Verdict | None
-    text: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class GalleryImage:
-    """An image of an album with its caption and notes."""
+    """An image of an album with its caption and notes, and how its condition was judged.
+
+    `verdict` is None where the condition is exploratory.
+    """
 
     key: str
     caption: str
     notes: tuple[str, ...] = ()
-    judged: Judged | None = None
+    judged: str = ""
+    verdict: Verdict | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """The images of one replicate: what was given, and the reconstructions.
-
-    `recovered` is False where all of them are examples of what was trained on.
-    """
+    """The images of one replicate: what was given, and the reconstructions."""
 
     title: str
     given: tuple[GalleryImage, ...]
     reconstructions: tuple[GalleryImage, ...]
-    recovered: bool
+
+    @property
+    def recovered(self) -> bool:
+        """Whether any of them is a reconstruction, and no example of what was trained on."""
+        return any(image.judged for image in self.reconstructions)
 
 
 class Album:
@@ -136,23 +133,25 @@ def _gallery(records: Mapping[str, GalleryRecord], album: Album) -> Gallery:
         if key is not None:
             size = _size(first) if name == "target" else ""
             given.append(GalleryImage(key=key, caption=f"{caption}, {size}" if size else caption))
-    reconstructions, recovered = [], False
+    reconstructions = []
     for caption, item in records.items():
-        record = item.record
-        example = record.thumbnails.get(EXAMPLE)
-        key = album.add(record.thumbnails[RECONSTRUCTION] if example is None else example)
+        thumbnails, condition = item.record.thumbnails, item.condition
+        example = EXAMPLE in thumbnails
+        key = album.add(thumbnails[EXAMPLE if example else RECONSTRUCTION])
         if key is not None:
-            shown = caption if example is None else f"{caption}: an image"
-            judged = _judged(item) if example is None else None
             reconstructions.append(
-                GalleryImage(key=key, caption=shown, notes=_notes(record), judged=judged)
+                GalleryImage(
+                    key=key,
+                    caption=f"{caption}: an image" if example else caption,
+                    notes=_notes(item.record),
+                    judged="" if example else _judged(item),
+                    verdict=condition.decision.verdict if condition.confirmatory else None,
+                )
             )
-            recovered = recovered or example is None
     return Gallery(
         title=" · ".join(str(label) for label in first.labels.values()),
         given=tuple(given),
         reconstructions=tuple(reconstructions),
-        recovered=recovered,
     )
 
 
@@ -163,17 +162,14 @@ def _size(record: Record) -> str:
     return f"{pixels} pixels" if pixels else ""
 
 
-def _judged(item: GalleryRecord) -> Judged:
-    """How the condition of an image was judged: a verdict only where it is confirmatory."""
+def _judged(item: GalleryRecord) -> str:
+    """How the condition of an image was judged: at which size, and by which effect."""
     condition = item.condition
     effect = effect_of(deciding_part(condition))
     size = "" if item.judged is None else _size(item.judged)
     who = f"{'' if condition.confirmatory else 'exploratory, '}{condition.claim.id}"
     found = "" if effect is None else f"{effect.label} {value_text(effect)}, "
-    return Judged(
-        verdict=condition.decision.verdict if condition.confirmatory else None,
-        text=f"{who}{f' at {size}' if size else ''}: {found}n = {condition.decision.n}",
-    )
+    return f"{who}{f' at {size}' if size else ''}: {found}n = {condition.decision.n}"
 
 
 def _notes(record: Record) -> tuple[str, ...]:

@@ -72,12 +72,12 @@ def toward(parts: Iterable[tuple[Part, Verdict, str]]) -> tuple[Bar, ...]:
 def forest(bars: Sequence[Bar], *, name: str) -> Drawing:
     """Bars of a claim below each other, what is claimed to the right of the middle."""
     height = _ROW * len(bars) + 7
-    told = "".join(f" {item.title}, {item.verdict.value};" for item in bars)
+    listed = "".join(f" {item.title}, {item.verdict.value};" for item in bars)
     strokes = [
         Stroke(path="M50 0H100V100H50Z", look="claimed"),
         Stroke(path="M50 0V100", look="margin"),
     ]
-    return _with_bars(strokes, bars, height=height, description=f"{name}:{told}")
+    return _with_bars(strokes, bars, height=height, description=f"{name}:{listed}")
 
 
 def axis(parts: Sequence[Part]) -> Axis | None:

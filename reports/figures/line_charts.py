@@ -67,11 +67,11 @@ def line_chart(
         drawn, own = _series(series, name, along, x, y)
         strokes += drawn
         marks += own
-    told = "; ".join(_told(name, along) for (_, name), along in spreads.items())
+    title = "; ".join(_in_words(name, along) for (_, name), along in spreads.items())
     return Chart(
         title=asked.title,
         drawing=Drawing(
-            description=f"{asked.title}: {told}",
+            description=f"{asked.title}: {title}",
             height=200,
             strokes=tuple(strokes),
             marks=tuple(marks),
@@ -111,8 +111,8 @@ def _series(
             whiskers += f"M{x[at]} {bottom}V{0 if high is None else high}"
         points.append(None if median is None else (x[at], median))
         if median is not None:
-            told = f"{name}, {at}: {number(each.median)} [{number(each.low)}, {number(each.high)}]"
-            marks.append(mark(series, x[at], median, f"{told}, n = {each.n}"))
+            title = f"{name}, {at}: {number(each.median)} [{number(each.low)}, {number(each.high)}]"
+            marks.append(mark(series, x[at], median, f"{title}, n = {each.n}"))
     strokes = [Stroke(path=whiskers, look=f"whisker s-{series}"), line(series, points)]
     return [stroke for stroke in strokes if stroke.path], marks
 
@@ -201,7 +201,7 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
     return below if below == above else below + place % 1 * (above - below)
 
 
-def _told(name: str, along: Mapping[str, Spread]) -> str:
+def _in_words(name: str, along: Mapping[str, Spread]) -> str:
     def median(each: Spread) -> str:
         known = number(each.median) if math.isfinite(each.median) else "no number"
         return known + (f" ({each.lost} of {each.n} without one)" if each.lost else "")

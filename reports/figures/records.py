@@ -80,7 +80,7 @@ class Cells:
 
     @property
     def decoders(self) -> tuple[str, ...]:
-        """Decoders that take part, likewise."""
+        """Decoders that take part, as the page's filter names them."""
         return _distinct(_decoder(record.cell.get("decoder")) for record in self.records.values())
 
 

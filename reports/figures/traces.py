@@ -49,14 +49,14 @@ def trace_chart(
     strokes, marks = [], []
     for role, (series, pairs, level) in seen.items():
         if has_place(level, Scale.LOG):
-            told = f"{role}: {reference} {number(level)}"
+            label = f"{role}: {reference} {number(level)}"
             path = f"M0 {y.up(math.log(level))}H100"
-            strokes.append(Stroke(path=path, look=f"reference s-{series}", title=told))
+            strokes.append(Stroke(path=path, look=f"reference s-{series}", title=label))
         places = [(x.place(math.log1p(at)), y.up(math.log(value))) for at, value in pairs]
         strokes.append(line(series, places))
         for place, (at, value) in some(list(zip(places, pairs, strict=True))):
-            told = f"{role}: {number(value)} after {at:,.0f}"
-            marks.append(mark(series, *place, told))
+            label = f"{role}: {number(value)} after {at:,.0f}"
+            marks.append(mark(series, *place, label))
     return Chart(
         title=title,
         drawing=Drawing(

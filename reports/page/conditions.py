@@ -28,15 +28,6 @@ class EffectView:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TableView:
-    """A side table of a condition, its numbers as text."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class ConditionView:
     """A row of a table of conditions.
 
@@ -51,7 +42,7 @@ class ConditionView:
     effects: tuple[EffectView, ...]
     deciding: EffectView | None
     evidence: EvidenceView
-    tables: tuple[TableView, ...]
+    tables: tuple[Table, ...]
     networks: tuple[str, ...]
     decoders: tuple[str, ...]
 
@@ -103,7 +94,7 @@ def condition_view(
         effects=tuple(effects.values()),
         deciding=None if weakest is None else effects.get(weakest.criterion.effect),
         evidence=evidence(condition),
-        tables=tuple(_table(table) for table in condition.tables),
+        tables=condition.tables,
         networks=tuple(networks),
         decoders=tuple(decoders),
     )
@@ -167,20 +158,6 @@ def _effect(
         claimed=words.bounds_text(group),
         drawing=None if on is None else intervals.track(part, group, on, verdict=verdict),
     )
-
-
-def _table(table: Table) -> TableView:
-    return TableView(
-        title=table.title,
-        columns=table.columns,
-        rows=tuple(tuple(_cell_text(cell) for cell in row) for row in table.rows),
-    )
-
-
-def _cell_text(cell: str | int | float) -> str:
-    if isinstance(cell, int):
-        return f"{cell:,}"
-    return cell if isinstance(cell, str) else words.number(cell)
 
 
 def _mark(part: Part, condition: ConditionResult) -> Verdict:

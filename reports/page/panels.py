@@ -81,9 +81,9 @@ def _curve(found: Multiverse, margins: list[float], label: str, scale: Scale) ->
         )
         for number, choice, effect in drawn
     )
-    told = "; ".join(mark.title for mark in marks)
+    listed = "; ".join(mark.title for mark in marks)
     return Drawing(
-        description=f"{label} of {len(marks)} cells in rising order: {told}",
+        description=f"{label} of {len(marks)} cells in rising order: {listed}",
         height=150,
         strokes=tuple(Stroke(path=f"M0 {y.up(margin)}H100", look="margin") for margin in margins),
         marks=marks,

@@ -40,38 +40,38 @@ def peak_rate_text(peak_rate: object, *, measured: bool) -> str:
     if not kinds:
         return "unknown: not in any record"
     when = "when it began" if measured else "when the runs that measured began"
-    told = []
+    texts = []
     for kind in kinds:
         threads = kind.get("threads")
         place = f"{threads} thread{'' if threads == 1 else 's'}"
         if kind.get("device") != "cpu":
             place = f"{kind.get('device')}, {place}"
-        told.append(f"{words.number(kind['gflops'])} GFLOP/s ({place}, {kind.get('processor')})")
-    return f"float32 arithmetic of one worker, {when}: {'; '.join(told)}"
+        texts.append(f"{words.number(kind['gflops'])} GFLOP/s ({place}, {kind.get('processor')})")
+    return f"float32 arithmetic of one worker, {when}: {'; '.join(texts)}"
 
 
 def throughput_text(throughput: object, *, measured: bool) -> str:
     """What a run made of it, in words."""
     known = throughput if isinstance(throughput, Mapping) else {}
-    told = []
+    texts = []
     if "cells_an_hour" in known:
         over = f"{_whole(known['cells_an_hour'])} cells an hour"
         if "image_steps_a_second" in known:
             over += f" and {words.number(known['image_steps_a_second'])} image-steps a second"
-        told.append(f"{over} over the whole run")
+        texts.append(f"{over} over the whole run")
     elif measured:
-        told.append("unknown over the whole run")
+        texts.append("unknown over the whole run")
     else:
-        told.append("nothing was measured in this run")
+        texts.append("nothing was measured in this run")
     one = known.get("of_one_worker")
     if isinstance(one, Mapping):
         who = "one worker" if measured else "one worker of the runs that measured"
-        told.append(
+        texts.append(
             f"{words.number(one['image_steps_a_second'])} image-steps a second of {who} in its "
             f"descents ({one['image_steps']:,} steps in {words.duration(one['seconds'])}, over all "
             "networks and sizes)"
         )
-    return "; ".join(told)
+    return "; ".join(texts)
 
 
 def seeds_text(seeds: Mapping[str, object]) -> str:
@@ -89,7 +89,7 @@ def seeds_text(seeds: Mapping[str, object]) -> str:
 
 
 def _whole(rate: float) -> str:
-    """A rate in whole numbers, unless it is so small that they would tell little of it."""
+    """A rate in whole numbers, unless it is too small for that."""
     return f"{rate:,.0f}" if rate >= 10 else words.number(rate, digits=2)
 
 

@@ -31,6 +31,7 @@ def environment() -> jinja2.Environment:
         slug=slug,
         look=look_of,
         percent=words.percent,
+        cell_text=cell_text,
         when=when,
         sentence=words.sentence,
         without_tex=words.without_tex,
@@ -64,3 +65,10 @@ def when(text: str) -> str:
     except ValueError:
         return text
     return f"{moment.day} {moment:%B %Y, %H:%M}"
+
+
+def cell_text(cell: str | int | float) -> str:
+    """A cell of a side table as text."""
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return cell if isinstance(cell, str) else words.number(cell)

@@ -440,6 +440,7 @@ def test_the_page_has_the_tables_of_its_json() -> None:
         assert as_markdown(table) in page
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_json_and_its_table(tmp_path: Path) -> None:
     written = tmp_path / "benchmarks.json"
     done = subprocess.run(

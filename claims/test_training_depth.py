@@ -99,12 +99,12 @@ def test_a3_reconstructions_end_where_they_turn_non_trivial(
         )
         if confirmatory
         else {},
-        tables=_layers,
+        tables=layers_table,
         confirmatory=confirmatory,
     )
 
 
-def _layers(seen: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
+def layers_table(seen: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
     """What is left at each layer, and how many runs ended while their loss was falling."""
     rows = []
     for role in ("untrained", "trained"):
@@ -146,11 +146,11 @@ def test_c14_poor_conditioning_spoils_early_updates(lab: Lab, step: str) -> None
             "share of the loss removed, best condition": seen["stacks"].traces[f"drop_{step}"][0],
             "the same, worst condition": seen["stacks"].traces[f"drop_{step}"][-1],
         },
-        tables=lambda seen: (_drops(seen, step=step),),
+        tables=lambda seen: (drops_table(seen, step=step),),
     )
 
 
-def _drops(seen: Sequence[Mapping[str, Record]], *, step: str) -> Table:
+def drops_table(seen: Sequence[Mapping[str, Record]], *, step: str) -> Table:
     """The share of the loss that updates of the first layer remove, by condition number."""
 
     def medians(trace: str) -> list[float]:

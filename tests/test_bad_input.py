@@ -18,7 +18,6 @@ from PIL import Image
 from plugin_suite import ROOT, Suite, of, one_message
 
 from harness.plan.networks import ResNet
-from harness.subjects.images import folder as folders
 from harness.subjects.resnet import build_resnet
 
 pytest_plugins = ("pytester",)
@@ -46,33 +45,30 @@ def refused(suite: Suite, *words: str, parts: tuple[str, ...]) -> None:
     ("words", "parts"),
     [
         (("--profile", "quik"), ("'quik'", "no such profile", "Choose quick")),
-        (("--profile", ""), ("''", "no such profile", "Choose quick or standard or article")),
         (("--device", "cudda"), ("'cudda'", "no such device", "Choose cuda")),
         (("--network", "resnet51"), ("'resnet51'", "no such ResNet", "resnet50", "Choose")),
-        (("--network", "vgg16"), ("'vgg16'", "no such ResNet", "Choose")),
         (("--executor", "process"), ("'process'", "no such executor", "Choose processes")),
         (("--executor", "dask:"), ("--executor dask:", "address", "Write dask:tcp://HOST:8786")),
         (("--executor", "processes:0"), ("--executor processes:0", "Write processes:4")),
         (("--weights", "w.pt"), ("--weights", "none is named", "--network NAME")),
         (("--images", ""), ('--images ""', "empty", "Give a path")),
-        (("--store", ""), ('--store ""', "empty", "Give a path")),
         (("--store", "test_z.py"), ("--store", "test_z.py", "this is a file", "Name a folder")),
         (
             ("--precision", "float16"),
             ("'float16'", "no such precision", "Choose float64", "or tf32"),
         ),
-        (("--network", "myresnet"), ("'myresnet'", "Choose", "resnet34", "wide_resnet101_2")),
         (
             ("--update-verdicts", "--network", "resnet18"),
             ("--update-verdicts", "the article's own", "Leave out --network"),
         ),
     ],
 )
-@pytest.mark.parametrize("also", [(), ("--plan",)], ids=["run", "plan"])
-def test_names(
-    suite: Suite, words: tuple[str, ...], parts: tuple[str, ...], also: tuple[str, ...]
-) -> None:
-    refused(suite, *words, *also, parts=parts)
+def test_names(suite: Suite, words: tuple[str, ...], parts: tuple[str, ...]) -> None:
+    refused(suite, *words, parts=parts)
+
+
+def test_a_plan_refuses_them_too(suite: Suite) -> None:
+    refused(suite, "--plan", "--profile", "quik", parts=("'quik'", "no such profile"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -87,34 +83,9 @@ def _missing(path: Path) -> Path:
     return path
 
 
-def _empty(path: Path) -> Path:
-    path.mkdir()
-    (path / "notes.txt").write_text("no image")
-    return path
-
-
-def _file(path: Path) -> Path:
-    path.write_text("no folder")
-    return path
-
-
 def _unreadable(path: Path) -> Path:
     path.mkdir()
     (path / "bad.png").write_bytes(b"no image at all")
-    return path / "bad.png"
-
-
-def _truncated(path: Path) -> Path:
-    path.mkdir()
-    Image.fromarray(skimage.data.astronaut()).save(path / "bad.jpg")
-    whole = (path / "bad.jpg").read_bytes()
-    (path / "bad.jpg").write_bytes(whole[: len(whole) // 2])
-    return path / "bad.jpg"
-
-
-def _one_pixel(path: Path) -> Path:
-    path.mkdir()
-    Image.new("RGB", (1, 1)).save(path / "bad.png")
     return path / "bad.png"
 
 
@@ -125,28 +96,16 @@ def _enormous(path: Path) -> Path:
     return path / "bad.png"
 
 
-def _bomb(path: Path) -> Path:
-    path.mkdir()
-    Image.new("1", (20_000, 20_000)).save(path / "bad.png")
-    return path / "bad.png"
-
-
 @pytest.mark.parametrize(
     ("make", "rule", "remedy"),
     [
         (_missing, "no such folder", "Give a folder that exists"),
-        (_empty, "holds no image", "Put images"),
-        (_file, "not a folder", "Give the folder"),
         (_unreadable, "cannot be read as an image", "Repair or remove it"),
-        (_truncated, "cannot be read as an image", "Repair or remove it"),
-        (_one_pixel, f"1 x 1 pixels, where each side needs at least {folders.MIN_SIDE}", "Remove"),
         (_enormous, "more than 64 million pixels", "Reduce it"),
-        (_bomb, "more than 64 million pixels", "Reduce it"),
     ],
 )
 def test_image_folders(suite: Suite, make: Callable[[Path], Path], rule: str, remedy: str) -> None:
-    folder = suite.folder / "images"
-    named = make(folder)
+    named = make(suite.folder / "images")
     refused(suite, "--images", "images", parts=(str(named), rule, remedy))
 
 
@@ -159,6 +118,7 @@ def test_an_image_without_permission(suite: Suite) -> None:
     refused(suite, "--images", "images", parts=("bad.png", "cannot be read", "Repair"))
 
 
+@pytest.mark.slow
 def test_real_photographs_of_every_kind(tmp_path: Path) -> None:
     """The real claims on a folder of the user's, measured by worker processes."""
     images = tmp_path / "images"
@@ -213,17 +173,14 @@ def test_weights_that_are_missing(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize("name", ["bad.pt", "bad.safetensors"])
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_weights_that_are_corrupt(
-    suite: Suite, state: dict[str, torch.Tensor], name: str, share: float
-) -> None:
+def test_weights_that_are_corrupt(suite: Suite, state: dict[str, torch.Tensor], name: str) -> None:
     path = suite.folder / name
     if path.suffix == ".pt":
         torch.save(state, path)
     else:
         safetensors.torch.save_file(state, path)
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * share)])
+    path.write_bytes(whole[: len(whole) // 2])
     words = ("--network", "resnet18", "--weights", name)
     refused(suite, *words, parts=(str(path), "corrupt", "torch.save(network.state_dict(), FILE)"))
 
@@ -307,14 +264,13 @@ def test_a_file_in_place_of_the_report_is_told_before_measuring(suite: Suite, pl
     assert not records(suite)
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b'{"schema": 1, "record": {}, "sha256": ""}'])
-def test_a_damaged_record_is_named(suite: Suite, damage: bytes) -> None:
+def test_a_damaged_record_is_named(suite: Suite) -> None:
     suite.run()
     whole = records(suite)[3].read_bytes()
-    records(suite)[3].write_bytes(damage)
+    records(suite)[3].write_bytes(b"{")
     damaged = str(records(suite)[3])
     one_message(suite.run(), damaged, "the record is damaged", "Delete this file")
-    assert records(suite)[3].read_bytes() == damage
+    assert records(suite)[3].read_bytes() == b"{"
     # The report says why there is no verdict.
     assert suite.verdicts() == {"Z1": "not run"}
     assert damaged in suite.conditions()[0][2]
@@ -324,22 +280,6 @@ def test_a_damaged_record_is_named(suite: Suite, damage: bytes) -> None:
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["1 cells measured, 11 reused*"])
     assert len(records(suite)[3].read_bytes()) == pytest.approx(len(whole), abs=50)
-
-
-def test_a_flipped_digit_is_damage(suite: Suite) -> None:
-    suite.run()
-    path = records(suite)[0]
-    envelope = json.loads(path.read_text())
-    envelope["record"]["values"]["needed"] += 0.001
-    path.write_text(json.dumps(envelope))
-    one_message(suite.run(), str(path), "the record is damaged", "Delete this file")
-
-
-def test_a_record_of_a_newer_schema(suite: Suite) -> None:
-    suite.run()
-    path = records(suite)[0]
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 99}))
-    one_message(suite.run(), str(path), "schema 99, this version reads up to", "--store DIR")
 
 
 def test_a_damaged_lock_is_told_before_measuring(suite: Suite) -> None:

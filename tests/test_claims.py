@@ -116,8 +116,8 @@ TELL = """
 import json
 
 def pytest_collection_finish(session):
-    from claims.plugin.hooks import _SESSION
-    known = session.config.stash[_SESSION]
+    from claims.plugin.hooks import SESSION
+    known = session.config.stash[SESSION]
     stated = [[each.claim.id, each.estimand, each.parameters] for each in known.conditions]
     print("told", json.dumps([known.digests, stated]))
 """

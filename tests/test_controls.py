@@ -24,6 +24,8 @@ from harness.store import Record, Store
 from harness.subjects.resnet import build_resnet
 from harness.verdict.verdict import NO_DESCENT, Decision, Refutation, Stop, Verdict
 
+pytestmark = pytest.mark.slow
+
 IMAGES = Images(pixels=4, source="dead-leaves")
 N = IMAGES.elements
 
@@ -92,7 +94,7 @@ def judged(tmp_path: Path) -> Callable[..., Decision]:
 
 
 def two_starts(seeds: ReplicateSeeds) -> dict[str, Inversion]:
-    """A narrow network, whose copies keep something of where they started."""
+    """A narrow network, whose reconstructions keep something of where they started."""
     network = MLP(inputs=N, widths=(N, N // 2), activation="relu")
     one = reconstruction_of(seeds, network, decoder=Adam(rate=0.05), iterations=60)
     other = OtherStart(replicate=seeds.replicate, stream=seeds.stream)
@@ -130,11 +132,6 @@ def test_two_streams_of_starts_show_no_direction(judged: Callable[..., Decision]
     assert found.parts[0].effect.low < 0 < found.parts[0].effect.high
 
 
-def test_two_streams_of_starts_are_equivalent(judged: Callable[..., Decision]) -> None:
-    same = equivalence("They agree.", effect="x", label="r / r", centre=0.0, margin=LN_11)
-    assert judged(same, two_starts, contrast).verdict is Verdict.SUPPORTED
-
-
 # --- known answers --------------------------------------------------------------------------
 
 
@@ -170,13 +167,6 @@ def test_a_planted_null_space_is_found_lossy(judged: Callable[..., Decision]) ->
         lambda seen: {"r": seen["reconstruction"].values["r"]},
     )
     assert (found.verdict, found.n) == (Verdict.SUPPORTED, 12)
-    recovered = event("It is recovered.", Criterion(effect="r", label="r", below=0.1))
-    contrary = judged(
-        recovered,
-        lambda seeds: {"reconstruction": reconstruction_of(seeds, network)},
-        lambda seen: {"r": seen["reconstruction"].values["r"]},
-    )
-    assert contrary.verdict is Verdict.REFUTED
     floor = equivalence(
         "What is left is the floor.", effect="excess", label="r - floor", centre=0.0, margin=1e-6
     )

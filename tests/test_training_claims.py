@@ -19,9 +19,7 @@ from claims.test_late_layers import test_g6_late_layers_reflect_what_was_learnt 
 from claims.test_pooling import outside, unless_alike
 from claims.test_training import far, not_the_same, relation, relative, restricted, sharpening
 from claims.test_training import test_f7_reconstructions_keep_the_class as f7
-from claims.test_training_depth import _drops as drops_of
-from claims.test_training_depth import _layers as layers_of
-from claims.test_training_depth import collapse
+from claims.test_training_depth import collapse, drops_table, layers_table
 from claims.trained import (
     FEWEST,
     GIVEN,
@@ -260,7 +258,7 @@ class TestEffects:
             }
             for falling in (False, True, False)
         ]
-        (table,) = layers_of(seen)
+        (table,) = layers_table(seen)
         assert table.rows[1] == ("stem, untrained", pytest.approx(0.1), 1, 3)
         assert len(table.rows) == 2 * len(RESNET_LAYERS)
 
@@ -271,8 +269,8 @@ class TestEffects:
             })}
             for k in (1, 2, 3)
         ]  # fmt: skip
-        assert drops_of(seen, step="own").rows == ((1.0, 1.0), (20.0, pytest.approx(0.2)))
-        assert drops_of(seen, step="common").rows == ((1.0, 0.5), (20.0, 0.4))
+        assert drops_table(seen, step="own").rows == ((1.0, 1.0), (20.0, pytest.approx(0.2)))
+        assert drops_table(seen, step="common").rows == ((1.0, 0.5), (20.0, 0.4))
 
     @pytest.mark.parametrize("start", ["flat", "article"])
     def test_pictures_are_of_copies_from_the_start_of_their_condition(self, start: str) -> None:

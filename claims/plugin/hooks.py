@@ -23,7 +23,7 @@ from reports.summary import effect_of
 from reports.text.console import final_line, final_table
 from reports.words import finding
 
-_SESSION = pytest.StashKey[ClaimSession]()
+SESSION = pytest.StashKey[ClaimSession]()
 _NUMBER = pytest.StashKey[int]()
 _FAILURE = pytest.StashKey[DepthClaimsError]()
 _CLAIM, _VERDICT = "claim", "verdict"
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
         options = Options.of(config)
     except DepthClaimsError as error:
         raise pytest.UsageError(str(error)) from error
-    config.stash[_SESSION] = ClaimSession(
+    config.stash[SESSION] = ClaimSession(
         options, root=_suite_root(config), progress=ConsoleProgress(config)
     )
 
@@ -53,14 +53,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize `network` by the test's own networks, or by the user's."""
     marker = metafunc.definition.get_closest_marker("networks")
     if marker is not None:
-        chosen = metafunc.config.stash[_SESSION].custom.network
+        chosen = metafunc.config.stash[SESSION].custom.network
         metafunc.parametrize("network", [chosen] if chosen else list(marker.args))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Plan every claim's test, and put those of headline claims first."""
-    session = config.stash[_SESSION]
+    session = config.stash[SESSION]
     try:
         planned = [
             _plan(item, session)
@@ -79,13 +79,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note which conditions were selected."""
     numbers = [item.stash[_NUMBER] for item in session.items if _NUMBER in item.stash]
-    session.config.stash[_SESSION].select(numbers)
+    session.config.stash[SESSION].select(numbers)
 
 
 @pytest.hookimpl(specname="pytest_runtestloop", tryfirst=True)
 def pytest_print_plan(session: pytest.Session) -> bool | None:
     """With --plan, print the plan in place of running the tests."""
-    claims = session.config.stash[_SESSION]
+    claims = session.config.stash[SESSION]
     if not claims.options.plan or session.config.option.collectonly:
         return None
     reporter = session.config.pluginmanager.getplugin("terminalreporter")
@@ -114,7 +114,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     except session.Interrupted:
         raise  # pytest's own, as by --stepwise
     except KeyboardInterrupt:
-        claims = session.config.stash[_SESSION]
+        claims = session.config.stash[SESSION]
         reporter = session.config.pluginmanager.getplugin("terminalreporter")
         if claims.began and reporter is not None:
             reporter.ensure_newline()
@@ -129,7 +129,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Lab:
     """Takes one condition of a claim, measures it, and ends the test with its verdict."""
-    session = request.config.stash[_SESSION]
+    session = request.config.stash[SESSION]
     item = request.node
 
     def judge(condition: Condition) -> None:
@@ -167,7 +167,7 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> None:
     """The final table, what the lock has to say, and where the report is."""
-    session = config.stash[_SESSION]
+    session = config.stash[SESSION]
     write = terminalreporter.write_line
     if session.run is not None:
         color = terminalreporter.hasmarkup
@@ -199,7 +199,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     complete = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     try:
-        config.stash[_SESSION].finish(complete=complete and not session.shouldfail)
+        config.stash[SESSION].finish(complete=complete and not session.shouldfail)
     except DepthClaimsError as error:
         # The table is shown nevertheless, with the error below it.
         config.stash[_FAILURE] = error

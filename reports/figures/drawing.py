@@ -90,7 +90,7 @@ class Axis:
         return round(100 - self.place(value), 2)
 
     def across(self) -> Ticks:
-        """Two to five round numbers from left to right; ratios on a logarithmic scale."""
+        """A few round numbers from left to right; ratios on a logarithmic scale."""
         find = _ratios if self.scale is Scale.LOG else _steps
         return tuple(
             (self.place(value), _label(value, self.scale)) for value in find(self.first, self.last)
@@ -145,11 +145,11 @@ def thinned(ticks: Ticks) -> Ticks:
 
 
 def _steps(first: float, last: float) -> Sequence[float]:
-    rough = (last - first) / 3
+    rough = (last - first) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * size for size in (1, 2, 5, 10) if power * size >= rough * 0.999)
     start = math.ceil(first / step)
-    values = [number * step for number in range(start, start + 5) if number * step <= last]
+    values = [number * step for number in range(start, start + 6) if number * step <= last]
     return [0.0 if abs(value) < step * 1e-9 else value for value in values]
 
 

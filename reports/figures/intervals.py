@@ -77,7 +77,7 @@ def forest(bars: Sequence[Bar], *, name: str) -> Drawing:
         Stroke(path="M50 0H100V100H50Z", look="claimed"),
         Stroke(path="M50 0V100", look="margin"),
     ]
-    return _with_bars(strokes, bars, height=height, description=f"{name}:{listed}")
+    return _with_bars(strokes, bars, first=9, height=height, description=f"{name}:{listed}")
 
 
 def axis(parts: Sequence[Part]) -> Axis | None:
@@ -112,7 +112,7 @@ def track(part: Part, criteria: Sequence[Criterion], on: Axis, *, verdict: Verdi
                 title=effect_text(effect),
             )
         )
-    return _with_bars(_claimed(criteria, on), bars, height=22)
+    return _with_bars(_claimed(criteria, on), bars, first=11, height=22)
 
 
 def scale(on: Axis) -> Drawing:
@@ -190,13 +190,19 @@ def _claimed(criteria: Sequence[Criterion], on: Axis) -> list[Stroke]:
 
 
 def _with_bars(
-    strokes: Sequence[Stroke], bars: Sequence[Bar], *, height: int, description: str = ""
+    strokes: Sequence[Stroke],
+    bars: Sequence[Bar],
+    *,
+    first: int,
+    height: int,
+    description: str = "",
 ) -> Drawing:
+    """Strokes with bars above them, the first so many pixels from the top."""
     drawn, marks = list(strokes), []
-    end = 300 / height
+    end = 300 / height  # three pixels, in percent
     for number, bar in enumerate(bars):
         look = look_of(bar.verdict)
-        y = round(100 * (_ROW * number + (11 if height == 22 else 9)) / height, 2)
+        y = round(100 * (first + _ROW * number) / height, 2)
         low, high = (0.0 if bar.low is None else bar.low), (100.0 if bar.high is None else bar.high)
         caps = "".join(
             f"M{at} {y - end:.4g}V{y + end:.4g}" for at in (bar.low, bar.high) if at is not None

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.claim import ALPHA, LOOKS, Kind
-from harness.errors import ClaimError
 from harness.statistics.decision import Ruling, SequentialRun, decided, of_all
 
 Bools = npt.NDArray[np.bool_]
@@ -69,26 +68,11 @@ def test_every_path_of_one_event_a_replicate() -> None:
         assert (ruling, looks) == by_the_text(path), path
 
 
-def test_the_first_look_that_decides_ends_it_and_unanimity_is_enough() -> None:
-    found = ruled(Kind.EVENT, np.stack([series(12, 0, 0), series(0, 12, 24), series(11, 9, 24)]))
-    assert found.ruling.tolist() == [Ruling.SUPPORTED, Ruling.REFUTED, Ruling.SUPPORTED]
-    assert found.looks.tolist() == [1, 1, 2]
-
-
 def test_parts_together() -> None:
     p_supported, p_refuted = of_all(np.array([[0.002, 0.3]]), np.array([[0.9, 0.004]]))
     assert p_supported == pytest.approx([0.3])
     assert p_refuted == pytest.approx([0.008])
     assert of_all(np.ones((1, 4)), np.ones((1, 4)))[1] == pytest.approx([1.0])
-
-
-@pytest.mark.parametrize("parts", [1, 2, 4, 5])
-def test_one_part_refutes_all_at_its_share_of_alpha(parts: int) -> None:
-    """2 / 4096 / .2 = .00244: enough for four parts at .01, not for five."""
-    events = np.ones((parts, 12), bool)
-    assert ruled(Kind.CONJUNCTION, events).ruling == Ruling.SUPPORTED
-    events[-1] = False
-    assert (ruled(Kind.CONJUNCTION, events).ruling == Ruling.REFUTED) == (parts < 5)
 
 
 def test_failures_are_no_events_and_too_many_are_invalid() -> None:
@@ -102,46 +86,7 @@ def test_failures_are_no_events_and_too_many_are_invalid() -> None:
     assert ruled(Kind.EVENT, series(0), failed=failed).ruling == Ruling.REFUTED
 
 
-# --- exact ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("at", [0, 5, 11, 12, 30])
-def test_one_counterexample_refutes_an_exact_claim(at: int) -> None:
-    events = np.ones((1, 36), bool)
-    events[0, at] = False
-    found = ruled(Kind.EXACT, events)
-    assert found.ruling == Ruling.REFUTED
-    assert (found.p_supported, found.p_refuted) == (1.0, 0.0)
-    failed = np.arange(36) == at  # then it says nothing, and not all replicates hold
-    assert ruled(Kind.EXACT, events, failed=failed).ruling == Ruling.OPEN
-
-
-def test_an_exact_claim_holds_without_exception() -> None:
-    assert ruled(Kind.EXACT, np.ones((1, 11), bool)).ruling == Ruling.OPEN
-    found = ruled(Kind.EXACT, np.ones((1, 12), bool))
-    assert found.ruling == Ruling.SUPPORTED
-    assert (found.p_supported, found.p_refuted) == (0.0, 1.0)
-
-
 # --- existential ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n", [1, 11, 12, 30])
-def test_one_witness_supports_an_existential_claim(n: int) -> None:
-    events = np.arange(n)[None] == n - 1
-    found = ruled(Kind.EXISTENTIAL, events, shares=[0.25])
-    assert found.ruling == Ruling.SUPPORTED
-    assert (found.p_supported, found.p_refuted) == (0.0, 1.0)
-
-
-def test_none_of_24_refutes_an_existential_claim() -> None:
-    """P >= .25 is rejected: 2 * .75^24 / .3 = .0067, while .75^12 leaves it open."""
-    none = np.zeros((1, 48), bool)
-    assert ruled(Kind.EXISTENTIAL, none[:, :23], shares=[0.25]).ruling == Ruling.OPEN
-    found = ruled(Kind.EXISTENTIAL, none, shares=[0.25])
-    assert (found.ruling, found.looks) == (Ruling.REFUTED, 2)
-    assert found.p_refuted == pytest.approx(2 * 0.75**24 / 0.3)
-    assert found.p_supported == 1.0
 
 
 def test_a_failed_replicate_is_no_witness() -> None:
@@ -154,12 +99,6 @@ def test_a_failed_replicate_is_no_witness() -> None:
     assert ruled(Kind.EXISTENTIAL, ~events & events, failed=failed, shares=[0.25]).ruling == (
         Ruling.INVALID
     )
-
-
-def test_frequent_events_do_not_support_by_counting() -> None:
-    """What supports is the witness, whose P is no share of alpha."""
-    found = ruled(Kind.EXISTENTIAL, np.ones((1, 12), bool), shares=[0.25])
-    assert found.p_supported == 0.0
 
 
 # --- reversed -------------------------------------------------------------------------------
@@ -230,8 +169,3 @@ def test_definite_means_at_most_alpha() -> None:
     assert (p_supported[found.ruling == Ruling.SUPPORTED] <= ALPHA).all()
     assert (p_refuted[found.ruling == Ruling.REFUTED] <= ALPHA).all()
     assert (p_supported[found.ruling == Ruling.REFUTED] > ALPHA).all()
-
-
-def test_looks_are_checked() -> None:
-    with pytest.raises(ClaimError):
-        decided(Kind.EVENT, series(12), failed=np.zeros(12, bool), shares=[0.5], looks=((12, 1.5),))

@@ -108,16 +108,15 @@ def test_what_a_condition_cannot_have_is_left_out(inversion: Inversion, left_out
     assert set(changes(inversion)) == set(LEVELS) - left_out
 
 
-def test_another_decoder_keeps_loss_and_priors() -> None:
-    prior = Whitening()
-    for variation in around(
-        {"reconstruction": reconstruction(Descent(loss="l1", priors=(prior,)))}
-    ):
+def test_another_decoder_keeps_loss_priors_and_tolerance() -> None:
+    descent = Descent(loss="l1", priors=(Whitening(),), returns="best", tolerance=0.2)
+    for variation in around({"reconstruction": reconstruction(descent)}):
         found = variation.cells["reconstruction"]
         assert isinstance(found, Inversion)
+        assert found.decoder.tolerance == 0.2
         if variation.factors["decoder"] != "descent":
             assert found.decoder.loss == "l1"
-            assert found.decoder.priors == (prior,)
+            assert found.decoder.priors == descent.priors
 
 
 def test_a_stack_is_varied_by_its_initialisation() -> None:
@@ -154,20 +153,11 @@ def test_roles_that_differ_in_their_decoders_keep_them() -> None:
 
 
 def test_what_looks_at_the_same_images_or_network_keeps_them() -> None:
-    beside: dict[str, Cell] = {"reconstruction": reconstruction(Adam()), "rank": rank(0)}
+    cells: dict[str, Cell] = {"reconstruction": reconstruction(Adam()), "rank": rank(0)}
     own = levels(reconstruction(Adam()))
     factors = {
         factor
-        for variation in around(beside)[1:]
+        for variation in around(cells)[1:]
         for factor, _ in variation.factors.items() - own.items()
     }
     assert factors == {"decoder", "step", "loss", "blur", "start", "precision"}
-
-
-def test_another_decoder_stops_where_the_first_one_would() -> None:
-    for variation in around(
-        {"reconstruction": reconstruction(Descent(returns="best", tolerance=0.2))}
-    ):
-        found = variation.cells["reconstruction"]
-        assert isinstance(found, Inversion)
-        assert found.decoder.tolerance == 0.2

@@ -464,9 +464,9 @@ def test_f7_reconstructions_keep_the_class(lab: Lab, layer: str, trained: str) -
             ),
         },
         effects=lambda seen: {
-            "kept": seen["reconstruction"].values["class_kept"],
+            "kept": seen["reconstruction"].values["same_class"],
             "class kept by the noised photograph": seen["reconstruction"].values[
-                "class_kept_noised"
+                "same_class_noised"
             ],
             "m_g / m_r": ratio(
                 seen["reconstruction"].values["m_g"], seen["reconstruction"].values["m_r"]

@@ -18,11 +18,11 @@ from harness.measurements.image_quality import (
     PENALTIES,
     ProbeExamples,
     laplacian_energy,
-    likeness,
     nearest,
     probe,
     psnr,
     radial_power,
+    similarity,
     spectral_distance,
     ssim,
     whiteness,
@@ -67,18 +67,18 @@ class TestLikeness:
 
     def test_each_sample_is_its_own(self) -> None:
         image = photograph()
-        found = likeness(image, noise())
+        found = similarity(image, noise())
         assert set(found) == {"ssim", "psnr", "sharpness", "whiteness"}
         assert all(math.isfinite(value) for value in found.values())
-        assert likeness(image, image)["sharpness"] == pytest.approx(1.0)
-        assert likeness(image, blurred(image, 1.0))["sharpness"] < 0.5
+        assert similarity(image, image)["sharpness"] == pytest.approx(1.0)
+        assert similarity(image, blurred(image, 1.0))["sharpness"] < 0.5
 
     def test_small_images_and_copies_that_are_not_finite(self) -> None:
-        assert likeness(np.zeros((3, 6, 9)), np.zeros((3, 6, 9))) == {}
+        assert similarity(np.zeros((3, 6, 9)), np.zeros((3, 6, 9))) == {}
         image = photograph(8)
         broken = image.copy()
         broken[0, 0, 0] = math.inf
-        assert all(math.isnan(value) for value in likeness(image, broken).values())
+        assert all(math.isnan(value) for value in similarity(image, broken).values())
 
 
 class TestSharpness:

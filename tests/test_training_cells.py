@@ -68,7 +68,7 @@ class TestCopies:
             )
         )
 
-    def test_likeness_is_that_of_the_copy(self, network: ResNet) -> None:
+    def test_similarity_is_that_of_the_reconstruction(self, network: ResNet) -> None:
         found = self.run(network)
         assert found.values["ssim"] == ssim(found.images["target"], found.images["reconstruction"])
         assert {"psnr", "sharpness", "whiteness"} <= set(found.values)
@@ -85,14 +85,14 @@ class TestCopies:
                     int(whole(torch.from_numpy(found.images[name]).float()[None]).argmax())
                     for name in ("target", "noised", "reconstruction")
                 )
-            pairs.append((found.values["class_kept"], found.values["class_kept_noised"]))
+            pairs.append((found.values["same_class"], found.values["same_class_noised"]))
             assert pairs[-1] == (float(reconstruction == target), float(noised == target))
         assert len(set(pairs)) > 1
         assert any(kept != noised for kept, noised in pairs)
 
     def test_a_network_that_learnt_no_classes_has_none(self, network: ResNet) -> None:
         untrained = dataclasses.replace(network, training=None)
-        assert "class_kept" not in self.run(untrained).values
+        assert "same_class" not in self.run(untrained).values
         assert "ssim" in self.run(untrained).values
 
 

@@ -226,7 +226,7 @@ class TestRefusals:
         head = {"fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)}
         path = save({**state, **head}, tmp_path / "w.pt")
         network = ResNet(name=NAME, layer="conv1", weights=weights_file(path))
-        told = r"fc\.bias \(10 in place of 1000\)\)\. Its head tells another number of classes"
+        told = r"fc\.bias \(10 in place of 1000\)\)\. Its head has another number"
         with pytest.raises(WeightsError, match=told):
             build_resnet(network, seed=1)
 

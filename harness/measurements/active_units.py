@@ -21,8 +21,8 @@ def count_active(cell: ActiveUnits) -> Measurement:
     bound = n**-0.5
     counts: list[Tensor] = []
     active = 0
-    most = int(max(cell.ratios) * n) + 1
-    while active < n or sum(map(len, counts)) < most:
+    least = int(max(cell.ratios) * n) + 1
+    while active < n or sum(map(len, counts)) < least:
         weight = draw_weight(
             out=n, inputs=n, initialisation=cell.initialisation, generator=generator
         )

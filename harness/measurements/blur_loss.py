@@ -1,4 +1,4 @@
-"""What a blur takes from an image by itself."""
+"""How far a blur alone moves an image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.subjects.images.originals import draw_original
 
 
 def blur_loss(cell: BlurLoss) -> Measurement:
-    """The distance m_i of a photograph and itself after the last blur of a run."""
+    """The distance m_i between an image and its blurred self, with the last kernel of a run."""
     image, label = draw_original(cell.images, cell.seeds)
     kernel = blur_kernels(cell.blur, iterations=2, dtype=image.dtype, device=torch.device("cpu"))[1]
     blurred = apply_blur(image[None], kernel=kernel)

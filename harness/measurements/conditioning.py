@@ -1,4 +1,4 @@
-"""Condition numbers of linear stacks by depth, and how fast very deep ones part."""
+"""Condition numbers of linear stacks by depth, and how fast those of very deep ones grow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def conditioning(cell: Conditioning) -> Measurement:
 
 
 def spread_rate(cell: SpreadRate) -> Measurement:
-    """Nats a layer by which the greatest singular value outgrows the least, beside Newman's law."""
+    """Nats a layer by which the greatest singular value outgrows the least, and Newman's law."""
     generator = torch_generator(cell.seeds, Source.WEIGHTS)
     frame = torch.eye(cell.inputs, dtype=torch.float64)
     logs = torch.zeros(cell.inputs, dtype=torch.float64)

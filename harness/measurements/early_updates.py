@@ -1,4 +1,4 @@
-"""Updates of an early layer under later layers of any condition."""
+"""How much updates of an early layer reduce the loss, by the condition of later layers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from harness.subjects.mlp import draw_weight
 
 
 def early_updates(cell: EarlyUpdates) -> Measurement:
-    """The share of the loss that the first layer's updates take away, for every condition.
+    """Rank correlation of condition numbers and reductions of the loss.
 
     `own`: each stack at the same share of the largest rate at which its own descent converges.
-    `common`: all at that of the stack for which it is the least.
+    `common`: all stacks at the lowest of these rates.
     """
     draws = torch_generator(cell.seeds, Source.WEIGHTS)
-    first, sought = (
+    first, target = (
         draw_weight(out=cell.width, inputs=cell.width, initialisation="default", generator=draws)
         for _ in range(2)
     )
@@ -36,7 +36,7 @@ def early_updates(cell: EarlyUpdates) -> Measurement:
     values = {}
     for name, largest in (("own", limits), ("common", [min(limits)] * len(limits))):
         drops = [
-            loss_drop(first - sought, matrix, rate=cell.rate * limit, steps=cell.steps)
+            loss_drop(first - target, matrix, rate=cell.rate * limit, steps=cell.steps)
             for matrix, limit in zip(later, largest, strict=True)
         ]
         values[name] = float(spearmanr(kappas, drops).statistic)

@@ -1,4 +1,4 @@
-"""Norms of the article's gradient by the layer that it comes from."""
+"""Norms of the article's gradient, layer by layer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.subjects.resnet import build_resnet
 
 
 def gradient_norms(cell: GradientNorms) -> Measurement:
-    """Geometric means over the photographs that go through the network together."""
+    """Geometric means over the photographs of the batch."""
     rng = cell.seeds.rng(Source.IMAGE)
     folder = cell.images.folder.path if cell.images.folder else None
     drawn = [
@@ -30,7 +30,7 @@ def gradient_norms(cell: GradientNorms) -> Measurement:
     starts = draw_starts(ARTICLE_START, cell.images, cell.seeds, restarts=cell.together).float()
     network = build_resnet(cell.network, seed=weights_seed(cell.seeds))
     if cell.statistics != "eval":
-        _take_statistics(network, originals, keep=cell.statistics == "calibrated")
+        _set_statistics(network, originals, calibrate=cell.statistics == "calibrated")
     with torch.no_grad():
         targets = _outputs(network, originals)
     starts.requires_grad_()
@@ -43,14 +43,14 @@ def gradient_norms(cell: GradientNorms) -> Measurement:
     return Measurement(values=values, outcome=outcome_of(values))
 
 
-def _take_statistics(network: nn.Module, images: Tensor, *, keep: bool) -> None:
-    """Have BatchNorm take the statistics of each batch, or keep those of these images."""
+def _set_statistics(network: nn.Module, images: Tensor, *, calibrate: bool) -> None:
+    """Let BatchNorm normalise by each batch, or by the statistics of these images from now on."""
     network.train()
-    if not keep:
+    if not calibrate:
         return
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            # The plain mean of all batches seen, which here is one.
+            # The plain mean over all batches; here there is one.
             module.momentum = None
     with torch.no_grad():
         network(images)
@@ -58,13 +58,13 @@ def _take_statistics(network: nn.Module, images: Tensor, *, keep: bool) -> None:
 
 
 def _outputs(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """What every cut of a ResNet yields."""
+    """The output of every layer of a ResNet."""
     found = {}
     hidden = images
     for name, module in network.named_children():
         hidden = module(hidden)
         if name in RESNET_LAYERS:
-            # A rectifier after it may overwrite it.
+            # The ReLU after it may overwrite it.
             found[name] = hidden.clone()
         elif name == "maxpool":
             found["stem"] = hidden

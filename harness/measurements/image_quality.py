@@ -1,7 +1,6 @@
-"""What a copy keeps of an image: likeness, sharpness, spectra, and what a linear probe finds.
+"""How well a reconstruction matches its image: similarity, sharpness, spectra, linear probes.
 
-Everything is measured per sample, on arrays of shape (channels, rows, columns) whose values are
-meant to lie in [0, 1].
+Functions take one image, shape (channels, rows, columns), with values meant to lie in [0, 1].
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from sklearn.metrics import r2_score
 Image = NDArray[np.float64]
 
 WINDOW = 7
-"""Pixels along the window of SSIM (scikit-image's default); smaller images have none."""
+"""Side of the window of SSIM in pixels, scikit-image's default; smaller images have no SSIM."""
 
 PENALTIES = tuple(10.0**power for power in range(-4, 7))
-"""Of a ridge regression; leave-one-out error on the training examples chooses."""
+"""Penalties of the ridge regression, chosen by leave-one-out error on the training examples."""
 
 
 def ssim(image: Image, reconstruction: Image) -> float:
@@ -38,18 +37,18 @@ def psnr(image: Image, reconstruction: Image) -> float:
 
 
 def laplacian_energy(image: Image) -> float:
-    """Mean square of the discrete Laplacian of each channel; detail raises it (Pertuz 2013)."""
+    """Mean square of the discrete Laplacian of each channel; it grows with detail (Pertuz 2013)."""
     return float(np.mean([ndimage.laplace(channel) ** 2 for channel in image]))
 
 
 def radial_power(image: Image) -> NDArray[np.float64]:
-    """Mean power of the channels by spatial frequency, the mean colour left out.
+    """Mean power of the channels by spatial frequency, without the mean colour.
 
     Returns
     -------
     array, shape (pixels // 2,)
         At 1, 2, ... cycles over the shorter side, each the mean over an annulus one cycle wide, up
-        to Nyquist's frequency; a hundredth of a grey level's is added, so that none is 0.
+        to the Nyquist frequency. A hundredth of a grey level's power is added, so that none is 0.
     """
     _, rows, columns = image.shape
     power = np.mean(np.abs(np.fft.fft2(image)) ** 2, axis=0) / (rows * columns)
@@ -63,28 +62,28 @@ def radial_power(image: Image) -> NDArray[np.float64]:
 
 
 def spectral_distance(power: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Root mean square difference of two spectra's logarithms, whatever their levels; in nats.
+    """Root mean square difference of the logarithms of two spectra, in nats.
 
-    It compares shapes: a factor of the whole spectrum, as of contrast, makes no difference.
+    It compares shapes: a factor of a whole spectrum, such as contrast, makes no difference.
     """
     difference = np.log(power) - np.log(other)
     return float(np.std(difference))
 
 
 def whiteness(reconstruction: Image, image: Image) -> float:
-    """How much nearer the spectrum of a copy is to white noise than to the image: above 0 if so.
+    """How much closer the spectrum of a reconstruction is to white noise than to the image's.
 
-    The difference of its distances to the image's spectrum and to a flat one, in nats.
+    Its distance to the image's spectrum less that to a flat one, in nats.
     """
     power = radial_power(reconstruction)
     to_image = spectral_distance(power, radial_power(image))
     return to_image - spectral_distance(power, np.ones_like(power))
 
 
-def likeness(image: Image, reconstruction: Image) -> dict[str, float]:
-    """What a copy keeps of an image, by name; empty where the image is smaller than SSIM's window.
+def similarity(image: Image, reconstruction: Image) -> dict[str, float]:
+    """Similarity to an image, by name; empty where the image is smaller than SSIM's window.
 
-    All nan where the copy is not finite.
+    All nan where the reconstruction is not finite.
     """
     if min(image.shape[1:]) < WINDOW:
         return {}
@@ -103,7 +102,7 @@ def likeness(image: Image, reconstruction: Image) -> dict[str, float]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProbeExamples:
-    """Features of some images, and what of the images they are to tell.
+    """Features of some images, and what a probe has to predict from them.
 
     Parameters
     ----------
@@ -119,10 +118,10 @@ def probe(seen: ProbeExamples, unseen: ProbeExamples) -> float:
     """R^2 of a ridge regression of the targets on the features, on unseen examples.
 
     The explained share of the variance of all targets together, about the mean of the unseen ones;
-    below 0 where the regression is worse than that mean.
+    negative where the regression does worse than that mean.
     """
-    # One scale for all: a feature that hardly varied may be large in an unseen example, and its own
-    # scale would blow it up.
+    # One scale for all features: a scale of its own would blow up a feature that hardly varies in
+    # the examples seen.
     scale = float(seen.features.std()) or 1.0
     known, asked = _spanned(seen.features / scale, unseen.features / scale)
     model: Any = RidgeCV(alphas=PENALTIES)
@@ -134,10 +133,10 @@ def probe(seen: ProbeExamples, unseen: ProbeExamples) -> float:
 def _spanned(
     known: NDArray[np.float64], asked: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Features in a basis of what the known ones span, where they are more than there are examples.
+    """Features in a basis of the span of the known ones, where they outnumber the examples.
 
-    A ridge regression is the same in every orthonormal basis, and what no known example has gets no
-    weight; but a layer may have a hundred thousand features, each with a weight for every target.
+    A ridge regression is the same in every orthonormal basis and gives no weight outside the span;
+    but a layer may have a hundred thousand features, each with a weight for every target.
     """
     if known.shape[1] <= len(known):
         return known, asked
@@ -149,7 +148,7 @@ def _spanned(
 def nearest(
     features: NDArray[np.float64], others: Mapping[str, NDArray[np.float64]]
 ) -> dict[str, float]:
-    """The least Euclidean distance of a vector to the rows of each of some arrays, by name."""
+    """The least Euclidean distance of a vector to the rows of each array, by name."""
     return {
         name: float(np.min(np.linalg.norm(rows - features[None], axis=1)))
         for name, rows in others.items()

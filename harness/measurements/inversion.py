@@ -15,7 +15,7 @@ from harness.encoders.runtime import Precision, precision_of
 from harness.errors import DeviceError
 from harness.inversion.recover import Spread, recover
 from harness.measurements.measurement import Measurement
-from harness.measurements.reconstruction_quality import kept
+from harness.measurements.reconstruction_quality import reconstruction_quality
 from harness.plan.cells import Inversion
 from harness.plan.networks import ResNet
 from harness.subjects.images.originals import draw_original
@@ -24,7 +24,7 @@ from harness.subjects.networks import build_encoder
 from harness.subjects.resnet import forget_encoder
 
 _FULL = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-"""What errors of CUDA and its libraries say where memory is full."""
+"""Messages of CUDA and its libraries where memory is full."""
 
 
 def invert_block(
@@ -45,12 +45,12 @@ def invert_block(
     checkpoint : Checkpoint or None
         Of the block's run.
     together : int or None
-        Starts of each image that are run beside each other; None for all.
+        Starts of each image that run in one batch; None for all.
 
     Raises
     ------
     DeviceError
-        Where the memory does not hold one start of one image.
+        Where the memory is too small for one start of one image.
     """
     together = together or cells[0].restarts
     try:
@@ -68,10 +68,10 @@ def invert_block(
         if len(cells) == together == 1:
             raise DeviceError(
                 device.type,
-                rule="its memory does not hold the inversion of one image from one start",
+                rule="its memory is too small to invert one image from one start",
                 remedy="Choose a smaller profile, or another --device",
             ) from error
-    # Outside the handler, whose error still holds what was allocated.
+    # Outside the handler, whose error still refers to what was allocated.
     forget_encoder()
     gc.collect()
     torch.cuda.empty_cache()
@@ -90,15 +90,15 @@ def invert_block(
 
 
 def _labelled(result: Measurement, memory: str) -> Measurement:
-    """A result that tells what the memory held, unless it already tells of less."""
+    """A result labelled with what fitted into memory, unless it has a smaller label already."""
     return dataclasses.replace(result, labels={"memory": memory, **result.labels})
 
 
 def lacks_memory(error: BaseException | None) -> bool:
-    """Whether an error says, or was raised over one that says, that a device's memory is full.
+    """Whether an error, or one of its causes, says that a device's memory is full.
 
-    Where memory runs out while a graph is captured, ending the capture fails, too, and is what is
-    raised. Libraries have words of their own.
+    Where memory runs out while a graph is captured, ending the capture fails as well, and that
+    error is raised. Libraries have messages of their own.
     """
     while error is not None:
         words = str(error)
@@ -136,7 +136,7 @@ def _invert(
     )
     if precision.network != precision.images:
         encoder = Cast(encoder, inside=precision.network, outside=precision.images)
-    # Only priors need to see rows and columns where the network takes vectors.
+    # Where the network takes vectors, only priors need rows and columns.
     of_vectors = not isinstance(cell.network, ResNet)
     vectors = of_vectors and not cell.decoder.priors
     if of_vectors and not vectors:
@@ -155,7 +155,7 @@ def _invert(
         checkpoint=checkpoint,
         together=together,
     )
-    begun, copies = (
+    begun, reconstructions = (
         images.reshape(originals.shape).cpu().double()
         for images in (recovery.begun, recovery.images)
     )
@@ -180,11 +180,11 @@ def _invert(
                     "scale": float(recovery.scale[sample]),
                     "at": float(recovery.at[sample]),
                     **_restarts(recovery.spread, sample),
-                    **kept(
+                    **reconstruction_quality(
                         cells[sample],
                         original=originals[sample],
                         noised=(originals + noises)[sample],
-                        reconstruction=copies[sample],
+                        reconstruction=reconstructions[sample],
                     ),
                 },
                 outcome=recovery.outcomes[sample].value,
@@ -197,7 +197,7 @@ def _invert(
                     "target": originals[sample].numpy(),
                     "start": begun[sample].numpy(),
                     "noised": (originals + noises)[sample].numpy(),
-                    "reconstruction": copies[sample].numpy(),
+                    "reconstruction": reconstructions[sample].numpy(),
                 },
             )
         )
@@ -205,7 +205,7 @@ def _invert(
 
 
 def _restarts(spread: Spread, sample: int) -> dict[str, float]:
-    """How far the restarts of an image ended from each other, where there are any."""
+    """How far apart the restarts of an image ended; empty for a single start."""
     m_g, m_i = spread.m_g[sample], spread.m_i[sample]
     if len(m_g) == 1:
         return {}

@@ -12,7 +12,7 @@ from harness.subjects.networks import build_encoder
 
 
 def jacobian_spectrum(cell: JacobianSpectrum) -> Measurement:
-    """Over the singular values above LAPACK's tolerance; beside it, the share of outputs of 0."""
+    """Condition number and rank by LAPACK's tolerance, and the share of outputs that are 0."""
     image, label = draw_original(cell.images, cell.seeds)
     encoder = build_encoder(
         cell.network,

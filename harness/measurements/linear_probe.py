@@ -1,4 +1,4 @@
-"""What a linear probe finds of the input in a layer."""
+"""How much of the input a linear probe recovers from a layer."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from harness.subjects.resnet import truncated_resnet, whole_resnet
 from harness.subjects.training.content import PICTURES, TrainingSet, crops
 
 _PIXELS = 32
-"""Side to which the target images are averaged, where they are larger."""
+"""Side to which larger target images are averaged."""
 
 _AT_ONCE = 32
+"""Crops in a batch."""
 
 
 def linear_probe(cell: LinearProbe) -> Measurement:
     """R^2 of a ridge regression of the pixels on the layer's outputs, for unseen crops.
 
-    Beside it what the same regression finds in nothing but which picture a crop is of.
+    Also the R^2 of the same regression on nothing but which picture a crop is from.
     """
     rng = cell.seeds.rng(Source.IMAGE)
     layer = truncated_resnet(
@@ -51,7 +52,7 @@ def _outputs(layer: nn.Module, drawn: TrainingSet) -> Tensor:
 
 
 def _picture(drawn: TrainingSet) -> Tensor:
-    """Which picture each crop is of, one column a picture."""
+    """Which picture each crop is from, one column a picture."""
     return nn.functional.one_hot(drawn.labels, len(PICTURES))
 
 

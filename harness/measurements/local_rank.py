@@ -14,7 +14,7 @@ from harness.subjects.networks import build_encoder
 
 
 def local_rank(cell: LocalRank) -> Measurement:
-    """Rank at the image, a direction of its null space, and the floor that the null space sets."""
+    """Rank at the image, a direction of its null space, and the lower bound that it sets on m_i."""
     image, label = draw_original(cell.images, cell.seeds)
     original = image.flatten()[None]
     encoder = build_encoder(

@@ -1,4 +1,4 @@
-"""What a cell yields."""
+"""The measurement of a cell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEASURED = "measured"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one cell yielded, on the host.
+    """What one cell yields, on the host.
 
     Parameters
     ----------
@@ -25,13 +25,13 @@ class Measurement:
     outcome : str
         How a run ended, or "measured".
     traces : mapping of str to tuple of float
-        Numbers along a run; ``traces["iteration"]`` says when.
+        Numbers along a run, at the iterations ``traces["iteration"]``.
     labels : mapping of str to str
-        What was drawn.
+        What was drawn, and how the run ended.
     images : mapping of str to array, shape (channels, rows, columns)
         Target, start, noised target and reconstruction.
     seconds : float
-        Wall time, shared evenly by the block.
+        Wall time, an even share of the block's.
     """
 
     values: Mapping[str, float]

@@ -22,7 +22,7 @@ from harness.subjects.mlp import draw_layers
 
 
 def neighbours(cell: Neighbours) -> Measurement:
-    """Distances of the neighbours, as they are and clipped to [0, 1]; sorted in the traces."""
+    """Distances of the neighbours, as found and clipped to [0, 1]; sorted in the traces."""
     image, label = draw_original(cell.images, cell.seeds)
     original = image.flatten()[None]
     layers = draw_layers(cell.network, generators=[torch_generator(cell.seeds, Source.WEIGHTS)])
@@ -38,7 +38,7 @@ def neighbours(cell: Neighbours) -> Measurement:
         found = torch.linalg.solve(layer.weight[0], (found - layer.bias[0]).T).T
     distances, outputs = l2(found - original), l2(noise)
     order = distances.argsort()
-    missed = l2(_forward(layers, found) - output - noise) / outputs
+    residuals = l2(_forward(layers, found) - output - noise) / outputs
     noised = float(l2(draw_noise(NOISE_TEXT, cell.images, cell.seeds).flatten()[None]))
     values = {
         "distance": float(distances.median()),
@@ -46,7 +46,7 @@ def neighbours(cell: Neighbours) -> Measurement:
         "nearer_than_noised": float((distances < noised).double().mean()),
         "outside": float(((found < 0) | (found > 1)).double().mean(1).median()),
         "clipped": float(l2(found.clamp(0, 1) - original).median()),
-        "error": float(missed.max()),
+        "error": float(residuals.max()),
     }
     return Measurement(
         values=values,
@@ -67,7 +67,7 @@ def _forward(layers: Sequence[Layer], inputs: Tensor) -> Tensor:
 
 
 def neighbour_law(cell: NeighbourLaw) -> Measurement:
-    """The median over networks of how far one output's distance is stretched, beside its law."""
+    """The median over networks of the stretch of one output's distance, and its law."""
     n, depth = cell.network.inputs, len(cell.network.widths)
     generator = torch_generator(cell.seeds, Source.WEIGHTS)
     found = torch.randn(
@@ -81,7 +81,7 @@ def neighbour_law(cell: NeighbourLaw) -> Measurement:
     for layer in reversed(draw_layers(cell.network, generators=[generator] * cell.networks)):
         found = torch.linalg.solve(layer.weight, found)
     stretch = float((l2(found) / lengths).median())
-    # The variance of both initialisations of torch's kind is stated in the settings.
+    # Standard deviations of the weights, as `MLP` states the initialisations.
     sd = {"gaussian": n**-0.5, "default": (3 * n) ** -0.5}[cell.network.initialisation]
     law = neighbour_stretch(depth=depth, sd=sd)
     values = {"stretch": stretch, "law": law, "log_ratio": math.log(stretch / law)}

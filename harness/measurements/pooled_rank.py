@@ -20,7 +20,7 @@ _CPU = torch.device("cpu")
 
 
 def pooled_rank(cell: PooledRank) -> Measurement:
-    """Ranks, the arg-max positions that rule them, and a second input with the pooled output."""
+    """Ranks, the arg-max positions that bound them, and a second input with the same output."""
     image, label = draw_original(cell.images, cell.seeds)
     inputs, n = image[None], cell.images.elements
     whole = build_resnet(cell.network, seed=weights_seed(cell.seeds))
@@ -31,7 +31,7 @@ def pooled_rank(cell: PooledRank) -> Measurement:
     (before,) = spectra(jacobian(early, inputs))
     (after,) = decompose(jacobian(late, inputs))
     before_pooling = truncated_resnet(whole, layer="stem")[:-1].double()
-    before_rectifier = truncated_resnet(whole, layer="stem")[:-2].double()
+    before_relu = truncated_resnet(whole, layer="stem")[:-2].double()
     positions = _positions(before_pooling, inputs)
     distinct = len(set(positions[positions >= 0].tolist()))
     law = min(n, distinct)
@@ -44,7 +44,7 @@ def pooled_rank(cell: PooledRank) -> Measurement:
         "decided": float(after.decided),
     }
     if len(after.null):
-        change = _change(before_rectifier, inputs, along=after.null[-cell.directions :])
+        change = _change(before_relu, inputs, along=after.null[-cell.directions :])
         output = late.encode(inputs)
         moved = late.encode(inputs + change)
         scale = torch.finfo(torch.float64).eps * float(output.norm())
@@ -57,39 +57,39 @@ def pooled_rank(cell: PooledRank) -> Measurement:
 
 
 def _change(
-    before_rectifier: nn.Module,
+    before_relu: nn.Module,
     inputs: Float[Tensor, "1 channels rows columns"],
     *,
     along: Float[Tensor, "directions n"],
 ) -> Float[Tensor, "1 channels rows columns"]:
-    """What turns an image into another one, in [0, 1], that has the same output after pooling.
+    """A change of an image, within [0, 1], that leaves the output after pooling as it is.
 
-    Where every window goes on to take its value from the same place, or is 0 as before, the layers
-    are affine and the directions of the null space change nothing. That is a set of linear
-    inequalities: nothing in a window may rise above what the window yields. A linear programme goes
-    as far in it as it can, and nine tenths of the way are taken, well inside.
+    As long as every window takes its value from the same place, or stays 0, the layers are affine
+    and the directions of the null space change nothing. These are linear inequalities: no value in
+    a window may exceed the window's output. A linear programme goes as far as they allow; nine
+    tenths of the way are well inside.
     """
     basis = along.reshape(-1, *inputs.shape[1:])
     with torch.no_grad():
-        values = before_rectifier(inputs)[0]
-        moves = before_rectifier(basis) - before_rectifier(torch.zeros_like(inputs))
+        values = before_relu(inputs)[0]
+        moves = before_relu(basis) - before_relu(torch.zeros_like(inputs))
         pooled = F.max_pool2d(values.clamp(min=0)[None], 3, stride=2, padding=1)[0]
-    most = torch.full_like(values, torch.inf)
+    limit = torch.full_like(values, torch.inf)
     for row, column in np.ndindex(*pooled.shape[1:]):
-        window = most[
+        window = limit[
             :,
             max(0, 2 * row - 1) : 2 * row + 2,
             max(0, 2 * column - 1) : 2 * column + 2,
         ]
         window.clamp_(max=pooled[:, row, column][:, None, None])
-    room = (most - values).flatten()
-    # What a window takes has no room, and the directions do not move it.
-    free = room > 0
+    slack = (limit - values).flatten()
+    # The value that a window takes has no slack, but the directions do not move it.
+    free = slack > 0
     pixels = inputs.flatten()
     found = linprog(
         -np.ones(len(along)),
         A_ub=torch.cat([moves.flatten(1).T[free], along.T, -along.T]).numpy(),
-        b_ub=torch.cat([room[free], 1 - pixels, pixels]).numpy(),
+        b_ub=torch.cat([slack[free], 1 - pixels, pixels]).numpy(),
         bounds=(None, None),
         method="highs",
     )

@@ -14,20 +14,20 @@ from harness.plan.seeds import Source
 
 
 def search(cell: Search) -> Measurement:
-    """The worst of the examples that hold, or the simplest that does not with what it is."""
-    asked = statement(cell.statement)
+    """The largest residual of all examples, or the simplest counterexample and its residual."""
+    searched = statement(cell.statement)
     found = falsify(
-        asked.examples,
-        lambda example: asked.residual(example) < cell.below,
+        searched.examples,
+        lambda example: searched.residual(example) < cell.below,
         examples=cell.examples,
         seed=cell.seeds.seed(Source.EXAMPLES),
     )
     values = {"tried": float(len(found.held))}
     labels = {"statement": cell.statement}
     if found.counterexample is None:
-        values["residual"] = max(map(asked.residual, found.held))
+        values["residual"] = max(map(searched.residual, found.held))
     else:
-        values["residual"] = asked.residual(found.counterexample)
+        values["residual"] = searched.residual(found.counterexample)
         labels["counterexample"] = str(found.counterexample)
         labels["counterexample as JSON"] = _json(found.counterexample)
     return Measurement(values=values, outcome=outcome_of(values), labels=labels)

@@ -23,10 +23,10 @@ _ACTIVATIONS = {
 
 
 def square_layer(cell: SquareLayer) -> Measurement:
-    """Rank in float64, and what of it float32 would tell from 0."""
+    """Rank in float64, and by the tolerance of float32."""
     image, label = draw_original(cell.images, cell.seeds)
     n, channels = cell.images.elements, cell.images.channels
-    # torch's constructors draw from its global generator: it is lent and given back.
+    # torch's constructors draw from its global generator, which is restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(weights_seed(cell.seeds))
         linear = (

@@ -1,4 +1,4 @@
-"""Laws that theory gives for what is measured."""
+"""Theoretical laws of measured quantities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import scipy  # its submodules load when they are used
 
 
 def newman_rate(*, inputs: int, width: int) -> float:
-    """By how many nats a layer of independent Gaussian weights parts the singular values.
+    """By how many nats a layer of independent Gaussian weights spreads the singular values.
 
     The difference of the largest and the least Lyapunov exponent of products of such matrices,
     ``[psi(m / 2) - psi((m - n + 1) / 2)] / 2`` (Newman 1986, Communications in Mathematical Physics
@@ -28,7 +28,7 @@ def newman_rate(*, inputs: int, width: int) -> float:
 
 @functools.cache
 def median_of_product(factors: int) -> float:
-    """Median of the product of so many absolute values of independent standard normal numbers."""
+    """Median of the product of the absolute values of independent standard normal numbers."""
     logs = np.arange(-40.0, 4.0, 1e-3)
     one = np.sqrt(2 / np.pi) * np.exp(logs - np.exp(2 * logs) / 2)
     density, least = one, logs[0]

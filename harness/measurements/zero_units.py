@@ -1,4 +1,4 @@
-"""Share of units that rectifiers set to zero."""
+"""Share of units that ReLUs set to zero."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.subjects.resnet import build_resnet, truncated_resnet
 
 
 def zero_units(cell: ZeroUnits) -> Measurement:
-    """Over all rectifiers together; one after the other in the traces."""
+    """The share over all ReLUs; that of each one in the traces."""
     image, label = draw_original(cell.images, cell.seeds)
     zeros = [
         (int((values == 0).sum()), values.numel())
@@ -56,7 +56,7 @@ def _of_resnet(cell: ZeroUnits, inputs: Tensor) -> list[Tensor]:
     found: list[Tensor] = []
     for each in module.modules():
         if isinstance(each, nn.ReLU):
-            # A block calls its only rectifier more than once; nothing overwrites what it yields.
+            # A block calls its only ReLU more than once; nothing overwrites its output.
             each.register_forward_hook(lambda _, __, output: found.append(output))
     with torch.no_grad():
         module(inputs.float())

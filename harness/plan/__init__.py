@@ -1,1 +1,1 @@
-"""What is to be measured, as frozen values: settings, cells, their identities, costs and order."""
+"""What is to be measured, as frozen values: cells, settings, identities, seeds, costs and order."""

@@ -1,4 +1,4 @@
-"""Identities: the SHA-256 of canonical settings and of what else decides an outcome."""
+"""Identities: the SHA-256 of canonical settings and of all else that decides an outcome."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from harness.plan.cells import Cell
 from harness.plan.networks import Network
 
 ENGINE: Mapping[str, int] = {"cpu": 6, "cuda": 7, "any": 6}
-"""Version of everything between a cell and its measurement, by the device; raised where outcomes
-change. "any" is that of trained networks, which are used anywhere."""
+"""Version of everything between a cell and its measurement, by device; raised where outcomes
+change. "any" is for trained networks, which are used on every device."""
 
 
 def canonical(cell: Cell | Network) -> dict[str, object]:
@@ -25,12 +25,12 @@ def canonical(cell: Cell | Network) -> dict[str, object]:
 
 
 def identity(cell: Cell | Network, *, context: Mapping[str, object]) -> str:
-    """SHA-256 (hex) of the canonical cell and of what else decides its outcome.
+    """SHA-256 (hex) of the canonical cell and of all else that decides its outcome.
 
     Parameters
     ----------
     cell : Cell or Network
-        The cell, or the network where that is what comes out.
+        The cell, or a network to train.
     context : mapping
         Version of the engine, device, precision flags, versions of the libraries that draw and
         compute.
@@ -68,7 +68,7 @@ _LIBRARIES = (
     "scikit-image",
     "scikit-learn",
 )
-"""What draws and computes; scipy has the windows of SSIM, ranks and the linear programme."""
+"""Libraries that draw or compute; scipy for the windows of SSIM, ranks and linear programmes."""
 
 
 @functools.cache
@@ -76,7 +76,7 @@ def context(*, device: str) -> dict[str, object]:
     """What decides the outcome of a cell besides its settings.
 
     Versions of the libraries that draw (weights by constructor and seed, photographs) and compute,
-    the kind of device and the precision flags. Found without importing any of them.
+    the kind of device and the precision flags; found without importing the libraries.
     """
     return {
         "engine": ENGINE[device],

@@ -1,4 +1,4 @@
-"""Settings of images, their starts and their noise."""
+"""Settings of images, starts and noise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.plan.fields import OUTSIDE_IDENTITY
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageFolder:
-    """A folder of the user's images, known by the digest of its content."""
+    """A folder of the user's images, identified by the digest of its content."""
 
     sha256: str
     path: Path = dataclasses.field(metadata=OUTSIDE_IDENTITY, compare=False)
@@ -26,7 +26,7 @@ class Images:
     pixels : int
         Width in pixels.
     rows : int or None
-        Height; None means square. Fewer rows than pixels keep the upper part of a square crop.
+        Height; None means square. With fewer rows than pixels, the upper part of a square crop.
     channels : int
         3, or 1 for the mean of the three.
     source : str

@@ -1,4 +1,4 @@
-"""Settings of networks: which one, cut where, with what weights, trained on what."""
+"""Settings of networks: architecture, layer, weights, training."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from harness.plan.fields import OUTSIDE_IDENTITY, SCHEDULES, check, known
 
 RESNET_LAYERS = ("conv1", "stem", "layer1", "layer2", "layer3", "layer4")
-"""Where a ResNet is cut, from shallow to deep: conv1 before BatchNorm, stem after max-pooling;
-the article's Conv2 to Conv5 are layer1 to layer4."""
+"""Layers of a ResNet, from shallow to deep: conv1 before BatchNorm, stem after max-pooling; the
+article's Conv2 to Conv5 are layer1 to layer4."""
 
 
 ACTIVATIONS = ("none", "relu", "leaky-relu", "tanh", "sigmoid")
@@ -24,29 +24,29 @@ BLOCKS = ("attention", "transformer", "mixer")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WeightsFile:
-    """Weights from a local file, known by their digest."""
+    """Weights from a local file, identified by their digest."""
 
     sha256: str
     path: Path = dataclasses.field(metadata=OUTSIDE_IDENTITY, compare=False)
 
 
 CONTENTS = ("noise", "photographs")
-"""What networks are trained on here."""
+"""What networks are trained on."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a network is trained to classify images, from its untrained weights on, by Adam.
+    """How an untrained network is trained to classify images, by Adam.
 
     Parameters
     ----------
     content : str
         "noise": images of independent elements N(1/2, 1/4) under random labels, which can only be
-        memorised; they stay the same from epoch to epoch. "photographs": random crops of the
-        bundled photographs and textures, to be told from each other; a third of each picture is
-        held out, and colours and sides of the crops are drawn anew in every epoch.
+        memorised; the same in every epoch. "photographs": random crops of the bundled photographs
+        and textures, one class each; a third of each picture is held out, and crops are mirrored
+        and recoloured at random in every epoch.
     classes : int
-        Labels. Of photographs and textures the first ones.
+        Number of labels; of photographs and textures, the first ones.
     images : int
         Of the training set.
     pixels : int
@@ -58,11 +58,11 @@ class Training:
     rate : float
         Of Adam.
     schedule : str
-        "fixed", or "decreasing": the rate falls linearly from epoch to epoch, towards zero.
+        "fixed", or "decreasing": linearly towards zero, epoch by epoch.
     device : str
-        "cpu" or "cuda": on another device sums are rounded otherwise, and other weights come out.
+        "cpu" or "cuda"; another device rounds differently and yields other weights.
     folder : Path or None
-        Where trained weights are kept, known by the digest of what they come from.
+        Where trained weights are stored.
 
     Raises
     ------
@@ -87,20 +87,20 @@ class Training:
         check(
             self.images >= self.batch > 1 and self.epochs > 0 and self.pixels > 0,
             self,
-            rule="a training has an epoch of at least one batch of at least two images",
+            rule="a training has at least one epoch of at least one batch of at least two images",
             remedy="Choose more images, or a smaller batch",
         )
         check(
             1 < self.classes <= self.images and self.rate > 0,
             self,
-            rule="there are two classes or more, an image or more for each, and a rate above 0",
+            rule="there are at least two classes, at least one image each, and a rate above 0",
             remedy="Choose numbers like the article's: 100 classes of 10,000 images, rate 0.0001",
         )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResNet:
-    """A torchvision ResNet cut at a layer, in eval mode.
+    """A torchvision ResNet up to a layer, in eval mode.
 
     Parameters
     ----------
@@ -109,11 +109,11 @@ class ResNet:
     layer : str
         One of `RESNET_LAYERS`.
     weights : WeightsFile or None
-        None draws them from the replicate's seed, by torchvision's own initialisation.
+        None for torchvision's initialisation with the replicate's seed.
     width_multiplier : float
         Share of torchvision's channels that each layer has.
     training : Training or None
-        Trained from the weights that the replicate's seed gives; None leaves them as they are.
+        How its initial weights are trained; None leaves them as they are.
     """
 
     name: str
@@ -126,14 +126,14 @@ class ResNet:
         check(
             0 < self.width_multiplier <= 1,
             self.width_multiplier,
-            rule="a width is a share of torchvision's channels, above 0 and up to 1",
+            rule="a width multiplier is a share of torchvision's channels, above 0 and up to 1",
             remedy="Choose 1 for torchvision's own",
         )
         check(
             self.weights is None or (self.training is None and self.width_multiplier == 1),
             self,
-            rule="weights from a file belong to torchvision's own width and are not trained here",
-            remedy="Leave out either weights, or width and training",
+            rule="weights from a file fit torchvision's own width and are not trained further",
+            remedy="Leave out either weights, or width_multiplier and training",
         )
 
 
@@ -170,14 +170,14 @@ class MLP:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrescribedSpectrum:
-    """A linear map with a chosen spectrum between random singular vectors (Haar).
+    """A linear map with a prescribed spectrum and random singular vectors (Haar).
 
-    Singular values fall evenly in their logarithms; their mean square is 1.
+    Singular values are evenly spaced in their logarithms; their mean square is 1.
 
     Parameters
     ----------
     inputs, outputs : int
-        n, and no fewer outputs.
+        n, and at least as many outputs.
     condition : float
         Greatest over least singular value, at least 1.
     """
@@ -190,7 +190,7 @@ class PrescribedSpectrum:
         check(
             self.outputs >= self.inputs and self.condition >= 1,
             self,
-            rule="the map has a condition number: no fewer outputs than inputs, and 1 at least",
+            rule="there are as many outputs as inputs or more, and the condition is 1 or more",
             remedy="Choose larger numbers",
         )
 

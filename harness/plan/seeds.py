@@ -1,4 +1,4 @@
-"""Draws: the replicates, and a seed for each source of randomness in each of them."""
+"""Replicates, and the seed of each source of randomness in each of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ENTROPY = 20_230_517
 
 
 class Source(enum.IntEnum):
-    """Sources of randomness; each has a stream of its own in every replicate."""
+    """Sources of randomness, each with its own stream in every replicate."""
 
     WEIGHTS = 0
     IMAGE = 1
@@ -33,13 +33,13 @@ class Stream(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReplicateSeeds:
-    """A replicate: one fresh draw of everything random."""
+    """A replicate: everything random drawn afresh."""
 
     replicate: int
     stream: Stream = Stream.CONFIRMATORY
 
     def seed(self, source: Source, number: int = 0) -> int:
-        """The seed (64 bits) of a source of randomness in this replicate, the first or a later."""
+        """The seed (64 bits) of a source of randomness, the first or a later one."""
         sequence = np.random.SeedSequence(
             _ENTROPY, spawn_key=(int(self.stream), self.replicate, int(source))
         )
@@ -57,12 +57,12 @@ def replicates(number: int) -> tuple[ReplicateSeeds, ...]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CrossedSeeds(ReplicateSeeds):
-    """A combination of a crossed block, in which each source of randomness has levels of its own.
+    """A combination of levels in a crossed design, where each source of randomness has its own.
 
     Parameters
     ----------
     network, image, start : int
-        The level of each. The noise of a' goes with the image, what a prior draws with the start.
+        The level of each. The noise of a' goes with the image, a prior's randomness with the start.
     """
 
     stream: Stream = Stream.CROSSED
@@ -84,7 +84,7 @@ class CrossedSeeds(ReplicateSeeds):
 
 
 def seeding(stream: Stream = Stream.CONFIRMATORY) -> dict[str, object]:
-    """How the seeds of a stream's replicates come about, for whoever draws them again."""
+    """How the seeds of a stream's replicates are derived, so that they can be reproduced."""
     return {
         "entropy": _ENTROPY,
         "spawn_key": "stream, replicate, source",

@@ -1,1 +1,1 @@
-"""What is measured: networks, cuts, images, training."""
+"""What is measured: networks, images, training."""

@@ -1,4 +1,4 @@
-"""Blocks of transformers and of MLP-mixers, freshly drawn: what maps tokens to as many tokens."""
+"""Freshly initialised blocks of transformers and MLP-mixers, which map tokens to tokens."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor, nn
 from harness.plan.networks import BLOCKS
 
 _EXPANSION = 4
-"""Units of a hidden layer over its inputs, as both architectures have it."""
+"""Hidden units over inputs, the same in both architectures."""
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention by itself, without what goes around it (Vaswani et al. 2017)."""
+    """Multi-head self-attention alone (Vaswani et al. 2017)."""
 
     def __init__(self, channels: int, *, heads: int) -> None:
         super().__init__()
         self.attend = nn.MultiheadAttention(channels, heads, batch_first=True)
 
     def forward(self, tokens: Float[Tensor, "batch t c"]) -> Float[Tensor, "batch t c"]:
-        """Tokens to as many tokens."""
+        """Map tokens to as many tokens."""
         output: Tensor = self.attend(tokens, tokens, tokens, need_weights=False)[0]
         return output
 
@@ -34,7 +34,7 @@ class Residual(nn.Module):
         self.branch = branch
 
     def forward(self, tokens: Float[Tensor, "batch t c"]) -> Float[Tensor, "batch t c"]:
-        """Tokens to as many tokens."""
+        """Map tokens to as many tokens."""
         output: Tensor = tokens + self.branch(self.norm(tokens))
         return output
 
@@ -47,13 +47,13 @@ class AcrossTokens(nn.Module):
         self.module = module
 
     def forward(self, tokens: Float[Tensor, "batch t c"]) -> Float[Tensor, "batch t c"]:
-        """Tokens to as many tokens."""
+        """Map tokens to as many tokens."""
         output: Tensor = self.module(tokens.mT).mT
         return output
 
 
 def build_block(name: str, *, tokens: int, channels: int, heads: int, seed: int) -> nn.Module:
-    """A block in float64 and eval mode, by the initialisation of torch's layers.
+    """A block in float64 and eval mode, initialised as torch's layers are.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def build_block(name: str, *, tokens: int, channels: int, heads: int, seed: int)
         Of the weights.
     """
     assert name in BLOCKS
-    # torch's constructors draw from its global generator: it is lent and given back.
+    # torch's constructors draw from its global generator, which is restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name == "attention":

@@ -1,4 +1,4 @@
-"""Torch's random numbers of a replicate, a stream for each source of randomness."""
+"""Torch's random generators of a replicate, one for each source of randomness."""
 
 from __future__ import annotations
 

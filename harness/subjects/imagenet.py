@@ -14,14 +14,13 @@ NETWORK = "resnet50"
 """The article's network."""
 
 WEIGHTS = "IMAGENET1K_V1"
-"""Torchvision's name of the weights that `pretrained=True` stood for when the article appeared."""
+"""Torchvision's name of the weights that `pretrained=True` meant when the article appeared."""
 
 FILE = "resnet50-0676ba61.pth"
-"""The file in which torchvision keeps them."""
+"""The file in which torchvision stores them."""
 
 RELEASES: Mapping[str, str] = {"0676ba61": WEIGHTS, "11ad3fa6": "IMAGENET1K_V2"}
-"""Torchvision's names of its weights, by the first digits of their files' SHA-256; these digits are
-part of the files' names."""
+"""Torchvision's names of its weights, by the first digits of their files' SHA-256."""
 
 DOWNLOAD = "download"
 
@@ -29,18 +28,18 @@ ABSENT = (
     "the ImageNet weights of ResNet-50 are not on this machine; --imagenet download fetches them "
     "from torchvision, --imagenet FILE takes them from a file"
 )
-"""Why a condition that speaks of ImageNet is not run."""
+"""Why a condition about ImageNet is not run."""
 
 
 def imagenet_weights(given: str | None, *, start: Path) -> WeightsFile | None:
-    """The weights that an option names, or those that torchvision has fetched before, if any.
+    """The weights that an option names, or those that torchvision has downloaded before, if any.
 
     Parameters
     ----------
     given : str or None
-        "download", a file, or None for what is there.
+        "download", a file, or None for what has been downloaded.
     start : Path
-        The folder that a relative file starts from.
+        The folder to which a relative path refers.
 
     Raises
     ------
@@ -50,8 +49,8 @@ def imagenet_weights(given: str | None, *, start: Path) -> WeightsFile | None:
         Where the file cannot be read, or is not that of a ResNet-50 with ImageNet's 1000 classes.
     """
     if given is None:
-        kept = _folder() / FILE
-        return WeightsFile(sha256=sha256_of(kept), path=kept) if kept.is_file() else None
+        path = _folder() / FILE
+        return WeightsFile(sha256=sha256_of(path), path=path) if path.is_file() else None
     # torch is imported only where weights are named.
     from harness.subjects.resnet import build_resnet
     from harness.subjects.weights import weights_file
@@ -63,20 +62,17 @@ def imagenet_weights(given: str | None, *, start: Path) -> WeightsFile | None:
 
 
 def release_of(file: WeightsFile) -> str | None:
-    """Torchvision's name of the weights in a file; None where they are no release of torchvision's.
-
-    A ResNet-50 with 1000 classes may have learnt anything: its digest alone tells ImageNet's.
-    """
+    """Torchvision's name of the weights in a file, by digest; None for other weights."""
     return RELEASES.get(file.sha256[: len(next(iter(RELEASES)))])
 
 
 def is_the_articles(file: WeightsFile) -> bool:
-    """Whether a file holds the article's weights; about others a run only reports."""
+    """Whether a file holds the article's weights; with others, a run only reports."""
     return release_of(file) == WEIGHTS
 
 
 def _folder() -> Path:
-    """Where torch.hub keeps files."""
+    """Where torch.hub stores files."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch")
     return Path(os.environ.get("TORCH_HOME", cache), "hub", "checkpoints").expanduser()
 

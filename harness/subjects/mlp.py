@@ -1,4 +1,4 @@
-"""Stacks of fully connected layers, one set of weights a sample, batched."""
+"""Stacks of fully connected layers with separate weights for each sample of a batch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def draw_weight(
 
 
 def draw_layers(network: MLP, *, generators: Sequence[torch.Generator]) -> tuple[Layer, ...]:
-    """Layers of one network a generator, in float64, so that every dtype has the same draw."""
+    """Layers of one network per generator, in float64, so that every dtype has the same weights."""
     layers = []
     inputs = network.inputs
     for out in network.widths:
@@ -73,7 +73,7 @@ def mlp_encoder(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Encoder:
-    """Encoder of a batch of freshly drawn networks; a linear stack is composed in float64 first."""
+    """Encoder of freshly drawn networks; linear stacks are composed in float64 first."""
     layers = draw_layers(network, generators=generators)
     if network.linear:
         layers = (compose([layer.on(device) for layer in layers]),)

@@ -1,4 +1,4 @@
-"""Linear maps with a chosen spectrum."""
+"""Linear maps with a prescribed spectrum."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.plan.networks import PrescribedSpectrum
 
 
 def singular_values(network: PrescribedSpectrum) -> Float[Tensor, " n"]:
-    """Even in their logarithms, from greatest to least, of mean square 1; in float64."""
+    """Evenly spaced in their logarithms, in descending order, of mean square 1; in float64."""
     values = torch.logspace(0, -math.log10(network.condition), network.inputs, dtype=torch.float64)
     scaled: Tensor = values / values.square().mean().sqrt()
     return scaled
@@ -30,7 +30,7 @@ def prescribed_spectrum_encoder(
     """Encoder of a batch of maps with fresh singular vectors, drawn in float64."""
     matrices = []
     for generator in generators:
-        # The right ones first: maps of other widths then share them.
+        # The right ones first, so that maps with other numbers of outputs share them.
         right, left = (
             nn.init.orthogonal_(
                 torch.empty(rows, network.inputs, dtype=torch.float64), generator=generator

@@ -1,4 +1,4 @@
-"""torchvision ResNets, cut right after a layer."""
+"""torchvision's ResNets up to a layer."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ Built = TypeVar("Built")
 
 
 class _Last(Generic[Built]):
-    """What was built last: a bucket measures many cells of one network, cut by cut.
+    """A cache of one item: a bucket measures many cells of one network, layer by layer.
 
-    The one before is let go first, so that there is never memory for two.
+    The previous item is freed before the next is built, so that memory never holds two.
     """
 
     def __init__(self) -> None:
         self._held: dict[object, Built] = {}
 
     def get(self, key: object, build: Callable[[], Built]) -> Built:
-        """What was built for a key; built now if that was not the last."""
+        """The item of a key, built unless it was the last."""
         if key not in self._held:
             self._held.clear()
             self._held[key] = build()
         return self._held[key]
 
     def forget(self) -> None:
-        """Let it go."""
+        """Free the item."""
         self._held.clear()
 
 
@@ -48,7 +48,7 @@ _ENCODER = _Last[NetworkEncoder]()
 
 
 def resnet_names() -> tuple[str, ...]:
-    """Names of the networks that have the cuts of a ResNet."""
+    """Names of torchvision's networks that have a ResNet's layers."""
     return tuple(
         name
         for name in models.list_models(module=models)
@@ -59,12 +59,12 @@ def resnet_names() -> tuple[str, ...]:
 def initial_resnet(network: ResNet, *, seed: int) -> nn.Module:
     """The whole network before any training.
 
-    Up to its head it is the same whatever it is to be trained on.
+    All but its head is the same whatever it is to be trained on.
 
     Parameters
     ----------
     network : ResNet
-        Name, width and, where there is a training, classes; the cut plays no part here.
+        Name, width multiplier and the classes of its training; its layer is ignored.
     seed : int
         Of torchvision's own initialisation.
 
@@ -76,7 +76,7 @@ def initial_resnet(network: ResNet, *, seed: int) -> nn.Module:
     names = resnet_names()
     if network.name not in names:
         raise UnknownNameError.nearest(network.name, names, what="ResNet of torchvision")
-    # torchvision's constructors draw from torch's global generator: it is lent and given back.
+    # torchvision's constructors draw from torch's global generator, which is restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         whole: nn.Module = (
@@ -96,7 +96,7 @@ def build_resnet(network: ResNet, *, seed: int) -> nn.Module:
     Parameters
     ----------
     network : ResNet
-        Name, weights and training; the cut plays no part here.
+        Name, weights and training; its layer is ignored.
     seed : int
         Of torchvision's own initialisation, where there is no weights file.
 
@@ -116,19 +116,19 @@ def build_resnet(network: ResNet, *, seed: int) -> nn.Module:
             raise WeightsError(
                 network.weights.path,
                 rule="the weights file has changed since the run began",
-                remedy="Run again, and leave it alone meanwhile",
+                remedy="Run again, and do not change it meanwhile",
             )
     return whole.eval().requires_grad_(False)
 
 
 def truncated_resnet(whole: nn.Module, *, layer: str) -> nn.Sequential:
-    """The part of a ResNet up to and including a cut.
+    """The part of a ResNet up to and including a layer.
 
-    Nothing after the cut is left, so that no later in-place operation can overwrite its value:
-    conv1 is the value before BatchNorm, a layer's is that after its last ReLU.
+    Nothing follows, so that no in-place operation can overwrite the output: that of conv1 is
+    before BatchNorm, that of layer1 to layer4 after their last ReLU.
     """
     if layer not in RESNET_LAYERS:
-        raise UnknownNameError.nearest(layer, RESNET_LAYERS, what="cut of a ResNet")
+        raise UnknownNameError.nearest(layer, RESNET_LAYERS, what="layer of a ResNet")
     children = ["conv1"]
     if layer != "conv1":
         children += ["bn1", "relu", "maxpool"]
@@ -144,7 +144,7 @@ def resnet_encoder(
     device: torch.device,
     shape: tuple[int, int, int] | None = None,
 ) -> NetworkEncoder:
-    """Encoder of a ResNet up to its cut, to be left as it is: the one built last is kept.
+    """Encoder of a ResNet up to its layer, cached: do not change it.
 
     See `encoder_of`; `forget_encoder` frees the memory that it holds.
     """
@@ -161,12 +161,12 @@ def resnet_encoder(
 
 
 def forget_encoder() -> None:
-    """Let go of the encoder built last, and of the memory that its weights take on its device."""
+    """Free the cached encoder and the memory of its weights on their device."""
     _ENCODER.forget()
 
 
 def whole_resnet(network: ResNet, *, seed: int) -> nn.Module:
-    """As `build_resnet`, to be left as it is: the network built last is kept."""
+    """As `build_resnet`, cached: do not change it."""
     whole = dataclasses.replace(network, layer=RESNET_LAYERS[-1])
     return _WHOLE.get((whole, seed), lambda: build_resnet(whole, seed=seed))
 
@@ -179,12 +179,12 @@ def encoder_of(
     device: torch.device,
     shape: tuple[int, int, int] | None = None,
 ) -> NetworkEncoder:
-    """Encoder of a built ResNet up to a cut; the network itself stays as it was.
+    """Encoder of a built ResNet up to a layer; the network itself is not changed.
 
     BatchNorm is folded into the convolutions, and kernels are trimmed to images of one shape
     where it is given.
     """
-    # In its dtype before folding, or a float64 encoder would have the rounding of float32.
+    # Cast before folding, or a float64 encoder would have the rounding of float32.
     module = copy.deepcopy(truncated_resnet(whole, layer=layer)).to(device, dtype)
     fold_batchnorm(module)
     if shape is not None:

@@ -31,10 +31,10 @@ _definitions: list[torch.library.Library] = []
 
 
 def _load_extension() -> None:
-    """Load torchvision's extension just as torchvision does, without importing torchvision.
+    """Load torchvision's extension as torchvision does, without importing torchvision.
 
-    Importing it to see whether that fails would leave its submodules half made in `sys.modules`.
-    Loading the extension twice is harmless: the second time the loader returns the first one.
+    A failed import would leave half-initialised submodules in `sys.modules`. Loading the extension
+    twice is harmless: the loader then returns the first one.
     """
     spec = importlib.util.find_spec(_NAMESPACE)
     for folder in (spec and spec.submodule_search_locations) or []:
@@ -43,7 +43,7 @@ def _load_extension() -> None:
             if path.is_file():
                 try:
                     torch.ops.load_library(os.fspath(path))  # type: ignore[no-untyped-call]
-                except (ImportError, OSError):  # built for another torch: as good as absent
+                except (ImportError, OSError):  # built for another torch, therefore useless
                     continue
                 return
 
@@ -53,7 +53,7 @@ def _is_defined(operator: str) -> bool:
 
 
 def _define_missing_schemas() -> None:
-    """Make `import torchvision` possible; change nothing where it already is."""
+    """Make `import torchvision` possible where it is not."""
     if _NAMESPACE in sys.modules:
         return
     if not all(map(_is_defined, _SCHEMAS)):

@@ -1,4 +1,4 @@
-"""Weights from a local file: safetensors, or a PyTorch file that holds tensors alone."""
+"""Weights from a local file: safetensors, or a PyTorch file of tensors only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.files import sha256_of
 from harness.plan.networks import WeightsFile
 
 _HEAD = {"fc.weight", "fc.bias"}
-"""Of a torchvision ResNet: a row for each class."""
+"""Parameters of a torchvision ResNet with a row for each class."""
 
 
 def weights_file(path: Path) -> WeightsFile:
@@ -41,10 +41,9 @@ def load_weights(network: nn.Module, *, path: Path, name: str) -> None:
     Parameters
     ----------
     network : nn.Module
-        Where to; unchanged unless all of the file fits.
+        Left unchanged unless everything in the file fits.
     path : Path
-        A ``.safetensors`` file, or a file written by ``torch.save`` (weights only: pickled code is
-        refused).
+        A ``.safetensors`` file, or one written by ``torch.save``; pickled code is refused.
     name : str
         The network's name, for the message.
 
@@ -55,7 +54,7 @@ def load_weights(network: nn.Module, *, path: Path, name: str) -> None:
     """
     state = _read(path)
     expected = network.state_dict()
-    # Files older than PyTorch 0.4.1 lack the counters of batches, which do nothing in eval mode.
+    # Files older than PyTorch 0.4.1 lack the batch counters, which have no effect in eval mode.
     counters = {key for key in expected if key.endswith("num_batches_tracked")}
     missing = sorted(set(expected) - counters - set(state))
     surplus = sorted(set(state) - set(expected))
@@ -70,7 +69,7 @@ def load_weights(network: nn.Module, *, path: Path, name: str) -> None:
         raise WeightsError(
             path,
             rule=f"the weights do not fit {name} ({_differences(missing, surplus, misfit)})",
-            remedy="Its head tells another number of classes: give weights of as many classes"
+            remedy="Its head has another number of classes: give weights with the same number"
             if head_alone
             else f"Give weights of {name}, or name the network that these belong to with "
             "--network NAME",
@@ -83,7 +82,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         with warnings.catch_warnings():
-            # torch wonders at files of other makes before it refuses them.
+            # torch warns about unknown files before it refuses them.
             warnings.simplefilter("ignore")
             state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -91,12 +90,12 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise WeightsError(
             path,
-            rule="the file is no plain state dict: it is damaged or holds pickled code, which is "
-            "never run",
+            rule="the file is not a plain state dict: it is damaged or contains pickled code, "
+            "which is never run",
             remedy="Save the weights alone: torch.save(network.state_dict(), FILE) or safetensors",
         ) from error
     except Exception as error:
-        # Damage makes unpicklers fail in every way there is: UnicodeDecodeError, IndexError, ...
+        # A damaged file makes unpickling fail in any way: UnicodeDecodeError, IndexError, ...
         raise WeightsError(
             path,
             rule="the weights file is corrupt, or another kind of file",

@@ -1,4 +1,4 @@
-"""torchvision's ResNets with a share of their channels."""
+"""torchvision's ResNets with a share of their channels in every layer."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from torch import nn
 from harness.subjects.vision import models
 
 _COLOURS = 3
-"""Channels of an image, which no width changes."""
+"""Channels of an image, which stay as they are."""
 
 
 def scaled_resnet(name: str, *, width_multiplier: float) -> nn.Module:
-    """A ResNet with fewer channels in every layer, drawn by torchvision's own rules.
+    """A ResNet with fewer channels in every layer, initialised as torchvision does.
 
-    Convolutions are drawn by He's normal law (fan out), BatchNorm begins at 1 and 0, the head by
-    torch's default; from torch's global generator, as torchvision does.
+    Convolutions have He's normal initialisation (fan out), BatchNorm starts at 1 and 0, and the
+    head has torch's default; all from torch's global generator.
 
     Parameters
     ----------
     name : str
         torchvision's name.
     width_multiplier : float
-        Share of the channels; every number of channels is rounded, to 1 at least.
+        Share of the channels; numbers of channels are rounded, to at least 1.
     """
     with torch.device("meta"):
         whole: nn.Module = models.get_model(name, weights=None)
@@ -48,11 +48,11 @@ def scaled_resnet(name: str, *, width_multiplier: float) -> nn.Module:
 
 
 def _scaled(channels: int, width_multiplier: float) -> int:
-    """A number of channels or groups; one group stays one."""
+    """A scaled number of channels or groups."""
     return max(1, round(channels * width_multiplier))
 
 
 def _renew(module: nn.Module, like: nn.Module) -> None:
-    """Give a module without memory the parameters and buffers of another one."""
+    """Give a module on the meta device the parameters and buffers of another one."""
     module._parameters.update(like._parameters)
     module._buffers.update(like._buffers)

@@ -1,1 +1,1 @@
-"""Exact statements: what examples they speak of, and by how much an example breaks them."""
+"""Exact statements: their examples, and by how much an example violates them."""

@@ -31,7 +31,7 @@ class Window:
         return tuple(pixels)
 
     def output(self, pixels: tuple[int, ...]) -> int:
-        """What the kernel yields of some pixels."""
+        """The output of the kernel on some pixels."""
         return sum(weight * pixel for weight, pixel in zip(self.weights, pixels, strict=True))
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ def _moved(window: Window) -> float:
 
 
 def swap(*, uniform: bool) -> Statement[Window]:
-    """Swapping two pixels under a kernel leaves the output as it was."""
+    """Swapping two pixels under a kernel does not change the output."""
     return Statement(_windows(uniform=uniform), _moved)
 
 
@@ -110,7 +110,7 @@ def _scans(draw: st.DrawFn, *, strides: tuple[int, int]) -> Scan:
         .map(tuple)
         .filter(lambda rows: any(map(any, rows)))
     )
-    # Longer than the kernel: images that it covers as a whole are too small to speak of scanning.
+    # Larger than the kernel: nothing is scanned where the kernel covers the whole image.
     return Scan(kernel, draw(st.integers(size + 1, 6)), draw(st.integers(*strides)))
 
 
@@ -120,13 +120,13 @@ def scan_is_invertible() -> Statement[Scan]:
 
 
 def strided_scan_is_not() -> Statement[Scan]:
-    """Scanning with larger strides loses something: the residual is 1 where it does not."""
+    """Scanning with larger strides loses something: the residual is 1 where it loses nothing."""
     return Statement(_scans(strides=(2, 4)), lambda scan: float(scan.rank == scan.side**2))
 
 
 @dataclasses.dataclass(frozen=True)
 class RectifiedConvolution:
-    """A kernel of three weights along a row, padded by zeros, and a rectifier."""
+    """A kernel of three weights along a row with zero padding, followed by a ReLU."""
 
     kernel: tuple[int, int, int]
     bias: int
@@ -145,10 +145,10 @@ class RectifiedConvolution:
         if np.linalg.matrix_rank(matrix) < self.length:
             lost: Floats = np.linalg.svd(matrix)[2][-1]
             return np.zeros(self.length), lost
-        # Whatever its output is where it is shut cannot be told.
-        shut = np.zeros(self.length)
-        shut[0] = -1.0 - abs(self.bias)
-        first = np.asarray(np.linalg.solve(matrix, shut), dtype=np.float64)
+        # Where the ReLU is off, inputs cannot be told apart.
+        off = np.zeros(self.length)
+        off[0] = -1.0 - abs(self.bias)
+        first = np.asarray(np.linalg.solve(matrix, off), dtype=np.float64)
         return first, 2 * first
 
     def __str__(self) -> str:
@@ -168,7 +168,7 @@ def _apart(layer: RectifiedConvolution) -> float:
 
 
 def rectified_convolution_has_two_inputs() -> Statement[RectifiedConvolution]:
-    """A convolution with as many outputs as inputs and a rectifier has two inputs alike."""
+    """A convolution with as many outputs as inputs and a ReLU has two inputs with one output."""
     layers = st.builds(
         RectifiedConvolution,
         kernel=st.tuples(*[st.integers(-5, 5)] * 3),

@@ -1,7 +1,7 @@
-"""Look for a counterexample to an exact claim: hypothesis draws the examples and shrinks one.
+"""Search for a counterexample to an exact claim with hypothesis.
 
-Seeds drawn at random find few of the corners in which a general statement fails. hypothesis goes
-after them (least sizes, equal and zero values), and reduces what fails to the simplest that does.
+Random examples rarely reach the corner cases in which a general statement fails. hypothesis aims
+for them (smallest sizes, equal values, zeros) and shrinks a failing example to the simplest one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Example = TypeVar("Example")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchResult(Generic[Example]):
-    """What a search tried.
+    """The result of a search.
 
     Parameters
     ----------
@@ -43,8 +43,7 @@ def falsify(
 ) -> SearchResult[Example]:
     """Search for an example that fails.
 
-    Draws are seeded, so that the same program with the same version of hypothesis draws the same
-    examples.
+    The same seed and version of hypothesis give the same examples.
 
     Parameters
     ----------
@@ -53,9 +52,9 @@ def falsify(
     holds : callable
         Whether the claim holds for one; must depend on nothing else.
     examples : int
-        Examples to try at most, before a failing one is reduced.
+        Most examples to try before a failing one is shrunk.
     seed : int
-        Of what is drawn.
+        Of the examples.
     """
     held: list[Example] = []
 

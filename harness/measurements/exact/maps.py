@@ -15,7 +15,7 @@ Rows = tuple[tuple[int, ...], ...]
 
 
 def matrices(rows: int, columns: int, *, low: int, high: int) -> st.SearchStrategy[Rows]:
-    """Matrices of whole numbers between two limits."""
+    """Matrices of integers between two limits."""
     row = st.lists(st.integers(low, high), min_size=columns, max_size=columns).map(tuple)
     return st.lists(row, min_size=rows, max_size=rows).map(tuple)
 
@@ -42,13 +42,13 @@ def _wide(draw: st.DrawFn) -> LinearMap:
 
 def _null_residual(map_: LinearMap) -> float:
     matrix = np.array(map_.rows, dtype=float)
-    # An input of norm 1, at the right end of the spectrum.
+    # The last right singular vector, of norm 1.
     vector = np.linalg.svd(matrix)[2][-1]
     return in_epsilons(matrix @ vector, scale=float(np.linalg.norm(matrix, 2)))
 
 
 def null_vector() -> Statement[LinearMap]:
-    """A map with fewer outputs than inputs takes an input other than 0 to 0."""
+    """A map with fewer outputs than inputs maps a nonzero input to 0."""
     return Statement(_wide(), _null_residual)
 
 
@@ -57,10 +57,10 @@ def null_vector() -> Statement[LinearMap]:
 
 @dataclasses.dataclass(frozen=True)
 class Composition:
-    """Linear maps one after the other, on vectors of whole numbers modulo a prime.
+    """Successive linear maps on vectors of integers modulo a prime.
 
-    There inputs are finitely many, so that preimages can be counted one by one; all outputs that
-    have any have the same number.
+    There are finitely many inputs, so that preimages can be counted; every output that has any has
+    equally many.
     """
 
     prime: int
@@ -97,7 +97,7 @@ def _shrinking(draw: st.DrawFn) -> Composition:
     for inputs, outputs in itertools.pairwise(widths):
         rest = draw(matrices(outputs, inputs - outputs, low=0, high=prime - 1))
         order = draw(st.permutations(range(inputs)))
-        # Onto; every kernel of a map that is onto is that of one like this.
+        # Surjective; every kernel of a surjective map is that of a map like this.
         rows = np.hstack([np.eye(outputs, dtype=int), np.array(rest)])[:, order]
         maps.append(tuple(tuple(row) for row in rows.tolist()))
     return Composition(prime, tuple(maps))
@@ -122,9 +122,9 @@ def _square(draw: st.DrawFn) -> Composition:
 
 
 def preimages_multiply(*, square: bool) -> Statement[Composition]:
-    """Every further map at least doubles the inputs of an output; those that do not are counted.
+    """Every further map at least doubles the inputs of an output; the residual counts exceptions.
 
-    The maps are onto fewer and fewer elements, or square and not invertible.
+    The maps are surjective and ever narrower, or square and singular.
     """
     return Statement(_square() if square else _shrinking(), _standstills)
 
@@ -161,7 +161,7 @@ def _example_failures(x: Point) -> float:
 
 
 def contraction_example() -> Statement[Point]:
-    """What the article says of its example in two dimensions, at every point of the plane."""
+    """The article's statements about its example in two dimensions, at every point of the plane."""
     coordinate = st.fractions(-1000, 1000, max_denominator=1000)
     return Statement(st.builds(Point, coordinate, coordinate), _example_failures)
 
@@ -175,7 +175,7 @@ class Shift:
 
     @property
     def least(self) -> float:
-        """The least distance of an input whose output is as far off as the shifted one's."""
+        """The least distance of an input whose output is as far away as the shifted one's."""
         matrix = np.array(self.rows, dtype=float)
         moved = matrix @ np.array(self.shift)
         return float(np.linalg.norm(moved) / np.linalg.norm(matrix, 2))
@@ -188,15 +188,15 @@ class Shift:
     def __str__(self) -> str:
         return (
             f"matrix {rows_text(self.rows)}, a' - a = {rows_text(self.shift)} of length "
-            f"{self.length:.6g}: an input at {self.least:.6g} has its output as far off"
+            f"{self.length:.6g}: an input at {self.least:.6g} has its output as far away"
         )
 
 
 @st.composite
 def _shifts(draw: st.DrawFn) -> Shift:
     size = draw(st.integers(2, 5))
-    # Even maps that lose nothing; where something is lost, an input at any distance may have the
-    # very output of the image.
+    # Invertible maps suffice; where something is lost, an input at any distance may have the same
+    # output as the image.
     matrix = np.diag(draw(st.lists(st.integers(1, 9), min_size=size, max_size=size)))
     for row, column in zip(*np.triu_indices(size, k=1), strict=True):
         matrix[row, column] = draw(st.integers(-9, 9))
@@ -206,5 +206,5 @@ def _shifts(draw: st.DrawFn) -> Shift:
 
 
 def shift_is_a_bound() -> Statement[Shift]:
-    """No input nearer than a' has an output as far off as that of a'."""
+    """No input nearer than a' has an output as far away as that of a'."""
     return Statement(_shifts(), lambda shift: (1 - shift.least / shift.length) / EPS)

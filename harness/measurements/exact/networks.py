@@ -25,7 +25,7 @@ _CPU = torch.device("cpu")
 
 @dataclasses.dataclass(frozen=True)
 class Counted:
-    """A square image in three channels before a ResNet that is cut after Conv5 (layer4)."""
+    """A square image in three channels as input of a ResNet up to Conv5 (layer4)."""
 
     network: str
     pixels: int
@@ -36,7 +36,7 @@ class Counted:
         return 3 * self.pixels**2
 
     def outputs(self) -> tuple[int, ...]:
-        """Channels, rows and columns of what Conv5 yields."""
+        """Channels, rows and columns of the output of Conv5."""
         return _shape_after(self.network, self.pixels)
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Counted:
 
 @functools.cache
 def _shape_after(network: str, pixels: int) -> tuple[int, ...]:
-    # Shapes without numbers: on this device nothing is drawn and nothing computed.
+    # The meta device has shapes only: nothing is drawn or computed.
     with torch.device("meta"):
         module: nn.Module = truncated_resnet(
             models.get_model(network, weights=None), layer="layer4"
@@ -58,9 +58,9 @@ def _shape_after(network: str, pixels: int) -> tuple[int, ...]:
 
 
 def conv5_could_hold_the_input() -> Statement[Counted]:
-    """Conv5 of ResNet-50 has as many outputs as the article's image has elements: what is missing.
+    """Conv5 of ResNet-50 has as many outputs as the article's image has elements.
 
-    The article's image has 299 x 299 pixels.
+    The image has 299 x 299 pixels; the residual is the number of missing outputs.
     """
     return Statement(
         st.just(Counted("resnet50", 299)),
@@ -70,7 +70,7 @@ def conv5_could_hold_the_input() -> Statement[Counted]:
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """A network with rectifiers whose last layer has fewer outputs than the input has elements."""
+    """A ReLU network whose last layer has fewer outputs than the input has elements."""
 
     inputs: int
     hidden: tuple[int, ...]
@@ -101,7 +101,7 @@ def _classifiers(draw: st.DrawFn) -> Classifier:
 
 
 def classes_bound_the_rank() -> Statement[Classifier]:
-    """The Jacobian of a classifier has at most as great a rank as it has classes."""
+    """The rank of a classifier's Jacobian is at most its number of classes."""
     return Statement(
         _classifiers(), lambda network: float(max(0, network.rank() - network.classes))
     )
@@ -146,7 +146,7 @@ class BlockExample:
 @st.composite
 def _blocks(draw: st.DrawFn, *, name: str) -> BlockExample:
     heads = draw(st.integers(1, 2))
-    # One token attends to itself alone, and LayerNorm leaves of two channels only a sign.
+    # A single token attends only to itself, and LayerNorm reduces two channels to a sign.
     channels = heads * draw(st.integers(3, 4))
     return BlockExample(name, draw(st.integers(2, 6)), channels, heads, draw(_SEEDS))
 

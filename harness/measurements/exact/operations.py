@@ -1,4 +1,4 @@
-"""Statements about what stands beside convolutions: pooling, projections, residual connections."""
+"""Statements about pooling, projections and residual connections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def max_pooled(image: Floats) -> Floats:
 
 
 def untaken(image: Floats) -> tuple[int, int]:
-    """Where no window of max-pooling takes its value from: there are fewer windows than pixels."""
+    """A position from which no window of max-pooling takes its value; there are more pixels."""
     free = np.ones_like(image, dtype=bool)
     for window in _windows(len(image)):
         row, column = np.unravel_index(image[window].argmax(), image[window].shape)
@@ -40,8 +40,8 @@ class Operation:
     ----------
     name : str
         One of `OPERATIONS`: 3 x 3 max-pooling at stride 2 padded by one, 2 x 2 average-pooling at
-        stride 2, or the 1 x 1 projection to two channels at stride 2 beside a block that halves
-        the image.
+        stride 2, or the 1 x 1 projection to two channels at stride 2 of a block that halves the
+        image.
     pixels : tuple of tuple of int
         The image.
     """
@@ -50,7 +50,7 @@ class Operation:
     pixels: tuple[tuple[int, ...], ...]
 
     def output(self, image: Floats) -> Floats:
-        """What the operation yields."""
+        """The output of the operation."""
         match self.name:
             case "max-pool":
                 return max_pooled(image)
@@ -94,7 +94,7 @@ def _images(draw: st.DrawFn, *, name: str) -> Operation:
 
 
 def operation_has_two_inputs(name: str) -> Statement[Operation]:
-    """For every image there is another one with the same output."""
+    """For every image there is another with the same output."""
     return Statement(_images(name=name), _apart)
 
 

@@ -1,4 +1,4 @@
-"""What an exact statement is: examples, and a residual that is 0 where an example obeys it."""
+"""An exact statement: examples, and a residual that is 0 where an example satisfies it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Floats = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Statement(Generic[Example]):
-    """A statement about all examples of a kind.
+    """A statement about all examples of one kind.
 
     Parameters
     ----------
     examples : SearchStrategy
-        Draws them: frozen dataclasses whose text (`str`) a reader understands.
+        Draws them: frozen dataclasses with a readable text (`str`).
     residual : callable
-        By how much an example breaks the statement: machine epsilons of the natural scale where
-        numbers are rounded, a count where they are whole.
+        By how much an example violates the statement: in machine epsilons of the natural scale
+        where numbers are rounded, a count where they are integers.
     """
 
     examples: SearchStrategy[Example]
@@ -36,7 +36,7 @@ class Statement(Generic[Example]):
 
 
 AnyStatement = Statement[Any]
-"""A statement about examples of whatever kind."""
+"""A statement about examples of any kind."""
 
 
 def in_epsilons(difference: Floats, *, scale: float) -> float:

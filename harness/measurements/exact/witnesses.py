@@ -24,8 +24,8 @@ class NarrowStack:
     Parameters
     ----------
     activation : str
-        "none", or "relu" or "tanh", and then the first layer is the narrow one: after a wide layer
-        a narrow one need not have a second input (|x| + |y| is 0 at the origin alone).
+        "none"; or "relu" or "tanh", where the first layer is the narrow one: after a wide layer, a
+        narrow one need not have a second input (|x| + |y| is 0 only at the origin).
     maps : tuple of matrices
         From the input on.
     input : tuple of int
@@ -37,7 +37,7 @@ class NarrowStack:
     input: tuple[int, ...]
 
     def output(self, x: Floats) -> Floats:
-        """What the last layer yields."""
+        """The output of the last layer."""
         for number, rows in enumerate(self.maps):
             if number and self.activation != "none":
                 x = np.maximum(x, 0) if self.activation == "relu" else np.tanh(x)
@@ -47,7 +47,7 @@ class NarrowStack:
     def other(self) -> Floats:
         """An input at distance 1, which should have the same output."""
         through = self.maps if self.activation == "none" else self.maps[:1]
-        # As far as the first layer that is too narrow; what it does not tell, none behind it does.
+        # Up to the first layer that is too narrow: what it loses, no later layer recovers.
         narrow = next(k for k, rows in enumerate(through, 1) if len(rows) < len(self.input))
         matrix = functools.reduce(
             lambda before, rows: np.array(rows, dtype=float) @ before,
@@ -64,9 +64,9 @@ class NarrowStack:
         )
 
 
-def _told_apart(stack: NarrowStack) -> float:
+def _difference(stack: NarrowStack) -> float:
     x, other = np.array(stack.input, dtype=float), stack.other()
-    # Rounding errors grow by no more than the norms of the layers.
+    # Rounding errors grow by at most the norms of the layers.
     norms = np.prod([np.linalg.norm(np.array(rows, dtype=float)) for rows in stack.maps])
     scale = float(norms * max(1.0, np.linalg.norm(other)))
     return in_epsilons(stack.output(other) - stack.output(x), scale=scale or 1.0)
@@ -89,15 +89,15 @@ def _stacks(draw: st.DrawFn) -> NarrowStack:
 
 def narrow_stack_has_two_inputs() -> Statement[NarrowStack]:
     """A layer narrower than the input leaves a second input with the same output."""
-    return Statement(_stacks(), _told_apart)
+    return Statement(_stacks(), _difference)
 
 
-# --- a convolution behind which windows are pooled ------------------------------------------
+# --- a convolution followed by pooling ------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
 class PooledConvolution:
-    """A 3 x 3 kernel over a padded image of one channel, a rectifier, and max-pooling.
+    """A 3 x 3 kernel over a padded image of one channel, a ReLU, and max-pooling.
 
     Pooling takes the largest of 3 x 3 at stride 2, padded by one, as a ResNet's stem does.
     """
@@ -107,13 +107,13 @@ class PooledConvolution:
     pixels: Rows
 
     def convolved(self, image: Floats) -> Floats:
-        """What the convolution yields, before the rectifier."""
+        """The output of the convolution, before the ReLU."""
         kernel = np.array(self.kernel, dtype=float)
         found: Floats = correlate2d(image, kernel, mode="same") + self.bias
         return found
 
     def output(self, image: Floats) -> Floats:
-        """What pooling yields."""
+        """The output of pooling."""
         return max_pooled(np.maximum(self.convolved(image), 0))
 
     def other(self) -> Floats:
@@ -156,5 +156,5 @@ def _pooled(draw: st.DrawFn) -> PooledConvolution:
 
 
 def pooled_convolution_has_two_inputs() -> Statement[PooledConvolution]:
-    """A convolution of one channel that is rectified and pooled has two images alike."""
+    """A convolution of one channel with ReLU and pooling has two images with the same output."""
     return Statement(_pooled(), _pooled_apart)

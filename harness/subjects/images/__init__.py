@@ -1,1 +1,1 @@
-"""Where images come from: photographs, folders and dead leaves."""
+"""Images of replicates and their sources: photographs, folders, digits, dead leaves; starts."""

@@ -1,7 +1,7 @@
-"""Dead leaves: made images with occlusion and the scaling of natural ones.
+"""Dead leaves: synthetic images with occlusion and the scaling of natural ones.
 
 Opaque discs fall on top of each other forever; their radii follow a power law, their colours are
-independent. Without end it is stationary, and two points at a distance d show the same leaf with
+independent. The limit is stationary, and two points at a distance d show the same leaf with
 probability g(d) / (2 g(0) - g(d)), g(d) being the mean area that a disc shares with itself shifted
 by d (Matheron 1968). Source of the radius law: Lee, Mumford & Huang, "Occlusion models for natural
 images", International Journal of Computer Vision 41 (2001), 35-59.
@@ -26,9 +26,9 @@ def draw_radii(
     Parameters
     ----------
     count : int
-        How many.
+        Number of radii.
     smallest, largest : float
-        The cutoffs, 0 < smallest <= largest, in any one unit.
+        The cutoffs, 0 < smallest <= largest, in a common unit.
     rng : numpy.random.Generator
         The source of randomness.
 
@@ -52,8 +52,8 @@ def draw_dead_leaves(
 ) -> NDArray[np.float32]:
     """Draw one image of the dead-leaves model.
 
-    Leaves are laid from the front to the back until nothing shows between them, which draws
-    exactly from the stationary law of an unending fall: no start-up, no bare ground.
+    Leaves are laid from front to back until they cover everything, which draws exactly from the
+    stationary law: no burn-in, no bare ground.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ def draw_dead_leaves(
     rng : numpy.random.Generator
         The source of randomness; it determines the image.
     smallest, largest : float
-        Cutoffs of the radii, in pixels; `largest` is half the side where it is not given.
+        Cutoffs of the radii, in pixels; `largest` defaults to half the side.
     supersampling : int
-        Samples a side of every pixel, averaged; 1 leaves hard edges.
+        Samples along each side of a pixel, which are averaged; 1 leaves hard edges.
 
     Returns
     -------
@@ -96,13 +96,13 @@ def draw_dead_leaves(
 def _front_leaves(
     side: int, *, smallest: float, largest: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], int]:
-    """Number the front leaf at each sample, shape (side, side); also how many leaves were drawn."""
+    """The number of the front leaf at each sample, shape (side, side), and the number of leaves."""
     bare = np.iinfo(np.int64).max
     front = np.full(side * side, bare)
     drawn = 0
     while (front == bare).any():
         radii = draw_radii(BLOCK, smallest=smallest, largest=largest, rng=rng)
-        # Centres beyond the edge by the largest radius: the edge sees the same law as the middle.
+        # Centres extend beyond the edge by the largest radius, so that the law is the same there.
         centres = rng.uniform(-largest, side + largest, size=(2, BLOCK))
         leaf, sample = _covered(centres, radii, side=side)
         np.minimum.at(front, sample, drawn + leaf)
@@ -114,8 +114,8 @@ def _covered(
     centres: NDArray[np.float64], radii: NDArray[np.float64], *, side: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pair every leaf with the flat index of each sample whose centre it covers."""
-    # Sample i lies at i + 1/2. The bounding boxes are listed end to end, then cut to the discs:
-    # the cost is the area of the leaves, without a loop over them.
+    # Sample i lies at i + 1/2. The bounding boxes are listed end to end, then reduced to the discs,
+    # without a loop over the leaves.
     first = np.maximum(np.ceil(centres - radii - 0.5), 0).astype(np.int64)
     last = np.minimum(np.floor(centres + radii - 0.5), side - 1).astype(np.int64)
     rows, columns = np.maximum(last - first + 1, 0)
@@ -124,6 +124,6 @@ def _covered(
     place = np.arange(area.sum()) - np.repeat(np.cumsum(area) - area, area)
     row = first[0, leaf] + place // columns[leaf]
     column = first[1, leaf] + place % columns[leaf]
-    above, beside = row + 0.5 - centres[0, leaf], column + 0.5 - centres[1, leaf]
-    inside = above**2 + beside**2 <= radii[leaf] ** 2
+    down, across = row + 0.5 - centres[0, leaf], column + 0.5 - centres[1, leaf]
+    inside = down**2 + across**2 <= radii[leaf] ** 2
     return leaf[inside], row[inside] * side + column[inside]

@@ -1,8 +1,8 @@
-"""A folder of the user's own images: what is in it, whether it can be used, what it holds.
+"""A folder of the user's images: listed, checked and decoded.
 
 The images are the files directly inside the folder whose suffix belongs to a format that Pillow
-reads, sorted by name; hidden files, other files and subfolders are passed over. A file with such a
-suffix that cannot be used is an error, never left out in silence.
+reads, sorted by name; hidden files, other files and subfolders are ignored. A file with such a
+suffix that cannot be used is an error, never silently skipped.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ MIN_SIDE = 8
 MAX_PIXELS = 64_000_000
 """Most pixels of an image (width times height); below the size at which Pillow warns."""
 
-# Pillow knows these as containers of which it cannot decode anything by itself, or runs another
-# program to do so.
+# Containers that Pillow cannot decode, or only with the help of another program.
 _NOT_IMAGES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
 
@@ -51,7 +50,7 @@ def list_images(folder: Path) -> tuple[Path, ...]:
         if not folder.exists():
             raise ImageError(folder, rule="no such folder", remedy="Give a folder that exists")
         if not folder.is_dir():
-            raise ImageError(folder, rule="not a folder", remedy="Give the folder that holds it")
+            raise ImageError(folder, rule="not a folder", remedy="Give the folder that contains it")
         found = sorted(
             (path for path in folder.iterdir() if _is_meant(path)), key=lambda path: path.name
         )
@@ -68,14 +67,14 @@ def list_images(folder: Path) -> tuple[Path, ...]:
             remedy="Put images, such as .png or .jpg, directly into it (subfolders are not read)",
         )
     for path in found:
-        # A dangling link, or a pipe, which would be waited on forever.
+        # A dangling link, or a pipe, which would block forever.
         if not path.is_file():
             raise ImageError(path, rule="not a file", remedy="Remove or replace it")
     return tuple(found)
 
 
 def scan_folder(folder: Path) -> tuple[Path, ...]:
-    """List the images of a folder after decoding every one, so that none fails later.
+    """List the images of a folder after decoding each of them, so that none fails later.
 
     Parameters
     ----------
@@ -124,14 +123,14 @@ def folder_digest(folder: Path) -> str:
                 contents = hashlib.file_digest(stream, "sha256").digest()
         except OSError as error:
             raise _unreadable(path, error) from error
-        # Both parts have a fixed length: no name can run into a file's contents.
+        # Both parts have a fixed length, so that a name cannot run into the contents.
         name = path.name.encode("utf-8", "surrogateescape")
         digest.update(hashlib.sha256(name).digest() + contents)
     return digest.hexdigest()
 
 
 def load_image(path: Path) -> Image.Image:
-    """Decode an image, or recall it while its file is unchanged.
+    """Decode an image, cached as long as its file is unchanged.
 
     Parameters
     ----------
@@ -155,18 +154,18 @@ def load_image(path: Path) -> Image.Image:
     return _load(path, status.st_mtime_ns, status.st_size)
 
 
-# Few, because one image of the largest size takes 192 MB.
+# Few, since an image of the largest size takes 192 MB.
 @functools.lru_cache(maxsize=8)
 def _load(path: Path, _modified: int, _size: int) -> Image.Image:
     return decode(path)
 
 
 def decode(path: Path) -> Image.Image:
-    """Decode an image to RGB the way a viewer shows it.
+    """Decode an image to RGB as a viewer shows it.
 
-    The EXIF orientation is applied, transparency is laid on white, grey becomes three equal
+    The EXIF orientation is applied, transparency is composed onto white, grey becomes three equal
     channels, palettes are looked up, 16-bit grey is rounded to 8 bits, floating point must lie in
-    [0, 1]. Of several frames or pages the first is taken.
+    [0, 1]. Only the first frame or page counts.
 
     Parameters
     ----------
@@ -186,7 +185,7 @@ def decode(path: Path) -> Image.Image:
     """
     try:
         with warnings.catch_warnings():
-            # Pillow's other warnings are about metadata; a report should not stop on those.
+            # Pillow's other warnings are about metadata, which do not matter here.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
@@ -196,21 +195,21 @@ def decode(path: Path) -> Image.Image:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise _too_large(path) from error
-    # A damaged file makes Pillow's decoders raise nearly anything.
+    # A damaged file makes Pillow's decoders raise almost anything.
     except Exception as error:
         raise _unreadable(path, error) from error
 
 
 @functools.cache
 def _suffixes() -> frozenset[str]:
-    """List the suffixes, in lower case with their dot, of the formats that Pillow reads."""
+    """Suffixes, in lower case with their dot, of the formats that Pillow reads."""
     suffixes = Image.registered_extensions()
     readable = Image.OPEN.keys() - _NOT_IMAGES
     return frozenset(suffix for suffix, name in suffixes.items() if name in readable)
 
 
 def _is_meant(path: Path) -> bool:
-    """Tell whether an entry of the folder is meant to be an image, usable or not."""
+    """Whether an entry of the folder is meant to be an image, usable or not."""
     hidden = path.name.startswith(".")
     return not hidden and path.suffix.lower() in _suffixes() and not path.is_dir()
 
@@ -242,7 +241,7 @@ def _to_rgb(path: Path, image: Image.Image) -> Image.Image:
 
 def _scaled(path: Path, image: Image.Image, *, top: float) -> Image.Image:
     values = np.asarray(image, dtype=np.float64)
-    # Not the other way round, so that NaN is refused too.
+    # In this form, NaN is refused as well.
     if not (values.min() >= 0 and values.max() <= top):
         raise ImageError(
             path,

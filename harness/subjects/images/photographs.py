@@ -16,12 +16,12 @@ from harness.errors import ImageError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Photograph:
-    """Where a photograph lies and where it comes from.
+    """A photograph in an installed package, and its provenance.
 
     Parameters
     ----------
     label : str
-        A short name for people.
+        A short name.
     distribution : str
         The distribution whose wheel holds the file, as pip spells it.
     package : str
@@ -59,8 +59,8 @@ def _sklearn(label: str, name: str, provenance: str) -> Photograph:
     )
 
 
-# Left out: greyscale photographs, scans of text, drawings and made images, anything that
-# scikit-image would have to download, and motorcycle_right.png, the same scene from 19 cm beside.
+# Left out: greyscale photographs, scans of text, drawings and synthetic images, anything that
+# scikit-image would have to download, and motorcycle_right.png, the same scene from 19 cm away.
 PHOTOGRAPHS: tuple[Photograph, ...] = (
     _skimage("astronaut", "astronaut.png", "Eileen Collins, NASA; public domain"),
     _skimage("cat", "chelsea.png", "Chelsea, Stefan van der Walt; CC0"),
@@ -82,7 +82,7 @@ TEXTURES: tuple[Photograph, ...] = (
     _skimage("grass", "grass.png", "grass, linolafett; CC0"),
     _skimage("gravel", "gravel.png", "gravel, CC0Textures; CC0"),
 )
-"""Grey textures, which networks are trained to tell from the photographs; none is ever drawn."""
+"""Grey textures, further classes for training; never a replicate's image."""
 
 
 @functools.cache
@@ -153,10 +153,9 @@ def draw_box(
     """Draw a square crop of an image.
 
     The side is a uniform integer from the larger of `pixels` and half the image's short side
-    (rounded up) to the short side; the position is uniform over the crops of that side which lie
-    inside the image. So a crop shows a good part of the scene, never a flat corner blown up, and
-    is only ever reduced; an image whose short side is below `pixels` gives its whole short side,
-    which is then enlarged.
+    (rounded up) to the short side; the position is uniform inside the image. So a crop shows a good
+    part of the scene, never an enlarged flat corner, and is only ever reduced. Where the short side
+    of the image is below `pixels`, the crop spans it and is enlarged.
 
     Parameters
     ----------

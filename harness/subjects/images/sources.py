@@ -1,4 +1,4 @@
-"""One image from any source: the single place that knows them all."""
+"""One image from any source."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.subjects.images.folder import list_images, load_image
 from harness.subjects.images.photographs import draw_photograph, random_crop
 
 SOURCES = ("photographs", "dead-leaves", "digits", "folder")
-"""Where images come from; "folder" is a folder of the user's."""
+"""Where images come from; "folder" is one of the user's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,9 +27,9 @@ class Drawn:
     Parameters
     ----------
     values : numpy.ndarray
-        Shape (3, pixels, pixels), float32 in [0, 1], contiguous, the caller's own.
+        Shape (3, pixels, pixels), float32 in [0, 1], contiguous, owned by the caller.
     label : str
-        What it shows, for people: a photograph's label, a file's name, "digit 7", "dead leaves".
+        What it shows: a photograph's label, a file's name, "digit 7", "dead leaves".
     """
 
     values: NDArray[np.float32]
@@ -43,7 +43,7 @@ def draw_image(
 
     Photographs and the images of a folder are drawn uniformly with replacement and cropped as
     `photographs.draw_box` says. Digits are drawn uniformly from scikit-learn's
-    1797 and enlarged from 8 x 8 bilinearly. Dead leaves are independent images without end.
+    1797 and enlarged from 8 x 8 bilinearly. Dead leaves are independent synthetic images.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def draw_image(
         The source of randomness; with `source`, `pixels` and the folder's images it determines
         the result.
     folder : pathlib.Path or None
-        The folder, for the source "folder"; no other source looks at it. It is listed at every
-        draw: call `harness.subjects.images.folder.scan_folder` once before anything expensive.
+        The folder of the source "folder". It is listed at every draw: check it once with
+        `harness.subjects.images.folder.scan_folder` before anything expensive.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def _draw_from(folder: Path | None, *, pixels: int, rng: np.random.Generator) ->
         raise ImageError("folder", rule="no folder of images is given", remedy="Give --images DIR")
     paths = list_images(folder)
     path = paths[rng.integers(len(paths))]
-    # Names of files may be no text at all, and labels are.
+    # File names need not be valid text, but labels are.
     label = os.fsencode(path.name).decode("utf-8", "replace")
     return Drawn(values=random_crop(load_image(path), pixels=pixels, rng=rng), label=label)
 
@@ -100,7 +100,7 @@ def _draw_from(folder: Path | None, *, pixels: int, rng: np.random.Generator) ->
 @functools.cache
 def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Load scikit-learn's digits, shape (1797, 8, 8) in [0, 1], and what each one is."""
-    # Imported here because it takes a second, which only the digits should cost.
+    # Imported here, since it takes a second that only digits need.
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -1,4 +1,4 @@
-"""What networks are trained on: noise under random labels, or crops of pictures to tell apart."""
+"""What networks are trained on: noise under random labels, or crops of pictures to classify."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from harness.plan.networks import Training
 from harness.subjects.images.photographs import PHOTOGRAPHS, TEXTURES, load_photograph
 
 NOISE_MEAN, NOISE_SD = 1 / 2, 1 / 4
-"""The article's N(1/2, 1/4); the values are not clipped."""
+"""The article's N(1/2, 1/4), not clipped."""
 
 STRIPS = 6
-"""Into which a picture is parted along its longer side."""
+"""Strips into which a picture is divided along its longer side."""
 
 HELD_OUT_PER_CLASS = 32
 """Held-out crops of each picture."""
 
 GAIN, SHIFT = 0.1, 0.05
-"""Colour changes: a channel times 1 -+ GAIN, plus -+ SHIFT, uniformly; then clipped to [0, 1]."""
+"""Colour changes: channels are scaled by 1 ± GAIN and shifted by ± SHIFT, uniformly, and clipped
+to [0, 1]."""
 
 _UNLIKE = ("coffee", "tissue")
-"""Photographs of whose parts one does not tell the other: bare wood, and stains in patches."""
+"""Photographs whose parts do not resemble each other: bare wood, and patches of stain."""
 
 PICTURES = tuple(picture for picture in (*PHOTOGRAPHS, *TEXTURES) if picture.label not in _UNLIKE)
 """Every picture that can be a class, photographs first."""
@@ -41,7 +42,7 @@ class TrainingSet:
     Parameters
     ----------
     images : tensor, shape (n, 3, pixels, pixels)
-        Floats, or bytes that stand for [0, 1].
+        Floats, or bytes that represent [0, 1].
     labels : tensor of int, shape (n,)
         From 0.
     """
@@ -79,7 +80,7 @@ def examples(training: Training, *, rng: np.random.Generator) -> TrainingSet:
 
 
 def held_out(training: Training, *, rng: np.random.Generator) -> TrainingSet | None:
-    """Images of the same classes that no training sees; None where labels were random."""
+    """Images of the same classes that are not trained on; None where labels are random."""
     if training.content == "noise":
         return None
     return crops(
@@ -92,7 +93,7 @@ def held_out(training: Training, *, rng: np.random.Generator) -> TrainingSet | N
 
 
 def example(training: Training, *, rng: np.random.Generator) -> Float[Tensor, "3 rows columns"]:
-    """An image of the kind that is trained on, to be shown."""
+    """An image like those trained on, for display."""
     one = dataclasses.replace(training, images=training.classes, batch=2)
     return examples(one, rng=rng).pictures(torch.arange(1))[0]
 
@@ -100,17 +101,17 @@ def example(training: Training, *, rng: np.random.Generator) -> Float[Tensor, "3
 def crops(
     *, classes: int, pixels: int, number: int, rng: np.random.Generator, held_out: bool
 ) -> TrainingSet:
-    """Square crops of the pictures, as many of each as of any other up to one.
+    """Square crops of the pictures, equally many of each up to one.
 
-    Along its longer side each picture is parted into six strips, of which the third and the last
-    are held out; no crop reaches over a border between the two kinds. Sides are uniform, from three
-    quarters of a strip's width to what fits: one strip where it is held out, and two neighbours
-    where it is not.
+    Each picture is divided into six strips along its longer side, of which the third and the last
+    are held out; no crop crosses a border between the two kinds. Sides are uniform from three
+    quarters of a strip's width to what fits: one strip where it is held out, two adjacent ones
+    otherwise.
 
     Parameters
     ----------
     classes, pixels : int
-        Pictures, the first of `PICTURES`, and the side of the crops once they are resized.
+        Number of pictures, the first of `PICTURES`, and side of the resized crops.
     number : int
         Of crops.
     rng : numpy.random.Generator
@@ -153,16 +154,16 @@ def _crop(
 def varied(
     images: Float[Tensor, "batch 3 rows columns"], *, generator: torch.Generator
 ) -> Float[Tensor, "batch 3 rows columns"]:
-    """Images with their sides swapped at random, and their colours changed (see `GAIN`)."""
+    """Images mirrored at random, with their colours changed (see `GAIN`)."""
     batch = len(images)
 
     def uniform(spread: float) -> Tensor:
         drawn = torch.empty(batch, 3, 1, 1).uniform_(-spread, spread, generator=generator)
         return drawn.to(images.device)
 
-    swapped = torch.rand(batch, generator=generator).lt(0.5).to(images.device)
-    turned = torch.where(swapped[:, None, None, None], images.flip(3), images)
-    changed: Tensor = (turned * (1 + uniform(GAIN)) + uniform(SHIFT)).clamp(0, 1)
+    mirrored = torch.rand(batch, generator=generator).lt(0.5).to(images.device)
+    flipped = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    changed: Tensor = (flipped * (1 + uniform(GAIN)) + uniform(SHIFT)).clamp(0, 1)
     return changed
 
 

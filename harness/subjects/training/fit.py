@@ -1,4 +1,4 @@
-"""The training itself: Adam on the cross entropy, epoch by epoch, able to go on after a kill."""
+"""Training by Adam on the cross entropy, resumable after every epoch."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from harness.plan.networks import Training
 from harness.subjects.training.content import TrainingSet, examples, held_out, varied
 
 _EXAMPLES, _HELD_OUT, _EPOCHS = range(3)
-"""Sources of randomness of a training; each has a stream of its own."""
+"""Sources of randomness of a training, each with its own stream."""
 
 _AT_ONCE = 256
-"""Images that are classified together."""
+"""Images that are classified in one batch."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What a training came to; the network itself was changed in place.
+    """The result of a training; the network itself was changed in place.
 
     Parameters
     ----------
@@ -53,21 +53,21 @@ def fit(
 ) -> Fit:
     """Train a network in place and leave it in eval mode on the CPU.
 
-    Whatever is drawn depends on the seed and on the number of the epoch alone, so that a training
-    that was interrupted goes on as if it had not been.
+    All randomness depends on the seed and the number of the epoch only, so that an interrupted
+    training gives the same weights.
 
     Parameters
     ----------
     network : nn.Module
         Untrained, with as many outputs as there are classes.
     training : Training
-        How.
+        Its settings.
     seed : int
         Of the examples, their order and their variations.
     device : torch.device
-        Where.
+        Where to train.
     checkpoint : Checkpoint or None
-        Saved between epochs; removed by whoever keeps the weights.
+        Saved between epochs; removed by the caller.
     """
     shown = examples(training, rng=_rng(seed, _EXAMPLES)).to(device)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -101,7 +101,7 @@ def fit(
 
 
 def accuracy(network: nn.Module, shown: TrainingSet) -> float:
-    """Share of the images whose label is the network's largest output."""
+    """Share of the images whose label has the network's largest output."""
     found = 0
     with torch.no_grad():
         for chosen in torch.split(torch.arange(len(shown.labels)), _AT_ONCE):
@@ -143,7 +143,7 @@ def _rng(seed: int, *source: int) -> np.random.Generator:
 
 
 def _finite(loss: float, network: nn.Module) -> bool:
-    """Whether loss and weights are finite: the last step may spoil weights that no loss saw."""
+    """Whether loss and weights are finite: no loss reflects the last step."""
     return math.isfinite(loss) and all(
         bool(value.isfinite().all()) for value in network.state_dict().values()
     )
@@ -153,7 +153,7 @@ def _size(network: nn.Module) -> int:
     return sum(value.numel() * value.element_size() for value in network.state_dict().values())
 
 
-# --- what is needed to go on ----------------------------------------------------------------
+# --- checkpoints ----------------------------------------------------------------------------
 
 
 def _state(
@@ -161,8 +161,8 @@ def _state(
 ) -> dict[str, Tensor]:
     moments = {
         f"optimizer.{number}.{name}": value
-        for number, kept in optimizer.state_dict()["state"].items()
-        for name, value in kept.items()
+        for number, moments_ in optimizer.state_dict()["state"].items()
+        for name, value in moments_.items()
     }
     weights = {f"network.{name}": value for name, value in network.state_dict().items()}
     return {**weights, **moments, "losses": torch.tensor(losses, dtype=torch.float64)}
@@ -171,7 +171,7 @@ def _state(
 def _resume(
     network: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Checkpoint | None
 ) -> list[float]:
-    """Go back to the last save, where there is one; returns the losses of the epochs so far."""
+    """Restore the last checkpoint, if any; returns the losses of the epochs so far."""
     saved = checkpoint.load() if checkpoint is not None else None
     if saved is None:
         return []
@@ -181,7 +181,7 @@ def _resume(
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in _below("optimizer.", found).items():
         number, name = key.split(".")
-        # Adam's fused kernel takes moments to be laid out as their parameters are.
+        # Adam's fused kernel expects moments in the memory format of their parameters.
         like = parameters[int(number)]
         laid_out = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
         moments.setdefault(int(number), {})[name] = laid_out

@@ -1,4 +1,4 @@
-"""Weights that were trained here: under which name they are kept, and how they are loaded."""
+"""Files of weights that were trained here: their names, notes and loading."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _AGAIN = "Delete this file; the next run trains the network again"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingHistory:
-    """How a training went.
+    """The history of a training.
 
     Parameters
     ----------
     accuracy : float
-        Share of the training images whose label the network finds, in eval mode.
+        Share of the training images that are classified correctly, in eval mode.
     held_out : float or None
-        The same of images that it was not trained on; None where there can be none.
+        The same of held-out images; None where labels are random.
     losses : tuple of float
         Mean cross entropy of each epoch, in nats; fewer than asked for where it diverged.
     diverged : bool
-        Whether a loss became infinite or not a number; the weights are then those of the last
-        epoch before.
+        Whether a loss became infinite or not a number; the weights are then those of the epoch
+        before.
     seconds : float
-        It took.
+        Duration.
     """
 
     accuracy: float
@@ -48,8 +48,8 @@ class TrainingHistory:
 def trained_path(network: ResNet, *, seed: int) -> Path:
     """Where the weights of a trained network are, or will be.
 
-    The name is the digest of what they come from: settings (with the device), seed and versions of
-    the libraries; wherever the network is cut, and whoever trained it, it is the same.
+    The name is the digest of settings (with the device, without the layer), seed and versions of
+    the libraries.
 
     Raises
     ------
@@ -59,11 +59,11 @@ def trained_path(network: ResNet, *, seed: int) -> Path:
     if network.training is None or network.training.folder is None:
         raise SettingError(
             network,
-            rule="trained weights are kept in a folder, and none is given",
+            rule="trained weights are stored in a folder, and none is given",
             remedy="Give Training(folder=...)",
         )
     whole = dataclasses.replace(network, layer=RESNET_LAYERS[-1])
-    # Where the weights are used plays no part.
+    # The weights are used on any device.
     versions = context(device="any")
     digest = identity(whole, context={"seed": seed, **versions})
     return network.training.folder / f"{digest}.safetensors"
@@ -75,10 +75,12 @@ def load_trained(whole: nn.Module, network: ResNet, *, path: Path) -> None:
     Raises
     ------
     WeightsError
-        Where there are none, or where the file is damaged, foreign, or of other shapes.
+        Where there are none, or the file is damaged, of another training, or of other shapes.
     """
     notes = _notes(path)
-    load_weights(whole, path=path, name=f"{network.name} of width {network.width_multiplier:g}")
+    load_weights(
+        whole, path=path, name=f"{network.name} with width multiplier {network.width_multiplier:g}"
+    )
     if notes["digest"] != path.stem or notes["weights"] != digest_of(whole.state_dict()):
         raise WeightsError(
             path, rule="these are not the weights that were trained under its name", remedy=_AGAIN
@@ -94,14 +96,14 @@ def history_of(path: Path) -> tuple[TrainingHistory, str]:
         Where there is no such file, or no training wrote it.
     """
     notes = _notes(path)
-    told = json.loads(notes["history"])
-    return TrainingHistory(**{**told, "losses": tuple(told["losses"])}), notes["weights"]
+    history = json.loads(notes["history"])
+    return TrainingHistory(**{**history, "losses": tuple(history["losses"])}), notes["weights"]
 
 
 def notes_of(
     history: TrainingHistory, state: Mapping[str, Tensor], *, path: Path
 ) -> dict[str, str]:
-    """What is written into a file beside the weights."""
+    """The metadata of a file of weights."""
     return {
         "digest": path.stem,
         "weights": digest_of(state),

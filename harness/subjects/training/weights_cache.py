@@ -1,4 +1,4 @@
-"""Trained weights on disk: trained once, by whoever needs them first, and then loaded."""
+"""Trained weights on disk, trained on first use."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ from harness.subjects.training.trained_weights import TrainingHistory, notes_of,
 
 
 def ensure_trained(network: ResNet, *, seed: int) -> Path:
-    """Train a network unless its weights are there; returns their file.
+    """Train a network unless its weights are on disk; returns their file.
 
-    Of several processes that ask for the same weights at the same time one trains, and the others
-    wait for it. The lock goes with its process: whoever is killed leaves a checkpoint behind, from
-    which the next one goes on.
+    Of several processes that need the same weights, one trains while the others wait. The lock ends
+    with its process; another one resumes from the checkpoint of a process that was killed.
 
     Parameters
     ----------
     network : ResNet
-        With its training; the cut plays no part.
+        With its training; its layer is ignored.
     seed : int
-        Of the untrained weights and of everything that the training draws.
+        Of the untrained weights and of the training.
 
     Raises
     ------
@@ -50,7 +49,7 @@ def ensure_trained(network: ResNet, *, seed: int) -> Path:
             if not path.exists():
                 checkpoint = Checkpoint(running / f"{path.stem}.safetensors")
                 _train(network, seed=seed, path=path, checkpoint=checkpoint)
-                # With the lock's file: who waits for it finds the weights.
+                # While the lock is held: processes that wait for it find the weights.
                 checkpoint.remove()
     except OSError as error:
         raise StoreError(
@@ -66,9 +65,9 @@ def _train(network: ResNet, *, seed: int, path: Path, checkpoint: Checkpoint) ->
     device = torch.device(network.training.device)
     began = time.monotonic()
     whole = initial_resnet(network, seed=seed)
-    # The sums of several threads are not those of one: weights are to depend on no layout.
-    alone = threads(1) if device.type == "cpu" else contextlib.nullcontext()
-    with alone, precision_of("float32", device=device):
+    # One thread, since sums of several are rounded differently.
+    single = threads(1) if device.type == "cpu" else contextlib.nullcontext()
+    with single, precision_of("float32", device=device):
         found = fit(whole, network.training, seed=seed, device=device, checkpoint=checkpoint)
     history = TrainingHistory(**dataclasses.asdict(found), seconds=time.monotonic() - began)
     state = {name: value.contiguous() for name, value in whole.state_dict().items()}

@@ -124,12 +124,17 @@ def test_a_changed_exploratory_condition_changes_no_verdict() -> None:
     assert not found.changed
 
 
-def test_a_changed_claim_is_restated() -> None:
+def test_a_claim_with_other_rules_is_restated_and_a_reworded_one_is_not() -> None:
     after = simple(LOW)
-    other = dataclasses.replace(after, claim=dataclasses.replace(after.claim, method="Another."))
-    for item in (after, other):
-        (change,) = compare(make_run([simple(HIGH)]), make_run([item])).claims
-        assert change.restated is (item is other)
+    for changes, restated in (
+        ({}, False),
+        ({"method": "Reworded."}, False),
+        ({"alpha": 0.1}, True),
+    ):
+        claim = dataclasses.replace(after.claim, **changes)
+        other = make_run([dataclasses.replace(after, claim=claim)])
+        (change,) = compare(make_run([simple(HIGH)]), other).claims
+        assert change.restated is restated
 
 
 def test_a_network_of_the_users_is_compared_with_the_one_it_replaces() -> None:

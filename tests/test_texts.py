@@ -77,7 +77,7 @@ def sequence(run: Run) -> list[Run]:
     first, *others = run.conditions
     refuted = condition(first.claim, first.parameters, normal("r", 0.9, 0.1))
     changed = [
-        dataclasses.replace(item, claim=dataclasses.replace(item.claim, method="Another."))
+        dataclasses.replace(item, claim=dataclasses.replace(item.claim, alpha=0.005))
         if item.claim.id == "A2"
         else item
         for item in others

@@ -17,6 +17,7 @@ from harness.statistics.intervals import median_interval
 from harness.verdict.results import ConditionResult, Run
 from harness.verdict.verdict import Effect, Part, Verdict, decide_claim
 from reports import words
+from reports.comparison.rules import rules
 from reports.documents.build import plain
 from reports.page.provenance import facts
 from reports.page.template import environment
@@ -50,7 +51,7 @@ class _Compared:
 class Change(_Compared):
     """A claim, judged in both runs by the conditions that both measured.
 
-    `restated` says whether the claim itself differs between the runs.
+    `restated` says whether the rules that decide the claim differ between the runs.
     """
 
     statement: str
@@ -244,7 +245,7 @@ def _change(matched: Sequence[Matched]) -> Change:
         statement=after.statement,
         before=decide_claim(one.decision for one, _ in deciding)[0],
         after=decide_claim(other.decision for _, other in deciding)[0],
-        restated=before.digest != after.digest,
+        restated=rules(before) != rules(after),
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from harness.verdict.results import ConditionResult, Run
 from harness.verdict.verdict import Effect, Verdict
 from reports import words
+from reports.comparison.rules import rules
 from reports.documents.build import plain
 from reports.page.template import environment
 from reports.summary import (
@@ -46,8 +47,8 @@ class Mark:
 class Line:
     """A condition over the runs that measured it with the same settings and for the same claim.
 
-    `name` includes the settings if they differ between runs. If the claim was changed between runs,
-    `stated` is the first run with this version of it.
+    `name` includes the settings if they differ between runs. If the rules of the claim changed
+    between runs, `stated` is the first run with this version of it.
     """
 
     claim: str
@@ -83,12 +84,12 @@ def history(runs: Sequence[Run]) -> History:
         if not shown or not _content(run) <= _content(shown[-1]):
             shown.append(run)
     alike = len({setting_text(run) for run in shown}) <= 1
-    measured: dict[tuple[str, str, str], dict[str, dict[int, ConditionResult]]] = {}
+    measured: dict[tuple[str, str, str], dict[Hashable, dict[int, ConditionResult]]] = {}
     for number, run in enumerate(shown):
         for item in run.conditions:
             if item.measured:
                 key = item.claim.id, condition_name(item), setting_text(run)
-                stated = measured.setdefault(key, {}).setdefault(item.claim.digest, {})
+                stated = measured.setdefault(key, {}).setdefault(rules(item.claim), {})
                 stated[number] = item
     return History(
         runs=tuple(shown),

@@ -1,0 +1,22 @@
+"""Whether a claim is the same in two runs: by the rules that decide it, whatever its wording."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable
+
+from harness.claim import Claim
+
+
+def rules(claim: Claim) -> Hashable:
+    """What decides a claim: its estimands without their words, its alpha and its looks."""
+    estimands = tuple(
+        (
+            name,
+            estimand.kind,
+            estimand.presupposes_descent,
+            tuple(dataclasses.replace(criterion, label="") for criterion in estimand.criteria),
+        )
+        for name, estimand in claim.estimands.items()
+    )
+    return estimands, claim.alpha, claim.looks

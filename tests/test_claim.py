@@ -12,13 +12,10 @@ from harness.claim import (
     Claim,
     Criterion,
     Estimand,
-    Kind,
     Scale,
     conjunction,
     equivalence,
     event,
-    exact,
-    existential,
     freeze,
     trend,
 )
@@ -32,22 +29,6 @@ DIGEST = "6295e0bf1fb9949c72fb1a9960689b32315b09620167d69cd839744e64355540"
 def claim(estimand: Estimand, **changes: object) -> Claim:
     settings = {"id": "Z1", "statement": "So it is.", "section": "A", "method": "None."}
     return Claim(**(settings | {"estimands": {"main": estimand}} | changes))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("estimand", "kind", "parts"),
-    [
-        (event("e", PLAIN), Kind.EVENT, 1),
-        (event("p", dataclasses.replace(PLAIN, share=0.3)), Kind.PROPORTION, 1),
-        (trend("t", PLAIN), Kind.TREND, 1),
-        (exact("x", PLAIN), Kind.EXACT, 1),
-        (existential("o", PLAIN), Kind.EXISTENTIAL, 1),
-        (conjunction("c", PLAIN, PLAIN, PLAIN), Kind.CONJUNCTION, 3),
-        (equivalence("q", effect="x", label="X", centre=2.0, margin=0.1), Kind.EQUIVALENCE, 2),
-    ],
-)
-def test_kinds(estimand: Estimand, kind: Kind, parts: int) -> None:
-    assert (estimand.kind, len(estimand.criteria)) == (kind, parts)
 
 
 def test_the_sides_of_an_equivalence_hold_between_them() -> None:
@@ -64,11 +45,6 @@ def test_an_odd_share_needs_looks_of_its_own(share: float) -> None:
     with pytest.raises(ClaimError, match="usual looks decide against shares"):
         claim(estimand)
     assert claim(estimand, looks=((60, 0.4), (120, 0.6))).looks[0][0] == 60
-
-
-@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
-def test_a_usual_share_has_the_usual_looks(share: float) -> None:
-    assert claim(event("p", dataclasses.replace(PLAIN, share=share))).looks == LOOKS
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 from scipy import stats
 
 from harness.claim import Criterion
-from harness.errors import ClaimError
 from harness.statistics.clusters import beyond
 
 CRITERION = Criterion(effect="x", label="X", above=1.0)
@@ -54,9 +53,3 @@ def test_a_replicate_that_is_not_finite_makes_its_photograph_no_event() -> None:
     assert found.events == 1
     assert math.isnan(found.means["a"])
     assert math.isnan(found.means["c"])
-
-
-def test_every_value_has_its_photograph() -> None:
-    for values, photographs in [([], []), ([1.0], []), ([1.0], ["a", "b"])]:
-        with pytest.raises(ClaimError, match="has its photograph"):
-            beyond(CRITERION, values, photographs=photographs)

@@ -69,15 +69,3 @@ def test_cells_that_descend_nowhere_have_no_start_to_cross() -> None:
     block = CrossedBlock.of(ranks)
     assert block.levels == {"network": LEVELS["network"], "image": LEVELS["image"]}
     assert {seeds.start for seeds in crossings(block)} == {0}
-
-
-@pytest.mark.parametrize("source", list(LEVELS))
-def test_what_one_source_adds_is_found_at_that_source(source: str) -> None:
-    rng = np.random.default_rng(3)
-    added = rng.normal(size=LEVELS[source])
-    block = CrossedBlock.of(inversions)
-    effects = [added[getattr(seeds, source)] + 0.05 * rng.normal() for seeds in crossings(block)]
-    found = block.components(effects)
-    assert found is not None
-    assert found.parts[0].source == (source,)
-    assert found.parts[0].share > 0.9

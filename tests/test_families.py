@@ -65,18 +65,6 @@ def test_holm_over_the_claims_of_a_complete_run() -> None:
     assert found.expected_wrong == pytest.approx(0.04)
 
 
-def test_a_partial_run_has_no_adjusted_p() -> None:
-    left_out = Decision(verdict=Verdict.NOT_RUN, reason="not selected", n=0, final=False)
-    found = family(
-        [condition("A1", [1.0] * 12), condition("A2", [], decision=left_out)], whole=True
-    )
-    assert (found.complete, found.holm) == (False, {})
-    assert set(found.p) == {"A1"}
-    assert found.expected_wrong == pytest.approx(0.01)
-    nothing = family([], whole=True)
-    assert (nothing.complete, nothing.p, nothing.expected_wrong) == (False, {}, 0.0)
-
-
 def test_what_has_no_error_rate_stands_outside() -> None:
     wish = Decision(verdict=Verdict.NOT_TESTABLE, reason="a wish", n=0)
     found = family(

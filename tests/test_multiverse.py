@@ -81,27 +81,6 @@ def test_a_planted_factor_comes_first(design: Callable[..., list[Choice]]) -> No
     assert step.effects[0.1] == pytest.approx(3.0, abs=0.3)
 
 
-def test_where_the_verdict_does_not_vary_the_effect_ranks() -> None:
-    found = multiverse(factorial(lambda f: S, lambda f: float(f["blur"] == "none")))
-    assert found.factors[0].name == "blur"
-    assert shares(found, "verdict") == dict.fromkeys(LEVELS)
-    assert found.factors[0].effect_share == pytest.approx(1.0)
-    assert found.factors[0].effects == {"none": 1.0, "3 x 3": 0.0}
-    assert (found.verdict_together, found.effect_together) == (None, pytest.approx(1.0))
-
-
-def test_in_a_balanced_block_the_share_is_the_one_way_share() -> None:
-    rng = np.random.default_rng(1)
-    cells = factorial(lambda f: S, lambda f: rng.normal() + (f["decoder"] == "adam"))
-    effects = np.array([cell.effect for cell in cells], dtype=float)
-    for name, share in shares(multiverse(cells), "effect").items():
-        groups = [
-            effects[[cell.factors[name] == level for cell in cells]] for level in LEVELS[name]
-        ]
-        between = sum(len(g) * (g.mean() - effects.mean()) ** 2 for g in groups)
-        assert share == pytest.approx(between / np.square(effects - effects.mean()).sum())
-
-
 def test_same_as_the_average_over_all_orders_in_statsmodels() -> None:
     """The definition of LMG: sequential sums of squares, averaged over the orders of entry."""
     rng = np.random.default_rng(2)
@@ -152,13 +131,6 @@ def test_cells_without_an_effect_count_for_the_verdict_alone() -> None:
     assert found.factors[0].name == "decoder"
     assert len(found.curve) == sum(cell.effect == 1.0 for cell in cells)
     assert shares(found, "effect") == dict.fromkeys(LEVELS)
-
-
-def test_the_curve_rises() -> None:
-    rng = np.random.default_rng(3)
-    curve = multiverse(factorial(lambda f: S, lambda f: rng.normal())).curve
-    effects = [cell.effect for cell in curve]
-    assert effects == sorted(effects)
 
 
 def test_nothing_varied_nothing_ranked() -> None:

@@ -485,18 +485,6 @@ def test_the_report_is_there_and_a_second_run_measures_nothing(suite: Suite) -> 
     assert len(list((suite.store / "runs").iterdir())) == 2
 
 
-def test_paths_are_relative_to_where_pytest_was_started(
-    suite: Suite, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    suite.write(test_z=of("supported"))
-    below = suite.folder / "below"
-    below.mkdir()
-    monkeypatch.chdir(below)
-    result = suite.run("..", "--report", "out", "--store", "kept", "-q")
-    result.assert_outcomes(passed=1)
-    assert {path.name for path in below.iterdir()} >= {"out", "kept"}
-
-
 def test_junit_has_the_verdict_and_every_effect(suite: Suite) -> None:
     body = """
     from harness.plan.cells import ActiveUnits
@@ -653,18 +641,6 @@ def test_elsewhere_a_line_says_how_far_it_is(suite: Suite, told_at_once: None) -
     result.stdout.re_match_lines([r"Z1: \d+/12 cells, about \d+ s left .*"])
     # The verdict stands on a line that names its test.
     result.stdout.re_match_lines([r"test_z.py::test_supported_1 SUPPORTED .*"])
-
-
-def test_time_that_a_further_round_adds_is_explained(suite: Suite, told_at_once: None) -> None:
-    suite.store = suite.folder / "fresh"
-    result = suite.write(test_z=of("supported", "inconclusive")).run("-v")
-    result.stdout.re_match_lines(
-        [
-            r"Z1: \d+/12 cells, about \d+ s left ?",
-            r"Z2: \d+/24 cells, about \d+ s left \(12 more for a further look\) .*",
-            r"Z2: \d+/48 cells, about \d+ s left \(24 more for a further look\) .*",
-        ]
-    )
 
 
 @pytest.mark.parametrize(

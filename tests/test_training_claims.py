@@ -19,17 +19,8 @@ from claims.test_late_layers import test_g6_late_layers_reflect_what_was_learnt 
 from claims.test_pooling import outside, unless_alike
 from claims.test_training import far, not_the_same, relation, relative, restricted, sharpening
 from claims.test_training import test_f7_reconstructions_keep_the_class as f7
-from claims.test_training_depth import collapse, drops_table, layers_table
-from claims.trained import (
-    FEWEST,
-    GIVEN,
-    decides,
-    learnt,
-    network,
-    noise_training,
-    unfitted,
-    untrained,
-)
+from claims.test_training_depth import drops_table, layers_table
+from claims.trained import FEWEST, GIVEN, decides, learnt, network, unfitted, untrained
 from harness.errors import OptionError, WeightsError
 from harness.execution.scheduler import Scheduler
 from harness.lab.condition import Condition
@@ -170,19 +161,8 @@ class TestConditions:
         after = network(lab, "layer4", trained="photographs")
         assert dataclasses.replace(after, training=None) == before
 
-    def test_the_article_profile_has_the_articles_training(self) -> None:
-        training = noise_training(a_lab([], profile="article"))
-        assert (training.images, training.pixels, training.classes) == (10_000, 224, 100)
-        assert (training.epochs, training.batch, training.rate) == (90, 128, 1e-4)
-        assert training.schedule == "fixed"
-        assert network(a_lab([], profile="article"), "layer4", trained="noise").name == "resnet50"
-
 
 class TestEffects:
-    def test_the_stage_of_collapse(self) -> None:
-        assert collapse([0.1, 0.6, 0.2]) == 1
-        assert collapse([0.5, 0.5]) == 2
-
     def test_the_relation_of_two_distances(self) -> None:
         def run(m_i: list[float], m_g: list[float]) -> Record:
             traces = {"m_i": tuple(m_i), "m_g": tuple(m_g)}
@@ -349,12 +329,6 @@ class TestImageNet:
         assert found is not None
         assert found.path == folder / imagenet.FILE
         assert Path(torch.hub.get_dir(), "checkpoints") == folder
-
-    def test_the_name_is_torchvisions(self) -> None:
-        from harness.subjects.vision import models
-
-        weights = models.get_weight(f"ResNet50_Weights.{imagenet.WEIGHTS}")
-        assert weights.url.endswith(imagenet.FILE)
 
     def test_releases_are_torchvisions(self) -> None:
         from harness.subjects.vision import models

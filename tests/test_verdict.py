@@ -170,13 +170,6 @@ def test_stops(estimand: Estimand, values: list[float], stop: Stop | None, looks
     assert (found.stop, len(found.path), found.final) == (stop, looks, stop is not None)
 
 
-def test_other_alpha_and_looks() -> None:
-    loose = decide(PLAIN, given_values(*[0.1] * 10), alpha=0.05, looks=((10, 1.0),))
-    assert loose.verdict is Verdict.SUPPORTED
-    assert loose.parts[0].effect is not None
-    assert loose.parts[0].effect.level == pytest.approx(0.95)
-
-
 # --- kinds of estimands ---------------------------------------------------------------------
 
 SLOPE = trend("slope", Criterion(effect="x", label="slope", above=0.05))

@@ -8,9 +8,9 @@ each of their interactions; the interaction of all factors and the noise are one
 combination is measured once. Components are estimated from the mean squares of the balanced
 analysis of variance (unbiased, and equal to REML where none is negative); their intervals are
 generalised confidence intervals, in which each mean square is divided by its own chi-squared over
-its degrees of freedom. In a balanced block least squares is averaging, so that the mean squares are
-written out here: the tests hold them against statsmodels' `anova_lm` and `MixedLM`, whose dense
-fits take seconds to minutes on a block of some hundred values.
+its degrees of freedom. In a balanced block least squares is averaging, so the mean squares are
+written out here; statsmodels' `anova_lm`, with which the tests compare them, takes seconds to
+minutes for a block of a few hundred values.
 
 References
 ----------

@@ -59,9 +59,6 @@ class ClaimView:
 
     summary: ClaimSummary
     answer: Answer
-    digest: str
-    p: str
-    p_holm: str
     shown: ConditionView | None
     sides: str
     counterexamples: tuple[str, ...]
@@ -120,14 +117,11 @@ class Claims:
             )
         )
         shown = distinct(cells.values())
-        claim, family = summary.claim, self._summary.family
+        claim = summary.claim
         around = self._summary.run.multiverses.get(claim.id, {})
         return ClaimView(
             summary=summary,
             answer=answers().get(claim.id, Answer()),
-            digest=claim.digest,
-            p=words.probability(family.p[claim.id]) if claim.id in family.p else "",
-            p_holm=words.probability(family.holm[claim.id]) if claim.id in family.holm else "",
             shown=None if summary.shown is None else views[id(summary.shown)],
             sides=sides_text(summary.confirmatory),
             counterexamples=self._counterexamples(summary.confirmatory),
@@ -173,7 +167,7 @@ class Claims:
             (group[0].label, intervals.replicates(conditions, group)) for group in groups.values()
         )
         return EstimandView(
-            text=judged_by.text,
+            judged_by=judged_by,
             kind=words.KIND_WORDS[judged_by.kind],
             claimed=words.parts_text(judged_by),
             axes=tuple(
@@ -188,7 +182,6 @@ class Claims:
                 for label, found in drawn
                 if found is not None and self._fits(*(row for _, row in found[1]))
             ),
-            presupposes_descent=judged_by.presupposes_descent,
         )
 
     def traces(self, cells: Sequence[Cells]) -> tuple[TraceView, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.claim import Criterion, Kind
-from harness.verdict.results import ConditionResult, Table
+from harness.claim import Criterion, Estimand, Kind
+from harness.verdict.results import ConditionResult
 from harness.verdict.verdict import Part, Verdict
 from reports import words
 from reports.figures import intervals
@@ -34,15 +34,11 @@ class ConditionView:
     `networks` and `decoders` are what the condition's cells name, for the page's filters.
     """
 
+    condition: ConditionResult
     name: str
-    verdict: Verdict
-    reason: str
-    n: int
-    p: str
     effects: tuple[EffectView, ...]
     deciding: EffectView | None
     evidence: EvidenceView
-    tables: tuple[Table, ...]
     networks: tuple[str, ...]
     decoders: tuple[str, ...]
 
@@ -60,14 +56,13 @@ class ReplicatesView:
 class EstimandView:
     """How one estimand of a claim was judged, and its conditions."""
 
-    text: str
+    judged_by: Estimand
     kind: str
     claimed: str
     axes: tuple[tuple[str, Drawing], ...]
     confirmatory: tuple[ConditionView, ...]
     exploratory: tuple[ConditionView, ...]
     replicates: tuple[ReplicatesView, ...]
-    presupposes_descent: bool
 
 
 def condition_view(
@@ -78,23 +73,18 @@ def condition_view(
     decoders: Sequence[str],
 ) -> ConditionView:
     """The view of one condition on the axes of its estimand."""
-    decision = condition.decision
     effects = {
         name: _effect(part, group, axes.get(name), verdict=_mark(part, condition))
         for name, group in by_effect(condition.judged_by.criteria).items()
-        if (part := _weakest(decision.parts, group)) is not None
+        if (part := _weakest(condition.decision.parts, group)) is not None
     }
     weakest = deciding_part(condition)
     return ConditionView(
+        condition=condition,
         name=condition_name(condition),
-        verdict=decision.verdict,
-        reason=decision.reason,
-        n=decision.n,
-        p=words.probability(min(decision.p_supported, decision.p_refuted)) if decision.n else "",
         effects=tuple(effects.values()),
         deciding=None if weakest is None else effects.get(weakest.criterion.effect),
         evidence=evidence(condition),
-        tables=condition.tables,
         networks=tuple(networks),
         decoders=tuple(decoders),
     )

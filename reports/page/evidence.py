@@ -13,18 +13,6 @@ from reports.figures.course import Course, Gate, course
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LookView:
-    """A look that was taken, in words."""
-
-    n: int
-    spends: str
-    events: tuple[str, ...]
-    decides: str
-    p_supported: str
-    p_refuted: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class CaseView:
     """One replicate that settles a claim alone: a counterexample or a witness."""
 
@@ -46,18 +34,16 @@ class BeyondView:
 class EvidenceView:
     """How a condition came to its decision.
 
-    `beyond` is None where distinct photographs were not counted.
+    Looks have what decides there, in words; `beyond` is None where distinct photographs were not
+    counted.
     """
 
     ending: str
-    parts: tuple[str, ...]
-    looks: tuple[LookView, ...]
+    looks: tuple[tuple[Look, str], ...]
     course: Course | None
     case: CaseView | None
     beyond: BeyondView | None
-    invalid: tuple[tuple[str, int], ...]
     further: tuple[tuple[str, str], ...]
-    command: str
 
 
 def evidence(condition: ConditionResult) -> EvidenceView:
@@ -67,14 +53,11 @@ def evidence(condition: ConditionResult) -> EvidenceView:
     gates = {gate.n: gate for gate in drawn.gates} if drawn else {}
     return EvidenceView(
         ending=_ending(condition),
-        parts=tuple(part.criterion.label for part in decision.parts),
-        looks=tuple(_look(look, gates.get(look.n)) for look in decision.path),
+        looks=tuple((look, _decides(gates.get(look.n))) for look in decision.path),
         course=drawn,
         case=_case(condition),
         beyond=_beyond(condition),
-        invalid=tuple(decision.invalid.items()),
         further=tuple(text for part in decision.parts for text in _further(part)),
-        command=condition.command,
     )
 
 
@@ -94,25 +77,15 @@ def _ending(condition: ConditionResult) -> str:
     return f"{at}: {words.STOP_WORDS[decision.stop]}{needed}."
 
 
-def _look(look: Look, gate: Gate | None) -> LookView:
-    decides = ""
-    if gate is not None:
-        ways = []
-        if gate.supports is not None:
-            ways.append(
-                "all support" if gate.supports == gate.n else f"{gate.supports} or more support"
-            )
-        if gate.refutes is not None:
-            ways.append(f"{gate.refutes} or fewer refute" if gate.refutes else "none refutes")
-        decides = ", ".join(ways)
-    return LookView(
-        n=look.n,
-        spends=words.percent(look.spends),
-        events=tuple(str(count) for count in look.events),
-        decides=decides,
-        p_supported=words.probability(look.p_supported),
-        p_refuted=words.probability(look.p_refuted),
-    )
+def _decides(gate: Gate | None) -> str:
+    """How many events decide at a look."""
+    ways = []
+    if gate is not None and gate.supports is not None:
+        every = gate.supports == gate.n
+        ways.append("all support" if every else f"{gate.supports} or more support")
+    if gate is not None and gate.refutes is not None:
+        ways.append(f"{gate.refutes} or fewer refute" if gate.refutes else "none refutes")
+    return ", ".join(ways)
 
 
 def _case(condition: ConditionResult) -> CaseView | None:

@@ -31,6 +31,7 @@ def environment() -> jinja2.Environment:
         slug=slug,
         look=look_of,
         percent=words.percent,
+        probability=words.probability,
         cell_text=cell_text,
         when=when,
         sentence=words.sentence,

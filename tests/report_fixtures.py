@@ -473,8 +473,15 @@ PLAIN = Criterion(effect="x", label="x", above=0.25)
 
 def simple(values: Sequence[float], *, name: str = "Z1", **parameters: str) -> ConditionResult:
     """A condition of a claim that x exceeds a quarter, with these values of x."""
-    claim = make_claim(name, "It is so.", event("x exceeds a quarter.", PLAIN))
+    return judged(event("x exceeds a quarter.", PLAIN), values, name=name, **parameters)
+
+
+def judged(
+    estimand: Estimand, values: Sequence[float], *, name: str = "Z", **parameters: str | float
+) -> ConditionResult:
+    """A condition of a claim on x, with these values of it."""
     given = iter(values)
+    claim = make_claim(name, "It is so.", estimand)
     return condition(claim, parameters, lambda _: {"x": next(given)}, n=len(values))
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import jsonschema
 import pytest
-from report_fixtures import condition, full_run, make_claim, make_run, make_store, normal
+from report_fixtures import full_run, judged, make_run, make_store, simple
 
 from harness.claim import HEADLINES, Criterion, Estimand, event, exact, existential
 from harness.errors import OptionError, StoreError
-from harness.verdict.results import ConditionResult, Run
+from harness.verdict.results import Run
 from harness.verdict.verdict import Stop
 from reports.__main__ import main
 from reports.documents.archive import archive_run, documents, latest
@@ -44,12 +44,6 @@ def written(run: Run) -> Any:
         raise AssertionError(name)
 
     return json.loads(dumps(document(summarise(run))), parse_constant=refuse)
-
-
-def one(judged: Estimand, values: list[float], **parameters: float) -> ConditionResult:
-    given = iter(values)
-    claim = make_claim("Z", "z", judged)
-    return condition(claim, parameters, lambda _: {"x": next(given)}, n=len(values))
 
 
 def test_a_document_keeps_the_contract(content: Any, run: Run) -> None:
@@ -111,7 +105,7 @@ def test_the_schema_refuses_what_breaks_the_contract(
 
 
 @pytest.mark.parametrize(
-    ("judged", "values", "stop", "looks", "witness"),
+    ("estimand", "values", "stop", "looks", "witness"),
     [
         (event("z", ABOVE), [0.9] * 12, Stop.DECIDED, [[12]], None),
         (event("z", ABOVE), [0.1, 0.9] * 24, Stop.EXHAUSTED, [[6], [12], [24]], None),
@@ -122,13 +116,13 @@ def test_the_schema_refuses_what_breaks_the_contract(
     ids=["decided", "exhausted", "open", "counterexample", "witness"],
 )
 def test_a_document_has_when_a_condition_stopped_and_why(
-    judged: Estimand,
+    estimand: Estimand,
     values: list[float],
     stop: Stop | None,
     looks: list[list[int]],
     witness: int | None,
 ) -> None:
-    item = one(judged, values)
+    item = judged(estimand, values)
     content = written(make_run([item]))
     jsonschema.validate(content, schema())
     evidence = content["claims"][0]["conditions"][0]["evidence"]
@@ -138,7 +132,7 @@ def test_a_document_has_when_a_condition_stopped_and_why(
 
 
 def test_what_is_not_finite_is_null_and_comes_back_as_nan() -> None:
-    item = one(event("z", BELOW), [math.nan, math.inf, *([0.9] * 22)], share=math.inf)
+    item = judged(event("z", BELOW), [math.nan, math.inf, *([0.9] * 22)], share=math.inf)
     content = written(make_run([item], seconds=math.nan))
     jsonschema.validate(content, schema())
     found = content["claims"][0]["conditions"][0]
@@ -153,7 +147,7 @@ def test_what_is_not_finite_is_null_and_comes_back_as_nan() -> None:
 
 
 def test_a_run_that_is_part_of_the_conditions_is_partial_when_read_again() -> None:
-    whole = make_run([one(event("z", ABOVE), [0.9] * 12)])
+    whole = make_run([judged(event("z", ABOVE), [0.9] * 12)])
     for run in (whole, dataclasses.replace(whole, every_condition=False)):
         assert run_of(written(run)).whole is run.every_condition
 
@@ -224,7 +218,7 @@ def test_a_newer_document_is_refused(tmp_path: Path) -> None:
 
 def test_a_store_has_each_run_once_and_finds_the_last(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    item = condition(make_claim("Z", "z", event("z", ABOVE)), {}, normal("x", 1, 0.1))
+    item = simple([0.9] * 12)
     early = make_run([item], ended="2026-01-01T09:00:00+00:00")
     # Later, though its clock reads earlier.
     late = make_run([item], ended="2026-01-01T08:00:00-05:00")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_fixtures import PLAIN, condition, make_claim, make_run, make_store, simple
+from report_fixtures import PLAIN, condition, judged, make_claim, make_run, make_store, simple
 
 from harness.claim import (
     Claim,
@@ -28,7 +28,6 @@ from harness.claim import (
 from harness.plan.seeds import ReplicateSeeds, Source, seeding
 from harness.statistics.clusters import Beyond
 from harness.statistics.multiverse import Choice, multiverse
-from harness.verdict.results import ConditionResult
 from reports.article import answers
 from reports.documents.build import document
 from reports.documents.read import run_of
@@ -43,13 +42,6 @@ from reports.summary import summarise
 from reports.words import quantity
 
 ROOT = Path(__file__).parents[1]
-
-
-def judged(estimand: Estimand, values: list[float]) -> ConditionResult:
-    given = iter(values)
-    return condition(
-        make_claim("Z", "z", estimand), {}, lambda _: {"x": next(given)}, n=len(values)
-    )
 
 
 def test_the_course_passes_the_published_gates() -> None:

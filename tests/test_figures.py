@@ -430,6 +430,17 @@ def test_a_gap_in_the_first_line_moves_no_place(at: tuple[str | int, ...]) -> No
     )
 
 
+def test_a_line_breaks_where_a_median_is_no_number() -> None:
+    numbers = (0.5, 0.4, math.nan, 0.2)
+    library = Records({str(k): measured(r=number) for k, number in enumerate(numbers)})
+    conditions = [of({f"layer{k}": (str(k),)}) for k in range(len(numbers))]
+    asked = LineChart(title="r", lines=(LineSource(name="Adam", claim="Z", value="r"),))
+    chart = line_chart(asked, conditions, library)
+    assert chart is not None
+    *_, line = chart.drawing.strokes
+    assert [len(piece.split()) for piece in line.path.split("M")[1:]] == [4, 2]  # two points, one
+
+
 def test_a_chart_of_nothing_but_failures_can_be_drawn() -> None:
     line = LineSource(name="Adam", claim="Z", value="r")
     for rule, scale in itertools.product((None, 1.0), Scale):

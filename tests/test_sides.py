@@ -1,4 +1,4 @@
-"""Which conditions of a claim go which way, told by no more than decides between them."""
+"""Which conditions of a claim go which way, named by what distinguishes them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def crossed(marks: str) -> list[ConditionResult]:
         ("-+++++", "supported: a · two, a · three, b · one, b · two, 1 more; refuted: a · one"),
     ],
 )
-def test_conditions_are_told_by_what_decides_between_them(marks: str, text: str) -> None:
+def test_conditions_are_named_by_what_distinguishes_them(marks: str, text: str) -> None:
     assert sides_text(crossed(marks)) == text
 
 

@@ -62,13 +62,11 @@ WEIGHTS = "weights"
 """The folder of trained weights in a store."""
 
 ABANDONED = 3600.0
-"""Seconds after which a file that is still not whole has lost its writer: writing takes less than
-one."""
+"""Seconds after which an unfinished file has lost its writer: writing takes less than one."""
 
 
 FORGOTTEN = 28 * 86400.0
-"""Seconds after which a run that has not written its checkpoint is not gone on with: it takes one
-every few hours at least."""
+"""Seconds after which a checkpoint is abandoned: a run that goes on writes one every few hours."""
 
 
 class Store:
@@ -208,6 +206,10 @@ def _decode(content: bytes, *, path: Path, identity: str) -> Record:
             thumbnails = body["thumbnails"]
             if "copy" in thumbnails:
                 thumbnails["reconstruction"] = thumbnails.pop("copy")
+            body["values"] = {
+                key.replace("copy_to_", "reconstruction_to_"): value
+                for key, value in body["values"].items()
+            }
         body["values"] = {key: float(value) for key, value in body["values"].items()}
         body["traces"] = {key: tuple(map(float, own)) for key, own in body["traces"].items()}
         record = Record(**body)

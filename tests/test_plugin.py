@@ -423,6 +423,18 @@ def test_a_plan_measures_and_writes_nothing(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["Z1: nothing", "Z2: nothing", "in all*: nothing"])
 
 
+@pytest.mark.parametrize(("profile", "cells"), [("quick", 12), ("standard", 12 + 6 * 6)])
+def test_quick_has_no_crossed_block(suite: Suite, profile: str, cells: int) -> None:
+    suite.store = suite.folder / "fresh"
+    body = """
+    def test_it(lab):
+        judge(lab, claim("Z1"), "supported", family="a family", max_replicates=12)
+    """
+    suite.write(test_z=body)
+    result = suite.run("--plan", "--profile", profile)
+    result.stdout.fnmatch_lines([f"Z1: {cells} cells, about *"])
+
+
 @pytest.mark.parametrize("words", [("--collect-only",), ("--setup-plan",), ("--fixtures",)])
 def test_pytests_own_ways_to_look_leave_no_trace(suite: Suite, words: tuple[str, ...]) -> None:
     suite.store = suite.folder / "fresh"

@@ -100,7 +100,7 @@ class Options:
 
     @classmethod
     def of(cls, config: pytest.Config) -> Options:
-        """The options as given, names before files, so that a slip is told at once.
+        """The options as given, names before files, so that a typo is reported at once.
 
         Raises
         ------

@@ -1,1 +1,1 @@
-"""Figures: charts, galleries and the geometry of small drawings."""
+"""Figures: charts, galleries and their geometry."""

@@ -1,4 +1,4 @@
-"""Charts of lines: what was seen of a few series, as a drawing with a legend."""
+"""Charts of lines: a few series as a drawing with a legend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The course of a condition: events counted replicate by replicate against what decides."""
+"""The course of a condition: events counted replicate by replicate, and the boundaries that decide."""
 
 from __future__ import annotations
 

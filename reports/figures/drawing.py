@@ -102,7 +102,7 @@ class Axis:
 
 
 def over(values: Iterable[float], scale: Scale) -> Axis:
-    """An axis over natural values; those without a place on it are passed over."""
+    """An axis over natural values; those without a place on it are ignored."""
     placed = [position(value, scale) for value in values if has_place(value, scale)] or [0.0]
     first, last = min(placed), max(placed)
     pad = 0.0 if last > first else abs(first) * 0.1 or 1.0
@@ -139,7 +139,7 @@ def symbol_of(verdict: Verdict) -> str:
 
 
 def thinned(ticks: Ticks) -> Ticks:
-    """Every tick, every second, or so many that their labels do not meet in a narrow figure."""
+    """Ticks at equal steps, so few that their labels do not meet in a narrow figure."""
     step = max(1, math.ceil(sum(len(label) + 2 for _, label in ticks) / _LABELS))
     return ticks[::step]
 

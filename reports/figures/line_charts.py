@@ -17,7 +17,7 @@ from reports.words import number, setting
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spread:
-    """Median and quartiles of all replicates; infinite where those without a number reach them."""
+    """Median and quartiles of all replicates; infinite where replicates without a number reach."""
 
     low: float
     median: float
@@ -188,14 +188,14 @@ def _starred(text: str, pattern: str) -> str:
 
 
 def spread(values: Sequence[float], worst: float) -> Spread:
-    """A replicate without a number is none that went well: it is worse than all that have one."""
+    """Median and quartiles; a replicate without a number counts as worse than all others."""
     ordered = sorted(value if math.isfinite(value) else worst for value in values)
     low, median, high = (_quantile(ordered, share) for share in (0.25, 0.5, 0.75))
     return Spread(low=low, median=median, high=high, n=len(ordered), lost=ordered.count(worst))
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:
-    """As numpy's, which makes NaN of the way from one infinity to another."""
+    """As numpy's, but between two equal infinities it is that infinity, not NaN."""
     place = share * (len(ordered) - 1)
     below, above = ordered[math.floor(place)], ordered[math.ceil(place)]
     return below if below == above else below + place % 1 * (above - below)

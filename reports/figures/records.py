@@ -1,4 +1,4 @@
-"""The records behind a claim's conditions: what they share a chart or a gallery with."""
+"""The records behind a claim's conditions: and which of them share a chart or a gallery."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ class Claims:
         )
 
     def _counterexamples(self, conditions: Iterable[ConditionResult]) -> tuple[str, ...]:
-        """What refuted exact conditions, in words."""
+        """The counterexamples to exact conditions, in words."""
         found = (
             record.labels["counterexample"]
             for condition in conditions

@@ -17,7 +17,7 @@ from reports.summary import condition_name, deciding_part, effect_of
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EffectView:
-    """One effect of a condition in words and drawn."""
+    """One effect of a condition, in words and as a drawing."""
 
     label: str
     text: str

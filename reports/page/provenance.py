@@ -1,4 +1,4 @@
-"""Where a run comes from, as pairs of words."""
+"""Where a run comes from, as names and values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reports.documents.build import plain
 
 
 def facts(run: Run) -> list[tuple[str, str]]:
-    """Commit, claims, settings, seeds, versions, machine, time and pace, in this order."""
+    """Commit, claims, settings, seeds, versions, machine, time and throughput."""
     provenance = dict(run.provenance)
     commit = str(provenance.pop("commit", None) or "unknown")
     dirty = provenance.pop("dirty", None)
@@ -35,7 +35,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
 
 
 def peak_rate_text(peak_rate: object, *, measured: bool) -> str:
-    """What a worker could do at most, in words; one kind of worker, or several."""
+    """The peak rate of each kind of worker, in words."""
     kinds = [kind for kind in peak_rate if isinstance(kind, Mapping)] if _listed(peak_rate) else []
     if not kinds:
         return "unknown: not in any record"
@@ -51,7 +51,7 @@ def peak_rate_text(peak_rate: object, *, measured: bool) -> str:
 
 
 def throughput_text(throughput: object, *, measured: bool) -> str:
-    """What a run made of it, in words."""
+    """The throughput of a run, in words."""
     known = throughput if isinstance(throughput, Mapping) else {}
     texts = []
     if "cells_an_hour" in known:
@@ -75,7 +75,7 @@ def throughput_text(throughput: object, *, measured: bool) -> str:
 
 
 def seeds_text(seeds: Mapping[str, object]) -> str:
-    """How to draw the replicates again, in words of numpy."""
+    """How to draw the replicates again with numpy."""
     sources = seeds.get("sources")
     named = (
         ", ".join(f"{number} {name}" for name, number in sources.items())

@@ -60,7 +60,7 @@ def slug(text: str) -> str:
 
 
 def when(text: str) -> str:
-    """A date in words; text that is no date as it is."""
+    """A date in words; other text as it is."""
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:

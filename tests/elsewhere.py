@@ -62,16 +62,6 @@ class There(Tensor):
 class Device(TorchDispatchMode):
     """Has a device elsewhere, on which tensors can be made."""
 
-    def __enter__(self) -> Device:
-        # Else torch.tensor would make its tensor on the device by itself, and tell nobody.
-        self._before = torch._C._only_lift_cpu_tensors()  # type: ignore[attr-defined]
-        torch._C._set_only_lift_cpu_tensors(True)  # type: ignore[attr-defined]
-        return super().__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        torch._C._set_only_lift_cpu_tensors(self._before)  # type: ignore[attr-defined]
-
     def __torch_dispatch__(
         self, operator: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:

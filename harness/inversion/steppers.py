@@ -111,7 +111,7 @@ class InPlace(Eager[S]):
         return cloned(state)
 
     def _clock_at(self, number: int) -> Clock:
-        return DeviceClock(torch.tensor([number], device=self.trace.table.device))
+        return DeviceClock(torch.full((1,), number, device=self.trace.table.device))
 
 
 class Graphed(InPlace[S]):

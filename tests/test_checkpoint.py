@@ -160,22 +160,6 @@ class TestInterrupted:
                 )
                 assert same_bits(found, alone)
 
-    def test_what_was_done_is_not_done_again(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        steps = []
-
-        class Counting(Eager[Any]):
-            def step(self) -> None:
-                steps.append(1)
-                super().step()
-
-        path = tmp_path / "run.safetensors"
-        interrupt(DECODERS["article"], path, monkeypatch, before=20)
-        monkeypatch.setattr(loop, "drive", Counting)
-        run_case(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path))
-        assert len(steps) == LENGTH - 20
-
     def test_a_run_whose_end_was_saved_takes_no_step(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -342,17 +326,6 @@ class TestDamage:
             content[at] ^= 1 << bit
         checkpoint.path.write_bytes(content)
         assert checkpoint.load() is None
-
-    def test_a_run_with_a_damaged_one_begins_anew(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        path = tmp_path / "run.safetensors"
-        interrupt(DECODERS["article"], path, monkeypatch, before=20)
-        content = bytearray(path.read_bytes())
-        content[-1] ^= 1
-        path.write_bytes(content)
-        found = run_case(DECODERS["article"], iterations=LENGTH, checkpoint=Checkpoint(path))
-        assert same_bits(found, run_case(DECODERS["article"], iterations=LENGTH))
 
     @pytest.mark.parametrize(
         "error",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,14 +23,12 @@ from inversion_cases import (
     CPU,
     DECODERS,
     EVERY,
-    cell,
     measured_by,
     named,
     normal,
     one_thread,  # noqa: F401  (a fixture for all)
     run_case,
     run_case_by,
-    run_ensemble,
     same_bits,
 )
 from torch import Tensor
@@ -41,13 +39,12 @@ from harness.encoders.runtime import precision_of
 from harness.inversion import loop
 from harness.inversion import steppers as drivers
 from harness.inversion.clock import Clock, DeviceClock, HostClock
-from harness.inversion.protocol import cloned, tensors, with_tensors
+from harness.inversion.protocol import tensors, with_tensors
 from harness.inversion.steppers import Eager, Graphed, InPlace, drive
 from harness.inversion.trace import Trace
 from harness.measurements.inversion import invert_block
 from harness.plan.cells import Inversion
-from harness.plan.decoders import Adam, Blur, Decoder, Descent
-from harness.plan.networks import ResNet
+from harness.plan.decoders import Decoder
 
 META = torch.device("meta")
 
@@ -99,12 +96,6 @@ class TestStates:
         assert torch.equal(again.inner.point, state.inner.point + 1)
         assert torch.equal(again.inner.ring, state.inner.ring + 1)
 
-    def test_a_clone_shares_memory_with_nothing(self) -> None:
-        state = self.state()
-        places = [value.data_ptr() for value in tensors(cloned(state)).values()]
-        assert len({*places, *(value.data_ptr() for value in tensors(state).values())}) == 5
-        assert len(set(places)) == 3
-
     @EVERY
     def test_no_state_of_a_decoder_shares_memory_once_cloned(
         self, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
@@ -150,15 +141,6 @@ class TestCaptured:
             measured_by(kind, cell, monkeypatch, device=device) for kind in (Eager, Graphed)
         )
         assert graphed == plain
-
-    def test_so_it_does_for_an_ensemble(
-        self, device: torch.device, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with precision_of("float64", device=device):
-            plain, graphed = (
-                run_ensemble(kind, monkeypatch, device=device) for kind in (Eager, Graphed)
-            )
-        assert same_bits(graphed, plain)
 
     def test_captures_share_a_stream(self, monkeypatch: pytest.MonkeyPatch, graphs: None) -> None:
         made = []
@@ -297,72 +279,3 @@ class TestNoWaiting:
     ) -> None:
         with pytest.raises(watched):
             invert_block([cell], device=META, checkpoint=None)
-
-    def test_so_they_do_with_an_ensemble(
-        self, watched: type[Exception], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with pytest.raises(watched):
-            run_ensemble(loop.drive, monkeypatch, device=META)
-
-    @pytest.mark.parametrize(
-        "waits",
-        [
-            lambda row: row.sum().item(),
-            lambda row: row.tolist(),
-            lambda row: row.cpu(),
-            lambda row: row * 2 if (row > 0).any() else row,
-            lambda row: row[row > 0],
-            lambda row: row.nonzero(),
-            lambda row: torch.equal(row, row),
-            lambda row: row.index_put_((row > 0,), row[0]),
-            lambda row: torch.rand_like(row),
-            lambda row: torch.nn.functional.dropout(row),
-            lambda row: torch.linalg.inv(torch.outer(row, row)),
-            lambda row: row.repeat_interleave(row.long()),
-            lambda row: row + torch.tensor(1.0, device=row.device),
-            lambda row: row + torch.tensor([1.0, 2.0, 3.0]).to(row),
-        ],
-    )
-    def test_whatever_waits_is_noticed(self, waits: Callable[[Tensor], object]) -> None:
-        row = torch.empty(3, device="meta")
-        with OnDevice(), NothingSent(), pytest.raises((RuntimeError, AssertionError)):
-            waits(row)
-
-
-class OneLayout(TorchDispatchMode):
-    """Lets no elementwise operation pass whose images' channels do not come last."""
-
-    def __torch_dispatch__(
-        self, operator: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
-    ) -> Any:
-        result = operator(*args, **(kwargs or {}))
-        if torch.Tag.pointwise in operator.tags:
-            for value in tensors_in(args, kwargs, result):
-                if value.dim() == 4 and value.numel() > len(value) * value.shape[1]:
-                    assert value.stride(1) == 1, f"{operator} of images laid out otherwise"
-        return result
-
-
-@pytest.mark.parametrize("restarts", [1, 2])
-@pytest.mark.parametrize(
-    "decoder",
-    [Descent(priors=(Blur(),)), Adam(), Adam(priors=(Blur(),))],
-    ids=["article", "adam", "adam, blurred"],
-)
-def test_steps_take_images_in_one_layout(
-    decoder: Decoder, restarts: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """To mix two takes elementwise operations four times as long."""
-
-    class Watched(Eager[Any]):
-        def note(self) -> None:
-            with OneLayout():
-                super().note()
-
-        def step(self) -> None:
-            with OneLayout():
-                super().step()
-
-    monkeypatch.setattr(loop, "drive", Watched)
-    network = ResNet(name="resnet18", layer="layer2")
-    invert_block([cell(network, decoder=decoder, restarts=restarts)], device=CPU, checkpoint=None)

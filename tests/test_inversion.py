@@ -15,7 +15,6 @@ from inversion_cases import (
     DECODERS,
     EVERY,
     SAMPLES,
-    affine,
     convolutions,
     encoder_for,
     normal,
@@ -90,13 +89,6 @@ class TestClassify:
         assert outcome(*losses, m_g=m_g, m_r=m_r, finite=False) is Outcome.NON_FINITE
         assert outcome(*losses, m_g=m_g, m_r=m_r) in Outcome
 
-    @settings(max_examples=25, deadline=None)
-    @given(scale=st.floats(1e-12, 1e12))
-    def test_the_scale_of_the_target_is_no_matter(self, scale: float) -> None:
-        for losses, m_g in (((10, 5, 4), 0.5), ((10, 5, 4), 2.0), ((10, 5, 4.99), 2.0)):
-            scaled = [loss * scale for loss in losses]
-            assert outcome(*scaled, m_g=m_g * scale, m_r=scale) is outcome(*losses, m_g=m_g)
-
     def test_samples_are_told_apart(self) -> None:
         def row(*numbers: float) -> Tensor:
             return torch.tensor(numbers, dtype=torch.float64)
@@ -111,10 +103,10 @@ class TestClassify:
         )
         assert found == tuple(Outcome)
 
-    def test_every_status_has_a_sentence_of_its_own(self) -> None:
-        messages = [member.message for member in Outcome]
-        assert len(set(messages)) == len(messages) == 5
-        assert all(message.endswith(".") for message in messages)
+    @pytest.mark.parametrize("kind", [Outcome, TerminationReason])
+    def test_every_member_has_a_sentence(self, kind: Any) -> None:
+        messages = {member.message for member in kind}
+        assert len(messages) == len(kind) == 5
 
 
 def test_a_tolerance_of_m_r_ends_samples_as_near_as_the_noised_image() -> None:
@@ -236,32 +228,6 @@ class TestEnds:
         assert set(found.reasons) == {expected}
         assert torch.equal(found.images, start)
 
-    def test_a_solver_that_ignores_most_directions_reports_that_it_cannot(self) -> None:
-        encoder = affine(2, 6, 6, seed=1)
-        original = normal(2, 6, seed=2)
-        found = recover(
-            encoder,
-            original,
-            start=original + 1,
-            noised=original + 1e-3,
-            decoder=LinearSolve(rcond=0.9, tolerance=1e-6),
-            iterations=9,
-        )
-        assert set(found.outcomes) == {Outcome.PLATEAU}
-        assert set(found.reasons) == {TerminationReason.LENGTH}
-
-    def test_an_exact_solver_refuses_what_is_not_linear(self) -> None:
-        original = normal(2, 5, seed=1)
-        with pytest.raises(SettingError):
-            recover(
-                ModuleEncoder(Dead()),
-                original,
-                start=original,
-                noised=original,
-                decoder=LinearSolve(),
-                iterations=1,
-            )
-
     def test_a_step_too_long_diverges_and_one_too_short_is_unfinished(self) -> None:
         descent = Descent(step=1.0, factor=1.0, loss="l2")
         found = run(stretch(1.0, 3.0, 0.1), descent, iterations=12)
@@ -367,6 +333,8 @@ class TestBatchMates:
         encoder.matrix[1, 0, 0] = poison
         found = run(encoder, decoder, iterations=20)
         assert found.outcomes[1] is Outcome.NON_FINITE
+        if isinstance(decoder, LBFGS | GaussNewton):
+            assert found.reasons[1] is TerminationReason.NON_FINITE
         self.assert_same(found, healthy, but=1)
 
     @pytest.mark.parametrize("poison", [NAN, INF])
@@ -472,21 +440,6 @@ class TestRestarts:
             iterations=0,
         )
         assert float(found.spread.apart) == pytest.approx(1e-5 * math.sqrt(432), rel=0.02)
-
-    def test_networks_of_their_own_serve_all_starts_of_their_image(self) -> None:
-        encoder, original = affine(2, 9, 6, seed=1), normal(2, 6, seed=2)
-        starts = normal(6, 6, seed=3)
-        found = recover(
-            encoder,
-            original,
-            start=starts,
-            noised=original + 0.1,
-            decoder=LBFGS(),
-            iterations=60,
-        )
-        torch.testing.assert_close(found.images, original, rtol=1e-6, atol=1e-7)
-        assert found.spread.m_i.shape == (2, 3)
-        assert float(found.spread.m_i.max()) < 1e-6
 
     def test_a_start_that_is_not_finite_is_never_the_best(self) -> None:
         original = torch.sigmoid(normal(2, 3, 12, 12, seed=1))

@@ -63,7 +63,7 @@ class Capturing(TorchDispatchMode):
     """Runs operations and notes them, so that they can be run again on the same memory.
 
     Of what an operation makes, the memory stays its own; what it overwrites is put back at the end
-    of the capture, since a device only notes what it is told while it is captured.
+    of the capture, since a device runs nothing while it captures.
     """
 
     def __init__(self) -> None:

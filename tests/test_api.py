@@ -175,6 +175,8 @@ VECTORS = torch.zeros(2, 16, dtype=torch.float64)
         (harness.UnknownNameError, IMAGES, {"device": "tpu"}),
         (harness.ImageError, IMAGES[0], {}),
         (harness.ImageError, IMAGES[:0], {}),
+        (harness.ImageError, IMAGES[:, :2], {}),
+        (harness.ImageError, IMAGES[0, 0, 0], {}),
         (harness.ImageError, IMAGES.numpy(), {}),
         (harness.ImageError, (IMAGES * 255).byte(), {}),
         (harness.SettingError, IMAGES, {"decoder": "adam"}),

@@ -274,9 +274,9 @@ class TestKilled:
         again = begin(tmp_path / "again.pt")
         again.communicate()
         assert again.returncode == 0
-        copy, traces = torch.load(tmp_path / "again.pt")
+        images, traces = torch.load(tmp_path / "again.pt")
         alone = run_case(DECODERS["article"], iterations=iterations)
-        assert torch.equal(copy, alone.images)
+        assert torch.equal(images, alone.images)
         assert all(torch.equal(traces[name], trace) for name, trace in alone.traces.items())
         assert not path.exists()
 
@@ -334,7 +334,7 @@ class TestDamage:
             SafetensorError("I/O error: No space left on device (os error 28)"),
         ],
     )
-    def test_a_write_that_fails_leaves_the_one_before_and_is_told_once(
+    def test_a_write_that_fails_leaves_the_one_before_and_is_reported_once(
         self,
         error: Exception,
         tmp_path: Path,
@@ -354,9 +354,9 @@ class TestDamage:
         assert saved is not None
         assert saved[1] == 41
         assert names(tmp_path) == ["run.safetensors"]
-        (told,) = caplog.messages
-        assert str(checkpoint.path) in told
-        assert "No space left" in told
+        (message,) = caplog.messages
+        assert str(checkpoint.path) in message
+        assert "No space left" in message
         # It may have passed.
         checkpoint.save(STATE, iteration=44)
         saved = checkpoint.load()
@@ -407,7 +407,7 @@ class TestDamage:
 
 
 class TestCost:
-    """Saves counted by a clock of the test, in which a step and a save take what they are told."""
+    """Saves counted by a clock of the test, with given times for a step and a save."""
 
     @pytest.fixture
     def count(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[float]]:

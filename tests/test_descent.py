@@ -271,9 +271,11 @@ class TestRules:
             m_i = traces["m_i"]
             share = traces["loss"][:-1] ** 2 / traces["gradient_norm"][:-1] ** 2
             expected = m_i[:-1] ** 2 - (2 * k * s - s**2) * share
-            # Within rounding of its end a run tells nothing any more.
-            told = (m_i[1:] > 1e-6 * m_i[:-1]) & (traces["loss"][:-1] > 1e-9)
-            torch.testing.assert_close((m_i[1:] ** 2)[told], expected[told], rtol=1e-8, atol=1e-12)
+            # Near its end a run is only rounding.
+            clear = (m_i[1:] > 1e-6 * m_i[:-1]) & (traces["loss"][:-1] > 1e-9)
+            torch.testing.assert_close(
+                (m_i[1:] ** 2)[clear], expected[clear], rtol=1e-8, atol=1e-12
+            )
             # rho = size |g|^2 / 2f is s / 2 whatever the sample and the iteration.
             rho = traces["rho"][traces["loss"] > 1e-9]
             torch.testing.assert_close(rho, torch.full_like(rho, s / 2), rtol=1e-9, atol=0)
@@ -357,8 +359,8 @@ class TestKnownAnswers:
     def test_a_planted_null_space_keeps_exactly_its_part(self, seed: int, scale: float) -> None:
         # Singular values 1 on the rest: one step and every start leaves the projection.
         basis = np.linalg.qr(normal(9, 9, seed=seed).numpy())[0]
-        kept, null = basis[:, :6], basis[:, 6:]
-        encoder = AffineEncoder(torch.from_numpy(kept.T.copy())[None], normal(1, 6, seed=seed + 1))
+        seen, null = basis[:, :6], basis[:, 6:]
+        encoder = AffineEncoder(torch.from_numpy(seen.T.copy())[None], normal(1, 6, seed=seed + 1))
         original = normal(1, 9, seed=seed + 2)
         start = original + scale * normal(1, 9, seed=seed + 3)
         offset = (start - original)[0].numpy()
@@ -400,14 +402,14 @@ class TestTraces:
         found = run(encoder, original, start=start, decoder=decoder, iterations=3)
         for sample in range(2):
             matrix = encoder.matrix[sample].numpy()
-            copy, truth = start[sample].numpy(), original[sample].numpy()
+            image, truth = start[sample].numpy(), original[sample].numpy()
             for row, step in enumerate((0.1, 0.1 * 2 / 3, 0.1 / 3, 0.1 / 3)):
-                residual = matrix @ (copy - truth)
+                residual = matrix @ (image - truth)
                 gradient = matrix.T @ np.sign(residual)
                 loss = np.abs(residual).sum()
                 expected = {
                     "m_g": np.linalg.norm(residual),
-                    "m_i": np.linalg.norm(copy - truth),
+                    "m_i": np.linalg.norm(image - truth),
                     "gradient_norm": np.linalg.norm(gradient),
                     "loss": loss,
                     "rho": step * (gradient @ gradient) / (2 * loss),
@@ -415,8 +417,8 @@ class TestTraces:
                 for name, value in expected.items():
                     assert float(found.traces[name][row, sample]) == pytest.approx(value, rel=1e-10)
                 if row < 3:
-                    copy = copy - step * gradient
-            assert found.images[sample].numpy() == pytest.approx(copy, rel=1e-10)
+                    image = image - step * gradient
+            assert found.images[sample].numpy() == pytest.approx(image, rel=1e-10)
         reference = encoder.matrix @ torch.ones(2, 4, 1, dtype=torch.float64)
         torch.testing.assert_close(found.m_r, reference.flatten(1).norm(dim=1))
         torch.testing.assert_close(found.m_n, torch.full((2,), 2.0, dtype=torch.float64))

@@ -179,7 +179,7 @@ each = pytest.mark.parametrize("decoder", SOLVERS.values(), ids=SOLVERS.keys())
 
 
 class Dead(nn.Module):
-    """Units that are off wherever a decoder begins: no gradient says where to go."""
+    """Units that are off at every start, so that there is no gradient."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         return torch.relu(inputs - 5) + 1
@@ -248,7 +248,7 @@ class TestEnds:
     def test_an_overflow_on_the_way_is_not_finite(self) -> None:
         descent = Descent(step=1e200, factor=1.0, loss="l2")
         assert run(stretch(1.0), descent, iterations=9).outcomes == (Outcome.NON_FINITE,)
-        # The best before it is kept, and finite.
+        # The best before it is finite, and returned.
         best = run(stretch(1.0), dataclasses.replace(descent, returns="best"), iterations=9)
         assert best.outcomes == (Outcome.PLATEAU,)
         assert best.at.tolist() == [0]
@@ -265,10 +265,10 @@ class TestEnds:
 
 
 class TestReport:
-    """What a recovery says of its copy is what the copy itself says."""
+    """What is reported of reconstructions is true of them."""
 
     @EVERY
-    def test_distances_are_those_of_the_copy(self, decoder: Decoder) -> None:
+    def test_distances_are_those_of_the_reconstruction(self, decoder: Decoder) -> None:
         found = run_case(decoder, iterations=30)
         linear = isinstance(decoder, LinearSolve)
         shape = (48,) if linear else (3, 12, 12)
@@ -368,7 +368,7 @@ class TestBatchMates:
 
 
 class TestRestarts:
-    """Several starts of an image run as samples of one batch; the best end is kept."""
+    """Several starts of an image run as samples of one batch; the best one is returned."""
 
     RESTARTS = 5
 
@@ -388,7 +388,7 @@ class TestRestarts:
         )
 
     @pytest.mark.parametrize("name", [name for name in DECODERS if "linear" not in name])
-    def test_they_are_separate_runs_of_which_the_best_is_kept(self, name: str) -> None:
+    def test_they_are_separate_runs_of_which_the_best_is_returned(self, name: str) -> None:
         decoder, original = DECODERS[name], torch.sigmoid(normal(3, 3, 12, 12, seed=1))
         found = self.together(decoder, original)
         starts = self.starts(3).unflatten(0, (3, self.RESTARTS))
@@ -427,7 +427,7 @@ class TestRestarts:
             assert float(found.spread.apart[image]) == pytest.approx(max(distances), rel=1e-6)
         assert found.spread.m_g.shape == (3, self.RESTARTS)
 
-    def test_copies_that_nearly_agree_are_told_apart(self) -> None:
+    def test_reconstructions_that_nearly_agree_differ(self) -> None:
         # Thirty starts around one point: a distance by inner products would lose it to rounding.
         original = torch.full((1, 3, 12, 12), 0.7)
         starts = original + 1e-5 * torch.linspace(0, 1, 30).reshape(-1, 1, 1, 1)

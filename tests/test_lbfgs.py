@@ -265,7 +265,7 @@ class TestBatchMates:
         return ModuleEncoder(Each())
 
     def test_each_sample_searches_on_its_own(self) -> None:
-        # A valley that needs many halvings beside one that needs none: both as if alone.
+        # One valley needs many halvings, another none; each as if alone.
         curvature = [1000.0, 0.1, 10.0]
         starts = torch.tensor([[-1.2, 1.0], [0.5, 0.5], [4.0, -7.0]], dtype=torch.float64)
         ones = torch.ones(3, 2, dtype=torch.float64)

@@ -140,6 +140,7 @@ def invert(
         def placed(values: Tensor) -> Tensor:
             return values.detach().to(place, precision.images)
 
+        _check_fit(encoder, placed(images))
         noised = images.detach().cpu() + noise * _draws(images, Source.NOISE, number=1, seed=seed)
         found = recover(
             encoder,
@@ -194,15 +195,30 @@ def _check_images(module: Any, images: Any) -> None:
             rule="images are floating-point numbers",
             remedy="Convert them, as by images.float() / 255",
         )
-    convolutional = any(isinstance(part, nn.Conv2d) for part in module.modules())
-    if images.dim() < 2 or not len(images) or (convolutional and images.dim() != 4):
+    convolution = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+    # torch's convolutions would take it without complaint.
+    single = convolution is not None and images.shape[:-2] == (convolution.in_channels,)
+    if images.dim() < 2 or not len(images) or single:
         raise ImageError(
             f"images of shape {tuple(images.shape)}",
-            rule="a batch has a row for each image, and an image has channels, rows and columns"
-            if convolutional
-            else "a batch has a row for each sample",
+            rule="a batch has a row for each image",
             remedy="Give a single image as image[None]",
         )
+
+
+def _check_fit(encoder: Encoder, images: Tensor) -> None:
+    """Refuse images that the network cannot take."""
+    try:
+        encoder.encode(images)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        said = str(error).partition("\n")[0]
+        raise ImageError(
+            f"images of shape {tuple(images.shape)}",
+            rule=f"the network cannot take them ({said})",
+            remedy="Give them in the shape that it takes",
+        ) from error
 
 
 def _scaling(normalize: Normalization, images: Tensor) -> tuple[Tensor, Tensor] | None:

@@ -1,4 +1,4 @@
-"""Encoders seen otherwise: of images instead of vectors, of one dtype instead of another."""
+"""Encoders adapted: to images instead of vectors, to another dtype, to normalised images."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def apply_blur(
 ) -> Float[Tensor, "batch channels rows columns"]:
     """Convolve each channel with a kernel along both axes, with reflected borders.
 
-    One shifted copy per weight: for three channels, libraries take longer to set up a convolution.
+    Shifted views, added up: for three channels, setting up a library's convolution takes longer.
     """
     size = kernel.numel()
     blurred = torch.nn.functional.pad(images, [size // 2] * 4, mode="reflect")

@@ -73,9 +73,9 @@ class Eager(Generic[S]):
 
     def note(self) -> None:
         """Write the next row of the trace."""
-        view = self.method.sample_state(self.state)
+        state = self.method.sample_state(self.state)
         size = self.method.size(self.state, self.clock)
-        self.trace.note(view, image=self.image(view.point), size=size, row=self.row)
+        self.trace.note(state, image=self.image(state.point), size=size, row=self.row)
         self.row = self.row.advance()
 
     def step(self) -> None:

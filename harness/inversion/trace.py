@@ -37,12 +37,12 @@ class Trace:
             device=original.device,
         )
 
-    def note(self, view: SampleState, *, image: Tensor, size: Tensor, row: Clock) -> None:
+    def note(self, state: SampleState, *, image: Tensor, size: Tensor, row: Clock) -> None:
         """Write the row that a clock of rows shows.
 
         Parameters
         ----------
-        view : SampleState
+        state : SampleState
             Of all samples.
         image : tensor, shape (batch, ...)
             The images at its points.
@@ -51,13 +51,13 @@ class Trace:
         row : Clock
             Counts the rows.
         """
-        norm = l2(view.gradient)
+        norm = l2(state.gradient)
         quantities = (
-            view.misfit,
+            state.misfit,
             l2(image - self.original),
             norm,
-            view.value,
-            size * norm.square() / (2 * view.value),
+            state.value,
+            size * norm.square() / (2 * state.value),
         )
         row.write(self.table, torch.stack(quantities))
 

@@ -61,39 +61,39 @@ class BestSoFar(Generic[S]):
     def begin(self, start: Tensor) -> BestSoFarState[S]:
         """The state at a start."""
         inner = self.method.begin(start)
-        view = self.method.sample_state(inner)
+        current = self.method.sample_state(inner)
         return BestSoFarState(
             inner,
-            point=view.point,
-            gradient=view.gradient,
-            value=view.value,
-            misfit=view.misfit,
-            reason=self._reason(view, torch.zeros_like(view.reason)),
-            at=torch.zeros_like(view.reason),
-            size=self.method.size(inner, HostClock(0)).expand_as(view.value),
+            point=current.point,
+            gradient=current.gradient,
+            value=current.value,
+            misfit=current.misfit,
+            reason=self._reason(current, torch.zeros_like(current.reason)),
+            at=torch.zeros_like(current.reason),
+            size=self.method.size(inner, HostClock(0)).expand_as(current.value),
         )
 
     def step(self, state: BestSoFarState[S], clock: Clock) -> BestSoFarState[S]:
         """The state after an iteration."""
         inner = self.method.step(state.inner, clock)
-        view = self.method.sample_state(inner)
-        taken = state.reason == TerminationReason.LENGTH
+        current = self.method.sample_state(inner)
+        better = state.reason == TerminationReason.LENGTH
         if self.best:
             # A point within the tolerance ends the run, whatever its value.
-            taken = taken & ((view.value < state.value) | (view.misfit <= self.enough))
+            better = better & ((current.value < state.value) | (current.misfit <= self.enough))
 
-        def kept(new: Tensor, old: Tensor) -> Tensor:
-            return torch.where(per_sample(taken, like=old), new, old)
+        def chosen(new: Tensor, old: Tensor) -> Tensor:
+            return torch.where(per_sample(better, like=old), new, old)
 
         return BestSoFarState(
             inner,
-            point=kept(view.point, state.point),
-            gradient=kept(view.gradient, state.gradient),
-            value=kept(view.value, state.value),
-            misfit=kept(view.misfit, state.misfit),
-            reason=self._reason(view, state.reason),
-            at=torch.where(taken, clock.now + 1, state.at),
-            size=kept(self.method.size(inner, clock.next()), state.size),
+            point=chosen(current.point, state.point),
+            gradient=chosen(current.gradient, state.gradient),
+            value=chosen(current.value, state.value),
+            misfit=chosen(current.misfit, state.misfit),
+            reason=self._reason(current, state.reason),
+            at=torch.where(better, clock.now + 1, state.at),
+            size=chosen(self.method.size(inner, clock.next()), state.size),
         )
 
     def sample_state(self, state: BestSoFarState[S]) -> SampleState:
@@ -111,7 +111,7 @@ class BestSoFar(Generic[S]):
         """The size of the decoder's step from the best point of each sample."""
         return state.size
 
-    def _reason(self, view: SampleState, reason: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-        near = view.misfit <= self.enough
-        ended = torch.where(near, TerminationReason.TOLERANCE.value, view.reason)
+    def _reason(self, current: SampleState, reason: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        near = current.misfit <= self.enough
+        ended = torch.where(near, TerminationReason.TOLERANCE.value, current.reason)
         return torch.where(reason == TerminationReason.LENGTH, ended, reason)

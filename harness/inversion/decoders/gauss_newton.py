@@ -155,11 +155,11 @@ def least_squares(
 
 
 def _representable(damping: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-    """A damping kept from 0, whence it would not grow again, and from infinity."""
+    """A damping above 0, from where it could not grow again, and below infinity."""
     limits = torch.finfo(damping.dtype)
     return damping.clamp(limits.tiny, limits.max)
 
 
 def _positive(values: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-    """Values kept from 0, for a quotient whose numerator is then 0, too."""
+    """Values above 0, for a quotient whose numerator is 0, too, if they were 0."""
     return values.clamp_min(torch.finfo(values.dtype).tiny)

@@ -49,7 +49,7 @@ class Played:
     def size(self, state: SampleState, clock: Clock) -> Tensor:
         return state.value.new_full((), math.nan)
 
-    def _row(self, point: Tensor, clock: Clock) -> SampleState:
+    def row(self, point: Tensor, clock: Clock) -> SampleState:
         reason = clock.read(self.reasons)
         return SampleState(
             point=point,

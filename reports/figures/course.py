@@ -1,4 +1,4 @@
-"""The course of a condition: events counted replicate by replicate, and the boundaries that decide."""
+"""The course of a condition: events counted replicate by replicate, and what decides."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import enum
 import hashlib
-import itertools
 import json
 import math
 import os
@@ -34,7 +33,6 @@ from harness.plan.decoders import (
     Adam,
     Blur,
     Descent,
-    GaussNewton,
     LinearSolve,
 )
 from harness.plan.fields import SCHEDULES
@@ -279,40 +277,6 @@ class TestSensitivity:
         names = {identity(CELLS[0], context={**settings, key: "other"}) for key in settings}
         assert len(names | {identity(CELLS[0], context=settings)}) == len(settings) + 1
         assert context(device="cuda") != settings
-
-    def test_a_family_of_cells_has_no_clashes(self) -> None:
-        choices = {
-            "seeds": [
-                ReplicateSeeds(replicate=replicate, stream=stream)
-                for replicate in range(12)
-                for stream in Stream
-            ],
-            "network": [
-                ResNet(name="resnet18", layer="conv1"),
-                MLP(inputs=1, widths=(11,)),
-                MLP(inputs=11, widths=(1,)),
-                MLP(inputs=1, widths=(1, 1)),
-            ],
-            "images": [Images(pixels=1), Images(pixels=11)],
-            "decoder": [
-                Descent(),
-                Descent(priors=(Blur(),)),
-                Adam(),
-                Adam(loss="l1"),
-                LBFGS(),
-                GaussNewton(),
-                LinearSolve(),
-            ],
-            "iterations": [1, 11],
-            "precision": PRECISIONS,
-        }
-        cells = [
-            Inversion(**dict(zip(choices, chosen, strict=True)))
-            for chosen in itertools.product(*choices.values())
-            # The one pair that is refused.
-            if not {LinearSolve(), "bf16"} <= set(chosen)
-        ]
-        assert len({name_of(cell) for cell in cells}) == len(cells) == len(set(cells))
 
     # Positive numbers: 0.0 and -0.0 are equal and may well be measured twice.
     _positive = st.floats(1e-6, 1e6)

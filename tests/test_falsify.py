@@ -7,9 +7,7 @@ from fractions import Fraction
 
 from hypothesis import strategies as st
 
-from harness.claim import Criterion, exact
 from harness.measurements.exact.falsify import falsify
-from harness.verdict.verdict import Replicate, Verdict, decide
 
 
 def test_the_simplest_counterexample_is_returned() -> None:
@@ -32,25 +30,7 @@ def test_what_holds_is_tried_as_often_as_asked() -> None:
     assert all(isinstance(x, Fraction) for x in found.held)
 
 
-def test_a_small_world_is_searched_to_its_end() -> None:
-    found = falsify(st.sampled_from("abc"), lambda _: True, examples=50)
-    assert sorted(found.held) == ["a", "b", "c"]
-
-
 def test_the_search_is_seeded() -> None:
     floats = st.floats(-1e3, 1e3)
     first, again = (falsify(floats, math.isfinite, examples=40) for _ in range(2))
     assert first == again
-
-
-def test_what_fails_is_the_claims_counterexample() -> None:
-    claim = exact("squares exceed", Criterion(effect="excess", label="x^2 - x", above=-1e-9))
-    found = falsify(st.fractions(0, 2), lambda x: x * x >= x, examples=100)
-    assert found.counterexample is not None
-    tried = [*found.held, found.counterexample]
-    decision = decide(
-        claim,
-        [Replicate(index=i, effects={"excess": float(x * x - x)}) for i, x in enumerate(tried)],
-    )
-    assert decision.verdict is Verdict.REFUTED
-    assert decision.counterexample == len(found.held)

@@ -285,13 +285,13 @@ class TestPooling:
         from harness.measurements import pooled_rank
 
         kept: list[torch.Tensor] = []
-        real = pooled_rank._change
+        real = pooled_rank.same_output_change
 
         def change(*arguments, **rest):  # type: ignore[no-untyped-def]
             kept.append(real(*arguments, **rest))
             return kept[-1]
 
-        monkeypatch.setattr(pooled_rank, "_change", change)
+        monkeypatch.setattr(pooled_rank, "same_output_change", change)
         found = one(self.CELL).values
         image = image_of(self.CELL.images)[None]
         second = image + kept[0]

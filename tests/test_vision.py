@@ -73,7 +73,7 @@ else:
     raise AssertionError("torchvision needs no schemas any more: neither does this module")
 
 from harness.subjects import vision  # works even after that failure
-assert len(vision._definitions) == 2
+assert len(vision.definitions) == 2
 models = vision.models
 importlib.reload(vision)  # changes nothing
 assert vision.models is models
@@ -89,7 +89,7 @@ def load_library(path):
 torch.ops.load_library = load_library
 from harness.subjects import vision
 assert [path.rpartition("/")[2][:2] for path, _ in loaded] == ["_C"]
-assert vision._definitions == []
+assert vision.definitions == []
 """,
         stand_in,
     )
@@ -101,7 +101,7 @@ def test_operators_that_are_there_already_are_left_alone(stand_in: Path) -> None
 library = define("nms", "qnms")
 torch.ops.load_library = None  # nothing has to be loaded
 from harness.subjects import vision
-assert vision._definitions == []
+assert vision.definitions == []
 """,
         stand_in,
     )
@@ -113,7 +113,7 @@ def test_only_the_missing_schema_is_defined(stand_in: Path) -> None:
 library = define("nms")
 torch.ops.load_library = load_nothing
 from harness.subjects import vision
-assert len(vision._definitions) == 1
+assert len(vision.definitions) == 1
 """,
         stand_in,
     )

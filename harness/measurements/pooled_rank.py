@@ -44,7 +44,7 @@ def pooled_rank(cell: PooledRank) -> Measurement:
         "decided": float(after.decided),
     }
     if len(after.null):
-        change = _change(before_relu, inputs, along=after.null[-cell.directions :])
+        change = same_output_change(before_relu, inputs, along=after.null[-cell.directions :])
         output = late.encode(inputs)
         moved = late.encode(inputs + change)
         scale = torch.finfo(torch.float64).eps * float(output.norm())
@@ -56,7 +56,7 @@ def pooled_rank(cell: PooledRank) -> Measurement:
     return Measurement(values=values, outcome=outcome_of(values), labels={"image": label})
 
 
-def _change(
+def same_output_change(
     before_relu: nn.Module,
     inputs: Float[Tensor, "1 channels rows columns"],
     *,

@@ -27,7 +27,7 @@ _SCHEMAS = {
 }
 
 # A definition lasts as long as its library, so the library has to live as long as the process.
-_definitions: list[torch.library.Library] = []
+definitions: list[torch.library.Library] = []
 
 
 def _load_extension() -> None:
@@ -62,7 +62,7 @@ def _define_missing_schemas() -> None:
         if not _is_defined(operator):
             library = torch.library.Library(_NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]
             library.define(schema)  # type: ignore[no-untyped-call]
-            _definitions.append(library)
+            definitions.append(library)
 
 
 _define_missing_schemas()

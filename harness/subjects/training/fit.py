@@ -69,7 +69,7 @@ def fit(
     checkpoint : Checkpoint or None
         Saved between epochs; removed by the caller.
     """
-    shown = examples(training, rng=_rng(seed, _EXAMPLES)).to(device)
+    shown = training_set(training, seed=seed).to(device)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.requires_grad_(True)
     optimizer = torch.optim.Adam(network.parameters(), lr=training.rate, fused=True)
@@ -80,8 +80,8 @@ def fit(
             left = 1 - len(losses) / training.epochs
             optimizer.param_groups[0]["lr"] = training.rate * left
         before = {name: value.clone() for name, value in network.state_dict().items()}
-        loss = _epoch(network, optimizer, training, shown, rng=_rng(seed, _EPOCHS, len(losses)))
-        diverged = not _finite(loss, network)
+        loss = run_epoch(network, optimizer, training, shown, rng=_rng(seed, _EPOCHS, len(losses)))
+        diverged = not is_finite(loss, network)
         if diverged:
             network.load_state_dict(before)
             break
@@ -100,6 +100,11 @@ def fit(
     return result
 
 
+def training_set(training: Training, *, seed: int) -> TrainingSet:
+    """The examples of a training with a seed."""
+    return examples(training, rng=_rng(seed, _EXAMPLES))
+
+
 def accuracy(network: nn.Module, shown: TrainingSet) -> float:
     """Share of the images whose label has the network's largest output."""
     found = 0
@@ -110,7 +115,7 @@ def accuracy(network: nn.Module, shown: TrainingSet) -> float:
     return found / len(shown.labels)
 
 
-def _epoch(
+def run_epoch(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     training: Training,
@@ -142,7 +147,7 @@ def _rng(seed: int, *source: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=source))
 
 
-def _finite(loss: float, network: nn.Module) -> bool:
+def is_finite(loss: float, network: nn.Module) -> bool:
     """Whether loss and weights are finite: no loss reflects the last step."""
     return math.isfinite(loss) and all(
         bool(value.isfinite().all()) for value in network.state_dict().values()

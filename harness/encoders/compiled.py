@@ -7,13 +7,14 @@ the fastest form of a convolution depends on the shape.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from harness.encoders.convolutions.choose import fastest
-from harness.encoders.convolutions.maps import Map, PlainConvolution, Product
+from harness.encoders.convolutions.choose import affine_map
+from harness.encoders.convolutions.convolution import AffineMap, Convolution
+from harness.encoders.convolutions.products import Product
 from harness.encoders.encoder import JVP, VJP
 from harness.encoders.layout import accumulate, channels_last
 from harness.encoders.ops import (
@@ -62,6 +63,8 @@ class CompiledPlan:
         What is done.
     inputs : tensor
         Of the shape, dtype and device that the plan is for.
+    without : collection of str
+        Members of `harness.encoders.convolutions.choose.FORMS` that are not to be taken.
 
     Raises
     ------
@@ -69,7 +72,9 @@ class CompiledPlan:
         Where an operation does not fit inputs of this shape.
     """
 
-    def __init__(self, graph: TracedGraph, inputs: Tensor) -> None:
+    def __init__(
+        self, graph: TracedGraph, inputs: Tensor, *, without: Collection[str] = ()
+    ) -> None:
         self._output = graph.output
         last = {value: node.output for node in graph.nodes for value in node.inputs}
         last[graph.output] = -1
@@ -77,7 +82,7 @@ class CompiledPlan:
         steps = []
         for node in graph.nodes:
             taken = [values[value] for value in node.inputs]
-            op = _operation(node, taken)
+            op = _operation(node, taken, without=without)
             values[node.output], _ = op.forward(*taken)
             spent = {value for value in node.inputs if last[value] == node.output}
             steps.append(Step(op, node.inputs, node.output, tuple(spent)))
@@ -135,7 +140,7 @@ class CompiledPlan:
         return values[self._output], jvp, vjp
 
 
-def _operation(node: Node, inputs: Sequence[Tensor]) -> Op:
+def _operation(node: Node, inputs: Sequence[Tensor], *, without: Collection[str]) -> Op:
     """The operation of a node for inputs of the shapes given."""
     layer, x = node.layer, inputs[0]
     whatever = isinstance(layer, (nn.ReLU, Add))
@@ -143,9 +148,11 @@ def _operation(node: Node, inputs: Sequence[Tensor]) -> Op:
         raise UntraceableError(f"{layer} of inputs of shape {tuple(x.shape)}")
     match layer:
         case nn.Conv2d():
-            return _affine(fastest(PlainConvolution.of(layer, x.shape)), node, inputs)
+            convolution = Convolution.of(layer, x.shape)
+            return _affine(affine_map(convolution, _bias(layer), without=without), node, inputs)
         case nn.Linear():
-            return _affine(Product.linear(layer, rows=len(x)), node, inputs)
+            product = Product.of(layer.weight.detach(), rows=len(x))
+            return _affine(AffineMap(product, product.transpose, _bias(layer)), node, inputs)
         case nn.ReLU():
             return ReLU()
         case Add() if x.shape == inputs[1].shape:
@@ -164,9 +171,13 @@ def _operation(node: Node, inputs: Sequence[Tensor]) -> Op:
             raise UntraceableError(f"there is no operation for {layer}")
 
 
-def _affine(form: Map, node: Node, inputs: Sequence[Tensor]) -> Affine:
+def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor | None:
+    return None if layer.bias is None else layer.bias.detach()
+
+
+def _affine(map_: AffineMap, node: Node, inputs: Sequence[Tensor]) -> Affine:
     """An affine operation, for whose second input, if any, nothing has to be repeated."""
     for second in inputs[1:]:
-        if second.shape != form.apply_jvp(inputs[0]).shape:
+        if second.shape != map_.apply_jvp(inputs[0]).shape:
             raise UntraceableError(f"{node.layer} plus {tuple(second.shape)}")
-    return Affine(form, node.relu)
+    return Affine(map_, node.relu)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from harness.encoders.convolutions.maps import Map
+from harness.encoders.convolutions.convolution import AffineMap
 from harness.encoders.layout import accumulate, channels_last
 
 Memory = tuple[Tensor, ...]
@@ -46,29 +46,30 @@ class Affine:
 
     Parameters
     ----------
-    map : Map
+    map : AffineMap
         A and b.
     relu : bool
         Whether max(0, .) follows.
     """
 
-    map: Map
+    map: AffineMap
     relu: bool
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
         """Output, remembered where a ReLU follows."""
-        y = self.map.forward(inputs[0], added=_second(inputs))
+        y = accumulate(self.map.forward(inputs[0]), _second(inputs))
         # oneDNN would rectify along the way, but makes 0 of what is not a number.
         return (y.relu_(), (y,)) if self.relu else (y, ())
 
     def apply_jvp(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
         """A t plus the second tangent, where the output is positive."""
-        return _open(self.map.apply_jvp(tangents[0], added=_second(tangents)), memory)
+        y = accumulate(self.map.apply_jvp(tangents[0]), _second(tangents))
+        return _open(y, memory)
 
     def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
         """A^T u and u, of which there is what lies where the output is positive."""
         cotangent = _open(cotangent, memory)
-        return self.map.apply_vjp(cotangent, onto=onto), cotangent
+        return accumulate(self.map.apply_vjp(cotangent), onto), cotangent
 
 
 @dataclasses.dataclass(frozen=True)

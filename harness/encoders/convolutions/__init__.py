@@ -1,1 +1,1 @@
-"""Convolutions and their transposes in several forms, and which form a shape takes."""
+"""Convolutions and their transposes by several algorithms, and which of them a shape takes."""

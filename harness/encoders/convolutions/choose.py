@@ -1,107 +1,119 @@
-"""Which form of a convolution is the fastest."""
+"""How a convolution and its transpose are computed.
+
+The choice depends on shapes, dtype, device and the digits that a GPU's libraries keep now, never on
+a timing, since algorithms differ in rounding. `benchmarks/convolution_forms.py` measures what
+each is worth; docs/throughput.md has the table.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Collection
 
-import torch
 from torch import Tensor
 
-from harness.encoders.convolutions.im2col_cpu import Columns, little
-from harness.encoders.convolutions.im2col_gpu import Gathered, GatheredBack
-from harness.encoders.convolutions.maps import (
-    Back,
-    Direct,
-    Map,
-    Pair,
-    PlainConvolution,
-    Product,
-    Sampled,
-    Turned,
-    TwoWay,
-    Unfolded,
-)
-from harness.encoders.convolutions.onednn import PackedConvolution, packs
-from harness.encoders.convolutions.pixel_shuffle import Blocks, best_block
-from harness.encoders.convolutions.winograd import Winograd, best_tile
+from harness.encoders.convolutions.convolution import AffineMap, Convolution, Linear, Transpose
+from harness.encoders.convolutions.im2col_gpu import GatheredPatches
+from harness.encoders.convolutions.onednn import Packed, can_pack
+from harness.encoders.convolutions.pixel_shuffle import PixelShuffle, best_block
+from harness.encoders.convolutions.products import Im2col, PointwiseProduct
+from harness.encoders.convolutions.winograd import Winograd, fits_winograd
 from harness.encoders.runtime import as_products, by_tensor_cores
 
-_FEW_ROWS = 256
-"""Rows below which a product is faster than oneDNN's convolution of single pixels."""
+FORMS = ("pointwise product", "Winograd", "im2col", "oneDNN", "pixel shuffle")
+"""The algorithms that a CPU has a choice of, besides torch's own."""
+
+_MANY_CHANNELS, _SMALL = 256, 4
+"""Channels from which, and rows and columns to which, Winograd's filtering saves time."""
 
 _NARROW = 4
-"""Columns below which oneDNN's convolution leaves most registers empty, and unfolding is faster."""
+"""Columns of outputs below which oneDNN leaves most of its registers empty."""
 
-_WINDOWS, _FEW_WINDOWS = 2**25, 2**22
-"""Elements of all windows up to which a GPU gathers them, where products are exact; and where they
+_FEW_OUTPUTS = 256
+"""Pixels below which oneDNN takes longer to prepare a convolution of one image than to compute."""
+
+_VECTOR = 16
+"""Channels that oneDNN computes together."""
+
+_PATCHES, _FEW_PATCHES = 2**25, 2**22
+"""Elements of all patches up to which a GPU gathers them, where products are exact; and where they
 are not, or where most elements are zeros. Chosen by single convolutions on an H200: what a product
-saves is spent on moving the windows from about there on."""
-
-_FEW_CHANNELS = 16
-"""Below so many, a GPU's convolutions compute far more than is wanted."""
+saves is spent on moving the patches from about there on."""
 
 
-def fastest(plain: PlainConvolution) -> Map:
-    """The fastest form of a convolution for inputs of its shape.
+def affine_map(
+    convolution: Convolution, bias: Tensor | None, *, without: Collection[str] = ()
+) -> AffineMap:
+    """A convolution plus a bias, computed in the fastest way for inputs of its shape.
 
-    The choice depends on shapes, dtype, device and the digits that a GPU's libraries keep now, and
-    never on a timing, since the forms differ in rounding.
+    Parameters
+    ----------
+    convolution : Convolution
+    bias : tensor, shape (out,), or None
+    without : collection of str
+        Members of `FORMS` that are not to be taken.
     """
-    batch, onto, where = plain.shape[0], plain.outside, plain.weight.device.type
-    if not plain.simple:
-        return plain
-    if plain.pointwise and plain.stride != (1, 1):
-        return Sampled(fastest(plain.sampled()), plain.stride, plain.inside)
-    if plain.pointwise:
-        # Where there are many rows, it counts that bias and summand take no pass of their own.
-        few = batch * math.prod(onto) < _FEW_ROWS
-        return Product.pointwise(plain) if few or not packs(plain) else PackedConvolution.of(plain)
-    if where == "cuda" and not plain.small:
-        return on_gpu(plain) if as_products(plain.weight) else plain
-    if little(plain) and not plain.small:
-        return Columns(plain)
-    if where == "cpu" and (tile := best_tile(plain)):
-        return Winograd.of(plain, tile)
-    if plain.small:
-        return Product.dense(plain)
-    if where == "cpu" and batch > 1 and onto[1] < _NARROW:
-        return Unfolded.of(plain)
-    return PackedConvolution.of(plain) if packs(plain) else plain
+    ways: tuple[Linear, Transpose] = convolution, convolution.transpose
+    match convolution.regular and convolution.weight.device.type:
+        case "cpu":
+            ways = _on_cpu(convolution, without=without)
+        case "cuda" if as_products(convolution.weight):
+            ways = _on_gpu(convolution)
+    return AffineMap(*ways, bias)
 
 
-def on_gpu(plain: PlainConvolution) -> Map:
-    """The fastest form of a simple convolution on a GPU, there and back.
-
-    cuDNN is at its best where it multiplies in few digits. In float32, of single images it takes
-    Fourier transforms, and of many its way back is faster than its way there.
-    """
-    return TwoWay(_direct(plain), _back(plain))
-
-
-def _direct(plain: PlainConvolution) -> Direct:
-    coarse = by_tensor_cores(plain.weight)
-    elements = plain.shape[0] * math.prod(plain.outside) * plain.weight[0].numel()
-    if elements <= (_FEW_WINDOWS if coarse else _WINDOWS):
-        return Gathered.of(plain)
-    turns = plain.simple and plain.stride == (1, 1)
-    return Turned.of(plain) if turns and not coarse else plain
-
-
-def _back(plain: PlainConvolution) -> Back:
-    coarse, one = by_tensor_cores(plain.weight), plain.stride == (1, 1)
-    if plain.shape[1] < _FEW_CHANNELS and (block := best_block(plain, together=2 * _FEW_CHANNELS)):
-        return Blocks.of(plain, block, laid_out_by=_convolution)
-    elements = plain.shape[0] * math.prod(plain.inside) * plain.weight[:, 0].numel()
-    if elements <= (_WINDOWS if one and not coarse else _FEW_WINDOWS):
-        return GatheredBack.of(plain, parted=False)
-    if one:
-        return Turned.of(plain).apply_vjp if coarse else plain.apply_vjp
-    return plain.apply_vjp if coarse else GatheredBack.of(plain, parted=True)
+def _on_cpu(convolution: Convolution, *, without: Collection[str]) -> tuple[Linear, Transpose]:
+    batch, outputs = convolution.shape[0], convolution.output_size
+    torchs = convolution, convolution.transpose
+    single = batch * math.prod(outputs) == 1  # one row is no faster as a product
+    if convolution.pointwise and not single and "pointwise product" not in without:
+        product = PointwiseProduct.of(convolution)
+        return product, product.transpose
+    if batch > 1:
+        small = max(outputs) <= _SMALL and min(convolution.weight.shape[:2]) >= _MANY_CHANNELS
+        if small and fits_winograd(convolution) and "Winograd" not in without:
+            winograd = Winograd.of(convolution)
+            return winograd, winograd.transpose
+        if outputs[1] < _NARROW and "im2col" not in without:
+            im2col = Im2col.of(convolution)
+            return im2col, im2col.transpose
+    elif math.prod(outputs) < _FEW_OUTPUTS:
+        return torchs
+    if not can_pack(convolution) or "oneDNN" in without:
+        return torchs
+    block = best_block(convolution, together=_VECTOR)
+    back: Transpose = convolution.transpose
+    if block and "pixel shuffle" not in without:
+        back = PixelShuffle.of(convolution, block, compute=Packed.of)
+    elif convolution.stride == (1, 1):
+        back = _without_bias(Packed.of(convolution.flipped()))
+    return Packed.of(convolution), back
 
 
-def _convolution(
-    weight: Tensor, stride: Pair, padding: Pair, shape: torch.Size
-) -> Callable[[Tensor], Tensor]:
-    flat = weight.contiguous(memory_format=torch.channels_last)
-    return _direct(PlainConvolution(flat, None, stride, padding, (1, 1), 1, shape)).apply_jvp
+def _without_bias(linear: Linear) -> Transpose:
+    return lambda cotangent: linear(cotangent, None)
+
+
+def _on_gpu(convolution: Convolution) -> tuple[Linear, Transpose]:
+    """As products where these are exact and patches few; cuDNN is at its best elsewhere."""
+    weight = convolution.weight
+    if convolution.pointwise:
+        product = PointwiseProduct.of(convolution)
+        return product, product.transpose
+    coarse, batch = by_tensor_cores(weight), convolution.shape[0]
+    exact_and_dense = not coarse and convolution.stride == (1, 1)
+    most = _PATCHES if exact_and_dense else _FEW_PATCHES
+    back: Transpose = convolution.transpose
+    block = weight.shape[1] < _VECTOR and best_block(convolution, together=2 * _VECTOR)
+    if block:
+        back = PixelShuffle.of(convolution, block, compute=_forward_on_gpu)
+    elif batch * math.prod(convolution.input_size) * weight[:, 0].numel() <= most:
+        back = _without_bias(GatheredPatches.back(convolution))
+    return _forward_on_gpu(convolution), back
+
+
+def _forward_on_gpu(convolution: Convolution) -> Linear:
+    weight = convolution.weight
+    elements = convolution.shape[0] * math.prod(convolution.output_size) * weight[0].numel()
+    most = _FEW_PATCHES if by_tensor_cores(weight) else _PATCHES
+    return GatheredPatches.forward(convolution) if elements <= most else convolution

@@ -244,6 +244,7 @@ checkpoint.remove()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs signals of POSIX")
 class TestKilled:
     def test_another_process_goes_on_after_kill_9(self, tmp_path: Path) -> None:

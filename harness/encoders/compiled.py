@@ -7,7 +7,7 @@ the fastest form of a convolution depends on the shape.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,18 +34,17 @@ from harness.encoders.tracing import Add, Node, TracedGraph, UntraceableError
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """An operation in its place.
+    """An operation in its place in a plan.
 
     Parameters
     ----------
     op : Op
-        What is done.
     inputs : tuple of int
-        Values that it takes.
+        Numbers of the values that it takes.
     output : int
-        The value that it makes.
+        Number of the value that it makes.
     spent : tuple of int
-        Values that nobody needs afterwards.
+        Values that are not needed afterwards.
     """
 
     op: Op
@@ -55,12 +54,12 @@ class Step:
 
 
 class CompiledPlan:
-    """An encoder of inputs of one shape: operations one after the other, without autograd.
+    """An encoder of inputs of one shape: a sequence of operations, without autograd.
 
     Parameters
     ----------
     graph : TracedGraph
-        What is done.
+        The traced module.
     inputs : tensor
         Of the shape, dtype and device that the plan is for.
     without : collection of str
@@ -91,12 +90,7 @@ class CompiledPlan:
     @torch.no_grad()
     def encode(self, inputs: Tensor) -> Tensor:
         """Outputs of a batch of inputs."""
-        values = {0: channels_last(inputs)}
-        for step in self._steps:
-            values[step.output], _ = step.op.forward(*(values[value] for value in step.inputs))
-            for value in step.spent:
-                del values[value]
-        return values[self._output]
+        return self._forward(inputs, lambda _: None)
 
     def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
         """Outputs of a batch of inputs, and their VJP."""
@@ -106,14 +100,8 @@ class CompiledPlan:
     @torch.no_grad()
     def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
         """Outputs of a batch of inputs, their JVP and their VJP."""
-        values = {0: channels_last(inputs)}
         memories: list[Memory] = []
-        for step in self._steps:
-            taken = [values[value] for value in step.inputs]
-            values[step.output], memory = step.op.forward(*taken)
-            memories.append(memory)
-            for value in step.spent:
-                del values[value]
+        output = self._forward(inputs, memories.append)
 
         @torch.no_grad()
         def jvp(tangent: Tensor) -> Tensor:
@@ -127,17 +115,27 @@ class CompiledPlan:
 
         @torch.no_grad()
         def vjp(cotangent: Tensor) -> Tensor:
-            # A copy, since operations overwrite the cotangents that they are given.
+            # A copy, since operations may overwrite the cotangents that they are given.
             cotangents = {self._output: channels_last(cotangent.clone())}
             for step, memory in zip(reversed(self._steps), reversed(memories), strict=True):
-                onto = cotangents.pop(step.inputs[0], None)
-                input_cotangents = step.op.apply_vjp(memory, cotangents.pop(step.output), onto)
+                into = cotangents.pop(step.inputs[0], None)
+                input_cotangents = step.op.apply_vjp(memory, cotangents.pop(step.output), into)
                 cotangents[step.inputs[0]] = input_cotangents[0]
                 for value in step.inputs[1:]:
                     cotangents[value] = accumulate(input_cotangents[1], cotangents.get(value))
             return cotangents[0]
 
-        return values[self._output], jvp, vjp
+        return output, jvp, vjp
+
+    def _forward(self, inputs: Tensor, remember: Callable[[Memory], None]) -> Tensor:
+        """Run all steps; each one's memory is handed on, or freed."""
+        values = {0: channels_last(inputs)}
+        for step in self._steps:
+            values[step.output], memory = step.op.forward(*(values[value] for value in step.inputs))
+            remember(memory)
+            for value in step.spent:
+                del values[value]
+        return values[self._output]
 
 
 def _operation(node: Node, inputs: Sequence[Tensor], *, without: Collection[str]) -> Op:
@@ -176,7 +174,7 @@ def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor | None:
 
 
 def _affine(map_: AffineMap, node: Node, inputs: Sequence[Tensor]) -> Affine:
-    """An affine operation, for whose second input, if any, nothing has to be repeated."""
+    """An affine operation whose second input, if any, has the shape of its output."""
     for second in inputs[1:]:
         if second.shape != map_.apply_jvp(inputs[0]).shape:
             raise UntraceableError(f"{node.layer} plus {tuple(second.shape)}")

@@ -1,4 +1,4 @@
-"""Encoders: a network up to its cut, as a map with a vector-Jacobian product.
+"""Encoders: a network up to a layer, as a map with a vector-Jacobian product.
 
 An encoder maps inputs to outputs, one row a sample, and maps cotangents of the outputs back
 to the inputs. It never computes gradients of parameters.
@@ -37,7 +37,7 @@ class Encoder(Protocol):
     def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
         """Outputs of a batch of inputs, and their VJP.
 
-        It can be called more than once. The outputs belong to it: leave them as they are.
+        It can be called more than once. It reads the outputs, which must not be changed.
         """
         ...
 
@@ -53,7 +53,7 @@ class ModuleEncoder:
     Raises
     ------
     ModuleError
-        At a use of it, where the module returns anything but one tensor of real numbers with a row
+        When it is called, if the module returns anything but one tensor of real numbers with a row
         a sample.
     """
 
@@ -73,24 +73,24 @@ class ModuleEncoder:
         """Outputs of a batch of inputs, their JVP and their VJP."""
         with unfused_attention():
             leaf, output = self._record(inputs)
-        # J^T u is linear in u: at any u at all, its VJP is J v.
-        anything = torch.zeros_like(output, requires_grad=True)
+        # J^T u is linear in u, so its own VJP, at any u, is J v.
+        any_cotangent = torch.zeros_like(output, requires_grad=True)
         with torch.enable_grad():
-            (input_cotangent,) = torch.autograd.grad(output, leaf, anything, create_graph=True)
+            (input_cotangent,) = torch.autograd.grad(output, leaf, any_cotangent, create_graph=True)
         return (
             output.detach(),
-            functools.partial(_gradient, input_cotangent, anything),
+            functools.partial(_gradient, input_cotangent, any_cotangent),
             functools.partial(_gradient, output, leaf),
         )
 
     def _record(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """The inputs and the outputs, with what autograd notes in between."""
+        """The inputs as a leaf, and the outputs with their autograd graph."""
         leaf = inputs.detach().requires_grad_()
         with torch.enable_grad():
             return leaf, self._output(leaf)
 
     def _output(self, inputs: Tensor) -> Tensor:
-        output: object = self.module(inputs.clone())  # it may overwrite its input
+        output: object = self.module(inputs.clone())  # which it may overwrite
         made = f"a {type(output).__name__}"
         if isinstance(output, Tensor):
             if output.shape[:1] == inputs.shape[:1] and output.is_floating_point():
@@ -106,7 +106,7 @@ class ModuleEncoder:
 
 @contextlib.contextmanager
 def unfused_attention() -> Iterator[None]:
-    """Have attention made of single operations: torch's fused ones lack derivatives, and vmap."""
+    """Compute attention by single operations: torch's fused ones lack derivatives and vmap."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -125,7 +125,7 @@ def _gradient(output: Tensor, leaf: Tensor, cotangent: Tensor) -> Tensor:
 class AffineEncoder:
     """One affine map a network, y = A x + c.
 
-    A batch has the same number of samples for each network, beside each other.
+    A batch has the same number of samples for each network, one network after the other.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class AffineEncoder:
     @functools.cached_property
     def _transposed(self) -> Float[Tensor, "networks n m"]:
         # A row times a contiguous matrix is two to three times as fast as a matrix times a column.
-        # A single large matrix is better read twice from the cache than as two from memory.
+        # A single large matrix, however, is better read twice from the cache than in two copies.
         transposed = self.matrix.mT
         return transposed if len(self.matrix) == 1 else transposed.contiguous()
 
@@ -174,7 +174,7 @@ def _times(
     *,
     offset: Float[Tensor, "networks l"] | None = None,
 ) -> Float[Tensor, "batch l"]:
-    """Each row times the matrix of its network, plus an offset."""
+    """Each row times the matrix of its network, plus an offset if one is given."""
     networks, length, _ = matrices.shape
     rows = vectors.reshape(networks, -1, length)
     if offset is None:

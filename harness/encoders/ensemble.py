@@ -1,8 +1,8 @@
-"""Networks of one architecture with weights of their own, taken together.
+"""Networks of one architecture, each with its own weights, in one batch.
 
-For modules of your own, which no cell names: one with fresh weights for each image is what a
-replicate of a claim has, and `harness.inversion.recover.recover` recovers the images of all of them
-in one batch. Of one module `harness.encoders.network.NetworkEncoder` makes an encoder.
+For modules of your own: in a replicate of a claim every image has a network with fresh weights, and
+`harness.inversion.recover.recover` recovers the images of all of them in one batch.
+For a single module there is `harness.encoders.network.NetworkEncoder`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from harness.encoders.encoder import Encoder, ModuleEncoder, unfused_attention
 class Ensemble(nn.Module):
     """Modules of one architecture as one module, its weights stacked.
 
-    A batch has the same number of samples for each network, beside each other.
+    A batch has the same number of samples for each network, one network after the other.
 
     Parameters
     ----------
     modules : sequence of nn.Module
-        In eval mode; they stay as they are.
+        In eval mode; they are not changed.
     """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
@@ -32,7 +32,7 @@ class Ensemble(nn.Module):
         self._networks = len(modules)
         parameters, buffers = stack_module_state(list(modules))
         self._state = {name: value.detach() for name, value in (parameters | buffers).items()}
-        # Kept in a tuple, lest its parameters, which have no values, become the ensemble's.
+        # In a tuple, so that its parameters, which have no values, are not the ensemble's.
         self._skeleton = (copy.deepcopy(modules[0]).to("meta").eval(),)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -51,13 +51,13 @@ class Ensemble(nn.Module):
 def ensemble_encoder(modules: Sequence[nn.Module]) -> Encoder:
     """Encoder of networks of one architecture, sample s by network s // R for R samples each.
 
-    For networks that are no stacks of layers (attention, mixers); those have encoders of their own
-    that are faster.
+    For networks other than stacks of layers, such as attention and mixers: stacks have a faster
+    encoder, `harness.encoders.stacks.StackEncoder`.
 
     Parameters
     ----------
     modules : sequence of nn.Module
-        In eval mode, on one device and in one dtype; they stay as they are.
+        In eval mode, on one device and in one dtype; they are not changed.
 
     Examples
     --------

@@ -12,7 +12,7 @@ from harness.encoders.tracing import TracedGraph, UntraceableError, trace
 from harness.errors import ModuleError
 
 MODELESS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity, nn.Flatten)
-"""What a cut makes anew, in train mode, of a network in eval mode; they know no difference."""
+"""Containers and layers that cutting creates anew, in train mode; eval mode is the same to them."""
 
 
 def check_eval_mode(module: nn.Module) -> None:
@@ -33,7 +33,7 @@ def check_eval_mode(module: nn.Module) -> None:
 
 
 class NetworkEncoder:
-    """A module in eval mode as an encoder, by the fastest way that it allows.
+    """A module in eval mode as an encoder, computed in the fastest way that it allows.
 
     torchvision's networks are best imported as `from harness.subjects.vision import models`: this
     also works where torchvision lacks its compiled operators and `import torchvision` fails.
@@ -41,16 +41,16 @@ class NetworkEncoder:
     Parameters
     ----------
     module : nn.Module
-        It maps a batch to one tensor with a row a sample, each of which depends on its own sample
-        alone; a module that mixes samples cannot be told, and its results mean nothing. Its
-        parameters are those at the first call with inputs of a shape; leave them as they are.
+        It maps a batch to one tensor with a row a sample, which depends on that sample alone; of a
+        module that mixes samples, which is not detected, results mean nothing. Its parameters are
+        read at the first call with inputs of a shape, and must not be changed afterwards.
 
     Raises
     ------
     ModuleError
-        Where any part of it is in train mode; at a use of it, where its parameters are of another
-        dtype or on another device than the images, or where it returns anything but one tensor of
-        real numbers with a row a sample.
+        If any part of it is in train mode; when it is called, if its parameters have another dtype
+        or device than the images, or if it returns anything but one tensor of real numbers with a
+        row a sample.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -62,13 +62,13 @@ class NetworkEncoder:
             self._graph = trace(module)
         except UntraceableError as error:
             self._reason = str(error)
-        # For good: a captured graph reads weights where they were. No cache around a method, which
-        # would hold what holds it: a device's memory is to be free as soon as nobody needs it.
+        # Never dropped, since a captured graph reads weights where they were. functools.cache on a
+        # method would keep the encoder, and its memory on the device, alive.
         self._prepared: dict[tuple[object, ...], Encoder] = {}
 
     @property
     def path(self) -> str:
-        """How inputs are taken: "compiled plan", or "autograd" and why."""
+        """How it is computed: "compiled plan", or "autograd: " and why."""
         return f"autograd: {self._reason}" if self._reason else "compiled plan"
 
     def encode(self, inputs: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class NetworkEncoder:
 
     def _for(self, inputs: Tensor) -> Encoder:
         place = inputs.shape, inputs.dtype, inputs.device
-        # On a GPU the fastest form of a convolution depends on the digits of products, too.
+        # On a GPU the fastest way to convolve also depends on the precision of products.
         known = (*place, *digits()) if inputs.is_cuda else place
         if known not in self._prepared:
             self._prepared[known] = self._prepare(*place)
@@ -101,7 +101,7 @@ class NetworkEncoder:
         return ModuleEncoder(self.module)
 
     def _check(self, dtype: torch.dtype, device: torch.device) -> None:
-        """Refuse images that none of the parameters fits."""
+        """Refuse images that differ from all parameters in dtype or device."""
         weights = [weight for weight in self.module.parameters() if weight.is_floating_point()]
         if weights and all((each.dtype, each.device) != (dtype, device) for each in weights):
             raise ModuleError(

@@ -1,9 +1,9 @@
-"""Operations of a program: output, JVP and VJP of each, written by hand.
+"""Operations of a compiled plan: the output, JVP and VJP of each, written by hand.
 
-Of a forward pass the derivatives need little: a rectifier's output says where it is open, and
-max-pooling notes where its maxima lie. No operation overwrites its inputs. A cotangent, however, is
-the operation's own to overwrite, and so is `onto`, what other users of its first input have
-added to its cotangent already.
+Derivatives need little of a forward pass: the output of a ReLU says where it is active, and
+max-pooling records where its maxima lie. No operation overwrites its inputs. It may, however,
+overwrite the cotangent that it is given, and `into`, the cotangent of its first input so far, to
+which it adds.
 """
 
 from __future__ import annotations
@@ -25,51 +25,51 @@ Cotangents = tuple[Tensor, ...]
 
 
 class Op(Protocol):
-    """One operation of a program."""
+    """One operation of a compiled plan."""
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
-        """Output, and what to remember."""
+        """The output, and what derivatives need."""
         ...
 
     def apply_jvp(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
         """Tangent of the output."""
         ...
 
-    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
-        """Cotangents of the inputs, the first one plus `onto`."""
+    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
+        """Cotangents of the inputs, the first one accumulated into `into`."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Affine:
-    """A x + b, plus a second input where there is one, then max(0, .) where asked.
+    """A x + b, plus a second input if there is one, then a ReLU if there is one.
 
     Parameters
     ----------
     map : AffineMap
         A and b.
     relu : bool
-        Whether max(0, .) follows.
+        Whether a ReLU follows.
     """
 
     map: AffineMap
     relu: bool
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
-        """Output, remembered where a ReLU follows."""
+        """The output, which the derivatives need where a ReLU follows."""
         y = accumulate(self.map.forward(inputs[0]), _second(inputs))
-        # oneDNN would rectify along the way, but makes 0 of what is not a number.
+        # oneDNN could apply the ReLU itself, but turns nan into 0.
         return (y.relu_(), (y,)) if self.relu else (y, ())
 
     def apply_jvp(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
         """A t plus the second tangent, where the output is positive."""
         y = accumulate(self.map.apply_jvp(tangents[0]), _second(tangents))
-        return _open(y, memory)
+        return _mask(y, memory)
 
-    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
-        """A^T u and u, of which there is what lies where the output is positive."""
-        cotangent = _open(cotangent, memory)
-        return accumulate(self.map.apply_vjp(cotangent), onto), cotangent
+    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
+        """A^T u and u, with u masked to where the output is positive."""
+        cotangent = _mask(cotangent, memory)
+        return accumulate(self.map.apply_vjp(cotangent), into), cotangent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ class ReLU:
     """max(0, x)."""
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
-        """Output, to be remembered."""
+        """The output, which the derivatives need."""
         (x,) = inputs
         y = x.relu()
         return y, (y,)
@@ -85,11 +85,11 @@ class ReLU:
     def apply_jvp(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
         """The tangent where the output is positive."""
         (tangent,) = tangents
-        return _open(tangent.clone(), memory)
+        return _mask(tangent.clone(), memory)
 
-    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
+    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
         """The cotangent where the output is positive."""
-        return (accumulate(_open(cotangent, memory), onto),)
+        return (accumulate(_mask(cotangent, memory), into),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Sum:
     """x + y."""
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
-        """Output."""
+        """The output."""
         x, y = inputs
         return x + y, ()
 
@@ -106,9 +106,9 @@ class Sum:
         x, y = tangents
         return x + y
 
-    def apply_vjp(self, _: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
-        """The cotangent for both, for each in memory of its own."""
-        return accumulate(cotangent.clone(), onto), cotangent
+    def apply_vjp(self, _: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
+        """The cotangent for both, each in its own memory."""
+        return accumulate(cotangent.clone(), into), cotangent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +135,7 @@ class ChannelScale:
         return cls(factor.detach()[:, None, None], offset.detach()[:, None, None])
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
-        """Output."""
+        """The output."""
         (x,) = inputs
         return torch.addcmul(self.offset, x, self.factor), ()
 
@@ -144,9 +144,9 @@ class ChannelScale:
         (tangent,) = tangents
         return tangent * self.factor
 
-    def apply_vjp(self, _: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
+    def apply_vjp(self, _: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
         """Every channel times its factor."""
-        return (accumulate(cotangent.mul_(self.factor), onto),)
+        return (accumulate(cotangent.mul_(self.factor), into),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +168,7 @@ class MaxPool:
         return cls((*map(_both, pairs), layer.ceil_mode))
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
-        """Output; to be remembered are the places of the maxima, and the input for its shape."""
+        """The output; the places of the maxima, and the input for its shape."""
         (x,) = inputs
         y, places = torch.ops.aten.max_pool2d_with_indices(x, *self.window)
         return y, (x, places)
@@ -180,11 +180,11 @@ class MaxPool:
         output_tangent = tangent.flatten(2).gather(2, places.flatten(2))
         return channels_last(output_tangent.view(places.shape))
 
-    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
+    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
         """Each cotangent at the place of its maximum."""
         x, places = memory
         backward = torch.ops.aten.max_pool2d_with_indices_backward
-        return (accumulate(backward(cotangent, x, *self.window, places), onto),)
+        return (accumulate(backward(cotangent, x, *self.window, places), into),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +206,7 @@ class AvgPool:
         return cls((*pairs, layer.ceil_mode, layer.count_include_pad, layer.divisor_override))
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
-        """Output; the input is remembered for its shape."""
+        """The output, and the input for its shape."""
         (x,) = inputs
         return torch.ops.aten.avg_pool2d(x, *self.window), (x,)
 
@@ -214,11 +214,11 @@ class AvgPool:
         """Means of the tangents."""
         return self.forward(*tangents)[0]
 
-    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
+    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
         """Each cotangent spread over its window."""
         (x,) = memory
         input_cotangent = torch.ops.aten.avg_pool2d_backward(cotangent, x, *self.window)
-        return (accumulate(input_cotangent, onto),)
+        return (accumulate(input_cotangent, into),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,7 +226,7 @@ class Mean:
     """The mean of each channel, as an image of one pixel."""
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
-        """Output; the input is remembered for its shape."""
+        """The output, and the input for its shape."""
         (x,) = inputs
         return x.mean((2, 3), keepdim=True), (x,)
 
@@ -234,11 +234,11 @@ class Mean:
         """The mean of each channel."""
         return self.forward(*tangents)[0]
 
-    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
+    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
         """Each cotangent spread over the image."""
         (x,) = memory
         spread = (cotangent / x[0, 0].numel()).expand_as(x)
-        return (accumulate(channels_last(spread), onto),)
+        return (accumulate(channels_last(spread), into),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,7 +246,7 @@ class Flatten:
     """Images as vectors: channels, then rows, then columns."""
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
-        """Output; the input is remembered for its shape."""
+        """The output, and the input for its shape."""
         (x,) = inputs
         return x.flatten(1), (x,)
 
@@ -254,10 +254,10 @@ class Flatten:
         """The tangents as vectors."""
         return self.forward(*tangents)[0]
 
-    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, onto: Tensor | None) -> Cotangents:
+    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
         """Vectors as images."""
         (x,) = memory
-        return (accumulate(channels_last(cotangent.view(x.shape)), onto),)
+        return (accumulate(channels_last(cotangent.view(x.shape)), into),)
 
 
 def _second(tensors: tuple[Tensor, ...]) -> Tensor | None:
@@ -265,12 +265,12 @@ def _second(tensors: tuple[Tensor, ...]) -> Tensor | None:
 
 
 def _both(numbers: int | tuple[int, ...]) -> list[int]:
-    """A number for rows and one for columns, where one may stand for both."""
+    """A number for rows and one for columns, given as a pair or once for both."""
     return list(numbers) if isinstance(numbers, tuple) else [numbers, numbers]
 
 
-def _open(values: Tensor, memory: Memory) -> Tensor:
-    """Zero, in place, what lies where a rectifier is shut; nothing where none is remembered."""
+def _mask(values: Tensor, memory: Memory) -> Tensor:
+    """Zero in place, where a ReLU follows, what lies where it is inactive."""
     if memory:
         (output,) = memory
         torch.ops.aten.threshold_backward.grad_input(values, output, 0, grad_input=values)

@@ -1,4 +1,4 @@
-"""Precisions by name: of images and of the network, and what libraries may do to products."""
+"""Precisions by name, and the flags of libraries that they need."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from harness.errors import DeviceError
 
 @dataclasses.dataclass(frozen=True)
 class Precision:
-    """How numbers are kept and multiplied.
+    """Dtypes of images and networks, and whether products may be taken in TF32.
 
     Parameters
     ----------
     images : torch.dtype
-        Of images, gradients and whatever a decoder keeps.
+        Of images, gradients and the state of a decoder.
     network : torch.dtype
         Of weights and activations.
     tf32 : bool
@@ -39,13 +39,13 @@ _PRECISIONS = {
 }
 
 
-# The newer of torch's two interfaces to TF32. The older one leaves alone what inherits from
-# `torch.backends.fp32_precision`, and fails once anybody has used the newer one.
+# The newer of torch's two interfaces to TF32. The older one does not affect what inherits from
+# `torch.backends.fp32_precision`, and fails once the newer one has been used.
 _MATRICES, _CONVOLUTIONS = "cuda.matmul.fp32_precision", "cudnn.conv.fp32_precision"
 _PRODUCTS = (_MATRICES, _CONVOLUTIONS, "cudnn.rnn.fp32_precision")
 
 _ON_CPU = ("mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision")
-"""oneDNN, too, may multiply in fewer digits than float32 has, where a processor can."""
+"""oneDNN may also multiply in less than float32, on processors that can."""
 
 _REPEATABLE: dict[str, object] = {
     "cudnn.deterministic": True,
@@ -60,13 +60,13 @@ _REPEATABLE: dict[str, object] = {
 def precision_of(name: str, *, device: torch.device) -> Iterator[Precision]:
     """The precision of a name, with the flags of libraries set for it.
 
-    cuDNN's convolutions use TF32, and algorithms that add in any order, unless told otherwise.
-    Afterwards the flags are set to what they were, since torch does not tell what was inherited.
+    By default cuDNN's convolutions use TF32, and algorithms that add in any order. Afterwards the
+    flags are set to their previous values; torch does not say which of these were inherited.
 
     Raises
     ------
     DeviceError
-        Where the device has no such precision.
+        If the device has no such precision.
     """
     precision = _PRECISIONS[name]
     if precision.tf32 and device.type != "cuda":
@@ -89,14 +89,14 @@ def precision_of(name: str, *, device: torch.device) -> Iterator[Precision]:
 
 
 def by_tensor_cores(weight: torch.Tensor) -> bool:
-    """Whether a GPU's convolutions with a weight have few digits now, and special units for it."""
+    """Whether a GPU now computes convolutions with a weight on tensor cores, in few digits."""
     if weight.dtype == torch.float32:
         return _is_tf32(_CONVOLUTIONS)
     return weight.dtype in (torch.bfloat16, torch.float16)
 
 
 def as_products(weight: torch.Tensor) -> bool:
-    """Whether a GPU's products of matrices have now as many digits as its convolutions."""
+    """Whether a GPU's products of matrices are now as precise as its convolutions."""
     return weight.dtype != torch.float32 or _is_tf32(_MATRICES) == _is_tf32(_CONVOLUTIONS)
 
 
@@ -118,7 +118,7 @@ def _set_flags(flags: Mapping[str, object]) -> None:
 
 @contextlib.contextmanager
 def threads(number: int) -> Iterator[None]:
-    """So many threads of torch in the thread that this runs in."""
+    """Run torch with a number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

@@ -8,7 +8,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold_batchnorm(module: nn.Module) -> None:
-    """Fold each BatchNorm into the convolution registered right before it, as ResNets have them.
+    """Fold each BatchNorm into the convolution registered right before it, as in ResNets.
 
     In place, in the dtype of the module.
     """
@@ -22,11 +22,11 @@ def fold_batchnorm(module: nn.Module) -> None:
 
 
 def trim_kernels(module: nn.Module, *, shape: tuple[int, int, int]) -> None:
-    """Drop the taps of kernels that meet nothing but padding, in place.
+    """Drop the rows and columns of kernels that only ever meet padding, in place.
 
-    Deep layers see small images: on one pixel, eight of nine taps of a padded 3 x 3 kernel only
-    ever multiply zeros, yet their weights are read at every step, which at batch 1 is what a step
-    costs. The module then fits images of this shape alone.
+    Deep layers see small images: on one pixel, eight of the nine weights of a padded 3 x 3 kernel
+    only ever multiply zeros, yet they are read at every step, and at batch 1 reading weights is
+    what a step costs. Afterwards the module fits images of this shape alone.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def trim_kernels(module: nn.Module, *, shape: tuple[int, int, int]) -> None:
 
 
 def _trim(convolution: nn.Conv2d, size: tuple[int, int]) -> None:
-    """Keep the taps of one convolution that touch an image of a size."""
+    """Keep the part of one kernel that meets an image of a size."""
     kept = []
     for axis in range(2):
         kernel, stride = convolution.kernel_size[axis], convolution.stride[axis]
@@ -63,12 +63,12 @@ def _trim(convolution: nn.Conv2d, size: tuple[int, int]) -> None:
             return
         outputs = (length + 2 * padding - kernel) // stride + 1
         live = [
-            tap
-            for tap in range(kernel)
-            if any(0 <= output * stride + tap - padding < length for output in range(outputs))
+            place
+            for place in range(kernel)
+            if any(0 <= output * stride + place - padding < length for output in range(outputs))
         ]
         first, last = (live[0], live[-1]) if live else (0, kernel - 1)
-        # Padding is the same on both sides; where that would change the output, all taps stay.
+        # Padding is the same on both sides; where that would change the output, the kernel stays.
         shorter = padding - first
         if shorter < 0 or (length + 2 * shorter - (last - first + 1)) // stride + 1 != outputs:
             first, last, shorter = 0, kernel - 1, padding
@@ -78,5 +78,5 @@ def _trim(convolution: nn.Conv2d, size: tuple[int, int]) -> None:
     convolution.weight = nn.Parameter(weight, requires_grad=False)
     convolution.kernel_size = (bottom - top + 1, right - left + 1)
     convolution.padding = (rows, columns)
-    # What nn.Conv2d derived from its padding when it was made; unused for zero padding.
+    # nn.Conv2d derives this from its padding when it is made; padding by zeros does not use it.
     convolution._reversed_padding_repeated_twice = [columns, columns, rows, rows]

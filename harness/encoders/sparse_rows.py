@@ -1,8 +1,8 @@
-"""Products with a matrix of which few rows count, and only those rows are read.
+"""Products with a matrix that read only the rows that matter.
 
-Behind a rectifier about half of all units are shut. A wide layer at batch 1 takes as long as its
-weights take to be read, so reading half of them takes half as long; both directions read the same
-rows, and what was read on the way there is still in the cache on the way back.
+After a ReLU about half of all units are 0. At batch 1 a wide layer takes as long as reading its
+weights does, so reading half of them takes half as long. Both directions read the same rows, which
+are still in the cache on the way back.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _PARTS = 8
-"""Into how many the rows are divided, for threads to share."""
+"""Parts into which the rows are divided, for threads to share."""
 
 _LARGE = 2**23
-"""Bytes of a matrix from which on reading half of it saves more than finding the rows costs."""
+"""Bytes of a matrix above which reading half of it saves more than finding the rows costs."""
 
 _TAKEN = (torch.float32, torch.float64)
-"""Dtypes of which torch's sparse products on a CPU take some rows alone."""
+"""Dtypes in which torch has such sparse products on a CPU."""
 
 
 def pays(stacks: Sequence[Float[Tensor, "networks k l"]]) -> bool:
-    """Whether reading some rows of each matrix alone pays, and gives what all would.
+    """Whether reading only some rows of each matrix is faster, with the same result.
 
-    On a CPU, where a matrix is too large for the cache of a core, in a dtype of which torch takes
-    such products. A row that is not finite spoils a product even where it is taken 0 times.
+    It is on a CPU where a matrix is too large for a core's cache. A row that is not finite spoils
+    the product of all rows even where its factor is 0.
     """
     large = any(each[0].numel() * each.element_size() >= _LARGE for each in stacks)
     return large and all(
@@ -65,7 +65,7 @@ def dotted(
 
 @functools.cache
 def _settle_warnings() -> None:
-    """Have torch say once, unheard, that its compressed matrices may change."""
+    """Let torch warn once, unseen, that its compressed matrices are in beta."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.sparse_csr_tensor([0, 0], [], [], (1, 1), check_invariants=False)

@@ -16,7 +16,7 @@ from harness.errors import SpectrumError
 
 _EPS = torch.finfo(torch.float64).eps
 _GAP = 10.0
-"""The gap from which on a rank is decided.
+"""The gap above which a rank is decided.
 
 Rounding moves a singular value by a modest multiple of eps times the greatest one (Weyl; LAPACK
 Users' Guide, section 4.9), of which the default tolerance is an upper bound. What is not counted
@@ -29,23 +29,23 @@ _STEPS_A_SECOND = 5e10
 """Arithmetic of a decomposition on two cores; those with AVX-512 were measured at twice as much."""
 
 _CHUNK_BYTES = 2**25
-"""Of what goes through a network at once; four times as much took ResNet-18 twice as long."""
+"""Bytes that go through a network at once; four times as much took ResNet-18 twice as long."""
 
 _ACTIVATIONS = 16
-"""Numbers that a network keeps for a sample over those of its input and output: 13 for ResNet-18
-up to layer2. With `_CHUNK_BYTES` it decides how many samples go at once, and nothing else."""
+"""Numbers that a network holds for a sample, relative to its input and output: 13 for ResNet-18 up
+to layer2. With `_CHUNK_BYTES` it only decides how many samples go through at once."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SizeLimit:
-    """What spectra may cost at most.
+    """The most that spectra may cost.
 
     Parameters
     ----------
     gibibytes : float
         Of memory.
     seconds : float
-        Of two CPU cores, by an estimate that depends on sizes alone.
+        On two CPU cores, by an estimate that depends on sizes alone.
     """
 
     gibibytes: float = 4.0
@@ -101,7 +101,7 @@ class Spectrum:
 
 @dataclasses.dataclass(frozen=True)
 class Decomposition(Spectrum):
-    """Singular values and right singular vectors: the spaces that a matrix keeps and loses.
+    """Singular values and right singular vectors, and so the null space.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class Decomposition(Spectrum):
     def null_share(self, errors: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
         """Share of each error that lies in the null space, |P e| / |e|; nan for an error of 0.
 
-        For a0 - a, the offset of a start, and a linear map it is what of |a0 - a| even the
+        For a linear map and the offset of a start, a0 - a, it is the share that even the
         pseudo-inverse leaves (Penrose 1956).
 
         Parameters
@@ -154,8 +154,8 @@ def jacobian(
     Raises
     ------
     SpectrumError
-        Where the inputs are not in float64, or the limit would be passed. Nothing is computed then
-        but one output of each sample, to count its elements.
+        If the inputs are not in float64, or the limit would be exceeded. Then only one output of
+        each sample has been computed, to count its elements.
     """
     _require_float64(inputs)
     batch, n = len(inputs), inputs[0].numel()
@@ -164,8 +164,8 @@ def jacobian(
     units = min(m, n)
     most = _CHUNK_BYTES // (8 * batch * _ACTIVATIONS * (m + n))
     chunks = math.ceil(units / max(1, most))
-    copies = math.ceil(units / chunks)
-    point = inputs.repeat_interleave(copies, dim=0)
+    repeats = math.ceil(units / chunks)
+    point = inputs.repeat_interleave(repeats, dim=0)
     move: Callable[[Tensor], Tensor]
     if n < m:
         _, move, _ = encoder.linearize(point)
@@ -173,12 +173,12 @@ def jacobian(
     else:
         like, move = encoder.vjp(point)
     moved = inputs.new_empty(batch, units, max(m, n))
-    for first in range(0, units, copies):
-        # Past the last unit vector come zeros: an encoder is laid out for one size of batch.
-        unit = inputs.new_zeros(copies, units)
+    for first in range(0, units, repeats):
+        # Past the last unit vector come zeros: an encoder is compiled for one size of batch.
+        unit = inputs.new_zeros(repeats, units)
         unit.diagonal(first).fill_(1)
-        rows = move(unit.repeat(batch, 1).reshape(like.shape)).reshape(batch, copies, -1)
-        moved[:, first : first + copies] = rows[:, : units - first]
+        rows = move(unit.repeat(batch, 1).reshape(like.shape)).reshape(batch, repeats, -1)
+        moved[:, first : first + repeats] = rows[:, : units - first]
     return moved.mT if n < m else moved
 
 
@@ -199,8 +199,8 @@ def spectra(
     Raises
     ------
     SpectrumError
-        Where the matrices are not finite, not in float64, or so large that the limit would be
-        passed.
+        If the matrices are not finite, not in float64, or so large that the limit would be
+        exceeded.
     """
     _require_matrices(matrices, limit=limit)
     found = []
@@ -258,7 +258,7 @@ def _require_matrices(matrices: Float[Tensor, "batch m n"], *, limit: SizeLimit)
 
 
 def _require_room(batch: int, m: int, n: int, *, limit: SizeLimit) -> None:
-    """Refuse what costs more than the limit: the fullest decomposition, whatever is asked for."""
+    """Refuse what would cost more than the limit, estimated for a full decomposition."""
     low = min(m, n)
     # The Jacobians and the right vectors of all; the copy and the workspace of one, measured.
     numbers = batch * (m * n + n * n) + m * n + 6 * low**2

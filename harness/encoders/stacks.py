@@ -1,4 +1,4 @@
-"""Encoders of stacks of fully connected layers, one stack a sample."""
+"""Encoders of stacks of fully connected layers, one stack a network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.encoders.encoder import JVP, VJP, AffineEncoder
 from harness.encoders.sparse_rows import combined, dotted
 
 _LEAK = 0.01
-"""Slope of a leaky rectifier left of 0, torch's own."""
+"""Slope of a leaky ReLU below 0, torch's default."""
 
 
 _ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
@@ -26,7 +26,7 @@ _ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tens
     "tanh": (torch.tanh, torch.ops.aten.tanh_backward),
     "sigmoid": (torch.sigmoid, torch.ops.aten.sigmoid_backward),
 }
-"""Activations, and a vector times their derivative, as a function of it and of what they yield."""
+"""Activations, and their VJP as a function of a vector and of the activation's output."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Layer:
     bias: Float[Tensor, "batch out"]
 
     def on(self, device: torch.device) -> Layer:
-        """The same on a device."""
+        """The same layer on a device."""
         return Layer(self.weight.to(device), self.bias.to(device))
 
 
 def compose(layers: Sequence[Layer]) -> Layer:
-    """The one affine map that a linear stack is."""
+    """A linear stack as one affine map."""
     matrix, offset = layers[0].weight, layers[0].bias
     for layer in layers[1:]:
         matrix = layer.weight @ matrix
@@ -60,8 +60,8 @@ def compose(layers: Sequence[Layer]) -> Layer:
 class StackEncoder:
     """Affine maps with an activation between them, a stack for each network.
 
-    Derivatives are written by hand: what autograd notes for layers this small takes longer than the
-    layers.
+    Derivatives are written by hand, since for layers this small autograd's bookkeeping takes longer
+    than the arithmetic.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class StackEncoder:
         return output, functools.partial(self._jvp, hidden), functools.partial(self._vjp, hidden)
 
     def _forward(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The output, and what each activation yields."""
+        """The output, and the outputs of the activations."""
         activate, _ = _ACTIVATIONS[self.activation]
         first, *others = self.layers
         found, hidden = first.encode(inputs), []
@@ -118,13 +118,13 @@ class StackEncoder:
 
 @dataclasses.dataclass(frozen=True)
 class WideStackEncoder:
-    """A stack with rectifiers whose layers are too large for a cache: shut units are not read.
+    """A ReLU stack whose layers exceed the cache: weights of inactive units are not read.
 
     Parameters
     ----------
     stack : StackEncoder
-        With rectifiers, at least two layers, and all matrices but the first laid out by their
-        inputs. It takes batches in which several samples share a network, and so its weights.
+        With ReLUs, at least two layers, and all matrices but the first laid out by their inputs. It
+        takes over where several samples share a network, and so its weights.
     """
 
     stack: StackEncoder

@@ -1,7 +1,7 @@
-"""What a module does, read of its graph once as a short list of layers.
+"""A module's graph, traced once, as a short list of layers.
 
 No shapes are needed: every layer of the graph becomes a node, an in-place operation renames the
-value that it overwrites, and sums and rectifiers join the layer that they follow.
+value that it overwrites, and sums and ReLUs are fused into the layer that they follow.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch.nn import functional as F
 
 
 class UntraceableError(Exception):
-    """A module that is no list of the operations known here; says why."""
+    """A module does something that no operation stands for; says what."""
 
 
 class Add(nn.Module):
-    """The layer that a sum of two values is."""
+    """The sum of two values as a layer."""
 
     def __init__(self, *, inplace: bool = False) -> None:
         super().__init__()
@@ -31,18 +31,18 @@ class Add(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """A layer applied to values, which are numbered; 0 is the input of the whole.
+    """A layer applied to values, which are numbered; 0 is the input of the network.
 
     Parameters
     ----------
     layer : nn.Module
-        What is done.
+        The layer.
     inputs : tuple of int
-        Values that it takes; a second one is added to what an affine layer makes of the first.
+        Values that it takes; an affine layer adds the second one, if any, to its output.
     output : int
-        The value that it makes.
+        The value that it yields.
     relu : bool
-        Whether max(0, .) follows.
+        Whether a ReLU follows.
     """
 
     layer: nn.Module
@@ -52,29 +52,29 @@ class Node:
 
     @property
     def open(self) -> bool:
-        """Whether a sum or a rectifier can join."""
+        """Whether a sum or a ReLU can be fused into it."""
         return isinstance(self.layer, (nn.Conv2d, nn.Linear)) and not self.relu
 
 
 @dataclasses.dataclass(frozen=True)
 class TracedGraph:
-    """The nodes of a module in the order in which they run, and the value that it returns."""
+    """The nodes of a module in the order of execution, and the value that it returns."""
 
     nodes: tuple[Node, ...]
     output: int
 
 
 def trace(module: nn.Module) -> TracedGraph:
-    """What a module in eval mode does.
+    """The layers of a module in eval mode.
 
     Raises
     ------
     UntraceableError
-        Where it does anything that no operation stands for.
+        If it does anything that no operation stands for.
     """
     if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
         raise UntraceableError("it has hooks")
-    whole = nn.Sequential(module)  # a layer by itself would be read as the functions it calls
+    whole = nn.Sequential(module)  # a layer by itself would be traced as the functions it calls
     try:
         graph = _traced(whole)
     except Exception as error:  # the module's own code can fail on a symbol in any way
@@ -97,10 +97,10 @@ def trace(module: nn.Module) -> TracedGraph:
 
 
 def _traced(module: nn.Module) -> fx.Graph:
-    """The graph of a module, through which nothing of it is kept alive.
+    """The graph of a module, which keeps nothing of the module alive.
 
-    A tracer refers to itself and to the module, whose weights would stay on a device until Python
-    happens to collect its garbage.
+    A tracer refers to itself and to the module, whose weights would stay on a device until the next
+    garbage collection.
     """
     tracer = fx.Tracer()
     try:
@@ -131,11 +131,11 @@ _FUNCTIONS: dict[object, Callable[..., nn.Module]] = {
     F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
     F.dropout: _dropout,
 }
-"""The layers that functions and methods stand for, by the arguments after the tensors."""
+"""Layers that do what functions and methods do, made of the arguments after the tensors."""
 
 
 def _layer(step: fx.Node, module: nn.Module) -> nn.Module:
-    """The layer that a step of a graph is, for inputs that are all tensors."""
+    """A step of a graph as a layer."""
     extra = [value for value in step.args if not isinstance(value, fx.Node)]
     try:
         if step.op == "call_module":
@@ -152,8 +152,8 @@ def _layer(step: fx.Node, module: nn.Module) -> nn.Module:
 
 
 def _named(step: fx.Node, module: nn.Module) -> str:
-    """A step of a graph in a line for people: a layer with its place, or a call."""
-    # The first part of a place is that of the module in the sequence that was made of it.
+    """A step of a graph in a line for people: a layer with its name, or a call."""
+    # The first part of a name is that of the module in the sequence around it.
     place = str(step.target).partition(".")[2]
     match step.op:
         case "call_module":
@@ -167,7 +167,7 @@ def _named(step: fx.Node, module: nn.Module) -> str:
 
 
 def _is_known(layer: nn.Module) -> bool:
-    """Whether an operation does what a layer does."""
+    """Whether an operation stands for a layer."""
     kind = type(layer)  # a class derived from torch's may do something else
     if kind is nn.Conv2d:
         return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
@@ -185,7 +185,7 @@ def _is_known(layer: nn.Module) -> bool:
 
 
 def _note(step: fx.Node, module: nn.Module, values: dict[object, int], nodes: list[Node]) -> None:
-    """Add what a step does to the nodes and the values so far."""
+    """Add a step to the nodes and the values so far."""
     layer = _layer(step, module)
     inputs = tuple(values[each] for each in step.args if isinstance(each, fx.Node))
     if len(inputs) != 1 + isinstance(layer, Add):
@@ -199,20 +199,20 @@ def _note(step: fx.Node, module: nn.Module, values: dict[object, int], nodes: li
         for node in nodes:
             if isinstance(node.layer, nn.Flatten) and overwritten in (*node.inputs, node.output):
                 raise UntraceableError(f"{_named(step, module)} overwrites what has two shapes")
-        # Whoever reads the overwritten value from here on reads the new one.
+        # From here on every name of the overwritten value means the new one.
         values.update({name: output for name, value in values.items() if value == overwritten})
     nodes.append(Node(layer, inputs, output))
     values[step] = output
 
 
 def _joined(nodes: Sequence[Node], result: int) -> TracedGraph:
-    """Nodes with sums and rectifiers joined to the layers that they follow, and none idle."""
+    """Fuse sums and ReLUs into the layers that they follow, and drop nodes without use."""
     uses = collections.Counter(value for node in nodes for value in node.inputs)
     uses[result] += 1
     joined: dict[int, Node] = {}
 
     def take(value: int, *, most: int = 2) -> Node | None:
-        """Take away the node that made a value, where something can join it."""
+        """Remove and return the node of a value, if something can be fused into it."""
         node = joined.get(value)
         free = node and node.open and uses[value] == 1 and len(node.inputs) <= most
         return joined.pop(value) if free else None

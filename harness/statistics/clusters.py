@@ -1,8 +1,8 @@
 """Photographs at large: one fixed look at one mean per distinct photograph.
 
-Replicates draw photographs with replacement, and a verdict speaks of these photographs. What they
-say of photographs at large is a sample of as many as there are distinct ones, however often each
-was drawn: the effect is averaged within each, and the averages are counted once.
+Replicates draw photographs with replacement, and a verdict is about these photographs. For
+photographs at large the sample is only as large as the number of distinct ones, however often each
+was drawn: the effect is averaged within each photograph, and each average counts once.
 """
 
 from __future__ import annotations

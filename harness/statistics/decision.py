@@ -103,12 +103,12 @@ def decided(
     happened = events & ~failed[..., None, :]
     opposite = np.zeros_like(events) if opposite is None else opposite & ~failed[..., None, :]
 
-    course = _by_looks(happened, opposite, failed, shares=shares, alpha=alpha, looks=looks)
+    run = _by_looks(happened, opposite, failed, shares=shares, alpha=alpha, looks=looks)
     if kind is Kind.EXACT:
-        return _exactly(course, events, failed, looks=looks)
+        return _exactly(run, events, failed, looks=looks)
     if kind is Kind.EXISTENTIAL:
-        return _by_witness(course, happened)
-    return course
+        return _by_witness(run, happened)
+    return run
 
 
 def _by_looks(
@@ -168,7 +168,7 @@ def _by_looks(
 
 
 def _exactly(
-    course: SequentialRun, events: Bools, failed: Bools, *, looks: Sequence[tuple[int, float]]
+    run: SequentialRun, events: Bools, failed: Bools, *, looks: Sequence[tuple[int, float]]
 ) -> SequentialRun:
     """P: "One counterexample refutes", whatever else holds; so every replicate at hand counts.
 
@@ -185,17 +185,17 @@ def _exactly(
         [Ruling.REFUTED, Ruling.INVALID if reached else Ruling.OPEN, Ruling.OPEN],
         default=Ruling.SUPPORTED if reached else Ruling.OPEN,
     )
-    ones = np.ones_like(course.p_supported)
+    ones = np.ones_like(run.p_supported)
     return SequentialRun(
         ruling=ruling,
-        looks=np.full_like(course.looks, reached),
+        looks=np.full_like(run.looks, reached),
         p_supported=ones * (ruling != Ruling.SUPPORTED)[..., None],
         p_refuted=ones * (ruling != Ruling.REFUTED)[..., None],
-        reversed=np.zeros_like(course.reversed),
+        reversed=np.zeros_like(run.reversed),
     )
 
 
-def _by_witness(course: SequentialRun, happened: Bools) -> SequentialRun:
+def _by_witness(run: SequentialRun, happened: Bools) -> SequentialRun:
     """Existential: "One stored witness supports", wherever it turns up; counting only refutes.
 
     What counting would support has its witness already. Support is logic and errs only if the event
@@ -205,8 +205,8 @@ def _by_witness(course: SequentialRun, happened: Bools) -> SequentialRun:
     witness = happened.all(axis=-2).any(axis=-1)
     none = np.asarray(~witness)[..., None]
     return dataclasses.replace(
-        course,
-        ruling=np.where(witness, Ruling.SUPPORTED, course.ruling),
+        run,
+        ruling=np.where(witness, Ruling.SUPPORTED, run.ruling),
         p_supported=np.where(none, 1.0, 0.0),
-        p_refuted=np.where(none, course.p_refuted, 1.0),
+        p_refuted=np.where(none, run.p_refuted, 1.0),
     )

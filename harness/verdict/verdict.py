@@ -208,7 +208,7 @@ def decide(
             verdict=Verdict.NOT_RUN, reason="no replicate was measured", n=0, final=False
         )
     events = Events.of(estimand, ordered)
-    course = decided(
+    run = decided(
         estimand.kind,
         events.happened,
         failed=events.failed,
@@ -217,7 +217,7 @@ def decide(
         alpha=alpha,
         looks=looks,
     )
-    ruling, taken = Ruling(int(course.ruling)), int(course.looks)
+    ruling, taken = Ruling(int(run.ruling)), int(run.looks)
     # One counterexample or witness counts wherever it is, and so does everything before a look.
     single = estimand.kind is Kind.EXACT or (
         estimand.kind is Kind.EXISTENTIAL and ruling is Ruling.SUPPORTED
@@ -226,14 +226,14 @@ def decide(
     evidence = Evidence.of(
         estimand,
         ordered[:n],
-        p_supported=course.p_supported.tolist(),
-        p_refuted=course.p_refuted.tolist(),
+        p_supported=run.p_supported.tolist(),
+        p_refuted=run.p_refuted.tolist(),
         alpha=alpha,
         looks=looks,
     )
     refutation = None
     if ruling is Ruling.REFUTED and is_null_or_reversed(estimand, evidence.refuting.criterion):
-        refutation = Refutation.REVERSED if course.reversed else Refutation.NULL
+        refutation = Refutation.REVERSED if run.reversed else Refutation.NULL
     final = ruling is not Ruling.OPEN or n >= looks[-1][0]
     found = evidence.first(event=ruling is Ruling.SUPPORTED) if single else None
     decision = Decision(

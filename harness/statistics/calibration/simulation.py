@@ -101,8 +101,8 @@ def run(
 ) -> Simulated:
     """Draw series of replicates and decide them look by look, until each is decided.
 
-    As `harness.lab.runner` does it: at each look `decided` sees the replicates drawn so far, and a
-    series that is not open any more draws no others.
+    As in `harness.lab.runner`, `decided` sees the replicates drawn so far at each look, and a
+    series that has been decided draws no more.
     """
     values = world.draw(rng, series=simulations, replicates=looks[-1][0])
     events, failed = world.events(values), np.isnan(values[:, 0])
@@ -110,7 +110,7 @@ def run(
     stopped = np.full(simulations, looks[-1][0])
     for n, _ in looks:
         going = np.flatnonzero(ruling == Ruling.OPEN)
-        course = decided(
+        found = decided(
             world.kind,
             events[going, :, :n],
             failed=failed[going, :n],
@@ -118,8 +118,8 @@ def run(
             alpha=alpha,
             looks=looks,
         )
-        ruling[going] = course.ruling
-        stopped[going[course.ruling != Ruling.OPEN]] = n
+        ruling[going] = found.ruling
+        stopped[going[found.ruling != Ruling.OPEN]] = n
     return Simulated(values=values, ruling=ruling, n=stopped)
 
 

@@ -201,8 +201,8 @@ def worlds() -> tuple[World, ...]:
 
     For every kind the effects {-margin, 0, margin, 2 margin} under every noise, independent and
     clustered. A conjunction's other parts hold beyond doubt, which is the least favourable case for
-    a wrong "supported". Besides, where a wrong "refuted" is easiest: everything that is claimed
-    holds by the slightest.
+    a wrong "supported". Also the worlds in which a wrong "refuted" is easiest: everything that is
+    claimed only just holds.
     """
     population = [(noise, icc) for icc in (0.0, 0.5) for noise in ("normal", "t3", "lognormal")]
     made = []

@@ -279,7 +279,7 @@ class TestPlantedAnswers:
             enough = int(ratio * n) >= round(found["needed"] * n)
             assert found[f"enough_{ratio:g}"] == float(enough)
 
-    def test_a_rectifier_keeps_the_rank_of_its_active_units(self) -> None:
+    def test_a_relu_keeps_the_rank_of_its_active_units(self) -> None:
         network = MLP(inputs=48, widths=(60, 48), activation="relu")
         cell = LocalRank(seeds=ReplicateSeeds(replicate=3), network=network, images=IMAGES)
         found = one(cell).values

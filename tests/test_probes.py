@@ -136,7 +136,7 @@ class TestNeighbours:
         assert abs(measured("default")) > abs(measured("gaussian"))
 
 
-class TestShaped:
+class TestPrescribedSpectrum:
     def test_the_spectrum_is_the_one_asked_for(self) -> None:
         network = PrescribedSpectrum(inputs=10, outputs=14, condition=50.0)
         encoder = build_encoder(
@@ -239,7 +239,7 @@ class TestGradients:
 
 
 class TestSquareLayers:
-    def test_a_rectifier_keeps_the_rows_of_its_active_units(self) -> None:
+    def test_a_relu_keeps_the_rows_of_its_active_units(self) -> None:
         cell = SquareLayer(seeds=DRAW, images=IMAGES, layer="dense", activation="relu")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(DRAW.seed(Source.WEIGHTS) >> 1)
@@ -318,7 +318,7 @@ class TestZeroUnits:
         assert found.traces["zero_share"] == (zeros[0] / 100, zeros[1] / 70)
         assert found.values["zero_share"] == sum(zeros) / 170
 
-    def test_every_rectifier_of_a_resnet_is_seen(self) -> None:
+    def test_every_relu_of_a_resnet_is_seen(self) -> None:
         cell = ZeroUnits(seeds=DRAW, network=ResNet(name="resnet18", layer="layer4"), images=PHOTO)
         found = one(cell)
         assert len(found.traces["zero_share"]) == 17
@@ -334,7 +334,7 @@ def test_the_part_of_an_error_in_the_null_space_is_what_the_pseudo_inverse_leave
     cell = ErrorInNullSpace(
         seeds=DRAW, network=network, images=images, decoder=decoder, iterations=30
     )
-    # The precision is that of the copy alone.
+    # The precision is that of the reconstruction alone.
     double = one(dataclasses.replace(cell, precision="float64")).values
     assert 0 < abs(double["r"] - one(cell).values["r"]) < 0.1
     assert double["null_dimension_share"] == one(cell).values["null_dimension_share"]

@@ -232,6 +232,7 @@ class TestRuns:
         wait_until(cluster.is_idle)
         assert cluster.client.nthreads()
 
+    @pytest.mark.slow
     def test_ctrl_c_ends_the_run_and_leaves_the_cluster(
         self, two: Cluster, suite: Suite, gate: Gate
     ) -> None:
@@ -255,6 +256,7 @@ class TestRuns:
         assert not list(suite.store.rglob("*.part"))
 
 
+@pytest.mark.slow
 class TestDeaths:
     def test_a_cell_that_kills_is_named_and_the_rest_goes_on(
         self, started: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -384,6 +386,7 @@ class TestUnfit:
         monkeypatch.setattr(dask, "probe", probe_with_a_gpu)
         DaskWorkers(cluster.address, device="cpu", auto=False, store=Store(tmp_path)).shutdown()
 
+    @pytest.mark.slow
     def test_other_code(self, started: Cluster, tmp_path: Path) -> None:
         store = Store(tmp_path / "store")
         copy = tmp_path / "copy"
@@ -404,6 +407,7 @@ class TestUnfit:
         self.refused(tmp_path / "store", started.address, match=match)
         started.clear()
 
+    @pytest.mark.slow
     def test_no_code(self, started: Cluster, tmp_path: Path) -> None:
         # Another package of the name, since this environment's Python finds the project anyway.
         (tmp_path / "harness").mkdir()

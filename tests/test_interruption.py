@@ -118,6 +118,7 @@ def test_ctrl_c(suite: Suite, begun: subprocess.Popen[str]) -> None:
     assert_goes_on(suite)
 
 
+@pytest.mark.slow
 def test_kill_of_the_parent(suite: Suite, begun: subprocess.Popen[str]) -> None:
     os.kill(begun.pid, signal.SIGKILL)
     # A worker may be measuring; it ends without waiting for anybody.
@@ -142,6 +143,7 @@ def test_kill_of_a_worker(suite: Suite, gate: Gate, begun: subprocess.Popen[str]
     assert {verdict for _, verdict, _ in suite.conditions()} == {"supported"}
 
 
+@pytest.mark.slow
 def test_cells_that_kill_their_workers_fail_their_test_alone(
     suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

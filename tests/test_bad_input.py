@@ -224,6 +224,7 @@ def test_network(lab, network):
 """
 
 
+@pytest.mark.slow
 def test_weights_with_nan_make_their_samples_invalid(
     suite: Suite, state: dict[str, torch.Tensor]
 ) -> None:
@@ -307,6 +308,7 @@ def test_parameters_that_are_no_names(suite: Suite) -> None:
     refused(suite, parts=("setting=(1, 2)", "names and numbers alone", "Give the name"))
 
 
+@pytest.mark.slow
 def test_the_message_is_the_last_thing_said(suite: Suite) -> None:
     suite.run()
     records(suite)[0].write_bytes(b"")

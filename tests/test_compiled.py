@@ -1,4 +1,4 @@
-"""Programs: what is read of a module, and outputs, J v and J^T u against autograd."""
+"""Compiled plans: what is traced of a module; outputs, JVP and VJP against autograd."""
 
 from __future__ import annotations
 
@@ -80,24 +80,24 @@ def agree(found: Encoder, module: nn.Module, inputs: Tensor, *, tolerance: float
 
 
 class TwiceUsed(nn.Module):
-    """An in-place rectifier on a value that is read before and afterwards."""
+    """An in-place ReLU on a value that is read before and afterwards."""
 
-    def __init__(self, rectify: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, relu: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, 4, 3, padding=1)
         self.second = nn.Conv2d(4, 4, 3, padding=1)
         self.third = nn.Conv2d(4, 4, 1)
-        self.rectify = rectify
+        self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.first(x)
         before = y + y
-        self.rectify(y)  # nobody takes what it returns
+        self.relu(y)  # nobody takes what it returns
         return self.second(before) + self.third(y) + y
 
 
 class Reused(nn.Module):
-    """One convolution and one rectifier used again and again."""
+    """One convolution and one ReLU used again and again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class Sums(nn.Module):
 
 
 class Residual(nn.Module):
-    """A block with a strided shortcut, and its cut inside: before the sum's rectifier."""
+    """A block with a strided shortcut, up to the sum before its last ReLU."""
 
     def __init__(self, *, bias: bool = True) -> None:
         super().__init__()
@@ -177,8 +177,8 @@ class Idle(nn.Module):
         return y
 
 
-class RectifiedInVain(nn.Module):
-    """Returns what a rectifier was given, not what it made of it."""
+class UnusedReLU(nn.Module):
+    """Returns the input of a ReLU, not its output."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -196,18 +196,18 @@ def inplace(x: Tensor) -> Tensor:
 
 MODULES: dict[str, Callable[[], nn.Module]] = {
     "identity": nn.Identity,
-    "rectifier": lambda: nn.ReLU(inplace=True),
+    "ReLU": lambda: nn.ReLU(inplace=True),
     "in place, function": lambda: TwiceUsed(inplace),
     "in place, method": lambda: TwiceUsed(lambda x: x.relu_()),
     "in place, torch": lambda: TwiceUsed(torch.relu_),
     "in place, module": lambda: TwiceUsed(nn.ReLU(inplace=True)),
     "reused": Reused,
     "sums": Sums,
-    "cut in a block": Residual,
-    "cut in a block, no bias": lambda: Residual(bias=False),
+    "layer in a block": Residual,
+    "layer in a block, no bias": lambda: Residual(bias=False),
     "functional": Functional,
     "idle": Idle,
-    "relu in vain": RectifiedInVain,
+    "unused ReLU": UnusedReLU,
     "strided pixels": lambda: nn.Sequential(nn.Conv2d(3, 8, 1, stride=2), nn.ReLU()),
     "grouped": lambda: nn.Sequential(nn.Conv2d(3, 6, 3, groups=3, padding=1), nn.ReLU(True)),
     "dilated": lambda: nn.Conv2d(3, 4, 3, dilation=2, padding=2, stride=2),
@@ -274,7 +274,7 @@ class TestModules:
         found = (output, jvp(inputs), vjp(output))
         assert not any(each.requires_grad for each in found)
 
-    def test_a_program_for_each_shape(self) -> None:
+    def test_a_plan_for_each_shape(self) -> None:
         module = drawn(Residual())
         found = NetworkEncoder(module)
         for shape in ((2, 3, 8, 8), (1, 3, 9, 5), (2, 3, 8, 8), (6, 3, 3, 3)):
@@ -288,7 +288,7 @@ class TestModules:
 
     @pytest.mark.parametrize("dtype", TOLERANCES)
     def test_what_is_not_a_number_stays_in_its_sample(self, dtype: torch.dtype) -> None:
-        # oneDNN's own rectifier would make 0 of it.
+        # oneDNN's own ReLU would turn it into 0.
         module = nn.Sequential(Residual(), nn.ReLU(inplace=True), nn.Conv2d(6, 3, 3), nn.ReLU())
         inputs = normal(4, 3, 32, 32, seed=1, dtype=dtype)
         inputs[2, 1, 16, 16] = torch.nan
@@ -479,7 +479,7 @@ def hooked() -> nn.Module:
     return module
 
 
-UNREADABLE: dict[str, Callable[[], nn.Module]] = {
+UNTRACEABLE: dict[str, Callable[[], nn.Module]] = {
     "another activation": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU()),
     "derived": lambda: nn.Sequential(Derived(3, 4, 3)),
     "hooks": hooked,
@@ -504,13 +504,13 @@ AWKWARD: dict[str, Callable[[], nn.Module]] = {
     ),
     "broken": Broken,
 }
-"""Those of whose reasons there is much to tell."""
+"""Modules whose reasons are long."""
 
 
-class TestUnreadable:
-    @pytest.mark.parametrize("name", UNREADABLE)
+class TestUntraceable:
+    @pytest.mark.parametrize("name", UNTRACEABLE)
     def test_modules_are_left_to_autograd(self, name: str) -> None:
-        module = drawn(UNREADABLE[name]())
+        module = drawn(UNTRACEABLE[name]())
         found = NetworkEncoder(module)
         inputs = normal(2, 3, 11, 11, seed=2)
         agree(found, module, inputs, tolerance=1e-12)
@@ -528,7 +528,7 @@ class TestUnreadable:
         ],
         ids=lambda module: type(module).__name__,
     )
-    def test_no_program_is_made_of_what_none_can_do(self, module: nn.Module) -> None:
+    def test_what_no_operation_stands_for_is_not_traced(self, module: nn.Module) -> None:
         with pytest.raises(UntraceableError):
             trace(module)
 
@@ -545,15 +545,15 @@ class TestUnreadable:
             ("broken", "its graph cannot be traced: Two"),
         ],
     )
-    def test_the_reason_is_told_in_a_line(self, name: str, reason: str) -> None:
-        found = NetworkEncoder((UNREADABLE | AWKWARD)[name]().eval()).path
+    def test_the_reason_is_one_line(self, name: str, reason: str) -> None:
+        found = NetworkEncoder((UNTRACEABLE | AWKWARD)[name]().eval()).path
         assert found.startswith(f"autograd: {reason}")
         assert not set("\n%") & set(found)
         assert len(found) < 200
 
 
-class TestReading:
-    def test_sums_and_rectifiers_join_their_convolution(self) -> None:
+class TestTracing:
+    def test_sums_and_relus_are_fused_into_their_convolution(self) -> None:
         module = nn.Sequential(Residual(), nn.ReLU()).eval()
         fold_batchnorm(module)
         kinds = [
@@ -561,11 +561,11 @@ class TestReading:
         ]
         assert kinds == [("Conv2d", 1, True), ("Conv2d", 1, False), ("Conv2d", 2, True)]
 
-    def test_what_is_idle_is_left_out(self) -> None:
+    def test_unused_layers_are_left_out(self) -> None:
         (node,) = trace(Idle()).nodes
         assert isinstance(node.layer, nn.Conv2d)
 
-    def test_a_value_read_twice_is_not_rectified_where_it_is_made(self) -> None:
+    def test_a_relu_is_not_fused_where_its_input_is_used_again(self) -> None:
         class Both(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -600,7 +600,7 @@ class TestRefused:
         with pytest.raises(ModuleError, match=r"^Sequential, 1\.0: in train mode "):
             NetworkEncoder(module)
 
-    def test_a_cut_of_a_module_in_eval_mode_is_none_in_train_mode(self) -> None:
+    def test_a_part_of_a_module_in_eval_mode_is_none_in_train_mode(self) -> None:
         module = nn.Sequential(Residual(), nn.Sequential(nn.ReLU()), nn.Dropout()).eval()
         for layer in (module[:2], nn.Sequential(*module, nn.Identity(), nn.Flatten())):
             assert layer.training

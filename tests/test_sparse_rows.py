@@ -10,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from harness.encoders import sparse_rows as rows
-from harness.encoders.encoder import Encoder
-from harness.encoders.sparse_rows import combined, dotted, pays
+from harness.encoders.sparse_rows import LARGE, combined, dotted, pays
 from harness.encoders.stacks import StackEncoder, WideStackEncoder
 from harness.plan.networks import MLP
 from harness.subjects.mlp import mlp_encoder
@@ -61,9 +59,8 @@ def test_rows_that_count_nothing_are_not_read() -> None:
     assert dotted(matrix, normal(4, seed=2), read).isfinite().all()
 
 
-def test_warnings_of_others_are_left_alone() -> None:
+def test_filters_of_warnings_are_left_alone() -> None:
     before = list(warnings.filters)
-    rows._settle_warnings.cache_clear()
     dotted(normal(3, 2, seed=1), normal(2, seed=2), torch.tensor([0, 2]))
     assert list(warnings.filters) == before
 
@@ -81,7 +78,7 @@ class TestChoice:
 
     def test_not_in_a_dtype_that_sparse_products_lack(self) -> None:
         network = MLP(inputs=2048, widths=(2048, 2048), activation="relu")
-        assert 2048**2 * torch.bfloat16.itemsize >= rows._LARGE
+        assert 2048**2 * torch.bfloat16.itemsize >= LARGE
         wide = mlp_encoder(network, generators=generators(1), dtype=torch.bfloat16, device=CPU)
         output, vjp = wide.vjp(normal(1, 2048, seed=1, dtype=torch.bfloat16))
         assert vjp(output).isfinite().all()
@@ -94,41 +91,33 @@ def generators(*seeds: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def encoder(network: MLP = NETWORK, *, networks: int = 1) -> Encoder:
-    return mlp_encoder(
-        network, generators=generators(*range(networks)), dtype=torch.float64, device=CPU
+@pytest.mark.parametrize("networks", [1, 3])
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_wide_stacks_compute_what_stacks_do(networks: int, restarts: int) -> None:
+    stack = mlp_encoder(
+        NETWORK, generators=generators(*range(networks)), dtype=torch.float64, device=CPU
     )
+    assert isinstance(stack, StackEncoder)
+    wide = WideStackEncoder(stack)
+    inputs = normal(networks * restarts, 20, seed=5)
+    found, truth = wide.linearize(inputs), stack.linearize(inputs)
+    cotangent, tangent = normal(*truth[0].shape, seed=6), normal(*inputs.shape, seed=7)
+    for mine, other in (
+        (found[0], truth[0]),
+        (found[1](tangent), truth[1](tangent)),
+        (found[2](cotangent), truth[2](cotangent)),
+        (wide.encode(inputs), truth[0]),
+        (wide.vjp(inputs)[1](cotangent), truth[2](cotangent)),
+    ):
+        torch.testing.assert_close(mine, other, rtol=1e-13, atol=1e-14)
+    assert torch.equal(found[2](cotangent), found[2](cotangent))
 
 
-class TestWideStacks:
-    @pytest.fixture(autouse=True)
-    def small_is_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(rows, "_LARGE", 1)
-
-    @pytest.mark.parametrize("networks", [1, 3])
-    @pytest.mark.parametrize("restarts", [1, 2])
-    def test_they_do_what_stacks_do(
-        self, monkeypatch: pytest.MonkeyPatch, networks: int, restarts: int
-    ) -> None:
-        wide = encoder(networks=networks)
-        monkeypatch.setattr(rows, "_LARGE", 2**40)
-        stack = encoder(networks=networks)
-        assert isinstance(wide, WideStackEncoder)
-        assert isinstance(stack, StackEncoder)
-        inputs = normal(networks * restarts, 20, seed=5)
-        found, truth = wide.linearize(inputs), stack.linearize(inputs)
-        cotangent, tangent = normal(*truth[0].shape, seed=6), normal(*inputs.shape, seed=7)
-        for mine, other in (
-            (found[0], truth[0]),
-            (found[1](tangent), truth[1](tangent)),
-            (found[2](cotangent), truth[2](cotangent)),
-            (wide.encode(inputs), truth[0]),
-            (wide.vjp(inputs)[1](cotangent), truth[2](cotangent)),
-        ):
-            torch.testing.assert_close(mine, other, rtol=1e-13, atol=1e-14)
-        assert torch.equal(found[2](cotangent), found[2](cotangent))
-
-    def test_other_activations_open_every_unit(self) -> None:
-        for activation in ("leaky-relu", "tanh"):
-            network = MLP(inputs=20, widths=(31, 17), activation=activation)
-            assert isinstance(encoder(network), StackEncoder)
+@pytest.mark.parametrize(
+    ("activation", "kind"), [("relu", WideStackEncoder), ("tanh", StackEncoder)]
+)
+def test_a_large_stack_is_wide_where_units_can_be_inactive(activation: str, kind: type) -> None:
+    network = MLP(inputs=1024, widths=(1024, 1024), activation=activation)
+    assert 1024**2 * torch.float64.itemsize >= LARGE
+    found = mlp_encoder(network, generators=generators(1), dtype=torch.float64, device=CPU)
+    assert isinstance(found, kind)

@@ -18,7 +18,6 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from torch import Tensor
 
-import harness.encoders.spectrum
 from harness.encoders.spectrum import (
     Decomposition,
     SizeLimit,
@@ -403,9 +402,7 @@ class TestJacobians:
     ) -> None:
         encoder = Watched(0.1 * gaussian(m, n, seed=seed))
         inputs = gaussian(batch, n, seed=seed + 1)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(harness.encoders.spectrum, "_CHUNK_BYTES", room)
-            found = jacobian(encoder, inputs)
+        found = jacobian(encoder, inputs, chunk_bytes=room)
         truth = torch.func.vmap(torch.func.jacrev(lambda x: torch.tanh(encoder.matrix @ x)))(inputs)
         torch.testing.assert_close(found, truth, rtol=1e-12, atol=1e-14)
         for one, image in zip(found, inputs, strict=True):
@@ -426,10 +423,8 @@ class TestJacobians:
         self, m: int, n: int, moves: list[tuple[str, int]]
     ) -> None:
         encoder = Watched(gaussian(m, n))
-        with pytest.MonkeyPatch.context() as patch:
-            # Room for three samples.
-            patch.setattr(harness.encoders.spectrum, "_CHUNK_BYTES", 3 * 8 * 16 * (m + n))
-            jacobian(encoder, gaussian(1, n))
+        room_for_three = 3 * 8 * 16 * (m + n)
+        jacobian(encoder, gaussian(1, n), chunk_bytes=room_for_three)
         assert encoder.calls == [("encode", 1), *moves]
 
     def test_inputs_have_any_shape(self) -> None:

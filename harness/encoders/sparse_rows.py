@@ -19,7 +19,7 @@ from torch.nn import functional as F
 _PARTS = 8
 """Parts into which the rows are divided, for threads to share."""
 
-_LARGE = 2**23
+LARGE = 2**23
 """Bytes of a matrix above which reading half of it saves more than finding the rows costs."""
 
 _TAKEN = (torch.float32, torch.float64)
@@ -32,7 +32,7 @@ def pays(stacks: Sequence[Float[Tensor, "networks k l"]]) -> bool:
     It is on a CPU where a matrix is too large for a core's cache. A row that is not finite spoils
     the product of all rows even where its factor is 0.
     """
-    large = any(each[0].numel() * each.element_size() >= _LARGE for each in stacks)
+    large = any(each[0].numel() * each.element_size() >= LARGE for each in stacks)
     return large and all(
         each.device.type == "cpu" and each.dtype in _TAKEN and bool(each.isfinite().all())
         for each in stacks

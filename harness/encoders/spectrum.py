@@ -28,12 +28,12 @@ sqrt(m + n + 1) / 2 for max(m, n)), but they agree wherever they fall into the g
 _STEPS_A_SECOND = 5e10
 """Arithmetic of a decomposition on two cores; those with AVX-512 were measured at twice as much."""
 
-_CHUNK_BYTES = 2**25
+CHUNK_BYTES = 2**25
 """Bytes that go through a network at once; four times as much took ResNet-18 twice as long."""
 
 _ACTIVATIONS = 16
 """Numbers that a network holds for a sample, relative to its input and output: 13 for ResNet-18 up
-to layer2. With `_CHUNK_BYTES` it only decides how many samples go through at once."""
+to layer2. With `CHUNK_BYTES` it only decides how many samples go through at once."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,11 @@ class Decomposition(Spectrum):
 
 
 def jacobian(
-    encoder: Encoder, inputs: Float[Tensor, "batch ..."], *, limit: SizeLimit = DEFAULT_LIMIT
+    encoder: Encoder,
+    inputs: Float[Tensor, "batch ..."],
+    *,
+    limit: SizeLimit = DEFAULT_LIMIT,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Float[Tensor, "batch m n"]:
     """The Jacobians of an encoder at a batch of inputs, whose elements are counted row by row.
 
@@ -150,6 +154,8 @@ def jacobian(
         Where.
     limit : SizeLimit
         On the cost of the Jacobians together with their decomposition.
+    chunk_bytes : int
+        Of what goes through the network at once.
 
     Raises
     ------
@@ -162,7 +168,7 @@ def jacobian(
     m = encoder.encode(inputs)[0].numel()
     _require_room(batch, m, n, limit=limit)
     units = min(m, n)
-    most = _CHUNK_BYTES // (8 * batch * _ACTIVATIONS * (m + n))
+    most = chunk_bytes // (8 * batch * _ACTIVATIONS * (m + n))
     chunks = math.ceil(units / max(1, most))
     repeats = math.ceil(units / chunks)
     point = inputs.repeat_interleave(repeats, dim=0)

@@ -274,8 +274,8 @@ class TestResNets:
             gone = weakref.ref(other)
             del other
 
-    def test_unknown_networks_and_cuts_are_named_with_the_nearest(self, whole: nn.Module) -> None:
-        with pytest.raises(UnknownNameError, match=r"'resnet51': no such .* Choose .*resnet50"):
+    def test_unknown_networks_and_layers_are_refused(self, whole: nn.Module) -> None:
+        with pytest.raises(UnknownNameError, match="'resnet51'.*resnet50"):
             build_resnet(ResNet(name="resnet51", layer="conv1"), seed=0)
-        with pytest.raises(UnknownNameError, match=r"'layer5': no such cut .* Choose .*layer4"):
+        with pytest.raises(UnknownNameError, match="'layer5'.*layer4"):
             truncated_resnet(whole, layer="layer5")

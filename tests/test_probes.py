@@ -327,6 +327,7 @@ class TestZeroUnits:
         assert found.traces["zero_share"][0] == pytest.approx(float((first <= 0).float().mean()))
 
 
+@pytest.mark.slow
 def test_the_part_of_an_error_in_the_null_space_is_what_the_pseudo_inverse_leaves() -> None:
     images = Images(pixels=16, source="dead-leaves")
     network = ResNet(name="resnet18", layer="layer4")
@@ -336,9 +337,9 @@ def test_the_part_of_an_error_in_the_null_space_is_what_the_pseudo_inverse_leave
     )
     # The precision is that of the reconstruction alone.
     double = one(dataclasses.replace(cell, precision="float64")).values
-    assert 0 < abs(double["r"] - one(cell).values["r"]) < 0.1
-    assert double["null_dimension_share"] == one(cell).values["null_dimension_share"]
     found = one(cell).values
+    assert 0 < abs(double["r"] - found["r"]) < 0.1
+    assert double["null_dimension_share"] == found["null_dimension_share"]
     run = one(Inversion(seeds=DRAW, network=network, images=images, decoder=decoder, iterations=30))
     assert found["r"] == run.values["r"]
 

@@ -142,7 +142,7 @@ def test_real_photographs_of_every_kind(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert found.returncode == 0, found.stdout + found.stderr
     records = list((tmp_path / "s" / "records").rglob("*.json"))
@@ -313,7 +313,7 @@ def test_the_message_is_the_last_thing_said(suite: Suite) -> None:
     suite.run()
     records(suite)[0].write_bytes(b"")
     process = suite.start()
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == pytest.ExitCode.USAGE_ERROR
     assert output.rstrip().splitlines()[-1].startswith("ERROR: ")
     assert "Traceback" not in output

@@ -446,7 +446,7 @@ def test_a_run_writes_its_json_and_its_table(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "benchmarks", "-q", "-k", "resnet18-layer1-64px-batch8",
          "--device", "cpu", "-p", "no:cacheprovider", "--benchmark-json", str(written)],
-        cwd=ROOT, capture_output=True, text=True, timeout=180,
+        cwd=ROOT, capture_output=True, text=True, timeout=600,
         # Within pytest-xdist nothing would be timed.
         env={name: value for name, value in os.environ.items() if "XDIST" not in name},
     )  # fmt: skip

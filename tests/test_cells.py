@@ -150,7 +150,7 @@ class TestStability:
                 capture_output=True,
                 text=True,
                 check=True,
-                timeout=120,
+                timeout=600,
                 cwd=ROOT,
                 env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
             )

@@ -140,7 +140,7 @@ def collected(profile: str, *, folder: Path) -> tuple[dict[str, str], list[State
         env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=True,
     )
     (told,) = re.findall(r"^told (.*)$", found.stdout, flags=re.MULTILINE)

@@ -36,7 +36,7 @@ CELLS = 24
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
 ]
 
 

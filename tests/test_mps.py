@@ -87,11 +87,6 @@ def test_it_is_for_processes_that_share_a_gpu(control: Control, processes: int, 
     assert not control.called
 
 
-def test_it_has_room_for_so_many(control: Control) -> None:
-    assert mps.start(49) is None
-    assert not control.called
-
-
 def test_gpus_keep_their_numbers(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon numbers those that it sees anew, and processes choose by the numbers of all."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "seven")
@@ -102,28 +97,20 @@ def test_gpus_keep_their_numbers(control: Control, monkeypatch: pytest.MonkeyPat
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "seven"
 
 
-def test_one_that_variables_tell_of_is_used(
-    control: Control, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("why", ["too many", "variables", "usual place", "no driver"])
+def test_none_is_started(
+    control: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    monkeypatch.setenv(PIPES, "/somewhere")
-    assert mps.start(2) is None
+    match why:
+        case "variables":
+            monkeypatch.setenv(PIPES, "/somewhere")
+        case "usual place":
+            (tmp_path / "nvidia-mps").mkdir()
+            (tmp_path / "nvidia-mps" / "control").touch()
+        case "no driver":
+            monkeypatch.setenv("PATH", "/nowhere")
+    assert mps.start(49 if why == "too many" else 2) is None
     assert not control.called
-
-
-def test_one_at_its_usual_place_is_used(
-    control: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "nvidia-mps").mkdir()
-    (tmp_path / "nvidia-mps" / "control").touch()
-    assert mps.start(2) is None
-    assert not control.called
-
-
-def test_where_there_is_none_processes_take_turns(
-    control: Control, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert mps.start(2) is None
 
 
 def test_one_that_does_not_start_leaves_nothing_behind(control: Control, tmp_path: Path) -> None:
@@ -141,7 +128,7 @@ def test_one_that_does_not_quit_is_killed(control: Control, tmp_path: Path) -> N
         service = mps.start(2)
         assert service is not None
         service.end()
-        assert daemon.wait(10) == -signal.SIGKILL
+        assert daemon.wait() == -signal.SIGKILL
     assert not list((tmp_path / "tmp").iterdir())
 
 

@@ -220,7 +220,7 @@ def test_a_test_that_measures_and_breaks_does_not_hang_the_next(suite: Suite) ->
     suite.write(test_z=body)
     process = suite.start()
     try:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode == 1, output
@@ -595,7 +595,7 @@ def run_watched(folder: Path, *words: str) -> str:
         env={**os.environ, **dict([ALONE]), "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert found.returncode == 0, found.stdout + found.stderr
     return found.stdout + "\n"
@@ -624,7 +624,7 @@ def in_terminal(suite: Suite, *words: str) -> str:
         if not chunk:
             break
         written += chunk
-    process.wait(30)
+    process.wait()
     os.close(parent)
     return written.decode()
 
@@ -675,7 +675,7 @@ def test_an_existing_store_and_report_elsewhere_leave_the_lock_where_it_is(tmp_p
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert found.returncode == 0, found.stdout

@@ -60,7 +60,7 @@ def make(root: Path, *words: str, patch: str = "") -> subprocess.CompletedProces
     return subprocess.run(
         ["make", "--no-print-directory", f"PYTHON={sys.executable}", *words],
         cwd=root, env=variables(PYTHONPATH=str(root / "patch")), capture_output=True, text=True,
-        timeout=120,
+        timeout=600,
     )  # fmt: skip
 
 

@@ -281,7 +281,7 @@ class TestWeightsCache:
         assert process.stdout is not None
         assert process.stdout.readline() == "two epochs\n"
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait()
         process.stdout.close()
         asked = network(NOISE, folder=tmp_path)
         path = trained_path(asked, seed=SEED)

@@ -42,7 +42,7 @@ def run(program: str, folder: Path | None = None) -> subprocess.CompletedProcess
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
         cwd=Path(__file__).parent.parent,
     )
 

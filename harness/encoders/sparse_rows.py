@@ -26,7 +26,7 @@ _TAKEN = (torch.float32, torch.float64)
 """Dtypes in which torch has such sparse products on a CPU."""
 
 
-def pays(stacks: Sequence[Float[Tensor, "networks k l"]]) -> bool:
+def pays(stacks: Sequence[Float[Tensor, "networks _ _"]]) -> bool:
     """Whether reading only some rows of each matrix is faster, with the same result.
 
     It is on a CPU where a matrix is too large for a core's cache. A row that is not finite spoils

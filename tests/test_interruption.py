@@ -127,6 +127,7 @@ def test_kill_of_the_parent(suite: Suite, begun: subprocess.Popen[str]) -> None:
     assert_goes_on(suite)
 
 
+@pytest.mark.slow
 def test_kill_of_a_worker(suite: Suite, gate: Gate, begun: subprocess.Popen[str]) -> None:
     before = records(suite)
     os.kill(min(gate.held), signal.SIGKILL)

@@ -176,7 +176,9 @@ class TestFit:
         assert found.accuracy < 0.6
 
     def test_accuracy_counts_right_labels(self) -> None:
-        shown = content.TrainingSet(torch.eye(4, 12).reshape(4, 3, 2, 2), torch.tensor([0, 1, 2, 0]))
+        shown = content.TrainingSet(
+            torch.eye(4, 12).reshape(4, 3, 2, 2), torch.tensor([0, 1, 2, 0])
+        )
         assert module.accuracy(nn.Flatten(), shown) == 0.75
 
     def test_a_training_that_diverges_keeps_its_last_finite_weights(

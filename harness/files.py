@@ -10,12 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def cache_file(name: str) -> Path:
-    """Where something is kept that can be made again at any time, for this user."""
-    folder = os.environ.get("XDG_CACHE_HOME")
-    return (Path(folder) if folder else Path.home() / ".cache") / "depth-claims" / name
-
-
 def sha256_of(path: Path) -> str:
     """The SHA-256 (hex) of a file's content."""
     with path.open("rb") as file:

@@ -146,15 +146,15 @@ def test_a_multiverse_is_drawn_against_the_margin_of_its_own_effect() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "ending"),
+    ("n", "stop"),
     [
         (4, "4 replicates: too few for a look"),
         (12, "12 replicates, look 1: open"),
         (48, "48 replicates, look 3: undecided"),
     ],
 )
-def test_a_condition_has_how_it_ended(n: int, ending: str) -> None:
-    assert evidence(judged(event("z", PLAIN), [0.1, 0.9] * (n // 2))).ending.startswith(ending)
+def test_a_condition_has_how_it_ended(n: int, stop: str) -> None:
+    assert evidence(judged(event("z", PLAIN), [0.1, 0.9] * (n // 2))).stop.startswith(stop)
 
 
 WITHOUT_NUMBER = {0.0, 0.5, 1.0, 1.5, 100.0}

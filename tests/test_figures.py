@@ -328,7 +328,7 @@ def test_a_chart_has_medians_and_the_middle_half() -> None:
         assert [mark.title for mark in chart.drawing.marks] == [
             "measured, conv1: 2.00 [1.00, 3.00], n = 5"
         ]
-        assert [stroke.look for stroke in chart.drawing.strokes] == [
+        assert [stroke.css for stroke in chart.drawing.strokes] == [
             "margin", "whisker s-1", "line s-1",
         ]  # fmt: skip
         assert chart.drawing.description == "r by layer: measured: conv1 2.00"
@@ -357,7 +357,7 @@ def test_a_failed_replicate_counts_as_the_worst(
     chart = charted(asked, *numbers)
     assert chart.notes == (f"Adam: {failing} of 9 replicates without a number",)
     assert f"({failing} of 9 without one)" in chart.drawing.description
-    whiskers = [stroke.path for stroke in chart.drawing.strokes if "whisker" in stroke.look]
+    whiskers = [stroke.path for stroke in chart.drawing.strokes if "whisker" in stroke.css]
     assert len(whiskers) == math.isfinite(found.low)
     assert all(path.endswith("V0") == math.isinf(found.high) for path in whiskers)
     assert len(chart.drawing.marks) == math.isfinite(found.median)
@@ -367,7 +367,7 @@ def test_a_failed_replicate_lies_below_where_more_is_better() -> None:
     line = LineSource(name="Adam", claim="Z", value="ssim")
     asked = LineChart(title="SSIM", lines=(line,), scale=Scale.LINEAR, more_is_better=True)
     chart = charted(asked, math.nan, math.nan, math.inf, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
-    (whisker,) = (stroke for stroke in chart.drawing.strokes if "whisker" in stroke.look)
+    (whisker,) = (stroke for stroke in chart.drawing.strokes if "whisker" in stroke.css)
     assert re.fullmatch(r"M50.0 100V[1-9][\d.]*", whisker.path)  # from the lower edge
     assert [mark.title for mark in chart.drawing.marks] == ["Adam, conv1: 2.00 [-∞, 4.00], n = 9"]
 

@@ -120,15 +120,15 @@ def test_further_effects_and_how_runs_ended_are_reported() -> None:
         Ended("matched", "not converged", rho=0.5), lambda seen: {"r": 1.0, "m_g / m_r": 3.0}
     )
     assert found.decision.verdict is Verdict.SUPPORTED
-    further, endings = found.tables
+    further, outcomes = found.tables
     assert further.rows == (("m_g / m_r", 3.0, 3.0, 3.0),)
-    assert endings.columns == ("run", "matched", "not converged", "plateau", "rho")
-    assert endings.rows == (("reconstruction", 1, 1, 10, 0.5),)
+    assert outcomes.columns == ("run", "matched", "not converged", "plateau", "rho")
+    assert outcomes.rows == (("reconstruction", 1, 1, 10, 0.5),)
 
 
 def test_a_decoder_without_a_step_has_no_rho() -> None:
-    (endings,) = judged(Ended(rho=float("nan")), lambda seen: {"r": 1.0}).tables
-    assert endings.rows == (("reconstruction", 12, ""),)
+    (outcomes,) = judged(Ended(rho=float("nan")), lambda seen: {"r": 1.0}).tables
+    assert outcomes.rows == (("reconstruction", 12, ""),)
 
 
 def test_a_run_that_was_not_finite_is_invalid_however_its_effect_looks() -> None:

@@ -30,7 +30,6 @@ from report_fixtures import (
 
 from harness.claim import Criterion, Scale, conjunction, event, exact
 from harness.errors import OptionError
-from harness.files import cache_file
 from harness.store import Record, Store
 from harness.verdict.results import ConditionResult, Run
 from harness.verdict.verdict import Decision, Effect, Part, Verdict
@@ -332,16 +331,11 @@ def test_traces_are_thinned_and_positive() -> None:
     chart = trace_chart("m_g", {"run": long}, title="m_g", reference="m_r")
     assert chart is not None
     reference, line = chart.drawing.strokes
-    assert "reference" in reference.look
+    assert "reference" in reference.css
     assert len(line.path.split()) <= 2 * 70
     first, *_, last = (mark.title for mark in chart.drawing.marks)
     assert (first, last) == ("run: 1.00 after 2", "run: 5e-5 after 19,999")
     assert trace_chart("m_i", {"run": long}, title="m_i") is None
-
-
-def test_tests_leave_the_cache_of_the_user_alone(cache: Path) -> None:
-    assert cache_file("script.js") == cache / "depth-claims" / "script.js"
-    assert not cache.is_relative_to(Path("~/.cache").expanduser())
 
 
 def test_a_report_that_is_replaced_is_replaced_whole(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -25,12 +26,19 @@ from harness.statistics.sequential import (
     least_fixed_n,
     least_n,
     replicates_to_decide,
-    sequential,
     tails,
 )
 from harness.statistics.trend import log_linear, theil_sen
 
 events_of_48 = st.lists(st.booleans(), max_size=48)
+
+
+def p_values(events: Sequence[bool], *, p0: float = 0.5) -> tuple[float, float]:
+    """The sequential P of both directions at the last complete look."""
+    found = (1.0, 1.0)
+    for look in each_look(np.asarray(events, dtype=bool), p0=p0):
+        found = float(look.p_supported), float(look.p_refuted)
+    return found
 
 
 def upper_tail(events: int, n: int) -> Fraction:
@@ -88,7 +96,7 @@ def test_many_series_at_once_are_each_by_itself() -> None:
     assert [look.n for look in together] == [12, 24]
     for row in range(5):
         for column in range(3):
-            alone = sequential(list(events[row, column]), p0=0.4)
+            *_, alone = each_look(events[row, column], p0=0.4)
             assert alone.events == together[-1].events[row, column]
             assert alone.p_supported == together[-1].p_supported[row, column]
             assert alone.p_refuted == together[-1].p_refuted[row, column]
@@ -97,33 +105,33 @@ def test_many_series_at_once_are_each_by_itself() -> None:
 def test_sequential_p_is_the_least_over_the_looks() -> None:
     events = [True] * 10 + [False] * 2 + [True] * 10 + [False] * 2
     by_look = [tails(10, 12, 0.5)[0] / 0.2, tails(20, 24, 0.5)[0] / 0.3]
-    assert sequential(events).p_supported == pytest.approx(min(by_look))
+    assert p_values(events)[0] == pytest.approx(min(by_look))
     assert by_look[1] < by_look[0]
     later = [True] * 12 + [False] * 12
-    assert sequential(later).p_supported == sequential(later[:12]).p_supported
+    assert p_values(later)[0] == p_values(later[:12])[0]
 
 
 @given(events_of_48, st.sampled_from([0.25, 0.5, 0.75]))
 def test_more_events_never_weaken_support(events: list[bool], p0: float) -> None:
-    before = sequential(events, p0=p0)
+    supported, refuted = p_values(events, p0=p0)
     for index, event in enumerate(events):
         if not event:
-            after = sequential([*events[:index], True, *events[index + 1 :]], p0=p0)
-            assert after.p_supported <= before.p_supported
-            assert after.p_refuted >= before.p_refuted
+            more = p_values([*events[:index], True, *events[index + 1 :]], p0=p0)
+            assert more[0] <= supported
+            assert more[1] >= refuted
 
 
 @given(st.lists(st.booleans(), min_size=48, max_size=48), st.randoms(use_true_random=False))
 def test_order_within_a_look_does_not_matter(events: list[bool], random: object) -> None:
     blocks = [events[:12], events[12:24], events[24:]]
     shuffled = [e for block in blocks for e in random.sample(block, len(block))]  # type: ignore[attr-defined]
-    assert sequential(shuffled) == sequential(events)
+    assert p_values(shuffled) == p_values(events)
 
 
 @given(events_of_48)
 def test_directions_mirror_each_other(events: list[bool]) -> None:
-    found, mirrored = sequential(events), sequential([not event for event in events])
-    assert found.p_supported == pytest.approx(mirrored.p_refuted)
+    mirrored = p_values([not event for event in events])
+    assert p_values(events)[0] == pytest.approx(mirrored[1])
 
 
 def test_exact_error_of_the_whole_procedure() -> None:

@@ -36,7 +36,7 @@ def describing_tables(
     return (
         *_counterexample(decision, records),
         *_unjudged(estimand, replicates),
-        *_endings(records),
+        *_outcomes(records),
     )
 
 
@@ -78,7 +78,7 @@ def _unjudged(estimand: Estimand, replicates: Sequence[Replicate]) -> tuple[Tabl
     )
 
 
-def _endings(records: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
+def _outcomes(records: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
     """How the runs ended, by role, and where rho stood."""
     runs = {
         role: [seen[role] for seen in records]

@@ -65,26 +65,6 @@ class Tally:
     p_refuted: Floats
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sequential:
-    """Events at the last look reached, and the sequential P of both directions.
-
-    Parameters
-    ----------
-    n, events : int
-        Replicates at that look, and the events among them; 0 where no look was reached.
-    p_supported : float
-        Sequential P against ``p <= p0``: small where events are many.
-    p_refuted : float
-        Sequential P against ``p > p0``: small where events are few.
-    """
-
-    n: int
-    events: int
-    p_supported: float
-    p_refuted: float
-
-
 def check_looks(looks: Sequence[tuple[int, float]]) -> None:
     """Raise `ClaimError` where looks do not follow each other or spend more than all of alpha."""
     sizes = [n for n, _ in looks]
@@ -157,24 +137,6 @@ def each_look(
         p_supported = np.minimum(p_supported, p[..., 0])
         p_refuted = np.minimum(p_refuted, p[..., 1])
         yield Tally(n=n, spends=share, events=count, p_supported=p_supported, p_refuted=p_refuted)
-
-
-def sequential(
-    events: Sequence[bool],
-    *,
-    p0: float = 0.5,
-    looks: Sequence[tuple[int, float]] = LOOKS,
-) -> Sequential:
-    """The sequential P of one series over all complete looks; parameters as in `each_look`."""
-    found = Sequential(n=0, events=0, p_supported=1.0, p_refuted=1.0)
-    for look in each_look(np.asarray(events, dtype=bool), p0=p0, looks=looks):
-        found = Sequential(
-            n=look.n,
-            events=int(look.events),
-            p_supported=float(look.p_supported),
-            p_refuted=float(look.p_refuted),
-        )
-    return found
 
 
 def boundaries(

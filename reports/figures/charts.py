@@ -56,12 +56,12 @@ def chosen(selection: Selection, conditions: Iterable[ConditionResult]) -> list[
 
 def line(number: int, points: Sequence[tuple[float, float] | None]) -> Stroke:
     """The line of a series through places; None breaks it."""
-    return Stroke(path=polyline(points), look=f"line s-{number}")
+    return Stroke(path=polyline(points), css=f"line s-{number}")
 
 
 def mark(number: int, x: float, y: float, title: str) -> Mark:
     """A point of a series, with what it says when pointed at."""
-    return Mark(x=x, y=y, symbol=f"series-{number}", look=f"s-{number}", title=title)
+    return Mark(x=x, y=y, symbol=f"series-{number}", css=f"s-{number}", title=title)
 
 
 def some(items: Sequence[Item], count: int = _MARKS) -> list[Item]:

@@ -10,7 +10,7 @@ from harness.claim import Kind
 from harness.statistics.sequential import boundaries
 from harness.verdict.results import ConditionResult
 from harness.verdict.verdict import Part, Verdict
-from reports.figures.drawing import Axis, Drawing, Stroke, look_of, polyline
+from reports.figures.drawing import Axis, Drawing, Stroke, css_of, polyline
 from reports.summary import deciding_part
 
 Counts = Sequence[tuple[int, int]]
@@ -82,8 +82,8 @@ def _drawing(
             (gate.refutes, 100, Verdict.REFUTED),
         ):
             if count is not None:
-                path, look = f"M{x} {on.up(count)}V{end}", f"gate {look_of(verdict)}{pale}"
-                strokes.append(Stroke(path=path, look=look))
+                path, css = f"M{x} {on.up(count)}V{end}", f"gate {css_of(verdict)}{pale}"
+                strokes.append(Stroke(path=path, css=css))
             if count:
                 notes.append((x, on.up(count), str(count)))
     walk = polyline((on.place(n), on.up(events)) for n, events in counts)
@@ -92,9 +92,9 @@ def _drawing(
         description=f"{label}: {events} of {n} replicates as claimed at the last look",
         height=140,
         strokes=(
-            Stroke(path=f"M0 100L100 {on.up(share * on.last)}", look="margin"),
+            Stroke(path=f"M0 100L100 {on.up(share * on.last)}", css="margin"),
             *strokes,
-            Stroke(path=walk, look="line s-1"),
+            Stroke(path=walk, css="line s-1"),
         ),
         x_ticks=tuple((on.place(n), str(n)) for n in (0, *(gate.n for gate in gates))),
         notes=tuple(notes),

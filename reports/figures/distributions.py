@@ -43,7 +43,7 @@ def distribution_chart(
     for series, name, level in levels:
         parts.append(f"{name} {number(level)}")
         at = x.place(math.log(level))
-        strokes.append(Stroke(path=f"M{at} 0V100", look=f"line s-{series}", title=parts[-1]))
+        strokes.append(Stroke(path=f"M{at} 0V100", css=f"line s-{series}", title=parts[-1]))
         marks.append(mark(series, at, 0, parts[-1]))
     curve = [
         (value, (k + 1) / len(points), x.place(math.log(value)))

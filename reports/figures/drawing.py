@@ -26,21 +26,21 @@ _LABELS = 45
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stroke:
-    """A path in a box of 100 by 100; `look` is its CSS classes."""
+    """A path in a box of 100 by 100; `css` is its CSS classes."""
 
     path: str
-    look: str
+    css: str
     title: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A symbol of the page's icons at a place; `look` is its CSS classes."""
+    """A symbol of the page's icons at a place; `css` is its CSS classes."""
 
     x: float
     y: float
     symbol: str
-    look: str
+    css: str
     title: str = ""
 
 
@@ -128,7 +128,7 @@ def polyline(points: Iterable[tuple[float, float] | None]) -> str:
     return "".join(pieces)
 
 
-def look_of(verdict: Verdict) -> str:
+def css_of(verdict: Verdict) -> str:
     """The CSS class that gives something the colour of a verdict."""
     return f"v-{verdict.value.replace(' ', '-')}"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from harness.claim import Criterion
 from harness.verdict.results import ConditionResult
 from harness.verdict.verdict import Part, Verdict
-from reports.figures.drawing import Axis, Drawing, Mark, Stroke, look_of, symbol_of
+from reports.figures.drawing import Axis, Drawing, Mark, Stroke, css_of, symbol_of
 from reports.summary import effect_of
 from reports.words import effect_text, parameters_text
 
@@ -74,8 +74,8 @@ def forest(bars: Sequence[Bar], *, name: str) -> Drawing:
     height = _ROW * len(bars) + 7
     listed = "".join(f" {item.title}, {item.verdict.value};" for item in bars)
     strokes = [
-        Stroke(path="M50 0H100V100H50Z", look="claimed"),
-        Stroke(path="M50 0V100", look="margin"),
+        Stroke(path="M50 0H100V100H50Z", css="claimed"),
+        Stroke(path="M50 0V100", css="margin"),
     ]
     return _with_bars(strokes, bars, first=9, height=height, description=f"{name}:{listed}")
 
@@ -161,14 +161,14 @@ def replicates(
         }
         strokes = [
             *_claimed(criteria, on),
-            Stroke(path=dots[True], look="dots"),
-            Stroke(path=dots[False], look="dots"),
-            Stroke(path=dots[False], look="hollow"),
+            Stroke(path=dots[True], css="dots"),
+            Stroke(path=dots[False], css="dots"),
+            Stroke(path=dots[False], css="hollow"),
         ]
         if effect is not None:
             title = f"median {effect_text(effect)}"
             path = f"M{on.place(effect.value)} 10V90"
-            strokes.append(Stroke(path=path, look="median", title=title))
+            strokes.append(Stroke(path=path, css="median", title=title))
         held = sum(event for _, event in pairs)
         name = parameters_text(condition.parameters) or condition.estimand
         description = f"{name}: {held} of {len(pairs)} replicates as claimed"
@@ -184,8 +184,8 @@ def _claimed(criteria: Sequence[Criterion], on: Axis) -> list[Stroke]:
     right = on.place(min(below)) if below else 100.0
     margins = sorted({on.place(criterion.margin) for criterion in criteria})
     return [
-        Stroke(path=f"M{left} 0H{max(left, right)}V100H{left}Z", look="claimed"),
-        *(Stroke(path=f"M{place} 0V100", look="margin") for place in margins),
+        Stroke(path=f"M{left} 0H{max(left, right)}V100H{left}Z", css="claimed"),
+        *(Stroke(path=f"M{place} 0V100", css="margin") for place in margins),
     ]
 
 
@@ -201,18 +201,18 @@ def _with_bars(
     drawn, marks = list(strokes), []
     end = 300 / height  # three pixels, in percent
     for number, bar in enumerate(bars):
-        look = look_of(bar.verdict)
+        css = css_of(bar.verdict)
         y = round(100 * (first + _ROW * number) / height, 2)
         low, high = (0.0 if bar.low is None else bar.low), (100.0 if bar.high is None else bar.high)
         caps = "".join(
             f"M{at} {y - end:.4g}V{y + end:.4g}" for at in (bar.low, bar.high) if at is not None
         )
-        drawn.append(Stroke(path=f"M{low} {y}H{high}{caps}", look=f"bar {look}", title=bar.title))
+        drawn.append(Stroke(path=f"M{low} {y}H{high}{caps}", css=f"bar {css}", title=bar.title))
         if bar.low is None:
-            marks.append(Mark(x=0, y=y, symbol="open-low", look=look))
+            marks.append(Mark(x=0, y=y, symbol="open-low", css=css))
         if bar.high is None:
-            marks.append(Mark(x=100, y=y, symbol="open-high", look=look))
+            marks.append(Mark(x=100, y=y, symbol="open-high", css=css))
         marks.append(
-            Mark(x=bar.point, y=y, symbol=symbol_of(bar.verdict), look=look, title=bar.title)
+            Mark(x=bar.point, y=y, symbol=symbol_of(bar.verdict), css=css, title=bar.title)
         )
     return Drawing(description=description, height=height, strokes=tuple(drawn), marks=tuple(marks))

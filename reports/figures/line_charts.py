@@ -59,7 +59,7 @@ def line_chart(
     ]
     y = over([*ends, *rule], asked.scale)
     strokes = [
-        Stroke(path=f"M0 {y.up(position(level, asked.scale))}H100", look="margin") for level in rule
+        Stroke(path=f"M0 {y.up(position(level, asked.scale))}H100", css="margin") for level in rule
     ]
     x = {name: round(100 * (k + 0.5) / len(order), 2) for k, name in enumerate(order)}
     marks: list[Mark] = []
@@ -113,7 +113,7 @@ def _series(
         if median is not None:
             title = f"{name}, {at}: {number(each.median)} [{number(each.low)}, {number(each.high)}]"
             marks.append(mark(series, x[at], median, f"{title}, n = {each.n}"))
-    strokes = [Stroke(path=whiskers, look=f"whisker s-{series}"), line(series, points)]
+    strokes = [Stroke(path=whiskers, css=f"whisker s-{series}"), line(series, points)]
     return [stroke for stroke in strokes if stroke.path], marks
 
 

@@ -51,7 +51,7 @@ def trace_chart(
         if has_place(level, Scale.LOG):
             label = f"{role}: {reference} {number(level)}"
             path = f"M0 {y.up(math.log(level))}H100"
-            strokes.append(Stroke(path=path, look=f"reference s-{series}", title=label))
+            strokes.append(Stroke(path=path, css=f"reference s-{series}", title=label))
         places = [(x.place(math.log1p(at)), y.up(math.log(value))) for at, value in pairs]
         strokes.append(line(series, places))
         for place, (at, value) in some(list(zip(places, pairs, strict=True))):

@@ -38,7 +38,7 @@ class EvidenceView:
     counted.
     """
 
-    ending: str
+    stop: str
     looks: tuple[tuple[Look, str], ...]
     course: Course | None
     case: CaseView | None
@@ -52,7 +52,7 @@ def evidence(condition: ConditionResult) -> EvidenceView:
     drawn = course(condition)
     gates = {gate.n: gate for gate in drawn.gates} if drawn else {}
     return EvidenceView(
-        ending=_ending(condition),
+        stop=_stop(condition),
         looks=tuple((look, _decides(gates.get(look.n))) for look in decision.path),
         course=drawn,
         case=_case(condition),
@@ -61,7 +61,7 @@ def evidence(condition: ConditionResult) -> EvidenceView:
     )
 
 
-def _ending(condition: ConditionResult) -> str:
+def _stop(condition: ConditionResult) -> str:
     """When and why no more replicates were drawn."""
     decision = condition.decision
     if not decision.n:

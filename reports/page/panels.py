@@ -10,7 +10,7 @@ from harness.statistics.components import Components
 from harness.statistics.multiverse import Choice, Factor, Multiverse
 from harness.verdict.verdict import Verdict
 from reports import words
-from reports.figures.drawing import Axis, Drawing, Mark, Stroke, look_of, symbol_of
+from reports.figures.drawing import Axis, Drawing, Mark, Stroke, css_of, symbol_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def _curve(found: Multiverse, margins: list[float], label: str, scale: Scale) ->
             x=x.place(number),
             y=y.up(effect),
             symbol=symbol_of(Verdict(choice.verdict)),
-            look=look_of(Verdict(choice.verdict)),
+            css=css_of(Verdict(choice.verdict)),
             title=_title(choice, scale),
         )
         for number, choice, effect in drawn
@@ -85,7 +85,7 @@ def _curve(found: Multiverse, margins: list[float], label: str, scale: Scale) ->
     return Drawing(
         description=f"{label} of {len(marks)} cells in rising order: {listed}",
         height=150,
-        strokes=tuple(Stroke(path=f"M0 {y.up(margin)}H100", look="margin") for margin in margins),
+        strokes=tuple(Stroke(path=f"M0 {y.up(margin)}H100", css="margin") for margin in margins),
         marks=marks,
         y_ticks=tuple(
             (y.up(value), words.quantity(value, scale))
@@ -111,8 +111,8 @@ def components_view(name: str, found: Components) -> ComponentsView:
                 Drawing(
                     height=14,
                     strokes=(
-                        Stroke(path=f"M0 15H{100 * part.share:.4g}V85H0Z", look="share"),
-                        Stroke(path=f"M{100 * part.low:.4g} 50H{100 * part.high:.4g}", look="ink"),
+                        Stroke(path=f"M0 15H{100 * part.share:.4g}V85H0Z", css="share"),
+                        Stroke(path=f"M{100 * part.low:.4g} 50H{100 * part.high:.4g}", css="ink"),
                     ),
                 ),
             )

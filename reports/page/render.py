@@ -33,7 +33,7 @@ def render(summary: Summary, library: Library) -> str:
             groups=_groups(summary),
             counts=words.counts(item.verdict for item in summary.claims),
             meanings=words.VERDICT_MEANINGS,
-            endings=words.OUTCOME_MEANINGS,
+            outcomes=words.OUTCOME_MEANINGS,
             names=words.CONDITION_NAMES,
             sections=tuple(dict.fromkeys(item.claim.section for item in summary.claims)),
             networks=_all(view.networks for view in claims.values()),

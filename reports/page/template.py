@@ -9,7 +9,7 @@ import re
 import jinja2
 
 from reports import words
-from reports.figures.drawing import look_of
+from reports.figures.drawing import css_of
 
 _TERM = re.compile(r"\b([amO])_([a-z0])\b")
 
@@ -29,7 +29,7 @@ def environment() -> jinja2.Environment:
         typeset=words.typeset,
         terms=terms,
         slug=slug,
-        look=look_of,
+        css=css_of,
         percent=words.percent,
         probability=words.probability,
         cell_text=cell_text,

@@ -1,4 +1,4 @@
-// Search and filters. What is chosen is kept in the address, so that a view can be shared.
+// Search and filters. The choices are part of the address, so that a view can be shared.
 (() => {
   const all = (selector, within = document) => Array.from(within.querySelectorAll(selector));
   const tools = document.querySelector(".tools");
@@ -23,13 +23,13 @@
     try {
       history.replaceState(null, "", `${text ? `?${text}` : location.pathname}${location.hash}`);
     } catch {
-      // Some browsers let no file change its address.
+      // Some browsers do not let a local file change its address.
     }
   };
 
   const apply = () => {
     const wanted = search.value.trim().toLowerCase();
-    const kept = new Set(verdicts.filter(pressed).map((button) => button.dataset.filter));
+    const chosen = new Set(verdicts.filter(pressed).map((button) => button.dataset.filter));
     const facets = choices.filter((choice) => choice.value);
     const fits = (element) =>
       facets.every((choice) => names(element, choice.dataset.facet).includes(choice.value));
@@ -37,7 +37,7 @@
       claims
         .filter(
           (claim) =>
-            kept.has(claim.dataset.verdict) && texts.get(claim).includes(wanted) && fits(claim),
+            chosen.has(claim.dataset.verdict) && texts.get(claim).includes(wanted) && fits(claim),
         )
         .map((claim) => claim.dataset.claim),
     );

@@ -5,15 +5,15 @@
   const root = document.documentElement;
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const current = () => root.dataset.scheme ?? (dark.matches ? "dark" : "light");
-  // Where a page may keep nothing, the choice lasts as long as the page.
-  const kept = (work) => {
+  // Where nothing can be stored, the choice lasts as long as the page.
+  const withStorage = (work) => {
     try {
       return work(localStorage);
     } catch {
       return null;
     }
   };
-  const chosen = kept((storage) => storage.getItem("depth-claims-scheme"));
+  const chosen = withStorage((storage) => storage.getItem("depth-claims-scheme"));
   if (chosen === "dark" || chosen === "light") root.dataset.scheme = chosen;
   addEventListener("DOMContentLoaded", () => {
     const button = document.getElementById("scheme");
@@ -21,7 +21,7 @@
     button.parentElement.hidden = false;
     button.addEventListener("click", () => {
       root.dataset.scheme = current() === "dark" ? "light" : "dark";
-      kept((storage) => storage.setItem("depth-claims-scheme", root.dataset.scheme));
+      withStorage((storage) => storage.setItem("depth-claims-scheme", root.dataset.scheme));
       name();
     });
     dark.addEventListener("change", name);

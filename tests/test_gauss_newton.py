@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
 from harness.inversion.clock import HostClock
 from harness.inversion.decoders.gauss_newton import GaussNewtonMethod, least_squares
-from harness.inversion.objective import Pixels, Problem
+from harness.inversion.objective import Problem
 from harness.inversion.protocol import TerminationReason
 from harness.inversion.recover import Reconstructions, recover
 from harness.plan.decoders import GaussNewton
@@ -146,7 +146,6 @@ class TestDamping:
             target=target,
             images=start,
             iterations=steps,
-            parametrization=Pixels(),
         )
         method = GaussNewtonMethod(decoder, problem)
         states = [method.begin(start)]

@@ -108,7 +108,6 @@ class TestOptima:
             target=target,
             images=start,
             iterations=300,
-            parametrization=Pixels(),
         )
         # A rank-deficient or ill-conditioned draw has slow directions; its loss is still least.
         loop.run(LBFGSMethod(LBFGS(), problem), start=start, trace=trace, image=Pixels().image)

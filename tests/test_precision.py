@@ -266,7 +266,7 @@ class TestMemory:
     def test_one_image_that_does_not_fit_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fit(monkeypatch, at_most=0)
         for cell in (CELL, dataclasses.replace(CELL, restarts=3)):
-            with pytest.raises(DeviceError, match="the inversion of one image from one start"):
+            with pytest.raises(DeviceError):
                 measure([cell], device="cpu")
 
     @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch import Tensor
 from harness.encoders.adapters import Reshaped
 from harness.encoders.encoder import AffineEncoder
 from harness.errors import SettingError
-from harness.inversion.parametrizations.whitening import whitened
+from harness.inversion.parametrizations.whitening import WhitenedSpectrum
 from harness.inversion.recover import recover
 from harness.plan.decoders import LBFGS, Adam, Decoder, Whitening
 
@@ -32,16 +32,17 @@ def test_coordinates_and_images_are_each_others_inverse(
     shape: tuple[int, int, int], exponent: float, seed: int
 ) -> None:
     images = normal(2, *shape, seed=seed)
-    parametrization, point = whitened(Whitening(exponent=exponent), start=images)
-    torch.testing.assert_close(parametrization.image(point), images, rtol=1e-9, atol=1e-9)
+    spectrum = WhitenedSpectrum.of(Whitening(exponent=exponent), images)
+    torch.testing.assert_close(spectrum.image(spectrum.point(images)), images, rtol=1e-9, atol=1e-9)
 
 
 @settings(max_examples=25, deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 2**40))
 def test_the_vjp_is_the_transpose(shape: tuple[int, int, int], seed: int) -> None:
     images, cotangent = normal(2, *shape, seed=seed), normal(2, *shape, seed=seed + 1)
-    parametrization, point = whitened(PRIOR, start=images)
-    image, vjp = parametrization.vjp(point)
+    spectrum = WhitenedSpectrum.of(PRIOR, images)
+    point = spectrum.point(images)
+    image, vjp = spectrum.vjp(point)
     ours = (vjp(cotangent) * point).sum()
     torch.testing.assert_close(ours, (image * cotangent).sum(), rtol=1e-9, atol=1e-9)
 
@@ -50,14 +51,15 @@ def test_a_wave_is_divided_by_its_amplitude() -> None:
     # Three waves across 16 pixels: their amplitude is 1 / 3 of that of one.
     wave = torch.cos(2 * torch.pi * 3 * torch.arange(16, dtype=torch.float64) / 16)
     images = wave.expand(1, 1, 16, 16)
-    _, point = whitened(PRIOR, start=images)
+    point = WhitenedSpectrum.of(PRIOR, images).point(images)
     torch.testing.assert_close(point, 3 * images, rtol=1e-12, atol=1e-12)
 
 
 def test_a_photograph_is_nearly_white_in_its_coordinates() -> None:
     """Field (1987): amplitudes fall about as 1 / f, so that octaves become more equal."""
     photograph = torch.from_numpy(data.astronaut()[:256, :256].transpose(2, 0, 1) / 255.0)[None]
-    _, point = whitened(PRIOR, start=photograph - photograph.mean())
+    centred = photograph - photograph.mean()
+    point = WhitenedSpectrum.of(PRIOR, centred).point(centred)
 
     def fall(images: Tensor) -> float:
         """Slope of the logarithm of amplitudes over octaves."""
@@ -68,7 +70,7 @@ def test_a_photograph_is_nearly_white_in_its_coordinates() -> None:
         means = [float(power[(radius >= low) & (radius < 2 * low)].mean()) for low in lows]
         return float(np.polyfit(np.log(lows), np.log(means) / 2, 1)[0])
 
-    before, after = fall(photograph - photograph.mean()), fall(point)
+    before, after = fall(centred), fall(point)
     assert before == pytest.approx(after - 1, abs=0.1)
     assert before < -1
     assert abs(after) < 0.6
@@ -97,5 +99,5 @@ def test_decoders_recover_what_determines_the_image(decoder: Decoder, left: floa
 
 def test_vectors_are_refused() -> None:
     with pytest.raises(SettingError) as caught:
-        whitened(PRIOR, start=torch.zeros(2, 12))
+        WhitenedSpectrum.of(PRIOR, torch.zeros(2, 12))
     assert str(PRIOR) in str(caught.value)

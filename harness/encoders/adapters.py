@@ -1,4 +1,4 @@
-"""Encoders adapted: to images instead of vectors, to another dtype, to normalised images."""
+"""Encoders of images instead of vectors, in another dtype, or of images not yet normalised."""
 
 from __future__ import annotations
 
@@ -11,38 +11,55 @@ from harness.encoders.encoder import JVP, VJP, Encoder
 
 
 @dataclasses.dataclass(frozen=True)
-class Reshaped:
-    """An encoder of vectors as one of images, so that priors see rows and columns.
-
-    Parameters
-    ----------
-    encoder : Encoder
-        Of inputs of shape (batch, n).
-    """
+class Adapter:
+    """An encoder between an affine map of its inputs and a linear one of its outputs."""
 
     encoder: Encoder
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """Outputs of a batch of images."""
-        return self.encoder.encode(inputs.flatten(1))
+        """Outputs of a batch of inputs."""
+        return self._output(self.encoder.encode(self._input(inputs)))
 
     def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
-        """Outputs of a batch of images, and their VJP."""
-        output, vjp = self.encoder.vjp(inputs.flatten(1))
-        return output, lambda cotangent: vjp(cotangent).reshape(inputs.shape)
+        """Outputs of a batch of inputs, and their VJP."""
+        output, vjp = self.encoder.vjp(self._input(inputs))
+        return self._output(output), self._vjp(vjp, inputs.shape)
 
     def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
-        """Outputs of a batch of images, J v and J^T u there."""
-        output, jvp, vjp = self.encoder.linearize(inputs.flatten(1))
+        """Outputs of a batch of inputs, their JVP and their VJP."""
+        output, jvp, vjp = self.encoder.linearize(self._input(inputs))
         return (
-            output,
-            lambda tangent: jvp(tangent.flatten(1)),
-            lambda cotangent: vjp(cotangent).reshape(inputs.shape),
+            self._output(output),
+            lambda tangent: self._output(jvp(self._input_tangent(tangent))),
+            self._vjp(vjp, inputs.shape),
         )
+
+    def _input(self, inputs: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _input_tangent(self, tangent: Tensor) -> Tensor:
+        return self._input(tangent)
+
+    def _output(self, output: Tensor) -> Tensor:
+        return output
+
+    def _vjp(self, vjp: VJP, shape: torch.Size) -> VJP:
+        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
-class Cast:
+class Reshaped(Adapter):
+    """An encoder of vectors as one of images, so that priors see rows and columns."""
+
+    def _input(self, inputs: Tensor) -> Tensor:
+        return inputs.flatten(1)
+
+    def _vjp(self, vjp: VJP, shape: torch.Size) -> VJP:
+        return lambda cotangent: vjp(cotangent).reshape(shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cast(Adapter):
     """An encoder that computes in one dtype, for images, outputs and gradients of another.
 
     Parameters
@@ -53,30 +70,21 @@ class Cast:
         Of the network, and of everything else.
     """
 
-    encoder: Encoder
     inside: torch.dtype
     outside: torch.dtype
 
-    def encode(self, inputs: Tensor) -> Tensor:
-        """Outputs of a batch of inputs."""
-        return self.encoder.encode(inputs.to(self.inside)).to(self.outside)
+    def _input(self, inputs: Tensor) -> Tensor:
+        return inputs.to(self.inside)
 
-    def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
-        """Outputs of a batch of inputs, and their VJP."""
-        output, vjp = self.encoder.vjp(inputs.to(self.inside))
-        return output.to(self.outside), self._around(vjp)
+    def _output(self, output: Tensor) -> Tensor:
+        return output.to(self.outside)
 
-    def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
-        """Outputs of a batch of inputs, J v and J^T u there."""
-        output, jvp, vjp = self.encoder.linearize(inputs.to(self.inside))
-        return output.to(self.outside), self._around(jvp), self._around(vjp)
-
-    def _around(self, linear: VJP) -> VJP:
-        return lambda vector: linear(vector.to(self.inside)).to(self.outside)
+    def _vjp(self, vjp: VJP, _: torch.Size) -> VJP:
+        return lambda cotangent: vjp(cotangent.to(self.inside)).to(self.outside)
 
 
 @dataclasses.dataclass(frozen=True)
-class Normalized:
+class Normalized(Adapter):
     """An encoder of normalised images as one of images in [0, 1]: it is given (x - mean) / sd.
 
     Parameters
@@ -87,24 +95,14 @@ class Normalized:
         Of each channel.
     """
 
-    encoder: Encoder
     mean: Tensor
     sd: Tensor
 
-    def encode(self, inputs: Tensor) -> Tensor:
-        """Outputs of a batch of images."""
-        return self.encoder.encode((inputs - self.mean) / self.sd)
+    def _input(self, inputs: Tensor) -> Tensor:
+        return (inputs - self.mean) / self.sd
 
-    def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
-        """Outputs of a batch of images, and their VJP."""
-        output, vjp = self.encoder.vjp((inputs - self.mean) / self.sd)
-        return output, lambda cotangent: vjp(cotangent) / self.sd
+    def _input_tangent(self, tangent: Tensor) -> Tensor:
+        return tangent / self.sd
 
-    def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
-        """Outputs of a batch of images, their JVP and their VJP."""
-        output, jvp, vjp = self.encoder.linearize((inputs - self.mean) / self.sd)
-        return (
-            output,
-            lambda tangent: jvp(tangent / self.sd),
-            lambda cotangent: vjp(cotangent) / self.sd,
-        )
+    def _vjp(self, vjp: VJP, _: torch.Size) -> VJP:
+        return lambda cotangent: vjp(cotangent) / self.sd

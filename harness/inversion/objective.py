@@ -16,13 +16,18 @@ from harness.inversion.blur import apply_blur, blur_kernels
 from harness.inversion.clock import Clock
 from harness.inversion.distances import l2
 from harness.inversion.loss import LOSS, Loss
+from harness.inversion.parametrizations.whitening import WhitenedSpectrum
 from harness.inversion.protocol import LATEST, SampleState
-from harness.plan.decoders import Blur, Decoder
+from harness.plan.decoders import Blur, Decoder, Whitening
 
 
 @runtime_checkable
 class Parametrization(Protocol):
     """How the point that a decoder moves becomes an image."""
+
+    def point(self, image: Tensor) -> Tensor:
+        """The points of a batch of images."""
+        ...
 
     def image(self, point: Tensor) -> Tensor:
         """The images of a batch of points."""
@@ -35,6 +40,10 @@ class Parametrization(Protocol):
 
 class Pixels:
     """The point is the image."""
+
+    def point(self, image: Tensor) -> Tensor:
+        """The image itself."""
+        return image
 
     def image(self, point: Tensor) -> Tensor:
         """The point itself."""
@@ -97,7 +106,6 @@ class Problem:
         target: Tensor,
         images: Tensor,
         iterations: int,
-        parametrization: Parametrization,
     ) -> Problem:
         """The problem posed by a decoder's loss and priors.
 
@@ -105,7 +113,7 @@ class Problem:
         ----------
         decoder : Decoder
             Its loss and priors.
-        encoder, target, parametrization
+        encoder, target
             As in `Problem`.
         images : tensor, shape (batch, ...)
             Any images of the batch, for their shape, dtype and device.
@@ -115,7 +123,7 @@ class Problem:
         Raises
         ------
         SettingError
-            If a blur is asked for and the samples have no rows and columns.
+            If a prior needs rows and columns and the samples have none.
         """
         kernels = None
         if (blur := decoder.prior(Blur)) is not None:
@@ -128,11 +136,12 @@ class Problem:
             kernels = blur_kernels(
                 blur, iterations=iterations, dtype=images.dtype, device=images.device
             )
+        whitening = decoder.prior(Whitening)
         return cls(
             encoder=encoder,
             target=target,
             loss=LOSS[decoder.loss],
-            parametrization=parametrization,
+            parametrization=WhitenedSpectrum.of(whitening, images) if whitening else Pixels(),
             kernels=kernels,
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,12 +20,11 @@ from harness.inversion.decoders.lbfgs import LBFGSMethod
 from harness.inversion.decoders.linear import LinearMethod
 from harness.inversion.distances import l2
 from harness.inversion.loop import run
-from harness.inversion.objective import Parametrization, Pixels, Problem
-from harness.inversion.parametrizations.whitening import whitened
+from harness.inversion.objective import Problem
 from harness.inversion.protocol import Method
 from harness.inversion.schedule import trace_points
 from harness.inversion.trace import Trace
-from harness.plan.decoders import LBFGS, Adam, Decoder, Descent, GaussNewton, LinearSolve, Whitening
+from harness.plan.decoders import LBFGS, Adam, Decoder, Descent, GaussNewton, LinearSolve
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,73 +88,52 @@ def reach(
     together : int
         Starts of each image that are run as samples of one batch.
     """
-    run_some = functools.partial(
-        _reach,
-        encoder,
-        original,
-        target=target,
-        enough=enough,
-        decoder=decoder,
-        iterations=iterations,
-    )
     batch, starts = len(original), len(start) // len(original)
-    if together >= starts:
-        return run_some(start=start, checkpoint=checkpoint)
-    parts = []
-    for first in range(0, starts, together):
-        taken = range(first, min(first + together, starts))
-        places = [image * starts + each for image in range(batch) for each in taken]
-        parts.append(
-            run_some(
+    if together < starts:
+        parts = []
+        for first in range(0, starts, together):
+            taken = range(first, min(first + together, starts))
+            places = [image * starts + each for image in range(batch) for each in taken]
+            part = reach(
+                encoder,
+                original,
+                target=target,
                 start=start[places],
+                enough=enough,
+                decoder=decoder,
+                iterations=iterations,
                 # Named after its size, too, so that no other division is resumed.
                 checkpoint=checkpoint and checkpoint.part(together).part(first),
+                together=together,
             )
-        )
-    return Reached.joined(parts)
-
-
-def _reach(
-    encoder: Encoder,
-    original: Tensor,
-    *,
-    target: Tensor,
-    start: Tensor,
-    enough: Float[Tensor, " batch"],
-    decoder: Decoder,
-    iterations: int,
-    checkpoint: Checkpoint | None,
-) -> Reached:
-    """Run a decoder from all starts of each image, as samples of one batch."""
-    batch, starts = len(original), len(start) // len(original)
+            parts.append(part)
+        return Reached.joined(parts)
     originals = _repeated(original, starts)
-    parametrization, points = _parametrization(decoder, start=start)
     problem = Problem.of(
         decoder,
         encoder,
         target=_repeated(target, starts),
         images=start,
         iterations=iterations,
-        parametrization=parametrization,
     )
-    method = _method(
-        decoder,
-        problem,
-        iterations=iterations,
-        like=start,
-        enough=enough.repeat_interleave(starts, 0),
-    )
+    method = _method(decoder, problem, iterations=iterations, like=start)
+    if decoder.returns == "best" or decoder.tolerance > 0:
+        # Otherwise nothing is compared: the article's descent computes no loss between traced
+        # iterations.
+        limits = enough.repeat_interleave(starts, 0)
+        method = BestSoFar(method, best=decoder.returns == "best", enough=limits)
     trace = Trace(trace_points(iterations), original=originals)
+    image, points = problem.parametrization.image, problem.parametrization.point(start)
     end = method.sample_state(
-        run(method, start=points, trace=trace, image=parametrization.image, checkpoint=checkpoint)
+        run(method, start=points, trace=trace, image=image, checkpoint=checkpoint)
     )
-    images = parametrization.image(end.point)
+    images = image(end.point)
 
     def apart(values: Tensor) -> Tensor:
         return values.reshape(batch, starts, *values.shape[1:])
 
     return Reached(
-        begun=apart(parametrization.image(points)),
+        begun=apart(image(points)),
         images=apart(images),
         value=apart(end.value),
         m_g=apart(l2(encoder.encode(images) - problem.target)),
@@ -177,25 +154,8 @@ def _repeated(values: Tensor, times: int) -> Tensor:
     )
 
 
-def _method(
-    decoder: Decoder,
-    problem: Problem,
-    *,
-    iterations: int,
-    like: Tensor,
-    enough: Float[Tensor, " all"],
-) -> Method[Any]:
-    """The decoder applied to its problem, with what it returns and where it ends."""
-    bare = _bare_method(decoder, problem, iterations=iterations, like=like)
-    if decoder.returns == "last" and decoder.tolerance == 0:
-        # Nothing to compare, so the article's descent computes no loss between traced iterations.
-        return bare
-    return BestSoFar(bare, best=decoder.returns == "best", enough=enough)
-
-
-def _bare_method(
-    decoder: Decoder, problem: Problem, *, iterations: int, like: Tensor
-) -> Method[Any]:
+def _method(decoder: Decoder, problem: Problem, *, iterations: int, like: Tensor) -> Method[Any]:
+    """The decoder applied to a problem."""
     match decoder:
         case Descent():
             return DescentMethod.of(decoder, problem, iterations=iterations, like=like)
@@ -207,10 +167,3 @@ def _bare_method(
             return LinearMethod.of(decoder, problem)
         case GaussNewton():
             return GaussNewtonMethod(decoder, problem)
-
-
-def _parametrization(decoder: Decoder, *, start: Tensor) -> tuple[Parametrization, Tensor]:
-    """What the decoder moves, and the point it starts from."""
-    if (whitening := decoder.prior(Whitening)) is not None:
-        return whitened(whitening, start=start)
-    return Pixels(), start

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic
 
 import torch
 from torch import Tensor
@@ -15,8 +15,6 @@ from harness.inversion.trace import Trace
 Image = Callable[[Tensor], Tensor]
 """Maps the points of a decoder to images."""
 
-S_co = TypeVar("S_co", covariant=True)
-
 _WARM_UP = 3
 
 SIDE_STREAMS: dict[torch.device, torch.cuda.Stream] = {}
@@ -24,26 +22,8 @@ SIDE_STREAMS: dict[torch.device, torch.cuda.Stream] = {}
 that it has seen."""
 
 
-@runtime_checkable
-class Driver(Protocol[S_co]):
-    """Takes the steps of a run, and holds its state."""
-
-    @property
-    def state(self) -> S_co:
-        """The current state."""
-        ...
-
-    def note(self) -> None:
-        """Write the next row of the trace."""
-        ...
-
-    def step(self) -> None:
-        """Take one step."""
-        ...
-
-
 class Eager(Generic[S]):
-    """Calls the method at every step.
+    """Takes the steps of a run by calling its method, and holds the state.
 
     Parameters
     ----------
@@ -181,7 +161,7 @@ def drive(
     image: Image,
     iteration: int = 0,
     row: int = 0,
-) -> Driver[S]:
+) -> Eager[S]:
     """The driver for the device of a run; parameters as for `Eager`."""
     # With no step left there is nothing to replay, and tables may be empty.
     kind = Graphed if trace.table.is_cuda and iteration < trace.points[-1] else Eager

@@ -33,6 +33,27 @@ class WhitenedSpectrum:
     amplitude: Float[Tensor, "rows half"]
     columns: int
 
+    @classmethod
+    def of(cls, prior: Whitening, images: Tensor) -> WhitenedSpectrum:
+        """The whitening of images of a shape, dtype and device.
+
+        Raises
+        ------
+        SettingError
+            If the samples have no rows and columns.
+        """
+        if images.dim() != 4:
+            raise SettingError(
+                f"{prior} with images of shape {tuple(images.shape)}",
+                rule="only images with rows and columns have such a spectrum",
+                remedy="Give images of shape (batch, channels, rows, columns)",
+            )
+        rows, columns = images.shape[2:]
+        down, across = torch.fft.fftfreq(rows), torch.fft.rfftfreq(columns)
+        frequency = torch.hypot(down[:, None], across).double() * max(rows, columns)
+        amplitude = frequency.clamp_min(1.0) ** -prior.exponent
+        return cls(amplitude.to(images), columns)
+
     def image(self, point: Float[Tensor, "batch c rows columns"]) -> Tensor:
         """The images of a batch of points."""
         return self._filtered(point, self.amplitude)
@@ -49,32 +70,3 @@ class WhitenedSpectrum:
         size = (len(self.amplitude), self.columns)
         filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(images) * by, s=size)
         return filtered
-
-
-def whitened(prior: Whitening, *, start: Tensor) -> tuple[WhitenedSpectrum, Tensor]:
-    """The whitening of images of a shape, and the coordinates of a start.
-
-    Parameters
-    ----------
-    prior : Whitening
-        How the amplitudes fall.
-    start : tensor, shape (batch, channels, rows, columns)
-        Images.
-
-    Raises
-    ------
-    SettingError
-        If the samples have no rows and columns.
-    """
-    if start.dim() != 4:
-        raise SettingError(
-            f"{prior} with images of shape {tuple(start.shape)}",
-            rule="only images with rows and columns have such a spectrum",
-            remedy="Give images of shape (batch, channels, rows, columns)",
-        )
-    rows, columns = start.shape[2:]
-    down, across = torch.fft.fftfreq(rows), torch.fft.rfftfreq(columns)
-    frequency = torch.hypot(down[:, None], across).double() * max(rows, columns)
-    amplitude = frequency.clamp_min(1.0) ** -prior.exponent
-    parametrization = WhitenedSpectrum(amplitude.to(start), columns)
-    return parametrization, parametrization.point(start)

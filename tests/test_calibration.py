@@ -148,17 +148,6 @@ def test_reversed_errs_as_rarely(icc: float) -> None:
     assert stats.binomtest(wrong, 10_000).proportion_ci(0.99).low <= ALPHA / 2
 
 
-def test_crossed_draws_are_not_replicates() -> None:
-    """Why a replicate draws everything anew: 4 networks x 12 images pooled err far above alpha."""
-    rng = np.random.default_rng(16)
-    networks, images = rng.normal(size=(2000, 4, 1)), rng.normal(size=(2000, 1, 12))
-    pooled = (networks + images).reshape(2000, 48)[:, rng.permutation(48)]
-    found = decided(
-        Kind.EVENT, (pooled > 0)[:, None], failed=np.zeros((2000, 48), bool), shares=[0.5]
-    )
-    assert (found.ruling != Ruling.OPEN).mean() > 0.1
-
-
 # --- the simulation is the procedure --------------------------------------------------------
 
 

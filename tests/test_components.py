@@ -113,19 +113,6 @@ def test_nothing_dominates_where_two_are_alike() -> None:
     assert "though not clearly" in estimated.statement
 
 
-def test_units_do_not_matter_and_axes_may_be_turned() -> None:
-    values = block(np.random.default_rng(4), (5, 6, 3), {(0,): 1.0, (1,): 0.5, (0, 1, 2): 0.2})
-    plain = found(values)
-    scaled = found(100 + 10 * values)
-    assert scaled.variance == pytest.approx(100 * plain.variance)
-    assert [part.share for part in scaled.parts] == pytest.approx(
-        [part.share for part in plain.parts]
-    )
-    turned = found(np.transpose(values, (2, 0, 1)), ("start", "network", "image"))
-    ours = {frozenset(source): value for source, value in variances(turned).items()}
-    assert ours == pytest.approx({frozenset(s): v for s, v in variances(plain).items()})
-
-
 def test_what_is_not_balanced_or_does_not_vary_is_not_estimated() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(3, 4))

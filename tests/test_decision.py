@@ -14,11 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.claim import ALPHA, LOOKS, Kind
+from harness.claim import Kind
 from harness.statistics.decision import Ruling, SequentialRun, decided, of_all
 
 Bools = npt.NDArray[np.bool_]
-COUNTING = [Kind.EVENT, Kind.PROPORTION, Kind.TREND, Kind.CONJUNCTION, Kind.EQUIVALENCE]
 
 
 def series(*counts: int) -> Bools:
@@ -146,26 +145,3 @@ def test_many_series_at_once_are_each_by_itself(kind: Kind, seed: int, n: int) -
         assert alone.reversed == together.reversed[number]
         assert alone.p_supported == pytest.approx(together.p_supported[number])
         assert alone.p_refuted == pytest.approx(together.p_refuted[number])
-
-
-@given(st.sampled_from(COUNTING), st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=40)
-def test_what_comes_after_the_deciding_look_changes_nothing(kind: Kind, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    events = rng.random((2, 48)) < rng.random((2, 1)) ** 0.3
-    found = ruled(kind, events)
-    n = LOOKS[int(found.looks) - 1][0]
-    assert ruled(kind, events[:, :n]).ruling == found.ruling
-    changed = np.concatenate([events[:, :n], ~events[:, n:]], axis=1)
-    if found.ruling != Ruling.OPEN:
-        assert ruled(kind, changed).ruling == found.ruling
-        assert ruled(kind, changed).looks == found.looks
-
-
-def test_definite_means_at_most_alpha() -> None:
-    events = np.random.default_rng(2).random((500, 2, 48)) < 0.6
-    found = ruled(Kind.CONJUNCTION, events)
-    p_supported, p_refuted = of_all(found.p_supported, found.p_refuted)
-    assert (p_supported[found.ruling == Ruling.SUPPORTED] <= ALPHA).all()
-    assert (p_refuted[found.ruling == Ruling.REFUTED] <= ALPHA).all()
-    assert (p_supported[found.ruling == Ruling.REFUTED] > ALPHA).all()

@@ -152,12 +152,6 @@ def test_share_of_nothing() -> None:
     assert share_interval(0, 0, level=0.95) == (0.0, 1.0)
 
 
-def test_superiority_counts_pairs() -> None:
-    assert superiority([3, 2], [1, 2]) == (3 + 0.5) / 4
-    assert superiority([1, 1, 1], [1, 1]) == 0.5
-    assert superiority([-1, 0, 2, 3], [0]) == 2.5 / 4  # paired contrasts against no effect
-
-
 def test_superiority_is_the_mann_whitney_u_over_the_pairs() -> None:
     rng = np.random.default_rng(5)
     first, second = rng.integers(6, size=20) + 1.0, rng.integers(6, size=15) * 1.0

@@ -44,22 +44,31 @@ CLAIM = Claim(
 )
 
 
+def record(key: str, **values: float) -> Record:
+    """A record of a descent."""
+    values = {"r": 1.0, "m_g": 1.0, "m_g0": 3.0, "rho": 0.5, **values}
+    return Record(id=key, cell={"type": "Inversion"}, values=values, outcome="plateau", seconds=0.0)
+
+
+def photographed(key: str, photograph: str, *, effect: float) -> Record:
+    """A record of a descent from a photograph."""
+    return dataclasses.replace(
+        record(key, r=effect),
+        cell={"type": "Inversion", "images": {"source": "photographs"}},
+        labels={"image": photograph},
+    )
+
+
 class Ended:
     """A store in which every run has the same numbers; the first ones end in given ways."""
 
-    def __init__(self, *first: str, rho: float) -> None:
-        self._first = list(first)
-        self._rho = rho
+    def __init__(self, *first: str, rho: float = 0.5) -> None:
+        self.first = list(first)
+        self.rho = rho
 
     def read(self, key: str) -> Record:
-        outcome = self._first.pop(0) if self._first else "plateau"
-        return Record(
-            id=key,
-            cell={"type": "Inversion"},
-            values={"r": 1.0, "m_g": 1.0, "m_g0": 3.0, "rho": self._rho},
-            outcome=outcome,
-            seconds=0.0,
-        )
+        outcome = self.first.pop(0) if self.first else "plateau"
+        return dataclasses.replace(record(key, rho=self.rho), outcome=outcome)
 
 
 class Idle:
@@ -116,9 +125,7 @@ def one(seeds: ReplicateSeeds) -> Mapping[str, Inversion]:
 
 
 def test_further_effects_and_how_runs_ended_are_reported() -> None:
-    found = judged(
-        Ended("matched", "not converged", rho=0.5), lambda seen: {"r": 1.0, "m_g / m_r": 3.0}
-    )
+    found = judged(Ended("matched", "not converged"), lambda seen: {"r": 1.0, "m_g / m_r": 3.0})
     assert found.decision.verdict is Verdict.SUPPORTED
     further, outcomes = found.tables
     assert further.rows == (("m_g / m_r", 3.0, 3.0, 3.0),)
@@ -132,7 +139,7 @@ def test_a_decoder_without_a_step_has_no_rho() -> None:
 
 
 def test_a_run_that_was_not_finite_is_invalid_however_its_effect_looks() -> None:
-    found = judged(Ended(*[NON_FINITE] * 4, rho=0.5), lambda seen: {"r": 1.0})
+    found = judged(Ended(*[NON_FINITE] * 4), lambda seen: {"r": 1.0})
     assert found.decision.verdict is Verdict.INVALID
     assert found.decision.invalid == {"a value became infinite or not a number": 4}
 
@@ -141,7 +148,7 @@ class InPrecisions:
     """A store in which the effect of a run depends on its precision and replicate."""
 
     def __init__(self, effects: Mapping[str, float]) -> None:
-        self._effects = {
+        self.effects = {
             identity(cell, context=context(device="cpu")): effects[precision]
             for precision in effects
             for seeds in replicates(48)
@@ -149,10 +156,7 @@ class InPrecisions:
         }
 
     def read(self, key: str) -> Record:
-        values = {"r": self._effects[key], "m_g": 1.0, "m_g0": 3.0, "rho": 0.5}
-        return Record(
-            id=key, cell={"type": "Inversion"}, values=values, outcome="plateau", seconds=0
-        )
+        return record(key, r=self.effects[key])
 
 
 class TestPrecisionCheck:
@@ -214,32 +218,24 @@ class Drawn:
     def __init__(self) -> None:
         stated = condition(family="a family", varied=True)
         assert stated.block is not None
-        self._effects: dict[str, float] = {}
-        self._photographs: dict[str, str] = {}
+        self.records: dict[str, Record] = {}
         for number, by_role in enumerate(stated.block.cells):
-            self._note(by_role["reconstruction"], effect=float(number // 18), photograph="a")
+            self.add(by_role["reconstruction"], "a", effect=float(number // 18))
         for replicate, variations in enumerate(stated.variations()):
             for variation in variations:
                 worse = variation.factors["step"] == "3"
-                self._note(
+                self.add(
                     variation.cells["reconstruction"],
+                    f"photograph {replicate % 5}",
                     effect=2.5 if worse else 1.0,
-                    photograph=f"photograph {replicate % 5}",
                 )
 
-    def _note(self, cell: Cell, *, effect: float, photograph: str) -> None:
+    def add(self, cell: Cell, photograph: str, *, effect: float) -> None:
         key = identity(cell, context=context(device="cpu"))
-        self._effects[key], self._photographs[key] = effect, photograph
+        self.records[key] = photographed(key, photograph, effect=effect)
 
     def read(self, key: str) -> Record:
-        return Record(
-            id=key,
-            cell={"type": "Inversion", "images": {"source": "photographs"}},
-            values={"r": self._effects[key], "m_g": 1.0, "m_g0": 3.0, "rho": 0.5},
-            labels={"image": self._photographs[key]},
-            outcome="plateau",
-            seconds=0.0,
-        )
+        return self.records[key]
 
 
 def condition(*, family: str | None = None, varied: bool = False) -> Condition:
@@ -296,20 +292,20 @@ def test_conditions_of_a_headline_or_of_a_claim_are_queued_together() -> None:
 
 
 class TestWhatDescribesAVerdict:
-    def runner(self) -> tuple[Runner, ConditionResult]:
+    def drawn(self) -> tuple[Runner, ConditionResult]:
         store = cast(Store, Drawn())
         runner = Runner(store=store, scheduler=cast(Scheduler, Idle()), device="cpu")
         stated = condition(family="a family", varied=True)
         return runner, runner.run(stated, label="a", command="b")
 
     def test_a_crossed_block_names_the_source_that_moves_the_effect(self) -> None:
-        runner, _ = self.runner()
+        runner, _ = self.drawn()
         found = runner.components["a family"]
         assert found.parts[0].source == ("network",)
         assert found.parts[0].share == pytest.approx(1)
 
     def test_a_multiverse_names_the_factor_that_moves_the_verdict(self) -> None:
-        runner, found = self.runner()
+        runner, found = self.drawn()
         (own,) = runner.multiverses.values()
         ((estimand, around),) = own.items()
         assert estimand == found.estimand
@@ -322,7 +318,7 @@ class TestWhatDescribesAVerdict:
         assert found.decision.verdict is Verdict.SUPPORTED
 
     def test_distinct_photographs_count_once(self) -> None:
-        _, found = self.runner()
+        _, found = self.drawn()
         assert found.beyond is not None
         assert set(found.beyond.means) == {f"photograph {number}" for number in range(5)}
         # All five of five: P of the exact sign test, both tails.
@@ -350,14 +346,7 @@ class TestWhatDescribesAVerdict:
             def read(self, key: str) -> Record:
                 self.read_so_far += 1
                 effect = 1.0 if self.read_so_far % 2 else 3.0
-                return Record(
-                    id=key,
-                    cell={"type": "Inversion", "images": {"source": "photographs"}},
-                    values={"r": effect, "m_g": 1.0, "m_g0": 3.0, "rho": 0.5},
-                    labels={"image": f"photograph {self.read_so_far}"},
-                    outcome="plateau",
-                    seconds=0.0,
-                )
+                return photographed(key, f"photograph {self.read_so_far}", effect=effect)
 
         found = run(dataclasses.replace(condition(), max_replicates=48), Undecided())
         assert found.decision.n == 48
@@ -375,24 +364,6 @@ class TestWhatDescribesAVerdict:
         assert plain.variations() == []
 
 
-class Searches:
-    """A store in which every search found something, or nothing."""
-
-    def __init__(self, *, labels: Mapping[str, str], residual: float) -> None:
-        self._labels, self._residual = labels, residual
-
-    def read(self, key: str) -> Record:
-        values = {"residual": self._residual}
-        return Record(
-            id=key,
-            cell={"type": "Search"},
-            values=values,
-            outcome="measured",
-            seconds=0,
-            labels=self._labels,
-        )
-
-
 class TestExactClaims:
     CLAIM = dataclasses.replace(
         CLAIM,
@@ -408,7 +379,15 @@ class TestExactClaims:
             effects=lambda seen: {"residual": seen["search"].values["residual"]},
             max_replicates=12,
         )
-        return run(condition, Searches(labels=labels, residual=residual))
+
+        class Searches:
+            """A store in which every search found something, or nothing."""
+
+            def read(self, key: str) -> Record:
+                cell = {"type": "Search"}
+                return dataclasses.replace(record(key, residual=residual), cell=cell, labels=labels)
+
+        return run(condition, Searches())
 
     def test_the_counterexample_is_reported(self) -> None:
         labels = {"counterexample": "x = 3", "counterexample as JSON": '{"x": 3}'}

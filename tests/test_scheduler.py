@@ -89,18 +89,6 @@ class TestOnce:
         assert log.calls == [("d", 0, 0)]
         assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == before
 
-    def test_only_what_is_missing_is_measured(
-        self, tmp_path: Path, blocks: list[tuple[str, ...]]
-    ) -> None:
-        scheduler_of(tmp_path).need([cell(0), cell(1)], label="a")
-        path = next(tmp_path.rglob(f"{min(names([cell(1)]))}.json"))
-        path.unlink()
-        blocks.clear()
-        scheduler_of(tmp_path).need([cell(0), cell(1), cell(2)], label="b")
-        assert sorted(name for mates in blocks for name in mates) == sorted(
-            names([cell(1), cell(2)])
-        )
-
     def test_a_block_is_measured_whole(self, tmp_path: Path, blocks: list[tuple[str, ...]]) -> None:
         wanted = cell(1, batch=3)
         found = scheduler_of(tmp_path)

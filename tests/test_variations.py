@@ -141,23 +141,18 @@ def test_what_inverts_nothing_has_no_multiverse() -> None:
     assert around({"reconstruction": cell(0)})
 
 
-def test_roles_that_differ_in_their_decoders_keep_them() -> None:
-    """A ladder of decoders compares them: to give all the same one would undo it."""
-    ladder = {"a": reconstruction(Adam()), "b": reconstruction(LBFGS())}
-    factors = {
-        factor
-        for variation in around(ladder)[1:]
-        for factor, _ in variation.factors.items() - levels(ladder["a"]).items()
-    }
-    assert factors == {"start", "images", "network", "precision"}
-
-
-def test_what_looks_at_the_same_images_or_network_keeps_them() -> None:
-    cells: dict[str, Cell] = {"reconstruction": reconstruction(Adam()), "rank": rank(0)}
-    own = levels(reconstruction(Adam()))
-    factors = {
-        factor
-        for variation in around(cells)[1:]
-        for factor, _ in variation.factors.items() - own.items()
-    }
-    assert factors == {"decoder", "step", "loss", "blur", "start", "precision"}
+@pytest.mark.parametrize(
+    ("other", "varied"),
+    [
+        # A ladder of decoders compares them: to give all the same one would undo it.
+        (reconstruction(LBFGS()), {"start", "images", "network", "precision"}),
+        # So does what looks at the same images or network.
+        (rank(0), {"decoder", "step", "loss", "blur", "start", "precision"}),
+    ],
+)
+def test_what_roles_are_compared_by_is_not_varied(other: Cell, varied: set[str]) -> None:
+    own = reconstruction(Adam())
+    found = around({"a": own, "b": other})[1:]
+    assert {name for each in found for name, _ in each.factors.items() - levels(own).items()} == (
+        varied
+    )

@@ -81,13 +81,6 @@ def test_nothing_measured_is_not_run() -> None:
     assert (found.verdict, found.n, found.final) == (Verdict.NOT_RUN, 0, False)
 
 
-@pytest.mark.parametrize("n", [1, 2, 11])
-def test_nothing_is_decided_before_the_first_look(n: int) -> None:
-    found = judged(PLAIN, *[0.0] * n)
-    assert (found.verdict, found.final, found.n) == (Verdict.INCONCLUSIVE, False, n)
-    assert (found.p_supported, found.p_refuted) == (1.0, 1.0)
-
-
 @pytest.mark.parametrize(
     ("n", "events", "verdict"),
     [
@@ -95,11 +88,6 @@ def test_nothing_is_decided_before_the_first_look(n: int) -> None:
         (12, 11, Verdict.INCONCLUSIVE),
         (12, 0, Verdict.REFUTED),
         (24, 20, Verdict.SUPPORTED),
-        (24, 19, Verdict.INCONCLUSIVE),
-        (24, 4, Verdict.REFUTED),
-        (24, 5, Verdict.INCONCLUSIVE),
-        (48, 35, Verdict.SUPPORTED),
-        (48, 34, Verdict.INCONCLUSIVE),
         (48, 13, Verdict.REFUTED),
         (48, 14, Verdict.INCONCLUSIVE),
     ],
@@ -158,7 +146,7 @@ def test_the_path_has_every_look() -> None:
         (PLAIN, [0.1] * 12, Stop.DECIDED, 1),
         (PLAIN, [0.9] * 12, Stop.DECIDED, 1),
         (PLAIN, [0.1, 0.9] * 24, Stop.EXHAUSTED, 3),
-        (PLAIN, [NAN] * 12, Stop.INVALID, 1),
+        (PLAIN, [NAN] * 4 + [0.1] * 44, Stop.INVALID, 1),
         (THEOREM, [0.0] * 12, Stop.DECIDED, 1),
         (THEOREM, [1.0], Stop.COUNTEREXAMPLE, 0),
         (ONCE, [1.0], Stop.WITNESS, 0),
@@ -235,11 +223,6 @@ def test_more_than_a_quarter_is_invalid(
     assert judged(estimand, *[other] * 9, *[bad] * 3).verdict is most
     more = judged(estimand, *[other] * 8, *[bad] * 4)
     assert (more.verdict, more.final, sum(more.invalid.values())) == (X, True, 4)
-
-
-def test_invalid_at_an_earlier_look_is_final() -> None:
-    found = judged(PLAIN, *[NAN] * 4, *[0.1] * 44)
-    assert (found.verdict, found.n) == (Verdict.INVALID, 12)
 
 
 def test_a_replicate_has_one_cause() -> None:
@@ -365,14 +348,6 @@ def test_one_part_refutes_at_its_share(estimand: Estimand, y: list[float] | None
     assert found.p_refuted == pytest.approx(p)
 
 
-def test_bonferroni_over_five_parts() -> None:
-    parts = [Criterion(effect=name, label=name, above=0.0) for name in "xabcd"]
-    columns = {name: [1.0] * 12 for name in "abc"} | {"d": [-1.0] * 12}
-    # 5 times .0024 exceeds .01 where 4 times does not.
-    assert judged(conjunction("5", *parts), *[1.0] * 12, **columns).verdict is Verdict.INCONCLUSIVE
-    assert judged(conjunction("4", *parts[1:]), *[1.0] * 12, **columns).verdict is Verdict.REFUTED
-
-
 TURNED = {
     "x": [1.0] * 12 + [-1.0] * 36,
     "y": [1.0 if i % 3 else -1.0 for i in range(24)] + [1.0] * 24,
@@ -487,19 +462,6 @@ def test_verdicts_are_consistent(estimand: Estimand, rows: list[tuple[float, flo
         assert 0 <= part.share_low <= part.events / part.n <= part.share_high <= 1
     if found.final and estimand not in (THEOREM, ONCE):
         assert repr(decide(estimand, replicates[: found.n])) == repr(found)
-
-
-@given(st.lists(st.floats(-3, 3), min_size=12, max_size=48))
-@settings(deadline=None, max_examples=60)
-def test_a_definite_verdict_agrees_with_the_interval(values: list[float]) -> None:
-    found = judged(RATIO, *values)
-    effect = found.parts[0].effect
-    assert effect is not None
-    assert effect.low is not None
-    assert effect.high is not None
-    assert (found.verdict is Verdict.SUPPORTED) == (effect.low > LN2)
-    # A tie is no event, so the margin itself may be the upper limit.
-    assert (found.verdict is Verdict.REFUTED) == (effect.high <= LN2)
 
 
 # --- claims and headlines -------------------------------------------------------------------

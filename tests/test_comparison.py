@@ -174,7 +174,7 @@ def test_history_is_in_order_of_time_without_repetitions(tmp_path: Path) -> None
     assert found.left_out == 1
     (line,) = found.lines
     assert (line.verdicts, line.steady) == ((S, R), False)
-    first, last = line.marks
+    first, last = line.drawing.marks
     assert first.x < last.x
     assert first.y < last.y  # a larger effect is higher up
     for run in runs:
@@ -228,7 +228,7 @@ def test_a_line_of_history_has_one_version_of_its_claim() -> None:
         judged = event("x exceeds it.", dataclasses.replace(PLAIN, above=margin))
         item = condition(make_claim("Z1", "It is so.", judged), {}, normal("x", value, 0.01))
         runs.append(day(number, make_run([item, simple(HIGH, name="Z2")])))
-    found = [(line.claim, line.stated, len(line.marks)) for line in history(runs).lines]
+    found = [(line.claim, line.stated, len(line.drawing.marks)) for line in history(runs).lines]
     assert found == [("Z1", 1, 2), ("Z1", 2, 1), ("Z2", None, 3)]
 
 

@@ -113,6 +113,7 @@ def test_charts_and_images_are_drawn(visit: Open) -> None:
     row = page.locator("#A1 .replicates .drawing").first
     assert row.bounding_box()["width"] > 200
     assert row.locator("path.median").count() == 1
+    assert row.locator("path.dots title").first.text_content().startswith("replicate 0: ")
 
 
 def rows_of(page: Any) -> list[str]:

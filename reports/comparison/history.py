@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Hashable, Sequence
 
 from harness.verdict.results import ConditionResult, Run
@@ -12,6 +11,7 @@ from harness.verdict.verdict import Effect, Verdict
 from reports import words
 from reports.comparison.rules import rules
 from reports.documents.build import plain
+from reports.figures.drawing import Axis, Drawing, Mark, Stroke, css_of, symbol_of
 from reports.page.template import environment
 from reports.summary import (
     condition_name,
@@ -32,18 +32,6 @@ _MOST = 12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Mark:
-    """A condition in one run; coordinates in per cent, y axis downwards."""
-
-    x: float
-    y: float
-    low: float
-    high: float
-    verdict: Verdict
-    title: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Line:
     """A condition over the runs that measured it with the same settings and for the same claim.
 
@@ -58,8 +46,7 @@ class Line:
     verdicts: tuple[Verdict, ...]
     first: str
     last: str
-    marks: tuple[Mark, ...]
-    margin: float | None
+    drawing: Drawing
 
     @property
     def steady(self) -> bool:
@@ -144,15 +131,6 @@ def _line(
     }
     last = found[max(found)]
     part = deciding_part(last)
-    margin = part.criterion.margin if part is not None else None
-    ends = [end for effect in effects.values() for end in _ends(effect)]
-    ends += [margin] if margin is not None and ends else []
-    low, high = min(ends, default=0.0), max(ends, default=0.0)
-
-    def up(value: float) -> float:
-        share = (value - low) / (high - low) if math.isfinite(high - low) and high > low else 0.5
-        return round(100 - _INSET - (100 - 2 * _INSET) * share, 2)
-
     return Line(
         claim=claim,
         name=name,
@@ -161,21 +139,39 @@ def _line(
         verdicts=tuple(item.decision.verdict for item in found.values()),
         first=words.effect_text(effects[min(effects)]) if effects else "-",
         last=words.effect_text(effects[max(effects)]) if effects else "-",
-        marks=tuple(
-            Mark(
-                x=round(_INSET + (100 - 2 * _INSET) * (number / (of - 1) if of > 1 else 0.5), 2),
-                y=up(effect.value),
-                low=100.0 if effect.low is None else up(effect.low),
-                high=0.0 if effect.high is None else up(effect.high),
-                verdict=found[number].decision.verdict,
-                title=f"run {number + 1}: {words.effect_text(effect)}, "
-                f"{found[number].decision.verdict.value}",
-            )
-            for number, effect in effects.items()
+        drawing=_drawing(
+            [
+                (number, effect, found[number].decision.verdict)
+                for number, effect in effects.items()
+            ],
+            margins=[part.criterion.margin] if part is not None and effects else [],
+            of=of,
         ),
-        margin=up(margin) if margin is not None and effects else None,
     )
 
 
-def _ends(effect: Effect) -> list[float]:
-    return [end for end in (effect.value, effect.low, effect.high) if end is not None]
+def _drawing(
+    effects: Sequence[tuple[int, Effect, Verdict]], *, margins: Sequence[float], of: int
+) -> Drawing:
+    """Effects with their intervals from left to right; an open end runs off the figure."""
+    ends = [end for _, e, _ in effects for end in (e.value, e.low, e.high) if end is not None]
+    ends += margins
+    x = Axis(first=0, last=of - 1, inset=_INSET)
+    y = Axis(first=min(ends, default=0.0), last=max(ends, default=0.0), inset=_INSET)
+    strokes = [Stroke(path=f"M0 {y.up(margin)}H100", css="margin") for margin in margins]
+    marks = []
+    for number, effect, verdict in effects:
+        title = f"run {number + 1}: {words.effect_text(effect)}, {verdict.value}"
+        low = 100.0 if effect.low is None else y.up(effect.low)
+        high = 0.0 if effect.high is None else y.up(effect.high)
+        at, css = x.place(number), css_of(verdict)
+        strokes.append(Stroke(path=f"M{at} {low}V{high}", css=css, title=title))
+        marks.append(
+            Mark(x=at, y=y.up(effect.value), symbol=symbol_of(verdict), css=css, title=title)
+        )
+    return Drawing(
+        description="; ".join(mark.title for mark in marks),
+        height=44,
+        strokes=tuple(strokes),
+        marks=tuple(marks),
+    )

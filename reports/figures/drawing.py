@@ -63,8 +63,8 @@ class Drawing:
     @property
     def size(self) -> int:
         """About how many characters it takes on a page."""
-        strokes = sum(len(stroke.path) + len(stroke.title) for stroke in self.strokes)
-        return 600 + strokes + sum(100 + len(mark.title) for mark in self.marks)
+        strokes = sum(50 + len(stroke.path) + len(stroke.title) for stroke in self.strokes)
+        return 500 + strokes + sum(100 + len(mark.title) for mark in self.marks)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class Axis:
     def place(self, value: float) -> float:
         """Where a value lies, in percent."""
         span = self.last - self.first
-        share = (value - self.first) / span if span > 0 else 0.5
+        share = (value - self.first) / span if 0 < span < math.inf else 0.5
         return round(self.inset + (100 - 2 * self.inset) * min(1.0, max(0.0, share)), 2)
 
     def up(self, value: float) -> float:

@@ -11,7 +11,7 @@ from harness.verdict.results import ConditionResult
 from harness.verdict.verdict import Part, Verdict
 from reports.figures.drawing import Axis, Drawing, Mark, Stroke, css_of, symbol_of
 from reports.summary import effect_of
-from reports.words import effect_text, parameters_text
+from reports.words import effect_text, parameters_text, quantity
 
 _ROW = 11
 
@@ -138,8 +138,8 @@ def replicates(
         values = condition.decision.values.get(first.effect, ())
         events = condition.decision.events(first) or tuple(map(first.holds, values))
         pairs = [
-            (value, bool(event))
-            for value, event in zip(values, events, strict=False)
+            (number, value, bool(event))
+            for number, (value, event) in enumerate(zip(values, events, strict=False))
             if math.isfinite(value)
         ]
         own = (part for part in condition.decision.parts if part.criterion == first)
@@ -147,7 +147,7 @@ def replicates(
         if pairs:
             found.append((condition, pairs, effect))
     medians = [effect.value for _, _, effect in found if effect is not None]
-    numbers = [value for _, pairs, _ in found for value, _ in pairs]
+    numbers = [value for _, pairs, _ in found for _, value, _ in pairs]
     numbers += [*medians, *(criterion.margin for criterion in criteria)]
     if not medians or not math.isfinite((max(numbers) - min(numbers)) * 2):
         return None
@@ -155,25 +155,25 @@ def replicates(
     on = Axis(first=min(numbers) - pad, last=max(numbers) + pad, scale=first.scale)
     rows = []
     for condition, pairs, effect in found:
-        dots = {
-            event: "".join(f"M{on.place(value)} 50h0" for value, held in pairs if held is event)
-            for event in (True, False)
-        }
-        strokes = [
-            *_claimed(criteria, on),
-            Stroke(path=dots[True], css="dots"),
-            Stroke(path=dots[False], css="dots"),
-            Stroke(path=dots[False], css="hollow"),
+        dots = [
+            Stroke(
+                path=f"M{on.place(value)} 50h0",
+                css="dots",
+                title=f"replicate {number}: {quantity(value, first.scale)}",
+            )
+            for number, value, _ in pairs
         ]
+        missed = [dot for dot, (_, _, event) in zip(dots, pairs, strict=True) if not event]
+        hollow = Stroke(path="".join(dot.path for dot in missed), css="hollow")
+        strokes = [*_claimed(criteria, on), *dots, *([hollow] if missed else [])]
         if effect is not None:
             title = f"median {effect_text(effect)}"
             path = f"M{on.place(effect.value)} 10V90"
             strokes.append(Stroke(path=path, css="median", title=title))
-        held = sum(event for _, event in pairs)
+        held = sum(event for _, _, event in pairs)
         name = parameters_text(condition.parameters) or condition.estimand
         description = f"{name}: {held} of {len(pairs)} replicates as claimed"
-        drawn = tuple(stroke for stroke in strokes if stroke.path)
-        rows.append((name, Drawing(description=description, height=26, strokes=drawn)))
+        rows.append((name, Drawing(description=description, height=26, strokes=tuple(strokes))))
     return on, tuple(rows)
 
 

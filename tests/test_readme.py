@@ -26,7 +26,7 @@ def example(part: str) -> tuple[str, list[str]]:
 @pytest.mark.slow
 def test_a_claim_of_ones_own(pytester: pytest.Pytester, tmp_path: Path) -> None:
     suite = Suite(pytester, tmp_path / "store")
-    (suite.folder / "test_mine.py").write_text(example("How to add a claim")[0])
+    (suite.folder / "test_mine.py").write_text(example("Add a claim")[0])
     suite.run("test_mine.py").assert_outcomes(passed=1, failed=1)
     assert suite.verdicts() == {"M1": "mixed"}
     assert [verdict for _, verdict, _ in suite.conditions()] == ["supported", "refuted"]
@@ -36,7 +36,7 @@ def test_a_claim_of_ones_own(pytester: pytest.Pytester, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_network_of_ones_own(tmp_path: Path) -> None:
-    program, told = example("Networks of your own")
+    program, told = example("Invert a layer of your own network")
     script = tmp_path / "script.py"
     script.write_text(program)
     command = [sys.executable, "-W", "error", script]
@@ -48,5 +48,5 @@ def test_a_network_of_ones_own(tmp_path: Path) -> None:
         [float(number) for line in lines for number in re.findall(NUMBER, line)]
         for lines in (found, told)
     )
-    assert len(numbers) == 6
+    assert len(numbers) == 10
     assert numbers == pytest.approx(expected, rel=0.2, abs=0.01)

@@ -18,13 +18,13 @@ from harness.encoders.encoder import ModuleEncoder
 from harness.encoders.runtime import precision_of
 from harness.errors import DeviceError, SettingError, UnknownNameError
 from harness.inversion import restarts as starts
+from harness.measurements import inversion
 from harness.measurements.measure import measure
 from harness.plan.cells import Inversion, block
 from harness.plan.decoders import LBFGS, Adam, Blur, Decoder, Descent, LinearSolve, Prior, Whitening
 from harness.plan.images import Images
 from harness.plan.networks import MLP, Network, ResNet
 from harness.plan.seeds import ReplicateSeeds
-from harness.subjects import resnet
 from harness.subjects.images.starts import draw_starts
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -244,13 +244,12 @@ class TestMemory:
             measure(block(dataclasses.replace(CELL, batch=2)), device="cpu")
         assert sizes == [2]
 
-    def test_the_encoder_that_did_not_fit_is_let_go_first(
+    def test_the_encoder_that_did_not_fit_is_freed_first(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        held: list[int] = []
-        monkeypatch.setattr(
-            torch.cuda, "empty_cache", lambda: held.append(len(resnet._ENCODER._held))
-        )
+        freed: list[str] = []
+        monkeypatch.setattr(inversion, "forget_encoder", lambda: freed.append("encoder"))
+        monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append("memory"))
         self.fit(monkeypatch, at_most=1)
         cell = dataclasses.replace(
             CELL,
@@ -260,8 +259,7 @@ class TestMemory:
             restarts=2,
         )
         measure([cell], device="cpu")
-        assert held == [0]
-        assert resnet._ENCODER._held
+        assert freed == ["encoder", "memory"]
 
     def test_one_image_that_does_not_fit_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fit(monkeypatch, at_most=0)

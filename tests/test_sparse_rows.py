@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from harness.encoders.sparse_rows import LARGE, combined, dotted, pays
+from harness.encoders.sparse_rows import LARGE, combined, dotted, is_worthwhile
 from harness.encoders.stacks import StackEncoder, WideStackEncoder
 from harness.plan.networks import MLP
 from harness.subjects.mlp import mlp_encoder
@@ -67,14 +67,14 @@ def test_filters_of_warnings_are_left_alone() -> None:
 
 class TestChoice:
     def test_of_large_matrices_alone(self) -> None:
-        assert pays([torch.ones(1, 4, 4), torch.ones(2, 1449, 1449)])
-        assert not pays([torch.ones(50, 1000, 1000)])
+        assert is_worthwhile([torch.ones(1, 4, 4), torch.ones(2, 1449, 1449)])
+        assert not is_worthwhile([torch.ones(50, 1000, 1000)])
 
     def test_not_of_what_is_not_finite(self) -> None:
         # What is taken 0 times would still spoil the product of all rows.
         small, large = torch.ones(1, 4, 4), torch.ones(1, 1449, 1449)
         small[0, 1, 1] = torch.inf
-        assert not pays([small, large])
+        assert not is_worthwhile([small, large])
 
     def test_not_in_a_dtype_that_sparse_products_lack(self) -> None:
         network = MLP(inputs=2048, widths=(2048, 2048), activation="relu")
@@ -84,7 +84,7 @@ class TestChoice:
         assert vjp(output).isfinite().all()
 
     def test_not_on_other_devices(self) -> None:
-        assert not pays([torch.ones(1, 1449, 1449, device="meta")])
+        assert not is_worthwhile([torch.ones(1, 1449, 1449, device="meta")])
 
 
 def generators(*seeds: int) -> list[torch.Generator]:

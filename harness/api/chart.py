@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import TYPE_CHECKING
 
 import altair as alt
 import numpy as np
 import pandas as pd
-from PIL import Image
+
+from harness.subjects.images.png import png_base64
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from harness.api.recovery import Recovery
 
 SAMPLES = 8
@@ -38,7 +35,11 @@ def _images(recovery: Recovery) -> list[alt.FacetChart]:
         "reconstruction": recovery.images,
     }
     rows = pd.DataFrame(
-        {"image": sample, "role": role, "url": _url(image)}
+        {
+            "image": sample,
+            "role": role,
+            "url": f"data:image/png;base64,{png_base64(image.double().numpy())}",
+        }
         for role, images in roles.items()
         for sample, image in enumerate(images[:SAMPLES])
     )
@@ -90,11 +91,3 @@ def _traces(recovery: Recovery) -> alt.FacetChart:
     chart: alt.FacetChart = both.facet(column=alt.Column("distance:N", title=None))
     chart = chart.resolve_scale(y="independent")
     return chart
-
-
-def _url(image: Tensor) -> str:
-    """An image as a PNG in a data URL; values beyond [0, 1] are clipped, nan is black."""
-    pixels = (image.double().nan_to_num(0.0).clamp(0, 1) * 255).round().byte().movedim(0, -1)
-    content = io.BytesIO()
-    Image.fromarray(pixels.squeeze(-1).numpy()).save(content, format="png")
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from harness.encoders.compiled import CompiledPlan
 from harness.encoders.encoder import JVP, VJP, Encoder, ModuleEncoder
-from harness.encoders.runtime import digits
+from harness.encoders.runtime import tf32_allowed
 from harness.encoders.tracing import TracedGraph, UntraceableError, trace
 from harness.errors import ModuleError
 
@@ -86,7 +86,7 @@ class NetworkEncoder:
     def _for(self, inputs: Tensor) -> Encoder:
         place = inputs.shape, inputs.dtype, inputs.device
         # On a GPU the fastest way to convolve also depends on the precision of products.
-        known = (*place, *digits()) if inputs.is_cuda else place
+        known = (*place, *tf32_allowed()) if inputs.is_cuda else place
         if known not in self._prepared:
             self._prepared[known] = self._prepare(*place)
         return self._prepared[known]

@@ -14,7 +14,7 @@ from harness.errors import DeviceError
 
 @dataclasses.dataclass(frozen=True)
 class Precision:
-    """Dtypes of images and networks, and whether products may be taken in TF32.
+    """Dtypes of images and networks, and whether products may be computed in TF32.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Precision:
     network : torch.dtype
         Of weights and activations.
     tf32 : bool
-        Whether products of float32 may be taken in TF32.
+        Whether products of float32 may be computed in TF32.
     """
 
     images: torch.dtype
@@ -58,7 +58,7 @@ _REPEATABLE: dict[str, object] = {
 
 @contextlib.contextmanager
 def precision_of(name: str, *, device: torch.device) -> Iterator[Precision]:
-    """The precision of a name, with the flags of libraries set for it.
+    """A precision by its name, with the flags of libraries set for it.
 
     By default cuDNN's convolutions use TF32, and algorithms that add in any order. Afterwards the
     flags are set to their previous values; torch does not say which of these were inherited.
@@ -88,20 +88,20 @@ def precision_of(name: str, *, device: torch.device) -> Iterator[Precision]:
         _set_flags(before)
 
 
-def by_tensor_cores(weight: torch.Tensor) -> bool:
-    """Whether a GPU now computes convolutions with a weight on tensor cores, in few digits."""
+def uses_tensor_cores(weight: torch.Tensor) -> bool:
+    """Whether a GPU now computes convolutions with a weight on tensor cores, in low precision."""
     if weight.dtype == torch.float32:
         return _is_tf32(_CONVOLUTIONS)
     return weight.dtype in (torch.bfloat16, torch.float16)
 
 
-def as_products(weight: torch.Tensor) -> bool:
+def products_are_as_precise(weight: torch.Tensor) -> bool:
     """Whether a GPU's products of matrices are now as precise as its convolutions."""
     return weight.dtype != torch.float32 or _is_tf32(_MATRICES) == _is_tf32(_CONVOLUTIONS)
 
 
-def digits() -> tuple[bool, bool]:
-    """Whether products of matrices, and convolutions, of float32 may be taken in TF32 now."""
+def tf32_allowed() -> tuple[bool, bool]:
+    """Whether products of float32 matrices, and convolutions, may be computed in TF32 now."""
     return _is_tf32(_MATRICES), _is_tf32(_CONVOLUTIONS)
 
 

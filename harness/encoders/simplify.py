@@ -55,7 +55,7 @@ def trim_kernels(module: nn.Module, *, shape: tuple[int, int, int]) -> None:
 
 def _trim(convolution: nn.Conv2d, size: tuple[int, int]) -> None:
     """Keep the part of one kernel that meets an image of a size."""
-    kept = []
+    trimmed = []
     for axis in range(2):
         kernel, stride = convolution.kernel_size[axis], convolution.stride[axis]
         padding, length = convolution.padding[axis], size[axis]
@@ -72,8 +72,8 @@ def _trim(convolution: nn.Conv2d, size: tuple[int, int]) -> None:
         shorter = padding - first
         if shorter < 0 or (length + 2 * shorter - (last - first + 1)) // stride + 1 != outputs:
             first, last, shorter = 0, kernel - 1, padding
-        kept.append((first, last, shorter))
-    (top, bottom, rows), (left, right, columns) = kept
+        trimmed.append((first, last, shorter))
+    (top, bottom, rows), (left, right, columns) = trimmed
     weight = convolution.weight[..., top : bottom + 1, left : right + 1].clone()
     convolution.weight = nn.Parameter(weight, requires_grad=False)
     convolution.kernel_size = (bottom - top + 1, right - left + 1)

@@ -22,11 +22,11 @@ _PARTS = 8
 LARGE = 2**23
 """Bytes of a matrix above which reading half of it saves more than finding the rows costs."""
 
-_TAKEN = (torch.float32, torch.float64)
+_DTYPES = (torch.float32, torch.float64)
 """Dtypes in which torch has such sparse products on a CPU."""
 
 
-def pays(stacks: Sequence[Float[Tensor, "networks _ _"]]) -> bool:
+def is_worthwhile(stacks: Sequence[Float[Tensor, "networks _ _"]]) -> bool:
     """Whether reading only some rows of each matrix is faster, with the same result.
 
     It is on a CPU where a matrix is too large for a core's cache. A row that is not finite spoils
@@ -34,7 +34,7 @@ def pays(stacks: Sequence[Float[Tensor, "networks _ _"]]) -> bool:
     """
     large = any(each[0].numel() * each.element_size() >= LARGE for each in stacks)
     return large and all(
-        each.device.type == "cpu" and each.dtype in _TAKEN and bool(each.isfinite().all())
+        each.device.type == "cpu" and each.dtype in _DTYPES and bool(each.isfinite().all())
         for each in stacks
     )
 
@@ -53,7 +53,7 @@ def dotted(
     matrix: Float[Tensor, "k l"], vector: Float[Tensor, " l"], rows: Int[Tensor, " rows"]
 ) -> Float[Tensor, " k"]:
     """The product of some rows with a vector, 0 for all others."""
-    _settle_warnings()
+    _silence_warning()
     parts = torch.arange(_PARTS + 1) * len(rows) // _PARTS
     places = torch.sparse_csr_tensor(
         parts, rows, vector.new_zeros(len(rows)), (_PARTS, len(matrix)), check_invariants=False
@@ -64,8 +64,8 @@ def dotted(
 
 
 @functools.cache
-def _settle_warnings() -> None:
-    """Let torch warn once, unseen, that its compressed matrices are in beta."""
+def _silence_warning() -> None:
+    """Hide torch's warning, given once, that its compressed matrices are in beta."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.sparse_csr_tensor([0, 0], [], [], (1, 1), check_invariants=False)

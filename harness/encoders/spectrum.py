@@ -151,7 +151,7 @@ def jacobian(
     encoder : Encoder
         In float64.
     inputs : tensor of float64, shape (batch, ...)
-        Where.
+        The points.
     limit : SizeLimit
         On the cost of the Jacobians together with their decomposition.
     chunk_bytes : int

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 
 class UntraceableError(Exception):
-    """A module does something that no operation stands for; says what."""
+    """A module does something for which there is no operation; says what."""
 
 
 class Add(nn.Module):
@@ -70,7 +70,7 @@ def trace(module: nn.Module) -> TracedGraph:
     Raises
     ------
     UntraceableError
-        If it does anything that no operation stands for.
+        If it does anything for which there is no operation.
     """
     if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
         raise UntraceableError("it has hooks")
@@ -152,7 +152,7 @@ def _layer(step: fx.Node, module: nn.Module) -> nn.Module:
 
 
 def _named(step: fx.Node, module: nn.Module) -> str:
-    """A step of a graph in a line for people: a layer with its name, or a call."""
+    """A step of a graph in words: a layer with its name, or a call."""
     # The first part of a name is that of the module in the sequence around it.
     place = str(step.target).partition(".")[2]
     match step.op:
@@ -167,7 +167,7 @@ def _named(step: fx.Node, module: nn.Module) -> str:
 
 
 def _is_known(layer: nn.Module) -> bool:
-    """Whether an operation stands for a layer."""
+    """Whether there is an operation for a layer."""
     kind = type(layer)  # a class derived from torch's may do something else
     if kind is nn.Conv2d:
         return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)

@@ -58,7 +58,7 @@ class DaskWorkers(Executor):
     device : str
         "cpu" or "cuda": where they measure.
     auto : bool
-        Whether the device was found on this machine, rather than asked for.
+        Whether the device was chosen automatically, on this machine.
     store : Store
         Where records go.
 

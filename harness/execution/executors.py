@@ -108,7 +108,7 @@ def parse_executor(name: str) -> ExecutorName:
     UnknownNameError
         Where there is no such executor.
     ExecutorError
-        Where it is not written as it has to be, or a package is missing.
+        Where the name is malformed, or a package is missing.
     """
     kind, _, rest = name.partition(":")
     match kind:
@@ -142,7 +142,7 @@ def parse_executor(name: str) -> ExecutorName:
 
 
 def open_executor(name: str, *, device: str, auto: bool, store: Store) -> Workers:
-    """The executor of a name, ready for calls.
+    """Start the executor with a name.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def open_executor(name: str, *, device: str, auto: bool, store: Store) -> Worker
     device : str
         "cpu" or "cuda": where the workers measure.
     auto : bool
-        Whether the device was found on this machine, rather than asked for.
+        Whether the device was chosen automatically, on this machine.
     store : Store
         Where they write records.
 

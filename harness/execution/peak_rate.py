@@ -14,7 +14,7 @@ SIZES = {"cpu": 1024, "cuda": 8192}
 """Rows of the square matrices: large enough that arithmetic is the bottleneck."""
 
 MODEST = {"cpu": 1024, "cuda": 4096}
-"""Rows that take a worker little memory and some tenths of a second."""
+"""Rows that take a worker little memory and a few tenths of a second."""
 
 _SIDE = 16
 """Rows and columns of the images that are convolved."""
@@ -72,7 +72,7 @@ def _product(size: int, draw: Callable[..., Tensor]) -> Work:
 
 
 def _convolution(channels: int, *, kernel: int, images: int, draw: Callable[..., Tensor]) -> Work:
-    """A convolution that preserves the channels; unpadded, so that every tap is a product."""
+    """A convolution that preserves the channels; unpadded, so that every weight counts."""
     images = max(1, images)
     side = _SIDE + kernel - 1
     inputs, weight = (

@@ -22,11 +22,11 @@ from harness.execution.device import gpu_memory
 MEMORY = 800_000_000
 """Bytes that a process needs: torch, a network and the steps of a decoder."""
 
-ON_A_GPU = 16
+PROCESSES_PER_GPU = 16
 """Processes that share a GPU at most. The steps of one image leave much of it idle, and most of the
 rest is work for the CPU: networks are built there, and ranks computed."""
 
-MEMORY_ON_A_GPU, MEMORY_BESIDE_A_GPU = 1_500_000_000, 3_000_000_000
+GPU_MEMORY, HOST_MEMORY = 1_500_000_000, 3_000_000_000
 """Bytes of the GPU, and of the machine, that a process needs, most of them for CUDA itself."""
 
 PATIENCE = 10.0
@@ -57,9 +57,7 @@ def local_layout(device: str) -> Layout:
     """
     cores = available_cores()
     if device == "cuda":
-        room = min(
-            ON_A_GPU, available_memory() // MEMORY_BESIDE_A_GPU, gpu_memory() // MEMORY_ON_A_GPU
-        )
+        room = min(PROCESSES_PER_GPU, available_memory() // HOST_MEMORY, gpu_memory() // GPU_MEMORY)
     else:
         room = available_memory() // MEMORY
     processes = max(1, min(cores, room))

@@ -48,7 +48,7 @@ def provenance(*, device: str, precision: str) -> dict[str, object]:
 
 @functools.cache
 def machine() -> dict[str, str]:
-    """What is of the machine alone: Python, platform and processor."""
+    """Python, platform and processor of this machine."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),

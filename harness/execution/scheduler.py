@@ -52,7 +52,7 @@ class Scheduler:
     device : str
         "cpu" or "cuda".
     auto : bool
-        Whether the device was found on this machine, rather than asked for.
+        Whether the device was chosen automatically, on this machine.
     provenance : mapping
         Goes into each record.
     progress : Progress
@@ -96,7 +96,7 @@ class Scheduler:
 
     @property
     def workers(self) -> str | None:
-        """Who measures, in words; None as long as nothing was measured."""
+        """The workers in words; None until there is something to measure."""
         return None if self._workers is None else self._workers.described
 
     def offer(self, cells: Iterable[Cell], *, priority: int) -> None:

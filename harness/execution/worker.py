@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import multiprocessing
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 
 from harness.checkpoint import Checkpoint
 from harness.encoders.runtime import precision_of
@@ -23,10 +18,10 @@ from harness.execution.peak_rate import worker_gflops
 from harness.execution.provenance import machine
 from harness.measurements.inversion import lacks_memory
 from harness.measurements.measure import measure
-from harness.measurements.measurement import Measurement
 from harness.plan.buckets import Bucket
 from harness.plan.identity import canonical
 from harness.store import Record, Store
+from harness.subjects.images.png import png_base64
 from harness.subjects.resnet import forget_encoder
 
 THUMBNAILS_OF = 0
@@ -113,24 +108,12 @@ def _measure(
                     seconds=measurement.seconds,
                     traces=measurement.traces,
                     labels=measurement.labels,
-                    thumbnails=_thumbnails(measurement)
-                    if cell.seeds.replicate == THUMBNAILS_OF
-                    else {},
+                    thumbnails={
+                        name: png_base64(image)
+                        for name, image in measurement.images.items()
+                        if cell.seeds.replicate == THUMBNAILS_OF
+                    },
                     provenance=provenance,
                 )
             )
         checkpoint.remove()
-
-
-def _thumbnails(measurement: Measurement) -> dict[str, str]:
-    return {name: _png(image) for name, image in measurement.images.items()}
-
-
-def _png(image: NDArray[np.float64]) -> str:
-    """A PNG in base64; values beyond [0, 1] are clipped, nan is black."""
-    clipped = np.nan_to_num(np.clip(image, 0, 1), nan=0.0)
-    rows = (clipped * 255).round().astype(np.uint8).transpose(1, 2, 0)
-    picture = Image.fromarray(rows if rows.shape[2] == 3 else rows[..., 0])
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode()

@@ -186,13 +186,7 @@ def recover(
 
 
 def check_decoder(decoder: object) -> None:
-    """Refuse what is no decoder.
-
-    Raises
-    ------
-    SettingError
-        If it is none.
-    """
+    """Raise a `SettingError` for anything but a decoder."""
     if not isinstance(decoder, Decoder):
         raise SettingError(
             repr(decoder), rule="this is no decoder", remedy="Give one, such as LBFGS()"
@@ -200,7 +194,7 @@ def check_decoder(decoder: object) -> None:
 
 
 def _check_images(original: Any, *, start: Any, noised: Any) -> None:
-    """Refuse images that would fail on the way, or be taken for something else."""
+    """Refuse what is no tensor, and shapes that do not fit each other."""
     kinds = {"the images": original, "their starts": start, "the noised images": noised}
     for name, images in kinds.items():
         if not isinstance(images, Tensor):

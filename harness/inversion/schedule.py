@@ -1,4 +1,4 @@
-"""What is planned for a run: step sizes, rates, and the iterations to trace."""
+"""The plan of a run: step sizes, rates, and the iterations to trace."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Trace:
         )
 
     def note(self, state: SampleState, *, image: Tensor, size: Tensor, row: Clock) -> None:
-        """Write the row that a clock of rows shows.
+        """Write one row.
 
         Parameters
         ----------
@@ -49,7 +49,7 @@ class Trace:
         size : tensor, scalar or of shape (batch,)
             Of the next step; rho = size * |g|^2 / (2 f) is nan for a decoder without one.
         row : Clock
-            Counts the rows.
+            Shows the number of the row.
         """
         norm = l2(state.gradient)
         quantities = (

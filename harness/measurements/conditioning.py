@@ -9,16 +9,15 @@ from harness.measurements.theory import newman_rate
 from harness.plan.cells import Conditioning, SpreadRate
 from harness.plan.seeds import Source
 from harness.subjects.generators import torch_generator
-from harness.subjects.mlp import draw_layers, draw_weight
+from harness.subjects.mlp import draw_stack, draw_weight
 
 
 def conditioning(cell: Conditioning) -> Measurement:
     """Logarithms of the condition number up to each layer."""
-    layers = draw_layers(cell.network, generators=[torch_generator(cell.seeds, Source.WEIGHTS)])
     matrix = torch.eye(cell.network.inputs, dtype=torch.float64)
     values = {}
-    for depth, layer in enumerate(layers, start=1):
-        matrix = layer.weight[0] @ matrix
+    for depth, (weight, _) in enumerate(draw_stack(cell.network, cell.seeds), start=1):
+        matrix = weight @ matrix
         singular = torch.linalg.svdvals(matrix)
         values[f"log_condition_{depth}"] = float((singular[0] / singular[-1]).log())
     return Measurement(values=values, outcome=outcome_of(values))

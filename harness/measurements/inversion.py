@@ -126,7 +126,9 @@ def _invert(
             for seeds in replicates
         ]
     )
-    noises = torch.stack([draw_noise(cell.noise, cell.images, seeds) for seeds in replicates])
+    noised = originals + torch.stack(
+        [draw_noise(cell.noise, cell.images, seeds) for seeds in replicates]
+    )
     encoder = build_encoder(
         cell.network,
         replicates,
@@ -149,7 +151,7 @@ def _invert(
         encoder,
         placed(originals),
         start=placed(starts),
-        noised=placed(originals + noises),
+        noised=placed(noised),
         decoder=cell.decoder,
         iterations=cell.iterations,
         checkpoint=checkpoint,
@@ -160,10 +162,10 @@ def _invert(
         for images in (recovery.begun, recovery.images)
     )
     traces = {name: table.cpu().double() for name, table in recovery.traces.items()}
+    half = recovery.points.index(cell.iterations // 2)
     results = []
     for sample in range(len(cells)):
         along = {name: tuple(table[:, sample].tolist()) for name, table in traces.items()}
-        half = recovery.points.index(cell.iterations // 2)
         m_i = float(recovery.m_i[sample])
         results.append(
             Measurement(
@@ -183,7 +185,7 @@ def _invert(
                     **reconstruction_quality(
                         cells[sample],
                         original=originals[sample],
-                        noised=(originals + noises)[sample],
+                        noised=noised[sample],
                         reconstruction=reconstructions[sample],
                     ),
                 },
@@ -196,7 +198,7 @@ def _invert(
                 images={
                     "target": originals[sample].numpy(),
                     "start": begun[sample].numpy(),
-                    "noised": (originals + noises)[sample].numpy(),
+                    "noised": noised[sample].numpy(),
                     "reconstruction": reconstructions[sample].numpy(),
                 },
             )

@@ -23,7 +23,7 @@ _AT_ONCE = 32
 def linear_probe(cell: LinearProbe) -> Measurement:
     """R^2 of a ridge regression of the pixels on the layer's outputs, for unseen crops.
 
-    Also the R^2 of the same regression on nothing but which picture a crop is from.
+    Also the R^2 of the same regression on the number of the picture that a crop is from.
     """
     rng = cell.seeds.rng(Source.IMAGE)
     layer = truncated_resnet(

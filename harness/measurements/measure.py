@@ -52,7 +52,7 @@ _MEASUREMENTS: Mapping[type[Cell], Callable[..., Measurement]] = {
     kinds.Train: train,
     kinds.ZeroUnits: zero_units,
 }
-"""What measures one cell of each kind but inversions; given its run, where it has one."""
+"""What measures a cell of each kind except inversions; it also takes the run, if there is one."""
 
 
 def measure(

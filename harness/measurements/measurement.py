@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from harness.plan.cells import NON_FINITE
 
 MEASURED = "measured"
-"""Status of a cell in which nothing ran, and whose values are finite."""
+"""Outcome of a cell in which no decoder ran, and whose values are finite."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.encoders.stacks import Layer
 from harness.inversion.distances import l2
 from harness.measurements.measurement import Measurement, outcome_of
 from harness.measurements.theory import neighbour_stretch
@@ -18,14 +17,14 @@ from harness.plan.seeds import Source
 from harness.subjects.generators import torch_generator
 from harness.subjects.images.originals import draw_original
 from harness.subjects.images.starts import draw_noise
-from harness.subjects.mlp import draw_layers
+from harness.subjects.mlp import draw_layers, draw_stack
 
 
 def neighbours(cell: Neighbours) -> Measurement:
     """Distances of the neighbours, as found and clipped to [0, 1]; sorted in the traces."""
     image, label = draw_original(cell.images, cell.seeds)
     original = image.flatten()[None]
-    layers = draw_layers(cell.network, generators=[torch_generator(cell.seeds, Source.WEIGHTS)])
+    layers = draw_stack(cell.network, cell.seeds)
     output = _forward(layers, original)
     noise = cell.sd * torch.randn(
         cell.points,
@@ -34,8 +33,8 @@ def neighbours(cell: Neighbours) -> Measurement:
         generator=torch_generator(cell.seeds, Source.NOISE, 1),
     )
     found = output + noise
-    for layer in reversed(layers):
-        found = torch.linalg.solve(layer.weight[0], (found - layer.bias[0]).T).T
+    for weight, bias in reversed(layers):
+        found = torch.linalg.solve(weight, (found - bias).T).T
     distances, outputs = l2(found - original), l2(noise)
     order = distances.argsort()
     residuals = l2(_forward(layers, found) - output - noise) / outputs
@@ -60,9 +59,9 @@ def neighbours(cell: Neighbours) -> Measurement:
     )
 
 
-def _forward(layers: Sequence[Layer], inputs: Tensor) -> Tensor:
-    for layer in layers:
-        inputs = inputs @ layer.weight[0].T + layer.bias[0]
+def _forward(layers: Sequence[tuple[Tensor, Tensor]], inputs: Tensor) -> Tensor:
+    for weight, bias in layers:
+        inputs = inputs @ weight.T + bias
     return inputs
 
 

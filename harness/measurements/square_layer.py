@@ -11,7 +11,7 @@ from harness.encoders.encoder import ModuleEncoder
 from harness.encoders.spectrum import jacobian, spectra
 from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.cells import SquareLayer
-from harness.subjects.generators import weights_seed
+from harness.subjects.generators import global_seed, weights_seed
 from harness.subjects.images.originals import draw_original
 
 _ACTIVATIONS = {
@@ -26,9 +26,7 @@ def square_layer(cell: SquareLayer) -> Measurement:
     """Rank in float64, and by the tolerance of float32."""
     image, label = draw_original(cell.images, cell.seeds)
     n, channels = cell.images.elements, cell.images.channels
-    # torch's constructors draw from its global generator, which is restored afterwards.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(weights_seed(cell.seeds))
+    with global_seed(weights_seed(cell.seeds)):
         linear = (
             nn.Sequential(nn.Flatten(), nn.Linear(n, n))
             if cell.layer == "dense"

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from harness.measurements.measurement import Measurement, outcome_of
 from harness.plan.cells import ZeroUnits
 from harness.plan.networks import MLP
-from harness.plan.seeds import Source
-from harness.subjects.generators import torch_generator, weights_seed
+from harness.subjects.generators import weights_seed
 from harness.subjects.images.originals import draw_original
-from harness.subjects.mlp import draw_layers
+from harness.subjects.mlp import draw_stack
 from harness.subjects.resnet import build_resnet, truncated_resnet
 
 
@@ -41,10 +40,8 @@ def zero_units(cell: ZeroUnits) -> Measurement:
 def _of_stack(cell: ZeroUnits, hidden: Tensor) -> list[Tensor]:
     assert isinstance(cell.network, MLP)
     found = []
-    for layer in draw_layers(
-        cell.network, generators=[torch_generator(cell.seeds, Source.WEIGHTS)]
-    ):
-        hidden = torch.relu(layer.weight[0] @ hidden + layer.bias[0])
+    for weight, bias in draw_stack(cell.network, cell.seeds):
+        hidden = torch.relu(weight @ hidden + bias)
         found.append(hidden)
     return found
 

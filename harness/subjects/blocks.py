@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from harness.plan.networks import BLOCKS
+from harness.subjects.generators import global_seed
 
 _EXPANSION = 4
 """Hidden units over inputs, the same in both architectures."""
@@ -68,9 +68,7 @@ def build_block(name: str, *, tokens: int, channels: int, heads: int, seed: int)
         Of the weights.
     """
     assert name in BLOCKS
-    # torch's constructors draw from its global generator, which is restored afterwards.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with global_seed(seed):
         if name == "attention":
             block: nn.Module = SelfAttention(channels, heads=heads)
         else:

@@ -1,6 +1,9 @@
-"""Torch's random generators of a replicate, one for each source of randomness."""
+"""Torch's random generators: of a replicate's sources of randomness, and its global one."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
 
@@ -16,3 +19,11 @@ def torch_generator(seeds: ReplicateSeeds, source: Source, number: int = 0) -> t
 def weights_seed(seeds: ReplicateSeeds) -> int:
     """The seed of a replicate's weights, as torch takes it."""
     return seeds.seed(Source.WEIGHTS) >> 1
+
+
+@contextlib.contextmanager
+def global_seed(seed: int) -> Iterator[None]:
+    """Seed torch's global generator, from which its constructors draw; restored afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -9,9 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from harness.encoders.encoder import AffineEncoder, Encoder
-from harness.encoders.sparse_rows import pays
+from harness.encoders.sparse_rows import is_worthwhile
 from harness.encoders.stacks import Layer, StackEncoder, WideStackEncoder, compose
 from harness.plan.networks import MLP
+from harness.plan.seeds import ReplicateSeeds, Source
+from harness.subjects.generators import torch_generator
 
 
 def draw_weight(
@@ -66,6 +68,12 @@ def draw_layers(network: MLP, *, generators: Sequence[torch.Generator]) -> tuple
     return tuple(layers)
 
 
+def draw_stack(network: MLP, seeds: ReplicateSeeds) -> list[tuple[Tensor, Tensor]]:
+    """Weights, shape (out, in), and biases of a replicate's layers, in float64."""
+    layers = draw_layers(network, generators=[torch_generator(seeds, Source.WEIGHTS)])
+    return [(layer.weight[0], layer.bias[0]) for layer in layers]
+
+
 def mlp_encoder(
     network: MLP,
     *,
@@ -83,7 +91,7 @@ def mlp_encoder(
     ]
     if network.linear:
         return maps[0]
-    if network.activation != "relu" or not pays([each.matrix for each in maps]):
+    if network.activation != "relu" or not is_worthwhile([each.matrix for each in maps]):
         return StackEncoder(tuple(maps), network.activation)
     first, *others = maps
     others = [AffineEncoder(each.matrix.mT.contiguous().mT, each.offset) for each in others]

@@ -14,6 +14,7 @@ from harness.encoders.network import NetworkEncoder
 from harness.encoders.simplify import fold_batchnorm, trim_kernels
 from harness.errors import UnknownNameError, WeightsError
 from harness.plan.networks import RESNET_LAYERS, ResNet
+from harness.subjects.generators import global_seed
 from harness.subjects.training.trained_weights import load_trained, trained_path
 from harness.subjects.vision import models
 from harness.subjects.weights import load_weights, weights_file
@@ -76,9 +77,7 @@ def initial_resnet(network: ResNet, *, seed: int) -> nn.Module:
     names = resnet_names()
     if network.name not in names:
         raise UnknownNameError.nearest(network.name, names, what="ResNet of torchvision")
-    # torchvision's constructors draw from torch's global generator, which is restored afterwards.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with global_seed(seed):
         whole: nn.Module = (
             models.get_model(network.name, weights=None)
             if network.width_multiplier == 1

@@ -1,8 +1,8 @@
 """How a convolution and its transpose are computed.
 
-The choice depends on shapes, dtype, device and the digits that a GPU's libraries keep now, never on
-a timing, since algorithms differ in rounding. `benchmarks/convolution_forms.py` measures what
-each is worth; docs/throughput.md has the table.
+The choice depends on shapes, dtype, device and the present precision of a GPU's libraries, never on
+a timing, since algorithms differ in rounding. `benchmarks/convolution_forms.py` measures what each
+gains; docs/throughput.md has the table.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.encoders.convolutions.onednn import Packed, can_pack
 from harness.encoders.convolutions.pixel_shuffle import PixelShuffle, best_block
 from harness.encoders.convolutions.products import Im2col, PointwiseProduct
 from harness.encoders.convolutions.winograd import Winograd, fits_winograd
-from harness.encoders.runtime import as_products, by_tensor_cores
+from harness.encoders.runtime import products_are_as_precise, uses_tensor_cores
 
 FORMS = ("pointwise product", "Winograd", "im2col", "oneDNN", "pixel shuffle")
 """The algorithms that a CPU has a choice of, besides torch's own."""
@@ -30,7 +30,7 @@ _NARROW = 4
 """Columns of outputs below which oneDNN leaves most of its registers empty."""
 
 _FEW_OUTPUTS = 256
-"""Pixels below which oneDNN takes longer to prepare a convolution of one image than to compute."""
+"""Pixels below which oneDNN takes longer to prepare a convolution of one image than to do it."""
 
 _VECTOR = 16
 """Channels that oneDNN computes together."""
@@ -57,7 +57,7 @@ def affine_map(
     match convolution.regular and convolution.weight.device.type:
         case "cpu":
             ways = _on_cpu(convolution, without=without)
-        case "cuda" if as_products(convolution.weight):
+        case "cuda" if products_are_as_precise(convolution.weight):
             ways = _on_gpu(convolution)
     return AffineMap(*ways, bias)
 
@@ -100,7 +100,7 @@ def _on_gpu(convolution: Convolution) -> tuple[Linear, Transpose]:
     if convolution.pointwise:
         product = PointwiseProduct.of(convolution)
         return product, product.transpose
-    coarse, batch = by_tensor_cores(weight), convolution.shape[0]
+    coarse, batch = uses_tensor_cores(weight), convolution.shape[0]
     exact_and_dense = not coarse and convolution.stride == (1, 1)
     most = _PATCHES if exact_and_dense else _FEW_PATCHES
     back: Transpose = convolution.transpose
@@ -115,5 +115,5 @@ def _on_gpu(convolution: Convolution) -> tuple[Linear, Transpose]:
 def _forward_on_gpu(convolution: Convolution) -> Linear:
     weight = convolution.weight
     elements = convolution.shape[0] * math.prod(convolution.output_size) * weight[0].numel()
-    most = _FEW_PATCHES if by_tensor_cores(weight) else _PATCHES
+    most = _FEW_PATCHES if uses_tensor_cores(weight) else _PATCHES
     return GatheredPatches.forward(convolution) if elements <= most else convolution

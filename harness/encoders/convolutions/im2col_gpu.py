@@ -1,7 +1,7 @@
 """Convolutions on a GPU as products of im2col patches, which are gathered by index.
 
-cuDNN has exact float32 kernels for large images alone: of small ones it takes Fourier transforms,
-or transposes all that it touches. Here a pixel of zeros is put before the pixels, patches are
+cuDNN has exact float32 kernels for large images alone: for small ones it takes Fourier transforms,
+or transposes its operands. Here a pixel of zeros is put before the pixels, patches are
 gathered and multiplied: three kernels whatever the stride, forward and back, and the product is as
 fast as products get. The transpose gathers cotangents, since scattering adds in any order.
 """

@@ -1,8 +1,8 @@
 """Convolutions by oneDNN in float32, with weights in oneDNN's own layout.
 
-At every call torch brings the weights of a convolution into oneDNN's layout, which is most of the
-time where the batch or the image is small. The operators that torch.compile calls take weights that
-were brought into it beforehand. They are private to torch: where they are absent, convolutions are
+At every call torch converts the weights of a convolution to oneDNN's layout, which takes most of
+the time where the batch or the image is small. The operators that torch.compile calls take weights
+that were converted beforehand. They are private to torch: where they are absent, convolutions are
 left to torch's public ones.
 """
 

@@ -1,4 +1,4 @@
-"""For any decoder: the best point so far, and an end once a sample is within the tolerance."""
+"""Around any decoder: the best point so far, and an end once a sample is within the tolerance."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class BestSoFarState(Generic[S]):
 
 @dataclasses.dataclass(frozen=True)
 class BestSoFar(Generic[S]):
-    """A decoder seen by its best points instead of its current ones.
+    """A decoder that reports its best points instead of its current ones.
 
     Parameters
     ----------

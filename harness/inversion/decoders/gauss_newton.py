@@ -155,11 +155,11 @@ def least_squares(
 
 
 def _representable(damping: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-    """A damping above 0, from where it could not grow again, and below infinity."""
+    """A damping within the range of its dtype: from 0 it could not grow again."""
     limits = torch.finfo(damping.dtype)
     return damping.clamp(limits.tiny, limits.max)
 
 
 def _positive(values: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-    """Values above 0, for a quotient whose numerator is 0, too, if they were 0."""
+    """Values clamped above 0, so that 0 over 0 is 0."""
     return values.clamp_min(torch.finfo(values.dtype).tiny)

@@ -22,20 +22,6 @@ def draw_radii(
     """Draw radii of density proportional to r^-3 between two cutoffs.
 
     The exponent -3 makes the model scale-invariant; it needs both cutoffs to exist.
-
-    Parameters
-    ----------
-    count : int
-        Number of radii.
-    smallest, largest : float
-        The cutoffs, 0 < smallest <= largest, in a common unit.
-    rng : numpy.random.Generator
-        The source of randomness.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (count,), in the unit of the cutoffs, within [smallest, largest] up to rounding.
     """
     upper = (smallest / largest) ** 2
     radii: NDArray[np.float64] = smallest / np.sqrt(1 - rng.random(count) * (1 - upper))
@@ -50,27 +36,21 @@ def draw_dead_leaves(
     largest: float | None = None,
     supersampling: int = 2,
 ) -> NDArray[np.float32]:
-    """Draw one image of the dead-leaves model.
+    """Draw one image of the dead-leaves model, shape (3, pixels, pixels), in [0, 1].
 
     Leaves are laid from front to back until they cover everything, which draws exactly from the
-    stationary law: no burn-in, no bare ground.
+    stationary law: no burn-in, no bare ground. Their colours are uniform in the RGB cube.
 
     Parameters
     ----------
     pixels : int
-        Side of the image, in pixels.
+        Side of the image.
     rng : numpy.random.Generator
-        The source of randomness; it determines the image.
+        The source of randomness.
     smallest, largest : float
         Cutoffs of the radii, in pixels; `largest` defaults to half the side.
     supersampling : int
         Samples along each side of a pixel, which are averaged; 1 leaves hard edges.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (3, pixels, pixels), float32 in [0, 1]. The colours of the leaves are uniform in the
-        RGB cube.
 
     Raises
     ------

@@ -28,17 +28,7 @@ _NOT_IMAGES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
 
 def list_images(folder: Path) -> tuple[Path, ...]:
-    """List the images of a folder, without opening them.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The folder.
-
-    Returns
-    -------
-    tuple of pathlib.Path
-        At least one file, sorted by name.
+    """The images of a folder, at least one, without opening them.
 
     Raises
     ------
@@ -74,17 +64,7 @@ def list_images(folder: Path) -> tuple[Path, ...]:
 
 
 def scan_folder(folder: Path) -> tuple[Path, ...]:
-    """List the images of a folder after decoding each of them, so that none fails later.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The folder.
-
-    Returns
-    -------
-    tuple of pathlib.Path
-        At least one image, sorted by name.
+    """The images of a folder, each decoded once, so that none fails later.
 
     Raises
     ------
@@ -99,17 +79,7 @@ def scan_folder(folder: Path) -> tuple[Path, ...]:
 
 
 def folder_digest(folder: Path) -> str:
-    """Identity of the images in a folder: their names and contents, wherever the folder lies.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The folder.
-
-    Returns
-    -------
-    str
-        SHA-256, 64 hexadecimal digits.
+    """SHA-256 (hex) of the images' names and contents, wherever the folder lies.
 
     Raises
     ------
@@ -130,17 +100,7 @@ def folder_digest(folder: Path) -> str:
 
 
 def load_image(path: Path) -> Image.Image:
-    """Decode an image, cached as long as its file is unchanged.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    PIL.Image.Image
-        As `decode`. It is cached and shared: do not change it.
+    """As `decode`, cached as long as the file is unchanged, and shared: do not change it.
 
     Raises
     ------
@@ -166,16 +126,6 @@ def decode(path: Path) -> Image.Image:
     The EXIF orientation is applied, transparency is composed onto white, grey becomes three equal
     channels, palettes are looked up, 16-bit grey is rounded to 8 bits, floating point must lie in
     [0, 1]. Only the first frame or page counts.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    PIL.Image.Image
-        Mode RGB, every side at least `MIN_SIDE`, at most `MAX_PIXELS` pixels.
 
     Raises
     ------

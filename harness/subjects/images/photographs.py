@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.resources
 
 import numpy as np
+from jaxtyping import Float32
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -21,7 +22,7 @@ class Photograph:
     Parameters
     ----------
     label : str
-        A short name.
+        Its short name.
     distribution : str
         The distribution whose wheel holds the file, as pip spells it.
     package : str
@@ -87,17 +88,7 @@ TEXTURES: tuple[Photograph, ...] = (
 
 @functools.cache
 def load_photograph(photograph: Photograph) -> Image.Image:
-    """Decode one photograph.
-
-    Parameters
-    ----------
-    photograph : Photograph
-        One of `PHOTOGRAPHS`.
-
-    Returns
-    -------
-    PIL.Image.Image
-        Mode RGB, at least 300 pixels a side. It is cached and shared: do not change it.
+    """The photograph in RGB, at least 300 pixels a side; cached and shared: do not change it.
 
     Raises
     ------
@@ -124,25 +115,7 @@ def _version(photograph: Photograph) -> str:
 
 
 def draw_photograph(*, rng: np.random.Generator) -> tuple[str, Image.Image]:
-    """Draw one of `PHOTOGRAPHS`, uniformly and with replacement.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        The source of randomness; one integer is drawn.
-
-    Returns
-    -------
-    label : str
-        The photograph's label.
-    image : PIL.Image.Image
-        The whole photograph, mode RGB.
-
-    Raises
-    ------
-    ImageError
-        If the installed package lacks the file.
-    """
+    """Draw one of `PHOTOGRAPHS`, uniformly and with replacement: its label, and all of it."""
     photograph = PHOTOGRAPHS[rng.integers(len(PHOTOGRAPHS))]
     return photograph.label, load_photograph(photograph)
 
@@ -150,7 +123,7 @@ def draw_photograph(*, rng: np.random.Generator) -> tuple[str, Image.Image]:
 def draw_box(
     size: tuple[int, int], *, pixels: int, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """Draw a square crop of an image.
+    """Draw a square crop of an image: left, upper, right and lower, the last two exclusive.
 
     The side is a uniform integer from the larger of `pixels` and half the image's short side
     (rounded up) to the short side; the position is uniform inside the image. So a crop shows a good
@@ -160,16 +133,11 @@ def draw_box(
     Parameters
     ----------
     size : tuple of int
-        Width and height of the image, in pixels.
+        Width and height of the image.
     pixels : int
-        Side to which the crop will be resized, in pixels.
+        Side to which the crop will be resized.
     rng : numpy.random.Generator
         The source of randomness; three integers are drawn.
-
-    Returns
-    -------
-    tuple of int
-        Left, upper, right, lower in pixels of the image; right and lower are exclusive.
     """
     width, height = size
     short = min(size)
@@ -182,23 +150,11 @@ def draw_box(
 
 def random_crop(
     image: Image.Image, *, pixels: int, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Draw a square crop (see `draw_box`) and resize it with antialiasing.
+) -> Float32[NDArray[np.float32], "3 rows columns"]:
+    """Draw a square crop of an RGB image (see `draw_box`) and resize it with antialiasing.
 
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        Mode RGB.
-    pixels : int
-        Side of the result, in pixels.
-    rng : numpy.random.Generator
-        The source of randomness.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (3, pixels, pixels), float32 in [0, 1], a multiple of 1/255: Pillow's Lanczos filter
-        widens with the reduction and rounds to 8 bits.
+    Values are multiples of 1/255 in [0, 1]: Pillow's Lanczos filter widens with the reduction and
+    rounds to 8 bits.
     """
     box = draw_box(image.size, pixels=pixels, rng=rng)
     resized = image.resize((pixels, pixels), Image.Resampling.LANCZOS, box=box)

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -17,7 +18,7 @@ from harness.subjects.images.folder import list_images, load_image
 from harness.subjects.images.photographs import draw_photograph, random_crop
 
 SOURCES = ("photographs", "dead-leaves", "digits", "folder")
-"""Where images come from; "folder" is one of the user's."""
+"""Where images come from; "folder" is the user's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,13 +27,13 @@ class Drawn:
 
     Parameters
     ----------
-    values : numpy.ndarray
-        Shape (3, pixels, pixels), float32 in [0, 1], contiguous, owned by the caller.
+    values : array of float32, shape (3, pixels, pixels)
+        In [0, 1], contiguous, owned by the caller.
     label : str
         What it shows: a photograph's label, a file's name, "digit 7", "dead leaves".
     """
 
-    values: NDArray[np.float32]
+    values: Float32[NDArray[np.float32], "3 pixels pixels"]
     label: str
 
 
@@ -41,8 +42,8 @@ def draw_image(
 ) -> Drawn:
     """Draw one image.
 
-    Photographs and the images of a folder are drawn uniformly with replacement and cropped as
-    `photographs.draw_box` says. Digits are drawn uniformly from scikit-learn's
+    Photographs and the images of a folder are drawn uniformly with replacement and cropped as by
+    `harness.subjects.images.photographs.draw_box`. Digits are drawn uniformly from scikit-learn's
     1797 and enlarged from 8 x 8 bilinearly. Dead leaves are independent synthetic images.
 
     Parameters
@@ -50,18 +51,12 @@ def draw_image(
     source : str
         One of `SOURCES`.
     pixels : int
-        Side of the image, in pixels, at least 1.
+        Side of the image.
     rng : numpy.random.Generator
-        The source of randomness; with `source`, `pixels` and the folder's images it determines
-        the result.
-    folder : pathlib.Path or None
+        The source of randomness.
+    folder : Path or None
         The folder of the source "folder". It is listed at every draw: check it once with
         `harness.subjects.images.folder.scan_folder` before anything expensive.
-
-    Returns
-    -------
-    Drawn
-        The image and its label.
 
     Raises
     ------

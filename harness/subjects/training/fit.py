@@ -23,18 +23,18 @@ _AT_ONCE = 256
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fit:
-    """The result of a training; the network itself was changed in place.
+    """What a training came to; the network itself was changed in place.
 
     Parameters
     ----------
     losses : tuple of float
-        Mean cross entropy of each epoch, in nats.
+        Mean cross entropy of each epoch, in nats; fewer than asked for where it diverged.
     diverged : bool
-        Whether a loss became infinite or not a number; the network is then as it was after the
-        last epoch before, and `losses` ends there.
+        Whether a loss became infinite or not a number; the weights are then those of the epoch
+        before.
     accuracy, held_out : float
-        Shares of the images whose label is found in eval mode; `held_out` is None where all labels
-        are random.
+        Shares of the training images and of held-out ones that are classified correctly, in eval
+        mode; None for the latter where labels are random.
     """
 
     losses: tuple[float, ...]

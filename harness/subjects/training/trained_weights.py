@@ -14,34 +14,16 @@ from torch import Tensor, nn
 from harness.errors import SettingError, WeightsError
 from harness.plan.identity import context, identity
 from harness.plan.networks import RESNET_LAYERS, ResNet
+from harness.subjects.training.fit import Fit
 from harness.subjects.weights import load_weights
 
 _AGAIN = "Delete this file; the next run trains the network again"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingHistory:
-    """The history of a training.
+class TrainingHistory(Fit):
+    """What a training came to, and the seconds that it took."""
 
-    Parameters
-    ----------
-    accuracy : float
-        Share of the training images that are classified correctly, in eval mode.
-    held_out : float or None
-        The same of held-out images; None where labels are random.
-    losses : tuple of float
-        Mean cross entropy of each epoch, in nats; fewer than asked for where it diverged.
-    diverged : bool
-        Whether a loss became infinite or not a number; the weights are then those of the epoch
-        before.
-    seconds : float
-        Duration.
-    """
-
-    accuracy: float
-    held_out: float | None
-    losses: tuple[float, ...]
-    diverged: bool
     seconds: float
 
 

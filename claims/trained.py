@@ -61,7 +61,7 @@ def photograph_training(lab: Lab) -> Training:
 
 
 def network(lab: Lab, layer: str, *, trained: str) -> ResNet:
-    """A network of the claims on training, cut at a layer.
+    """A network of the claims on training, up to a layer.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def network(lab: Lab, layer: str, *, trained: str) -> ResNet:
         `quick` has ResNet-18s with a quarter of the channels, `standard` has whole ResNet-18s, and
         `article` has ResNet-50s.
     layer : str
-        Where.
+        The layer.
     trained : str
         "no", "noise", "photographs", "imagenet", or "not imagenet": the untrained ResNet-50.
     """
@@ -107,7 +107,7 @@ def judges_training(lab: Lab, content: str) -> dict[str, Cell]:
 
 
 def unfitted(seen: Mapping[str, Record]) -> str | None:
-    """The control of every claim on trained networks: that they learnt their task."""
+    """The control of every claim on trained networks: whether they learnt their task."""
     for content, (name, least) in FITTED.items():
         for role in (f"{content} training", f"judge's {content} training"):
             record = seen.get(role)
@@ -117,7 +117,7 @@ def unfitted(seen: Mapping[str, Record]) -> str | None:
 
 
 def skip_reason(lab: Lab, *trained: str) -> str | None:
-    """Why a condition cannot be measured here; None where it can."""
+    """Why a condition cannot be measured here; None if it can."""
     return ABSENT if "imagenet" in trained and lab.imagenet is None else None
 
 
@@ -247,14 +247,14 @@ def gallery(
 def learnt(
     seen: Sequence[Mapping[str, Record]], *, given: WeightsFile | None = None
 ) -> tuple[Table, ...]:
-    """What the networks of a condition learnt, and the scope of the verdict where they are few.
+    """What the networks of a condition learnt, and the scope of the verdict if they are few.
 
     Parameters
     ----------
     seen : sequence of mapping
         The records of each replicate, by role.
     given : WeightsFile or None
-        The weights of the network that others trained, where the condition has it.
+        The weights of the network that others trained, if the condition has it.
     """
     rows = []
     for content, (name, _) in FITTED.items():

@@ -1,7 +1,7 @@
 """Claims: frozen statements, what is estimated for each, and the margin that decides it.
 
 A claim is a value. Everything that can move a verdict (estimands, margins, alpha, looks) is part
-of it, so that its digest freezes it; nothing here measures or decides.
+of it and therefore of its digest; nothing here measures or decides.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Scale(enum.StrEnum):
 
 
 NOT_IN_DIGEST = {"digest": False}
-"""Field metadata of what can change no verdict and is left out of the digest."""
+"""Metadata of fields that cannot change a verdict and are left out of the digest."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,8 +76,7 @@ class Criterion:
         (`Scale.LOG`) have 0 by default. Where the margin lies beyond it, a refutation says
         whether the effect is absent or reversed.
     joint : bool
-        Whether the effect is the smallest or the largest of several, so that none of its values
-        means no effect.
+        Whether the effect is the minimum or maximum of several, which has no value of no effect.
     """
 
     effect: str
@@ -106,7 +105,7 @@ class Criterion:
         """The margin, on the scale of the effect."""
         if self.above is not None:
             return self.above
-        assert self.below is not None  # __post_init__ saw to it
+        assert self.below is not None  # checked in __post_init__
         return self.below
 
     def past_margin(self, value: float) -> float:
@@ -120,7 +119,7 @@ class Criterion:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimand:
-    """What a claim is judged by.
+    """What is estimated for a claim, and how it is judged.
 
     Parameters
     ----------

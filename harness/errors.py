@@ -40,11 +40,11 @@ def _rebuild(
 
 
 class UnknownNameError(DepthClaimsError):
-    """A name that is none of the valid ones."""
+    """An unknown name."""
 
     @classmethod
     def nearest(cls, name: str, valid: Iterable[str], *, what: str) -> UnknownNameError:
-        """The error for `name`, naming the valid names, those that are nearest to it first."""
+        """The error for `name`; its remedy lists the valid names, the most similar ones first."""
         names = list(valid)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         ordered = dict.fromkeys([*near, *names])
@@ -52,7 +52,7 @@ class UnknownNameError(DepthClaimsError):
 
 
 class DeviceError(DepthClaimsError):
-    """A device that is not there or cannot be used."""
+    """A device that is missing or cannot be used."""
 
 
 class ImageError(DepthClaimsError):
@@ -60,7 +60,7 @@ class ImageError(DepthClaimsError):
 
 
 class ModuleError(DepthClaimsError):
-    """A module that cannot be an encoder as it is."""
+    """A module that cannot serve as an encoder."""
 
 
 class WeightsError(DepthClaimsError):
@@ -80,7 +80,7 @@ class LockError(DepthClaimsError):
 
 
 class ClaimError(DepthClaimsError):
-    """A claim that is not well formed."""
+    """A malformed claim."""
 
 
 class SettingError(DepthClaimsError):
@@ -88,15 +88,15 @@ class SettingError(DepthClaimsError):
 
 
 class SpectrumError(DepthClaimsError):
-    """A Jacobian whose spectrum cannot be had: too large, too imprecise or not finite."""
+    """A Jacobian whose spectrum cannot be computed: too large, too imprecise or not finite."""
 
 
 class ExecutorError(DepthClaimsError):
-    """An executor that cannot be had, or whose workers cannot measure what is asked for."""
+    """An executor that cannot be started, or whose workers cannot measure the cells."""
 
 
 class WorkerError(DepthClaimsError):
-    """Cells that cannot be measured, since every worker that tried has died."""
+    """Cells that cannot be measured because every worker that tried has died."""
 
 
 class OptionError(DepthClaimsError):

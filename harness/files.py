@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Digests of files, and atomic writes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def sha256_of(path: Path) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write, which replaces another in one step: a kill leaves the old one or the new."""
-    # Not tempfile.mkstemp, whose files nobody else may read.
+    """A temporary file that replaces `path` in one step, so that a kill leaves no half of it."""
+    # Not tempfile.mkstemp, whose files are readable by their owner alone.
     part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         yield part
@@ -32,6 +32,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file by new content in one step."""
+    """Replace the content of a file in one step."""
     with replacing(path) as part:
         part.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Records on disk: one file per cell, named by the cell's identity, written atomically."""
+"""Records on disk: one file per cell, named after the cell's identity and written atomically."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCHEMA = 2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
-    """What one cell yielded.
+    """The measurement of one cell.
 
     Parameters
     ----------
@@ -35,9 +35,9 @@ class Record:
     traces : mapping of str to tuple of float
         Numbers along a run, all of the length of ``traces["iteration"]``.
     outcome : str
-        How the run ended ("plateau", "diverged", ...), or "measured" where nothing ran.
+        How the inversion ended ("plateau", "diverged", ...); "measured" for all other cells.
     labels : mapping of str to str
-        What was drawn ("image": "astronaut").
+        Names of what was sampled ("image": "astronaut").
     thumbnails : mapping of str to str
         PNG images in base64 by name ("target", "start", "noised", "reconstruction"), for one
         replicate per condition.
@@ -62,11 +62,10 @@ WEIGHTS = "weights"
 """The folder of trained weights in a store."""
 
 ABANDONED = 3600.0
-"""Seconds after which an unfinished file has lost its writer: writing takes less than one."""
-
+"""Seconds after which a partial file is abandoned: writing takes less than one."""
 
 FORGOTTEN = 28 * 86400.0
-"""Seconds after which a checkpoint is abandoned: a run that goes on writes one every few hours."""
+"""Seconds after which a checkpoint is abandoned: a running process writes one every few hours."""
 
 
 class Store:
@@ -80,15 +79,15 @@ class Store:
     Raises
     ------
     StoreError
-        Where the folder cannot be made or written.
+        If the folder cannot be made or written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.running = folder / "running"
-        """Where runs that are under way keep their checkpoints."""
+        """Checkpoints of runs in progress."""
         self.weights = folder / WEIGHTS
-        """Where trained weights are."""
+        """Trained weights."""
         self._records = folder / "records"
         try:
             self._records.mkdir(parents=True, exist_ok=True)
@@ -114,7 +113,7 @@ class Store:
         Raises
         ------
         StoreError
-            Where there is none, where it is damaged, or where its schema is newer.
+            If it is missing, damaged, or of a newer schema.
         """
         path = self._path(identity)
         try:
@@ -126,12 +125,12 @@ class Store:
         return _decode(text, path=path, identity=identity)
 
     def write(self, record: Record) -> None:
-        """Write a record atomically: it is there whole, or not at all.
+        """Write a record atomically.
 
         Raises
         ------
         StoreError
-            Where the store cannot be written.
+            If the store cannot be written.
         """
         path = self._path(record.id)
         try:
@@ -145,7 +144,7 @@ class Store:
             ) from error
 
     def sweep(self) -> None:
-        """Remove parts of files that killed writers left, and checkpoints that are weeks old."""
+        """Remove the partial files of killed writers, and checkpoints that are weeks old."""
         running = (self.running, self.weights / "running")
         _remove(self._records.glob("*/.*.part"), older=ABANDONED)
         for folder in (self.weights, *running):
@@ -159,7 +158,7 @@ class Store:
 
 def _remove(paths: Iterable[Path], *, older: float) -> None:
     for path in paths:
-        # Another run may sweep at the same time.
+        # Another run may be sweeping at the same time.
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > older:
                 path.unlink()
@@ -197,7 +196,7 @@ def _decode(content: bytes, *, path: Path, identity: str) -> Record:
         )
     try:
         body = envelope["record"]
-        # The first of the sorted keys: what was hashed is there as it was written.
+        # `record` is the first of the sorted keys, so that these are exactly the bytes hashed.
         text = content[len(_BEFORE) : content.rindex(_AFTER)]
         if hashlib.sha256(text).hexdigest() != envelope["sha256"]:
             raise _damaged(path)
@@ -228,8 +227,7 @@ def _damaged(path: Path) -> StoreError:
     )
 
 
-# JSON has no non-finite numbers; they are kept as strings, which `float` reads, so that a record is
-# strict JSON.
+# Strict JSON has no non-finite numbers; they are written as strings, which `float` reads.
 def _to_json(value: float) -> float | str:
     number = float(value)
     return number if number - number == 0 else repr(number)

@@ -1,4 +1,4 @@
-"""Reports of a run: what was found, as HTML, JSON, CSV, Markdown and console text.
+"""Reports of a run as HTML, JSON, CSV, Parquet, Markdown and console text.
 
-Reads results and stored records; measures nothing and imports no torch.
+They read results and stored records, measure nothing and import no torch.
 """

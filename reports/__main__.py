@@ -1,4 +1,4 @@
-"""Reports from what was measured before: made again, compared, and over time.
+"""Reports of earlier runs: made again, compared, and over time.
 
 python -m reports build --store DIR       # the whole report from the records, without torch
 python -m reports compare A B             # what changed; exit status 1 if a verdict did

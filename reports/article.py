@@ -1,4 +1,4 @@
-"""What a claim answers in the article, why its margin is what it is, and the article's figures."""
+"""Which figures of the article a claim answers, the reason for its margin, and what is drawn."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from harness.claim import Scale
 
 STAR = "*"
-"""Stands for what an axis runs over."""
+"""Marks what an axis runs over."""
 
 Where = Mapping[str, str | int | float]
-"""Parameters that a condition has to have."""
+"""Parameters that a condition must have."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,12 +28,12 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LineSource(Selection):
-    """Where the numbers of a line come from; without a star they are a single point.
+    """Where the numbers of a line come from; without a star the line is a single point.
 
     Parameters
     ----------
     name : str
-        Of the line.
+        Name of the line.
     role : str
         Which of a replicate's records.
     value : str
@@ -52,13 +52,13 @@ class LineChart:
     Parameters
     ----------
     title : str
-        What is drawn.
+        Title.
     lines : tuple of LineSource
-        Where its numbers come from.
+        Where the numbers come from.
     scale : Scale
-        Of their axis.
+        Scale of the axis.
     rule : float or None
-        A number that is drawn across.
+        A number drawn as a line across.
     more_is_better : bool
         Whether replicates without a number, which count as failures, lie below the others.
     """
@@ -72,18 +72,18 @@ class LineChart:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Distribution(Selection):
-    """How the points of a replicate are spread.
+    """The distribution of the points of a replicate.
 
     Parameters
     ----------
     title, name : str
-        What is drawn, and what its curve is.
+        Title of the chart, and name of its curve.
     role : str
-        Which of the first replicate's records has the points.
+        Record of the first replicate that has the points.
     trace : str
-        Which of its traces they are.
+        Trace of that record with the points.
     rules : tuple of LineSource
-        Single numbers of the same replicate, drawn as upright lines.
+        Single numbers of the same replicate, drawn as vertical lines.
     """
 
     title: str
@@ -95,12 +95,12 @@ class Distribution(Selection):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A figure of the article, and what is drawn from the records in its place.
+    """A figure of the article, and what is drawn from the records for it.
 
     Parameters
     ----------
     key : str
-        Its name here.
+        Name of the entry.
     shows, file : str
         What it shows, in words, and its file in the article.
     claims : tuple of str
@@ -108,7 +108,7 @@ class Figure:
     images, traces : tuple of Selection
         Conditions whose reconstructions, and whose distances along the iterations, are drawn.
     distributions : tuple of Distribution
-        How points are spread.
+        Distributions of points.
     charts : tuple of LineChart
         Medians over replicates.
     """
@@ -130,9 +130,9 @@ class Answer:
     Parameters
     ----------
     figures : tuple of Figure
-        Those that it answers; none where the article claims it in words alone.
+        Figures that it answers; none if the article makes the claim in words only.
     margin : str
-        Why its margin is what it is; empty where nothing is noted.
+        The reason for its margin; empty if none is given.
     """
 
     figures: tuple[Figure, ...] = ()
@@ -141,7 +141,7 @@ class Answer:
 
 @functools.cache
 def figures() -> dict[str, Figure]:
-    """The article's figures in its order, by their names here."""
+    """The article's figures in its order, by name."""
     noted = _noted()
     return {
         key: Figure(
@@ -167,7 +167,7 @@ def figures() -> dict[str, Figure]:
 
 @functools.cache
 def answers() -> dict[str, Answer]:
-    """All that is noted, by claim."""
+    """The answers, by claim."""
     return {
         claim: Answer(
             figures=tuple(figures()[key] for key in entry.get("figures", ())),

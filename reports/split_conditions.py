@@ -1,4 +1,4 @@
-"""Which conditions of a claim support it and which refute it, if they disagree."""
+"""Which conditions of a claim support it and which refute it, if their verdicts differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run found, claim by claim and headline by headline."""
+"""A run summarised by claim and by headline."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Summary:
         )
 
     def selected(self) -> Summary:
-        """What to show to a reader: the claims that were selected, the others set apart.
+        """The summary of the selected claims; the others are in `left_out`.
 
         A headline keeps the verdict that all its claims give it; one without any selected claim is
         left out.
@@ -137,7 +137,7 @@ def summarise(run: Run) -> Summary:
 
 
 def _family(run: Run) -> Family:
-    """The family of a run, from its document where it has one."""
+    """The family of a run, from its document if it has one."""
     if run.family is None:
         return family(run.conditions, whole=run.whole)
     # Older documents treat a partial run as a whole one.
@@ -203,7 +203,7 @@ def effect_of(part: Part | None) -> Effect | None:
 
 
 def _weight(found: Decision | Part) -> tuple[float, float]:
-    """How strongly a decision or one of its parts speaks against the claim, as a sort key."""
+    """How strongly a decision or a part contradicts the claim, as a sort key."""
     return found.p_supported, -found.p_refuted
 
 

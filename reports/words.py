@@ -1,4 +1,4 @@
-"""How numbers, effects and verdicts are written, wherever they appear."""
+"""How all reports write numbers, effects and verdicts."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ _COMPARED = re.compile(r"([^\s/]+) / ([^\s/,]+)((?:,? (?!.*\bover\b)[^/]*)?)")
 _PLACE = re.compile(r" at (\S+)")
 _EPSILONS = re.compile(r",? in (machine )?epsilons$")
 _ROUNDING = 100.0
-"""Machine epsilons up to which a difference is rounding, as in the claims on exact inversion."""
+"""Largest rounding error in machine epsilons, as in the claims on exact inversion."""
 _LARGEST_EXPONENT = math.log(1e300)
 
 
@@ -213,7 +213,7 @@ def interval(effect: Effect) -> str:
 
 
 def effect_text(effect: Effect | None) -> str:
-    """An effect with its interval, "0.12 [0.09, 0.15]"; a dash where there is none."""
+    """An effect with its interval, "0.12 [0.09, 0.15]"; a dash if there is none."""
     if effect is None:
         return "-"
     return f"{value_text(effect)} {interval(effect)}"

@@ -1,4 +1,4 @@
-"""What a run would measure, and how long it would take."""
+"""What a run would measure, and how long that would take."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.plan.costs import MACHINES
 from reports.words import duration
 
 _STORED = "nothing"
-"""What is said where the store has every cell."""
+"""Printed if the store has every cell."""
 
 
 def forecast(conditions: Sequence[Condition], *, stored: Callable[[str], bool], device: str) -> str:
@@ -44,14 +44,14 @@ def forecast(conditions: Sequence[Condition], *, stored: Callable[[str], bool], 
 
 
 def _why_not(condition: Condition) -> str | None:
-    """Why nothing is measured for a condition, whatever the store has."""
+    """Why a condition is never measured; None if it is."""
     if condition.claim.estimands[condition.estimand].kind is Kind.UNTESTABLE:
         return "not testable"
     return None if condition.skip_reason is None else f"not run ({condition.skip_reason})"
 
 
 def _work(conditions: Sequence[Condition], stored: Callable[[str], bool], *, device: str) -> str:
-    """What has to be measured for conditions, as text."""
+    """The cells that conditions lack up to their first and last look, as text."""
     first, last = (
         _lacking(
             [

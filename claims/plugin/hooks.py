@@ -100,10 +100,10 @@ def pytest_print_plan(session: pytest.Session) -> bool | None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """An error that a person can mend ends the run as a wrong option does, in one message.
+    """An error that a person can mend ends the run in one message, as a wrong option does.
 
-    A file that cannot be collected ends it as in any run of pytest, before anything is measured.
-    ^C is answered at once: ending the workers and writing the report take a moment.
+    A file that cannot be collected ends it before anything is measured, as in any run of pytest.
+    ^C prints a line at once, since ending the workers and writing the report take a moment.
     """
     if session.testsfailed and not session.config.option.continue_on_collection_errors:
         raise session.Interrupted(
@@ -118,7 +118,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
         reporter = session.config.pluginmanager.getplugin("terminalreporter")
         if claims.began and reporter is not None:
             reporter.ensure_newline()
-            reporter.write_line(_kept(claims), yellow=True)
+            reporter.write_line(_resume_text(claims), yellow=True)
         raise
     except pytest.exit.Exception as error:
         if isinstance(error.__cause__, DepthClaimsError):
@@ -138,10 +138,10 @@ def lab(request: pytest.FixtureRequest) -> Lab:
                 item.stash[_NUMBER] = session.add(condition, nodeid=_nodeid(item))
             result, outcome = session.judge(item.stash[_NUMBER])
         except WorkerError as error:
-            # It concerns these cells alone.
+            # Only these cells are affected.
             pytest.fail(str(error), pytrace=False)
         except DepthClaimsError as error:
-            # pytest lets nothing else through a test; the loop turns it into the one message.
+            # pytest lets nothing else out of a test; the run loop turns it into one message.
             raise pytest.exit.Exception(str(error), pytest.ExitCode.USAGE_ERROR) from error
         item.user_properties += _properties(result)
         _end(outcome, confirmatory=condition.confirmatory)
@@ -166,7 +166,7 @@ def pytest_report_teststatus(
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> None:
-    """The final table, what the lock has to say, and where the report is."""
+    """The final table, warnings and changes of the lock, and the path of the report."""
     session = config.stash[SESSION]
     write = terminalreporter.write_line
     if session.run is not None:
@@ -188,14 +188,14 @@ def pytest_terminal_summary(
     if where is not None:
         write(where)
     if exitstatus == pytest.ExitCode.INTERRUPTED and session.run is not None:
-        write(_kept(session), yellow=True)
+        write(_resume_text(session), yellow=True)
     if _FAILURE in config.stash:
         write(f"ERROR: {config.stash[_FAILURE]}", red=True)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """End the workers, write the report, and the lock where that was asked for."""
+    """End the workers; write the report and, with --update-verdicts, the lock."""
     config = session.config
     complete = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     try:
@@ -207,7 +207,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def _plan(item: pytest.Function, session: ClaimSession) -> bool:
-    """Let a test state its condition; whether it did."""
+    """Let a test state its condition; returns whether it did."""
     number = session.plan(item.obj, parameters=_parameters(item), nodeid=_nodeid(item))
     if number is not None:
         item.stash[_NUMBER] = number
@@ -229,7 +229,7 @@ def _parameters(item: pytest.Function) -> Parameters:
 
 
 def _properties(result: ConditionResult) -> list[tuple[str, object]]:
-    """What the JUnit report of a test has of its verdict."""
+    """The properties of a test in the JUnit report."""
     decision = result.decision
     effects = [effect for part in decision.parts if (effect := effect_of(part)) is not None]
     return [
@@ -263,8 +263,8 @@ def _end(outcome: LockOutcome, *, confirmatory: bool) -> None:
             pytest.fail(outcome.message, pytrace=False)
 
 
-def _kept(session: ClaimSession) -> str:
-    """Says where an interrupted run will continue."""
+def _resume_text(session: ClaimSession) -> str:
+    """Where an interrupted run will continue."""
     return (
         f"interrupted: the cells measured so far are kept in {session.options.store}; "
         "the same command goes on from there"
@@ -274,9 +274,9 @@ def _kept(session: ClaimSession) -> str:
 def _suite_root(config: pytest.Config) -> Path:
     """The folder of the tests whose conftest brought this plugin.
 
-    pytest's own root follows every existing path on the command line, those of --store and
-    --report included, since it looks for it before it knows these options. It also loads conftest
-    files there, so that a store in another suite brings that suite's.
+    pytest determines its root before it knows these options, so that the paths of --store and
+    --report affect it. It also loads conftest files there: a store inside another suite brings
+    that suite's.
     """
     brought = [
         Path(plugin.__file__).parent
@@ -292,7 +292,7 @@ def _suite_root(config: pytest.Config) -> Path:
 
 
 def _nodeid(item: pytest.Item) -> str:
-    """The test as it is named from the root of its suite."""
+    """The test's name relative to the root of its suite."""
     root = _suite_root(item.config)
     path = item.path.relative_to(root) if item.path.is_relative_to(root) else item.path
     return "::".join([path.as_posix(), *item.nodeid.split("::")[1:]])

@@ -29,7 +29,7 @@ class Options:
     profile : Profile
         The scale of the run.
     device : str
-        "auto", which is resolved where it first matters, or a device that is there.
+        "auto", which is resolved when it first matters, or a device of this machine.
     executor : str
         As in `harness.execution.executors.FORMS`.
     precision : str
@@ -39,7 +39,7 @@ class Options:
     custom : Custom
         The user's own subjects, read and checked.
     imagenet : WeightsFile or None
-        ImageNet weights of ResNet-50, where they are there or were given.
+        ImageNet weights of ResNet-50, if they were found or given.
     plan : bool
         Print what would be measured, and measure nothing.
     update_verdicts : bool
@@ -59,7 +59,7 @@ class Options:
 
     @staticmethod
     def add(group: pytest.OptionGroup) -> None:
-        """Tell pytest about them."""
+        """Register the options."""
         add = group.addoption
         add("--profile", default="quick", metavar="NAME", help=f"{', '.join(PROFILES)} (quick)")
         add("--device", default="auto", metavar="NAME", help=f"{', '.join(DEVICES)} (auto)")
@@ -105,7 +105,7 @@ class Options:
         Raises
         ------
         DepthClaimsError
-            Where an option has a value that it cannot take.
+            If an option has a value that it cannot take.
         """
         given = _Given(config)
         options = cls(
@@ -145,7 +145,7 @@ class Options:
 
 
 class _Given:
-    """Options as they were written; paths are relative to where pytest was started."""
+    """Options as given; paths are relative to the folder where pytest was started."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -159,7 +159,7 @@ class _Given:
     def path(self, name: str) -> Path:
         written = self.text(name)
         if not written:
-            # An empty path would be the current folder; it comes from a shell variable not set.
+            # An empty path, as from an unset shell variable, would be the current folder.
             raise OptionError(f'--{name} ""', rule="the path is empty", remedy="Give a path")
         return (self._config.invocation_params.dir / written).resolve()
 
@@ -168,8 +168,8 @@ class _Given:
 
 
 def _device(name: str, *, executor: str, plan: bool) -> str:
-    # Finding out what "auto" is may start a driver; a run that has no claims need not know. Where
-    # others measure, it is they who have the device or not, and a plan may be one for elsewhere.
+    # Resolving "auto" may start a driver, which a run without claims does not need. With Dask the
+    # device is the workers', and a plan may be for another machine.
     if name == "auto" or (name in DEVICES and (plan or parse_executor(executor).kind == "dask")):
         return name
     return resolve_device(name)

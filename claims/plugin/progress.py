@@ -14,10 +14,10 @@ from tqdm import tqdm
 from reports.words import duration
 
 REDRAW = 0.1
-"""Seconds between two states of the bar."""
+"""Seconds between two redraws of the bar."""
 
 INTERVAL = 15.0
-"""Seconds between two lines, where there is no terminal to draw a bar on."""
+"""Seconds between two lines, without a terminal."""
 
 # Make sure that there is a line below, save the position on pytest's own line, and go down.
 _BELOW = "\x1bD\x1b[A\x1b7\n"
@@ -31,7 +31,7 @@ class _Bar(tqdm):  # type: ignore[misc]  # tqdm comes without types
 
 
 class ConsoleProgress:
-    """A bar below pytest's line on a terminal; elsewhere a line now and then.
+    """A bar below pytest's line on a terminal; elsewhere an occasional line.
 
     Parameters
     ----------
@@ -49,8 +49,7 @@ class ConsoleProgress:
     def __call__(self, *, label: str, done: int, total: int, seconds_left: float) -> None:
         """Show the cells done out of those known, and the time left.
 
-        Where a test that is undecided at a look asks for more cells, that explains why the time
-        grows.
+        If a test that is undecided at a look needs more cells, it says so, since the time grows.
         """
         if 0 < self._total < total:
             self._further = (label, total - self._total)
@@ -116,7 +115,7 @@ def _write_line(reporter: pytest.TerminalReporter, text: str) -> None:
     else:
         reporter.line("")
     reporter.write(text, flush=True)
-    # What pytest itself sets for a line that belongs to no file.
+    # pytest's own value for a line that belongs to no file.
     reporter.currentfspath = -2
 
 

@@ -1,4 +1,4 @@
-"""All claims of the suite, whatever part of it a run selects."""
+"""All claims of the suite, whichever of them a run selects."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def all_claims(root: Path, *, planned: Iterable[Claim]) -> tuple[Claim, ...]:
     Parameters
     ----------
     root : Path
-        Root folder of the run. A suite elsewhere has its planned claims alone.
+        Root folder of the run. Another suite has only its planned claims.
     planned : iterable of Claim
         The claims of the collected tests.
 
     Raises
     ------
     ClaimError
-        Where a file cannot be imported: without it neither digest nor lock would be complete.
+        If a file cannot be imported: digest and lock would be incomplete without it.
     """
     found = {claim.id: claim for claim in planned}
     if root.resolve() == Path(__file__).resolve().parents[2]:

@@ -1,4 +1,4 @@
-"""One run of the claims, from what is collected to its report."""
+"""One run of the claims, from collection to report."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Parameters = Mapping[str, str | int | float]
 
 
 class ClaimSession:
-    """The state of a run: what is planned, what was found.
+    """The state of a run: its conditions and its results.
 
     Nothing is read, written or started before a test needs it, so that a run without claims, or
     one that only collects them, leaves no trace.
@@ -62,12 +62,12 @@ class ClaimSession:
     root : Path
         Root folder of the run, where the lock is.
     progress : ConsoleProgress
-        Shows how far the measuring is.
+        Shows the progress of measuring.
 
     Attributes
     ----------
     whole : bool
-        Whether every condition in the files that were collected is known.
+        Whether every condition in the collected files is known.
     """
 
     def __init__(self, options: Options, *, root: Path, progress: ConsoleProgress) -> None:
@@ -96,7 +96,7 @@ class ClaimSession:
 
     @functools.cached_property
     def device(self) -> str:
-        """The device to measure on; a named one has been checked, or belongs to workers."""
+        """The device to measure on; a named one was checked, or is the workers'."""
         return resolve_device("auto") if self._auto else self.options.device
 
     @property
@@ -110,7 +110,7 @@ class ClaimSession:
         Raises
         ------
         LockError
-            Where their file cannot be read.
+            If their file cannot be read.
         """
         return read_lock(self._root / LOCK)
 
@@ -137,7 +137,7 @@ class ClaimSession:
 
     @property
     def where(self) -> str | None:
-        """A line that says where the report is."""
+        """Where the report is, in words."""
         if self.report is None or self.run is None:
             return None
         line = f"report: {self.report}{'' if self.run.whole else ' (of a partial run)'}"
@@ -149,7 +149,7 @@ class ClaimSession:
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings of the lock; what concerns many conditions is one warning."""
+        """Warnings of the lock, one for all conditions that share a cause."""
         found = list(self._warnings)
         if self.lock_changes is not None:
             return found
@@ -187,13 +187,13 @@ class ClaimSession:
         Returns
         -------
         int or None
-            The condition's number; None where the test fails or skips before it states one, which
-            pytest reports when the test runs.
+            The condition's number; None if the test fails or skips before it states one, as pytest
+            will report when the test runs.
 
         Raises
         ------
         ClaimError
-            Where it states several, or one that another test has stated.
+            If it states several, or one that another test has stated.
         """
         stated: list[Condition] = []
         try:
@@ -216,7 +216,7 @@ class ClaimSession:
         Raises
         ------
         ClaimError
-            Where another test has stated the same: their locked verdicts would be one.
+            If another test has stated the same one: they would share a locked verdict.
         """
         for other, owner in zip(self.conditions, self._nodeids, strict=True):
             if condition.claim.id == other.claim.id and _key(condition) == _key(other):
@@ -296,12 +296,12 @@ class ClaimSession:
         return result, outcome
 
     def finish(self, *, complete: bool) -> None:
-        """End the workers; write the report, and the lock where that was asked for.
+        """End the workers; write the report and, with --update-verdicts, the lock.
 
         Parameters
         ----------
         complete : bool
-            Whether every selected test had its turn; otherwise the lock stays as it is.
+            Whether every selected test ran; otherwise the lock is not changed.
         """
         if self._scheduler is not None:
             self._scheduler.close()
@@ -309,7 +309,7 @@ class ClaimSession:
             return
         self.run = run = self._found()
         store = Store(self.options.store)
-        # Archived first: from it the report can be made again if its folder turns out unwritable.
+        # Archived first, so that the report can be made again if its folder turns out unwritable.
         archive_run(run, store)
         self.report = write_report(run, store, self.options.report)
         if self.options.update_verdicts and complete:
@@ -320,7 +320,7 @@ class ClaimSession:
         if self._runner is None:
             store = Store(self.options.store)
             _check_writable(self.options.report)
-            # Read now, so that a broken file of claims is reported before anything is measured.
+            # Imported now, so that a broken file of claims is reported before anything is measured.
             all_claims(self._root, planned=())
             self._scheduler = Scheduler(
                 store,
@@ -389,7 +389,7 @@ class ClaimSession:
         return self.whole and stated >= {claim.id for claim in self._claims}
 
     def _gone(self) -> list[str]:
-        """Locked conditions that no claim has, where a run knows them all and its lock counts."""
+        """Locked conditions that no claim has; empty unless the run knows all conditions."""
         if self.run is None or not self.run.whole or self.custom.described():
             return []
         locked = self.lock.profiles.get(self.options.profile.name, {})
@@ -429,7 +429,7 @@ class ClaimSession:
 
 
 def _check_writable(report: Path) -> None:
-    """Find out before the measuring, not after it, that a report cannot be written."""
+    """Check that the report can be written before anything is measured."""
     try:
         report.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=report):

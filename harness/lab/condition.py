@@ -1,7 +1,7 @@
 """Conditions of claims, as their tests state them.
 
-Which cells a replicate consists of and which effects it yields; the same statement serves to plan a
-run, to measure it, and to decide.
+A condition says which cells a replicate consists of and which effects it yields. Planning,
+measuring and deciding all use it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ Effects = Callable[[Mapping[str, Record]], Mapping[str, float]]
 other numbers for the report."""
 
 Control = Callable[[Mapping[str, Record]], str | None]
-"""A description of the control that a replicate failed; None where all passed."""
+"""A description of the control that a replicate failed; None if it passed."""
 
 Tables = Callable[[Sequence[Mapping[str, Record]]], tuple[Table, ...]]
 """Further numbers for the report, from the records of all replicates."""
 
 
 def no_control(_: Mapping[str, Record]) -> str | None:
-    """None: nothing has to hold."""
+    """No control: every replicate is valid."""
     return None
 
 
 def no_tables(_: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
-    """Nothing further."""
+    """No tables."""
     return ()
 
 
@@ -62,16 +62,15 @@ class Condition:
     max_replicates : int
         Replicates at most; fixed before anything is measured.
     family : str or None
-        Name of the family of claims that this condition's crossed block describes; None for no
-        block.
+        Family of claims that this condition's crossed block describes; None without a block.
     varied : bool
         Whether the multiverse around it is measured.
     control : callable
-        What else has to hold for a replicate to count as valid.
+        What a replicate must pass to be valid.
     skip_reason : str or None
-        Why the condition cannot be measured here; None where it can.
+        Why the condition cannot be measured here; None if it can.
     external_weights : bool
-        Whether its network is not the one that the claim is about; then a run only reports.
+        Whether its network is not the one that the claim is about; no verdict is locked then.
     """
 
     claim: Claim
@@ -104,11 +103,11 @@ class Condition:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Replicates at each look; all of them at once where there are too few for any look."""
+        """Replicates at each look; all at once if there are too few for any look."""
         return tuple(n for n, _ in self.looks) or (self.max_replicates,)
 
     def cells_up_to(self, number: int) -> list[Cell]:
-        """All cells of the first replicates, and those of the gallery."""
+        """All cells of the first `number` replicates, and those of the gallery."""
         if self.skip_reason is not None:
             return []
         cells = [cell for seeds in replicates(number) for cell in self.cells(seeds).values()]
@@ -123,7 +122,7 @@ class Condition:
 
     @property
     def block(self) -> CrossedBlock | None:
-        """The crossed block, where it is measured."""
+        """The crossed block; None if it is not measured."""
         return CrossedBlock.of(self.cells) if self.family is not None else None
 
     @property
@@ -132,11 +131,11 @@ class Condition:
         return self.skip_reason is None and bool(around(self.cells(ReplicateSeeds(replicate=0))))
 
     def variations(self) -> list[tuple[Variation, ...]]:
-        """The cells of the multiverse, by replicate, where it is measured."""
+        """The cells of the multiverse by replicate; empty if it is not measured."""
         varied = replicates(REPLICATES) if self.varied else ()
         return [around(self.cells(seeds)) for seeds in varied]
 
     def reference_cells(self) -> list[Cell]:
-        """The cells that repeat the first look in float64, where precision has to be checked."""
+        """The float64 cells of the precision check, which repeat the first look."""
         asked = [cell for seeds in replicates(self.sizes[0]) for cell in self.cells(seeds).values()]
         return [other for cell in asked if (other := reference_cell(cell)) != cell]

@@ -1,4 +1,4 @@
-"""The lab: gives a claim's test its settings, and takes the condition that it states."""
+"""The lab: what a claim's test gets its settings from, and states its condition to."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ class Lab:
     custom : Custom
         The user's own subjects.
     precision : str
-        One of `harness.plan.decoders.PRECISIONS`, for whatever a claim does not itself run in
-        float64.
+        One of `harness.plan.decoders.PRECISIONS`, for cells that a claim does not
+        itself run in float64.
     parameters : mapping
         What the test was parametrized with.
     receive : callable
         Takes the condition that the test states.
     device : str
-        "cpu" or "cuda": where networks are trained.
+        "cpu" or "cuda", on which networks are trained.
     weights : Path
         The folder of weights that are trained here.
     imagenet : WeightsFile or None
-        ImageNet weights of ResNet-50, where this machine has them.
+        ImageNet weights of ResNet-50, if this machine has them.
     """
 
     profile: Profile
@@ -70,7 +70,7 @@ class Lab:
     imagenet: WeightsFile | None = None
 
     def resnet(self, name: str, layer: str) -> ResNet:
-        """A ResNet cut at a layer, with the user's weights where there are any."""
+        """A ResNet up to a layer, with the user's weights if given."""
         return ResNet(name=name, layer=layer, weights=self.custom.weights)
 
     def stands_for(self, network: str, *, article: str) -> bool:
@@ -106,7 +106,7 @@ class Lab:
     ) -> None:
         """State the condition; parameters as in `Condition`.
 
-        `estimand` may be left out where the claim has one.
+        `estimand` may be left out if the claim has only one.
         """
 
         def placed(asked: Mapping[str, Cell]) -> dict[str, Cell]:

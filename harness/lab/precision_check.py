@@ -35,7 +35,7 @@ def reference_cell(cell: Cell) -> Cell:
 
 
 def disagreement(estimand: Estimand, *, low: Decision, high: Decision) -> str | None:
-    """Why a lower precision may not be used, or None where it may.
+    """Why a lower precision does not suffice; None if it does.
 
     Parameters
     ----------

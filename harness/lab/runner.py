@@ -1,7 +1,7 @@
 """The runner: conditions measured, decided and recorded.
 
-Replicates are measured look by look; records come from the store or from workers. What describes a
-verdict (crossed blocks, the multiverse, distinct photographs) is measured with the first look.
+Replicates are measured look by look; records come from the store or from workers. Descriptions of a
+verdict (crossed blocks, the multiverse, distinct photographs) are measured with the first look.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Runner:
     store : Store
         Where records are.
     scheduler : Scheduler
-        Brings missing cells into the store.
+        Measures cells that the store lacks.
     device : str
         Part of the identity of cells.
     """
@@ -234,9 +234,9 @@ def _beyond(
     *,
     size: int,
 ) -> Beyond | None:
-    """What the first look says about photographs at large; its size is fixed beforehand.
+    """What the first look says about photographs in general; its size is fixed beforehand.
 
-    None where an estimand has several criteria or counts no events, or where no images are drawn.
+    None if an estimand has several criteria or counts no events, or if no photographs are drawn.
     """
     if len(estimand.criteria) > 1 or estimand.kind in (Kind.EXACT, Kind.EXISTENTIAL):
         return None
@@ -253,7 +253,7 @@ def _beyond(
 
 
 def _photograph(records: Mapping[str, Record]) -> str | None:
-    """The photograph of a replicate; None where its image was made, or it has none."""
+    """The photograph of a replicate; None if it has no image or a synthetic one."""
     for record in records.values():
         images = record.cell.get("images")
         if isinstance(images, Mapping) and images.get("source") in ("photographs", "folder"):
@@ -262,7 +262,7 @@ def _photograph(records: Mapping[str, Record]) -> str | None:
 
 
 def _alike(choices: Sequence[Choice]) -> list[Choice]:
-    """The choices with the factors of all of them: conditions may vary different ones."""
+    """The choices, each with all factors: conditions may vary different ones."""
     names = dict.fromkeys(name for choice in choices for name in choice.factors)
     return [
         dataclasses.replace(choice, factors={name: choice.factors.get(name, "") for name in names})

@@ -41,14 +41,14 @@ def describing_tables(
 
 
 def labelled(records: Mapping[str, Record], label: str) -> Iterator[str]:
-    """What the records of a replicate have under a label."""
+    """The values of a label in the records of a replicate."""
     return (record.labels[label] for record in records.values() if label in record.labels)
 
 
 def _counterexample(
     decision: Decision, records: Sequence[Mapping[str, Record]]
 ) -> tuple[Table, ...]:
-    """The counterexample that refuted an exact claim, where its search describes it."""
+    """The counterexample to an exact claim, if its search describes it."""
     if decision.counterexample is None:
         return ()
     found = records[decision.counterexample]
@@ -79,7 +79,7 @@ def _unjudged(estimand: Estimand, replicates: Sequence[Replicate]) -> tuple[Tabl
 
 
 def _outcomes(records: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
-    """How the runs ended, by role, and where rho stood."""
+    """How the runs ended, by role, with the median of rho."""
     runs = {
         role: [seen[role] for seen in records]
         for role, record in (records[0].items() if records else ())
@@ -92,7 +92,7 @@ def _outcomes(records: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
     for role, ended in runs.items():
         counts = Counter(record.outcome for record in ended)
         rho = _median([record.values["rho"] for record in ended])
-        # Decoders without a step of their own have none.
+        # Decoders without a step have no rho.
         rows.append((role, *(counts[outcome] for outcome in outcomes), "" if rho != rho else rho))
     return (
         *_memory(runs),
@@ -126,6 +126,6 @@ def _memory(runs: Mapping[str, Sequence[Record]]) -> tuple[Table, ...]:
 
 
 def _median(values: Sequence[float]) -> float:
-    # Between infinities of both signs there is none.
+    # The median between infinities of both signs is NaN.
     with np.errstate(invalid="ignore"):
         return float(np.median(values))

@@ -1,8 +1,8 @@
-"""Photographs at large: one fixed look at one mean per distinct photograph.
+"""Photographs in general: one fixed look at one mean per distinct photograph.
 
 Replicates draw photographs with replacement, and a verdict is about these photographs. For
-photographs at large the sample is only as large as the number of distinct ones, however often each
-was drawn: the effect is averaged within each photograph, and each average counts once.
+photographs in general the sample size is only the number of distinct ones, however often each was
+drawn: the effect is averaged within each photograph, and each average counts once.
 """
 
 from __future__ import annotations
@@ -37,22 +37,21 @@ class Beyond:
 
 
 def beyond(criterion: Criterion, values: Sequence[float], *, photographs: Sequence[str]) -> Beyond:
-    """What the replicates show about photographs at large.
+    """What the replicates show about photographs in general.
 
     Parameters
     ----------
     criterion : Criterion
         What is claimed of the effect.
     values : sequence of float
-        The effect of each replicate, of a number of replicates that was fixed beforehand; nan of
-        one that is invalid.
+        The effect of each replicate, nan if it is invalid; their number is fixed beforehand.
     photographs : sequence of str
         The photograph of each replicate.
 
     Raises
     ------
     ClaimError
-        Where there are no replicates, or not one photograph for each.
+        If there are no replicates, or the numbers differ.
     """
     if not values or len(values) != len(photographs):
         raise ClaimError(

@@ -1,7 +1,7 @@
-"""Variance components: which source of randomness an effect owes its spread to.
+"""Variance components: which source of randomness causes the spread of an effect.
 
-A block in which every network is crossed with every image and every start, measured once per claim
-family. It describes; no claim is judged by it, since pooling such a block is pseudo-replication.
+In the block, every network is crossed with every image and every start; it is measured once per
+family of claims. It is descriptive: judging a claim by it would be pseudo-replication.
 
 The model is the crossed random one, an independent normal term for every network, image, start and
 each of their interactions; the interaction of all factors and the noise are one, since each

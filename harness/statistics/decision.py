@@ -144,7 +144,7 @@ def _by_looks(
         invalid = failed[..., :n].sum(axis=-1) > INVALID_ABOVE * n
         # "Supported asserts p > p0 (rejects p <= p0), refuted asserts p <= p0 (rejects p > p0)."
         supported, refuted = p_supported <= alpha, p_refuted <= alpha
-        # Both can only be where a part turned between looks; then nothing is decided.
+        # Both happen only if a part reversed between looks; then nothing is decided.
         now = np.select(
             [invalid, supported & ~refuted, refuted & ~supported],
             [Ruling.INVALID, Ruling.SUPPORTED, Ruling.REFUTED],

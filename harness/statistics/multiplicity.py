@@ -1,4 +1,4 @@
-"""What many claims together may get wrong.
+"""Error rates of many claims together.
 
 No verdict depends on these figures: every claim has its own fixed alpha, so that a verdict is the
 same whichever other claims ran. They are reported for complete runs.
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Family:
-    """What many claims together may get wrong.
+    """Error rates of many claims together.
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ class Family:
         Whether the run is whole and measured every confirmatory condition; else there are no
         adjusted P.
     p : mapping of str to float
-        By claim, P in the direction that its conditions speak for: of supported and refuted the
-        lesser, each the largest over the conditions.
+        By claim, the smaller of two P, that of supported and that of refuted, each the largest over
+        its conditions.
     holm : mapping of str to float
         The same, adjusted by Holm's procedure over all claims; empty where the run is not complete.
     expected_wrong : float

@@ -39,7 +39,7 @@ Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
 MOST_REPLICATES = 10_000
-"""Where the search for a number of replicates that would decide ends."""
+"""Limit of the search for a number of replicates that would decide."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Tally:
 
 
 def check_looks(looks: Sequence[tuple[int, float]]) -> None:
-    """Raise `ClaimError` where looks do not follow each other or spend more than all of alpha."""
+    """Raise `ClaimError` if looks are not in order or spend more than alpha."""
     sizes = [n for n, _ in looks]
     shares = [share for _, share in looks]
     rising = all(a < b for a, b in itertools.pairwise(sizes))
@@ -289,10 +289,10 @@ def replicates_to_decide(
     int or None
         None where no number up to `at_most` decides.
     """
-    # A thousand at a time: most shares need few, and the tails are what costs.
+    # A thousand at a time: most shares need few, and the tails are expensive.
     for start in range(more_than + 1, at_most + 1, 1000):
         n = np.arange(start, min(start + 1000, at_most + 1))
-        # Rounded against the direction asked for; the small term keeps 0.6 * 10 a 6.
+        # Rounded conservatively; the small term keeps 0.6 * 10 at 6.
         if share > p0:
             tail = special.bdtrc(np.floor(share * n + 1e-9) - 1, n, p0)
         else:

@@ -1,4 +1,4 @@
-"""Trends within a replicate: a robust slope, and how well an exponential describes a course.
+"""Trends within a replicate: a robust slope, and how well an exponential describes a curve.
 
 References
 ----------
@@ -31,15 +31,15 @@ def theil_sen(y: Sequence[float], x: Sequence[float] | None = None) -> float:
     Parameters
     ----------
     y : sequence of float
-        What may have a trend.
+        Values that may have a trend.
     x : sequence of float, optional
-        Where it was measured; 0, 1, 2, ... by default, for a slope per stage.
+        Their places; 0, 1, 2, ... by default.
 
     Returns
     -------
     float
-        NaN where a point is not finite or fewer than two points differ in x: one bad point makes
-        its replicate invalid instead of moving its slope unseen.
+        NaN if a point is not finite or fewer than two points differ in x: a bad point makes its
+        replicate invalid instead of silently changing its slope.
     """
     xs = np.arange(len(y)) if x is None else np.asarray(x, dtype=float)
     ys = np.asarray(y, dtype=float)
@@ -51,9 +51,8 @@ def theil_sen(y: Sequence[float], x: Sequence[float] | None = None) -> float:
 def log_linear(y: Sequence[float], x: Sequence[float]) -> LogLinear:
     """Least squares through ``log y``, with R squared.
 
-    A constant course is described by its line without remainder, but falls by nothing: its rate
-    is 0 and its R squared is set to 0, since it does not show exponential decay. All is NaN where a
-    point is not finite or not above 0, or fewer than three points are given.
+    A constant curve fits its line exactly but shows no decay: its rate and its R squared are 0.
+    Everything is NaN if a point is not finite or not above 0, or with fewer than three points.
     """
     xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     usable = np.isfinite(xs).all() and np.isfinite(ys).all() and bool((ys > 0).all())

@@ -1,4 +1,4 @@
-"""Evidence: what the replicates of a condition yield, as events, parts and effects.
+"""Evidence: events, parts and effects of the replicates of a condition.
 
 The step between measurements and decision. Nothing is decided here: events go to
 `harness.statistics.decision`, whose P values come back as parts.
@@ -47,11 +47,11 @@ class Replicate:
     effects : mapping of str to float
         By the names that the criteria use; may be non-finite.
     descended : bool or None
-        Whether m_g fell to half or less in every run; None where nothing descends.
+        Whether m_g fell to half or less in every run; None if nothing descends.
     failed_control : str or None
-        A description of the control that failed.
+        The control that failed, in words.
     shown : str or None
-        A description of what the replicate found, where it is a counterexample.
+        What the replicate found, in words, if it is a counterexample.
     """
 
     index: int
@@ -112,7 +112,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Events:
-    """What the decision sees of replicates, in their order.
+    """What the decision rests on, by replicate.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ class Evidence:
     ) -> Evidence:
         """The evidence of replicates, given the sequential P of each part."""
         causes = tuple(_cause(replicate, estimand) for replicate in replicates)
-        # Before the first look there is nothing to spend yet; its level is the one to show.
+        # Before the first look the intervals have its level.
         reached = [share for n, share in looks if n <= len(replicates)] or [looks[0][1]]
         parts = tuple(
             _part(
@@ -214,7 +214,7 @@ class Evidence:
 
     @property
     def failed(self) -> tuple[int, ...]:
-        """Places of the invalid replicates among those judged."""
+        """Indices of the invalid replicates among those judged."""
         return tuple(place for place, cause in enumerate(self.causes) if cause)
 
     @property
@@ -274,8 +274,8 @@ def null_of(criterion: Criterion) -> float | None:
 def is_null_or_reversed(estimand: Estimand, criterion: Criterion) -> bool:
     """Whether a refutation by a criterion is classified as null or reversed.
 
-    It is not where no value of "no effect" lies on the near side of the margin, nor for the sides
-    of an equivalence.
+    Only if a value of "no effect" lies on the near side of the margin, and never for the sides of
+    an equivalence.
     """
     null = null_of(criterion)
     if null is None or estimand.kind in (Kind.EQUIVALENCE, Kind.EXACT, Kind.EXISTENTIAL):
@@ -300,9 +300,9 @@ def _cause(replicate: Replicate, estimand: Estimand) -> str | None:
 def _effects(
     replicates: Sequence[Replicate], causes: Sequence[str | None], name: str
 ) -> tuple[float, ...]:
-    """One effect by replicate; that of an invalid replicate is unknown.
+    """One effect by replicate; NaN for invalid replicates.
 
-    Infinite effects stay where the control passed, since only the order of the values is used.
+    Infinite effects stay if the control passed, since only the order of the values is used.
     """
     found = []
     for replicate, cause in zip(replicates, causes, strict=True):
@@ -313,7 +313,7 @@ def _effects(
 
 
 def _opposite(criterion: Criterion, values: Sequence[float]) -> list[bool]:
-    """Whether each value lies on the far side of no effect; nowhere if there is no such value."""
+    """Whether each value lies on the far side of no effect; never if there is no such value."""
     null = null_of(criterion)
     if null is None:
         return [False] * len(values)

@@ -1,4 +1,4 @@
-"""Locked verdicts: what earlier runs decided, and what a new decision means in their light.
+"""Locked verdicts of earlier runs, and new decisions compared with them.
 
 The file `claims/verdicts.toml` holds, by profile and condition, the digest of the claim that was
 judged, the verdict, and the effects with their intervals::
@@ -103,7 +103,7 @@ class Lock:
     profiles: Mapping[str, Mapping[str, Entry]] = dataclasses.field(default_factory=dict)
 
     def get(self, profile: str, key: str) -> Entry | None:
-        """The entry of a condition, None where it is not locked."""
+        """The entry of a condition; None if it is not locked."""
         return self.profiles.get(profile, {}).get(key)
 
     def updated(
@@ -141,7 +141,7 @@ class Lock:
 
 
 def _rounded(value: float) -> float:
-    """Six digits: enough to compare by eye, and free of the last bits of another machine."""
+    """Six digits: enough to compare by eye, and the same on other machines."""
     return float(f"{value:.6g}")
 
 
@@ -167,12 +167,12 @@ def condition_key(
 
 
 def read_lock(path: str | os.PathLike[str]) -> Lock:
-    """The locked verdicts of a file; an empty lock where there is no file.
+    """The locked verdicts of a file; an empty lock if there is no file.
 
     Raises
     ------
     LockError
-        Where the file cannot be read or is malformed, with the line or the key.
+        If the file cannot be read or is malformed, with the line or the key.
     """
     file = Path(path)
     try:
@@ -232,7 +232,7 @@ _CONVERTER.register_structure_hook(Verdict, _verdict)
 
 
 def _first_fault(error: cattrs.BaseValidationError) -> tuple[str, str]:
-    """Key and rule of the first thing that is wrong."""
+    """Key and rule of the first fault."""
 
     def message(fault: BaseException, _: object) -> str:
         match fault:
@@ -285,7 +285,7 @@ def write_lock(lock: Lock, path: str | os.PathLike[str]) -> None:
 
 
 def diff(old: Lock, new: Lock) -> str:
-    """What changes from one lock to another, a line each; empty where nothing does."""
+    """The changes from one lock to another, a line each."""
     lines = []
     for profile in sorted({*old.profiles, *new.profiles}):
         before, after = old.profiles.get(profile, {}), new.profiles.get(profile, {})
@@ -321,7 +321,7 @@ def _interval(effect: Locked) -> str:
 
 
 class LockStatus(enum.StrEnum):
-    """What a decision is to pytest."""
+    """How pytest reports a decision."""
 
     PASS = "pass"
     SKIP = "skip"
@@ -338,7 +338,7 @@ class LockOutcome:
     status : LockStatus
         How the test ends.
     message : str
-        Verdict and reason, and the locked verdict where they disagree.
+        Verdict and reason, and the locked verdict if they disagree.
     warning : str or None
         For the summary of warnings.
     dropped : Verdict or None
@@ -409,7 +409,7 @@ def compare(
 
 
 def _moved(entry: Entry, decision: Decision) -> str | None:
-    """A warning where an effect lies outside its locked interval."""
+    """A warning if an effect lies outside its locked interval."""
     now = Entry.of(decision, entry.claim).effects
     moved = []
     for name, locked in entry.effects.items():

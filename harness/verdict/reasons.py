@@ -1,4 +1,4 @@
-"""Reasons: why a condition was decided as it was, for readers who do not know the article."""
+"""Reasons of decisions in words, for readers who do not know the article."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def probability(p: float) -> str:
 
 
 def _number(value: float, scale: Scale) -> str:
-    """A number as a reader wants it, a log ratio as the ratio."""
+    """A number in words; a log ratio is shown as the ratio."""
     if scale is Scale.LINEAR:
         return f"{value:.4g}"
     return f"{math.exp(value):.4g}" if abs(value) < 700 else f"10^{value / math.log(10):.0f}"
@@ -165,7 +165,7 @@ def _causes(evidence: Evidence) -> str:
 
 
 def _notes(evidence: Evidence) -> str:
-    """What a reader has to know as well: unusual shares, and failures counted as no event."""
+    """Notes on unusual shares, and on invalid replicates."""
     criteria = evidence.estimand.criteria
     shares = dict.fromkeys(c.share for c in criteria if c.share != 0.5)
     notes = [_least_n(share, evidence) for share in shares]
@@ -176,7 +176,7 @@ def _notes(evidence: Evidence) -> str:
 
 
 def _least_n(share: float, evidence: Evidence) -> str:
-    """The least n that can decide against a share, either way."""
+    """The least n that can support, and that can refute, at a share."""
     found = least_n(share, alpha=evidence.alpha, looks=evidence.looks)
     fixed = least_fixed_n(share, alpha=evidence.alpha)
     to_support, to_refute = (

@@ -1,4 +1,4 @@
-"""What a run found: each condition of each claim with its decision and the records behind it."""
+"""Results of a run: each condition of each claim with its decision and its records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.statistics.multiverse import Multiverse
 from harness.verdict.verdict import Decision, Verdict
 
 NOT_SELECTED = "not selected"
-"""The reason of a condition that a run was not asked for."""
+"""The reason of a condition that a run was not to measure."""
 
 ENDED_BEFORE = "the run ended before"
 """The reason of a condition that was selected but not reached."""
@@ -21,7 +21,7 @@ ENDED_BEFORE = "the run ended before"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-    """Further numbers of a condition: a law and what was measured, a curve.
+    """A table of further numbers of a condition.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class ConditionResult:
     gallery : mapping of str to str
         Identities of records with images large enough to look at, by what they show.
     beyond : Beyond or None
-        The test on distinct photographs, each counted once; None where there is none.
+        The test on distinct photographs, each counted once; None if there is none.
     """
 
     claim: Claim
@@ -79,12 +79,12 @@ class ConditionResult:
 
     @property
     def judged_by(self) -> Estimand:
-        """The estimand itself."""
+        """The estimand."""
         return self.claim.estimands[self.estimand]
 
     @property
     def selected(self) -> bool:
-        """Whether the run was asked for it."""
+        """Whether the run was to measure it."""
         return self.decision.reason != NOT_SELECTED
 
     @property
@@ -104,7 +104,7 @@ class Run:
     claims_digest : str
         SHA-256 of the canonical claims.
     claims : tuple of Claim
-        Every claim there is, in order; one without conditions here was not run.
+        Every claim, in order; one without conditions here was not run.
     conditions : tuple of ConditionResult
         The conditions of the claims that were collected.
     provenance : mapping
@@ -116,7 +116,7 @@ class Run:
     ended : str
         Date and time of the end, ISO 8601 with offset.
     custom : mapping of str to str
-        The user's own images, network or weights, where given; empty otherwise.
+        The user's own images, network or weights, if given.
     multiverses : mapping of str to (mapping of str to Multiverse)
         By claim and estimand, the cells around the confirmatory ones; those that were not measured
         are absent. Effects are those of the estimand's first criterion.
@@ -125,7 +125,7 @@ class Run:
     every_condition : bool
         Whether `conditions` are all that the claims have.
     family : Family or None
-        Error rates of all claims together, where the run's document has them.
+        Error rates of all claims together, if the run was read from a document that has them.
     """
 
     profile: str
@@ -146,7 +146,7 @@ class Run:
 
     @property
     def whole(self) -> bool:
-        """Whether every condition of every claim was asked for and had its turn."""
+        """Whether every condition of every claim was selected and reached."""
         stated = {item.claim.id for item in self.conditions}
         known = self.every_condition and stated.issuperset(claim.id for claim in self.claims)
         return known and all(

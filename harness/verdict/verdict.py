@@ -1,8 +1,8 @@
-"""Verdicts: what a claim's evidence decides.
+"""Verdicts: conditions, claims and headlines decided by their evidence.
 
 Pure functions of frozen values. A condition is decided by `decide`, a claim by `decide_claim`, a
 headline by `decide_headline`. The rules for conditions are in `harness.statistics.decision`; here
-they are applied to the replicates' events, and their decision is reported with its evidence.
+they are applied to the events of replicates, and the decision is reported with its evidence.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Verdict(enum.StrEnum):
 
 
 class Stop(enum.StrEnum):
-    """Why a condition takes no more replicates."""
+    """Why no more replicates are drawn for a condition."""
 
     DECIDED = "decided"
     COUNTEREXAMPLE = "a counterexample"
@@ -102,11 +102,11 @@ class Decision:
     verdict : Verdict
         The verdict.
     reason : str
-        Why, for readers who do not know the article.
+        Why, in words for readers who do not know the article.
     n : int
         Replicates judged.
     parts : tuple of Part
-        One per criterion, in order; empty where nothing was judged.
+        One per criterion, in order; empty if nothing was judged.
     p_supported, p_refuted : float
         Sequential P of the whole estimand in either direction. Exact claims stand outside every
         family, and so does the support of an existential one; theirs are 0 in the direction decided
@@ -116,7 +116,7 @@ class Decision:
     invalid : mapping of str to int
         Replicates by what made them invalid, each under one cause.
     failed : tuple of int
-        Places of these replicates among those judged; whatever their effects, they are no events.
+        Indices of the invalid replicates among those judged; they are never events.
     values : mapping of str to tuple of float
         The effects of the replicates judged, by name, in the order of the replicates (non-finite
         ones as they were).
@@ -127,12 +127,12 @@ class Decision:
     witness : int or None
         Index of the first replicate that supports an existential claim.
     stop : Stop or None
-        Why it takes no more replicates; None where it is not final.
+        Why no more replicates are drawn; None if it is not final.
     path : tuple of Look
-        The looks that were taken, in order. The last of them is the one that ended it.
+        The looks that were taken, in order.
     needed : int or None
-        For what the looks left undecided, the replicates that would decide at the shares seen; None
-        where no reasonable number would.
+        If the looks are exhausted, the replicates that would decide at the observed shares; None if
+        no reasonable number would.
     """
 
     verdict: Verdict
@@ -153,7 +153,7 @@ class Decision:
     needed: int | None = None
 
     def events(self, criterion: Criterion) -> tuple[bool, ...] | None:
-        """Whether each replicate judged is an event; None where it is unknown which are invalid.
+        """Whether each replicate judged is an event; None if it is unknown which are invalid.
 
         Older documents only have the number of invalid replicates.
         """
@@ -199,7 +199,7 @@ def decide(
     Returns
     -------
     Decision
-        Not final where another look may still decide.
+        Not final if another look may still decide.
     """
     check_looks(looks)
     ordered = in_order(replicates)
@@ -218,7 +218,7 @@ def decide(
         looks=looks,
     )
     ruling, taken = Ruling(int(run.ruling)), int(run.looks)
-    # One counterexample or witness counts wherever it is, and so does everything before a look.
+    # A counterexample or witness counts wherever it is; before the first look, all replicates do.
     single = estimand.kind is Kind.EXACT or (
         estimand.kind is Kind.EXISTENTIAL and ruling is Ruling.SUPPORTED
     )
@@ -266,7 +266,7 @@ _VERDICTS: Mapping[Ruling, Verdict] = {
 
 
 def _stop(kind: Kind, ruling: Ruling) -> Stop:
-    """Why nothing more is drawn."""
+    """Why no more replicates are drawn."""
     match ruling, kind:
         case Ruling.OPEN, _:
             return Stop.EXHAUSTED
@@ -331,10 +331,9 @@ def _path(evidence: Evidence, happened: Bools, *, taken: int) -> tuple[Look, ...
 
 
 def _needed(evidence: Evidence) -> int | None:
-    """Replicates with which the looks would have decided at the shares seen.
+    """Replicates with which the looks would have decided at the observed shares.
 
-    Where the looks given leave some of alpha, one more look spends it; otherwise the last look is
-    put off.
+    If the looks leave some of alpha, one more look spends it; otherwise the last look is postponed.
     """
     left = 1 - math.fsum(share for _, share in evidence.looks)
     spend = evidence.alpha * (left if left > 1e-9 else evidence.looks[-1][1])

@@ -1,4 +1,4 @@
-"""Whether a claim is the same in two runs: by the rules that decide it, whatever its wording."""
+"""Claims of two runs are the same if the same rules decide them, whatever their wording."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.claim import Claim
 
 
 def rules(claim: Claim) -> Hashable:
-    """What decides a claim: its estimands without their words, its alpha and its looks."""
+    """What decides a claim: its estimands without their wording, its alpha and its looks."""
     estimands = tuple(
         (
             name,

@@ -34,7 +34,7 @@ def read_run(path: Path) -> Run:
     Raises
     ------
     StoreError
-        Where it cannot be read, is of a newer format, or is no document of a run.
+        If it cannot be read, is of a newer format, or is no document of a run.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -134,7 +134,7 @@ def _converter() -> cattrs.Converter:
     made.register_structure_hook_func(_is_scalar, _scalar)
     made.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     made.register_structure_hook(Factor, _factor)
-    # A condition is given its claim and its decision as they are.
+    # A condition's claim and decision are structured already.
     given = override(struct_hook=lambda value, _: value)
     made.register_structure_hook(
         ConditionResult, make_dict_structure_fn(ConditionResult, made, claim=given, decision=given)

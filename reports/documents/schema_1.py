@@ -1,6 +1,6 @@
-"""Documents of the first schema, brought to the present one before they are decoded.
+"""Documents of the first schema, upgraded before they are decoded.
 
-They call a layer a "cut" and a reconstruction a "copy", and keep what a claim was frozen with apart
+They call a layer a "cut" and a reconstruction a "copy", and separate a claim
 from its results.
 """
 
@@ -16,10 +16,10 @@ NAMES = {
     "copy": "reconstruction",
     "copy before": "reconstruction before",
 }
-"""Names of parameters, estimands and roles, first as they were and then as they are."""
+"""Old and new names of parameters, estimands and roles."""
 
 PROVENANCE = {"ceiling": "peak_rate", "draw": "seeds"}
-"""Likewise, names of what a run's provenance has."""
+"""Old and new names in a run's provenance."""
 
 Json = Mapping[str, Any]
 

@@ -115,7 +115,7 @@ def conditions(summary: Summary) -> Frame:
 
 
 def replicates(summary: Summary, library: Library) -> Frame:
-    """A row per condition, replicate and effect, with the image and the outcome of the runs.
+    """A row per condition, replicate and effect, with the images and outcomes of its records.
 
     An invalid replicate is never `as_claimed`, whatever its value. The column is empty if an older
     document does not say which replicates are invalid.

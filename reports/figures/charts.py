@@ -13,10 +13,10 @@ from reports.article import STAR, Selection
 from reports.figures.drawing import Drawing, Mark, Stroke, polyline
 
 SERIES = 6
-"""Lines that a reader can distinguish in a chart."""
+"""The most lines that a reader can distinguish in a chart."""
 
 POINTS = 64
-"""Points of a line that a reader can distinguish."""
+"""The most points of a line that a reader can distinguish."""
 
 _MARKS = 7
 
@@ -37,12 +37,12 @@ class Readable(Protocol):
     """Where records are read from."""
 
     def read(self, identity: str) -> Record | None:
-        """A record; None where it cannot be read."""
+        """A record; None if it cannot be read."""
         ...
 
 
 def chosen(selection: Selection, conditions: Iterable[ConditionResult]) -> list[ConditionResult]:
-    """The conditions of a claim that have the parameters asked for."""
+    """The conditions of a claim that have the selected parameters."""
     return [
         item
         for item in conditions
@@ -60,7 +60,7 @@ def line(number: int, points: Sequence[tuple[float, float] | None]) -> Stroke:
 
 
 def mark(number: int, x: float, y: float, title: str) -> Mark:
-    """A point of a series, with what it says when pointed at."""
+    """A point of a series, with its tooltip."""
     return Mark(x=x, y=y, symbol=f"series-{number}", css=f"s-{number}", title=title)
 
 

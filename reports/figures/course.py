@@ -14,14 +14,14 @@ from reports.figures.drawing import Axis, Drawing, Stroke, css_of, polyline
 from reports.summary import deciding_part
 
 Counts = Sequence[tuple[int, int]]
-"""Replicates and events so far, from none on."""
+"""Replicates and events so far, starting from 0."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gate:
     """A look: how many events support and how many refute, and whether it was taken.
 
-    None where no number of events decides that way.
+    None if no number of events decides that way.
     """
 
     n: int
@@ -32,10 +32,10 @@ class Gate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Course:
-    """Events of one part over the replicates, the gates they passed, and both drawn.
+    """Events of one part over the replicates, its gates, and both drawn.
 
-    `counts` has an entry a replicate, or only one a look where an older document does not say
-    which replicates are invalid.
+    `counts` has an entry per replicate, or per look if an older document does not say which
+    replicates are invalid.
     """
 
     label: str
@@ -46,7 +46,7 @@ class Course:
 
 
 def course(condition: ConditionResult) -> Course | None:
-    """The course of a condition's deciding part; None where nothing was counted at looks."""
+    """The course of a condition's deciding part; None if no look counted events."""
     decision = condition.decision
     part = deciding_part(condition)
     if part is None or not decision.path or condition.judged_by.kind is Kind.EXACT:

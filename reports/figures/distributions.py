@@ -1,4 +1,4 @@
-"""Charts of how the points of one replicate are spread, with single values as rules."""
+"""Distributions of the points of one replicate, with single values as vertical lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reports.words import number, percent
 def distribution_chart(
     asked: Distribution, conditions: Sequence[ConditionResult], library: Readable
 ) -> Chart | None:
-    """The share of a first replicate's points up to each value; None where there are none.
+    """The share of a first replicate's points up to each value; None if there are no points.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def distribution_chart(
 def _points(
     asked: Distribution, conditions: Sequence[ConditionResult], library: Readable
 ) -> list[float]:
-    """A trace of the first replicate, sorted; none where one of its points has no place."""
+    """A trace of the first replicate, sorted; empty if one of its points cannot be drawn."""
     for record in _first(asked, asked.role, conditions, library):
         points = sorted(record.traces.get(asked.trace, ()))
         if points and all(has_place(point, Scale.LOG) for point in points):

@@ -1,6 +1,6 @@
 """Figures as geometry, in percent of their width and height; one template macro draws all of them.
 
-Percentages let a figure fill whatever width it is given, and be read without a script.
+Percentages let a figure fill any width without a script.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Ticks = tuple[tuple[float, str], ...]
 """Places along an axis, in percent, with their labels."""
 
 _LARGEST = 690.0
-"""Logarithms beyond it are labelled as it."""
+"""Larger logarithms are labelled with this one."""
 
 _LABELS = 45
 """Characters of labels that fit below a narrow figure."""
@@ -62,7 +62,7 @@ class Drawing:
 
     @property
     def size(self) -> int:
-        """About how many characters it takes on a page."""
+        """Approximate number of characters on a page."""
         strokes = sum(50 + len(stroke.path) + len(stroke.title) for stroke in self.strokes)
         return 500 + strokes + sum(100 + len(mark.title) for mark in self.marks)
 
@@ -71,7 +71,7 @@ class Drawing:
 class Axis:
     """A scale from `first` to `last`, both logarithms where the scale is logarithmic.
 
-    `inset` is what is left free at either end, in percent.
+    `inset` is the margin at either end, in percent.
     """
 
     first: float
@@ -139,7 +139,7 @@ def symbol_of(verdict: Verdict) -> str:
 
 
 def thinned(ticks: Ticks) -> Ticks:
-    """Ticks at equal steps, so few that their labels do not meet in a narrow figure."""
+    """Every so many ticks, so that their labels do not overlap in a narrow figure."""
     step = max(1, math.ceil(sum(len(label) + 2 for _, label in ticks) / _LABELS))
     return ticks[::step]
 

@@ -25,12 +25,12 @@ GIVEN: Mapping[str, str] = {
 RECONSTRUCTION = "reconstruction"
 
 EXAMPLE = "example"
-"""Thumbnail of a training image, which stands alone."""
+"""Thumbnail of a training image, shown without a target."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GalleryRecord:
-    """A record to look at, its condition, and a record that the condition's verdict rests on."""
+    """A record with images, its condition, and a record that the condition's verdict rests on."""
 
     record: Record
     condition: ConditionResult
@@ -41,7 +41,7 @@ class GalleryRecord:
 class GalleryImage:
     """An image of an album with its caption and notes, and how its condition was judged.
 
-    `verdict` is None where the condition is exploratory.
+    `verdict` is None if the condition is exploratory.
     """
 
     key: str
@@ -66,7 +66,7 @@ class Gallery:
 
 
 class Album:
-    """Images of a page, each kept once whatever the number of places that show it.
+    """Images of a page, each stored once however often it is shown.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class Album:
         self.left_out = 0
 
     def add(self, content: str) -> str | None:
-        """The key of an image, or None where it is no PNG or does not fit."""
+        """The key of an image; None if it is no PNG or does not fit."""
         key = "p" + hashlib.sha256(content.encode()).hexdigest()[:12]
         if key in self.images:
             return key
@@ -156,7 +156,7 @@ def _gallery(records: Mapping[str, GalleryRecord], album: Album) -> Gallery:
 
 
 def _size(record: Record) -> str:
-    """The side of a record's image in words, where its cell has it."""
+    """The side of a record's image in words; empty if its cell has none."""
     images = record.cell.get("images")
     pixels = images.get("pixels") if isinstance(images, Mapping) else None
     return f"{pixels} pixels" if pixels else ""

@@ -70,7 +70,7 @@ def toward(parts: Iterable[tuple[Part, Verdict, str]]) -> tuple[Bar, ...]:
 
 
 def forest(bars: Sequence[Bar], *, name: str) -> Drawing:
-    """Bars of a claim below each other, what is claimed to the right of the middle."""
+    """Bars of a claim below each other; what is claimed lies to the right of the middle."""
     height = _ROW * len(bars) + 7
     listed = "".join(f" {item.title}, {item.verdict.value};" for item in bars)
     strokes = [
@@ -123,7 +123,7 @@ def scale(on: Axis) -> Drawing:
 def replicates(
     conditions: Sequence[ConditionResult], criteria: Sequence[Criterion]
 ) -> tuple[Axis, tuple[tuple[str, Drawing], ...]] | None:
-    """Every replicate's effect by condition on one axis; None where there is no median.
+    """Every replicate's effect by condition on one axis; None if there is no median.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def _with_bars(
     height: int,
     description: str = "",
 ) -> Drawing:
-    """Strokes with bars above them, the first so many pixels from the top."""
+    """Strokes with bars over them, the first bar `first` pixels from the top."""
     drawn, marks = list(strokes), []
     end = 300 / height  # three pixels, in percent
     for number, bar in enumerate(bars):

@@ -17,7 +17,7 @@ from reports.words import number, setting
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spread:
-    """Median and quartiles of all replicates; infinite where replicates without a number reach."""
+    """Median and quartiles of all replicates; one that has no number counts as infinite."""
 
     low: float
     median: float
@@ -29,7 +29,7 @@ class Spread:
 def line_chart(
     asked: LineChart, conditions: Sequence[ConditionResult], library: Readable
 ) -> Chart | None:
-    """A chart of the lines that were measured; None where there are none.
+    """A chart of the lines that were measured; None if there are none.
 
     Parameters
     ----------
@@ -94,8 +94,8 @@ def _series(
 ) -> tuple[list[Stroke], list[Mark]]:
     """A line of medians, an upright line over each middle half, and a mark on each median.
 
-    Above all numbers is the upper edge. The lower edge is below all of them or, on a logarithmic
-    axis, not above 0.
+    The upper edge is above all numbers. The lower edge is below all of them or, on a logarithmic
+    axis, at most 0.
     """
 
     def up(value: float) -> float | None:
@@ -118,9 +118,9 @@ def _series(
 
 
 def in_order(lines: Iterable[Iterable[str]]) -> list[str]:
-    """Places of all lines along their common axis: by size where all are numbers.
+    """Places of all lines along their common axis: by size if all are numbers.
 
-    Otherwise as the records have them: what a line lacks stands where other lines have it.
+    Otherwise in the order of the records; a place that a line lacks is where other lines have it.
     """
     order: list[str] = []
     for one in lines:
@@ -137,7 +137,7 @@ def in_order(lines: Iterable[Iterable[str]]) -> list[str]:
 def points_of(
     source: LineSource, conditions: Iterable[ConditionResult], library: Readable
 ) -> dict[str, list[float]]:
-    """A line's numbers, one a replicate, by what the star stands for; NaN where there is none."""
+    """A line's numbers, one per replicate, by what the star stands for; NaN if there is none."""
     found: dict[str, list[float]] = {}
     starred = next((name for name, value in source.where.items() if value == STAR), None)
     for condition in chosen(source, conditions):
@@ -182,7 +182,7 @@ def _size(text: str) -> float | None:
 
 
 def _starred(text: str, pattern: str) -> str:
-    """What the star of a pattern stands for in a text that it fits."""
+    """What the star of a pattern matches in a text."""
     before, _, after = pattern.partition(STAR)
     return text[len(before) : len(text) - len(after)]
 

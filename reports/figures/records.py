@@ -1,4 +1,4 @@
-"""The records behind a claim's conditions: and which of them share a chart or a gallery."""
+"""The records of a claim's conditions, and which of them share a chart or a gallery."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Library:
     Parameters
     ----------
     store : Store
-        Where the records are.
+        Holds the records.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._records: dict[str, Record | str] = {}
         self.problems: list[str] = []
-        """What could not be read since `problems` was last emptied."""
+        """Records that could not be read since the list was last cleared, in words."""
 
     def read(self, identity: str) -> Record | None:
-        """A record; None, and a problem, wherever one is asked for that cannot be read."""
+        """A record; None, and a problem, if it cannot be read."""
         if identity not in self._records:
             try:
                 self._records[identity] = self._store.read(identity)
@@ -69,7 +69,7 @@ class Cells:
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """Networks that take part, as the page's filter names them."""
+        """The networks of the records, as the page's filter names them."""
         named = self.condition.parameters.get("network")
         return _distinct(
             [
@@ -80,7 +80,7 @@ class Cells:
 
     @property
     def decoders(self) -> tuple[str, ...]:
-        """Decoders that take part, as the page's filter names them."""
+        """The decoders of the records, as the page's filter names them."""
         return _distinct(_decoder(record.cell.get("decoder")) for record in self.records.values())
 
 
@@ -95,7 +95,7 @@ def cells_of(condition: ConditionResult, library: Library) -> Cells:
 
 
 def distinct(cells: Iterable[Cells]) -> list[Cells]:
-    """Cells without those whose records another condition has shown."""
+    """Cells, each set of records once."""
     seen: set[frozenset[str]] = set()
     found = []
     for item in cells:
@@ -107,7 +107,7 @@ def distinct(cells: Iterable[Cells]) -> list[Cells]:
 
 
 def captions(cells: Sequence[Cells]) -> dict[str, GalleryRecord]:
-    """Records to look at by caption: the condition, and the role where it has several."""
+    """Records for a gallery by caption: the condition and, if it has several, the role."""
     named: dict[str, GalleryRecord] = {}
     for item in cells:
         name = words.parameters_text(item.condition.parameters)
@@ -122,7 +122,7 @@ def captions(cells: Sequence[Cells]) -> dict[str, GalleryRecord]:
 
 
 def panels(cells: Sequence[Cells], *, limit: int) -> list[tuple[str, dict[str, Record]]]:
-    """Records that share a chart, `limit` at most, under what they have in common.
+    """Groups of at most `limit` records that share a chart, with what they have in common.
 
     The roles of a condition share one; of conditions with a single role, those that differ in
     their last parameter alone do.

@@ -19,7 +19,7 @@ _APART = 9
 def trace_chart(
     name: str, records: Mapping[str, Record], *, title: str, reference: str | None = None
 ) -> Chart | None:
-    """A measure along the iterations, one line per record; None where there is nothing to draw.
+    """A measure along the iterations, one line per record; None if there is nothing to draw.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def trace_chart(
 
 
 def _along(record: Record, name: str) -> list[tuple[float, float]]:
-    """Iterations with the values that a logarithmic axis has a place for."""
+    """Iterations with their values, those that a logarithmic axis has a place for."""
     both = zip(record.traces.get("iteration", ()), record.traces.get(name, ()), strict=False)
     return thinned(
         [

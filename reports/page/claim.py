@@ -54,7 +54,7 @@ class TraceView:
 class ClaimView:
     """Everything that the page shows of a claim.
 
-    `multiverses` has one an estimand, or none where the cells around it were not measured.
+    `multiverses` has one per estimand; none if the cells around it were not measured.
     """
 
     summary: ClaimSummary
@@ -75,7 +75,7 @@ class ClaimView:
 
 
 class Claims:
-    """Views of claims, with the charts and images that they ask for.
+    """Views of claims; counts the charts and images that they use.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ class Claims:
         return tuple(views)
 
     def chart(self, chart: Chart | None) -> Chart | None:
-        """A chart; None where there is none, or where it does not fit."""
+        """A chart; None if there is none, or if it does not fit."""
         return chart if chart is not None and self._fits(chart.drawing) else None
 
     def _fits(self, *drawings: Drawing) -> bool:

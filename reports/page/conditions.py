@@ -95,7 +95,7 @@ def parts_shown(
 ) -> list[tuple[Part, Verdict, str]]:
     """The parts of a condition that have an effect: one per effect, with verdict and name.
 
-    The name of the condition that stands for its claim says so.
+    The name of the condition that represents its claim says so.
     """
     found = []
     called = ("weakest" if weakest else "", condition_name(condition))
@@ -151,7 +151,7 @@ def _effect(
 
 
 def _mark(part: Part, condition: ConditionResult) -> Verdict:
-    """The verdict that a part's interval is marked with: its own where there are several."""
+    """The verdict that a part's interval is marked with: its own if there are several parts."""
     decision = condition.decision
     decided = decision.verdict in (Verdict.SUPPORTED, Verdict.REFUTED, Verdict.INCONCLUSIVE)
     if condition.judged_by.kind is not Kind.CONJUNCTION or not decided:

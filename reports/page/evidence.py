@@ -14,7 +14,7 @@ from reports.figures.course import Course, Gate, course
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CaseView:
-    """One replicate that settles a claim alone: a counterexample or a witness."""
+    """One replicate that decides a claim alone: a counterexample or a witness."""
 
     kind: str
     replicate: int
@@ -34,8 +34,8 @@ class BeyondView:
 class EvidenceView:
     """How a condition came to its decision.
 
-    Looks have what decides there, in words; `beyond` is None where distinct photographs were not
-    counted.
+    Each look comes with what decides there, in words; `beyond` is None if distinct photographs were
+    not counted.
     """
 
     stop: str

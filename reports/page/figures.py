@@ -1,4 +1,4 @@
-"""The article's figures, each with what was measured in its place."""
+"""The article's figures, each with what was measured for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Panels that describe and decide nothing: other choices, and what the spread comes from."""
+"""Descriptive panels: the multiverse of other choices, and variance components."""
 
 from __future__ import annotations
 

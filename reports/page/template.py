@@ -16,7 +16,7 @@ _TERM = re.compile(r"\b([amO])_([a-z0])\b")
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """Templates that escape whatever they are given."""
+    """Templates that escape all values."""
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("reports"),
         autoescape=True,

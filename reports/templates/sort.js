@@ -1,4 +1,4 @@
-// Tables whose headings sort them: up, down, and back to the order in which they came.
+// Tables sorted by their headings: ascending, descending, and back to the original order.
 (() => {
   const value = (row, column) => {
     const cell = row.cells[column];

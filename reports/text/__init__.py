@@ -1,1 +1,1 @@
-"""A run in words: console, Markdown, badge and citation."""
+"""A run in words: console, Markdown and badge."""

@@ -1,4 +1,4 @@
-"""What a terminal shows: the final table of a run, a comparison, a history."""
+"""Console output: the final table of a run, a comparison, a history."""
 
 from __future__ import annotations
 

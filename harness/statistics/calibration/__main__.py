@@ -3,7 +3,7 @@
 `python -m harness.statistics.calibration [--report DIR]` is the same.
 
 Prints one line per world and writes the rows to `calibration.json` in the folder of the report.
-The exit status is 1 where a world breaks what is promised.
+The exit status is 1 if a promise is broken in any world.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Simulate the decision procedure in a world, and hold what comes out against what is promised."""
+"""Simulate the decision procedure in a world, and compare the outcome with what is promised."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.statistics.intervals import Floats, median_limits
 from harness.statistics.sequential import Bools, boundaries, chances
 
 LEAST_COVERAGE = 0.94
-"""No interval may cover less, at whatever look it is taken."""
+"""Least coverage of any interval, at any look."""
 
 LEVEL = 0.99
 """Confidence of the Monte Carlo bounds."""
@@ -44,7 +44,7 @@ class Simulated:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """What came out in one world; parameters as in `World`.
+    """The outcome in one world; parameters as in `World`.
 
     Parameters
     ----------
@@ -201,12 +201,12 @@ def complaints(
     alpha: float = ALPHA,
     looks: Sequence[tuple[int, float]] = LOOKS,
 ) -> tuple[str, ...]:
-    """What a world's row breaks of what is promised; empty where it keeps everything.
+    """The promises that a world's row breaks; empty if it breaks none.
 
     Parameters
     ----------
     row : Row
-        What came out.
+        The outcome.
     strict : bool
         Whether the share of wrong verdicts itself has to be at most alpha (the complete form), or
         only its lower Monte Carlo bound (the short one).
@@ -254,6 +254,6 @@ def _lower(share: float, simulations: int) -> float:
 
 
 def _agrees(share: float, exact: float, simulations: int) -> bool:
-    """Whether a simulated share is what its exact value lets one expect, once in a million."""
+    """Whether a simulated share agrees with its exact value, at a level of one in a million."""
     count = round(share * simulations)
     return bool(stats.binomtest(count, simulations, min(1.0, max(0.0, exact))).pvalue > 1e-6)

@@ -19,7 +19,7 @@ MARGIN = 0.5
 """The margin of every world's claim, in units of the noise."""
 
 BEYOND = 10.0
-"""An effect beyond doubt."""
+"""An effect far beyond the margin."""
 
 RARE = 0.25
 """p0 of existential claims."""
@@ -200,9 +200,9 @@ def worlds() -> tuple[World, ...]:
     """All worlds of the complete form.
 
     For every kind the effects {-margin, 0, margin, 2 margin} under every noise, independent and
-    clustered. A conjunction's other parts hold beyond doubt, which is the least favourable case for
-    a wrong "supported". Also the worlds in which a wrong "refuted" is easiest: everything that is
-    claimed only just holds.
+    clustered. A conjunction's other parts lie far beyond their margins, the least favourable case
+    for a wrong "supported". The worlds in which a wrong "refuted" is easiest are there, too:
+    everything that is claimed only just holds.
     """
     population = [(noise, icc) for icc in (0.0, 0.5) for noise in ("normal", "t3", "lognormal")]
     made = []
@@ -221,7 +221,7 @@ def worlds() -> tuple[World, ...]:
     for noise, icc in population:
         same = World(kind=Kind.EQUIVALENCE, effect=0.0, noise=noise, icc=icc, parts=2, scale=0.25)
         made += [dataclasses.replace(same, effect=effect) for effect in EFFECTS]
-        # Noise that dwarfs the margins: either side holds in hardly more than half.
+        # Noise that dwarfs the margins: either side holds in little more than half.
         made.append(dataclasses.replace(same, scale=1e6))
     for noise, icc in population:
         border = _existential_border(noise, icc)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable
 
 import numpy as np
@@ -96,21 +95,6 @@ class TestSpectra:
         np.testing.assert_allclose(stretched, found.values, atol=1e-12)
 
     @settings(max_examples=50, deadline=None)
-    @given(
-        matrix=hnp.arrays(
-            np.float64,
-            hnp.array_shapes(min_dims=2, max_dims=2, max_side=8),
-            elements=st.integers(-2, 2).map(float),
-        )
-    )
-    def test_ranks_are_numpys(self, matrix: NDArray[np.float64]) -> None:
-        for found in (spectrum(torch.from_numpy(matrix)), decomposed(torch.from_numpy(matrix))):
-            assert found.rank == np.linalg.matrix_rank(matrix)
-            np.testing.assert_allclose(
-                found.values, np.linalg.svd(matrix, compute_uv=False), atol=1e-13
-            )
-
-    @settings(max_examples=50, deadline=None)
     @given(m=SIDES, n=SIDES, seed=SEEDS, power=st.integers(-60, 60))
     def test_scale_and_transposition_change_no_rank(
         self, m: int, n: int, seed: int, power: int
@@ -133,18 +117,6 @@ class TestSpectra:
                 assert found.decided
                 assert found.gap == pytest.approx(1e-10 / (max(m, n) * EPS), rel=1e-4)
                 assert found.condition == pytest.approx(1e10, rel=1e-4)
-
-    def test_the_gap_is_between_what_counts_and_what_does_not(self) -> None:
-        found = spectrum(torch.diag(torch.tensor([4.0, 2.0, 1e-17], dtype=torch.float64)))
-        assert found.rank == 2
-        assert found.gap == pytest.approx(2e17)
-        holed = torch.diag(torch.tensor([4.0, 2.0, 0], dtype=torch.float64))
-        assert spectrum(holed).gap == math.inf
-
-    def test_the_tolerance_bounds_the_gap_of_a_full_rank(self) -> None:
-        assert spectrum(torch.eye(3, dtype=torch.float64)).gap == pytest.approx(1 / (3 * EPS))
-        loose = Spectrum(torch.tensor([3.0, 2.0], dtype=torch.float64), tolerance=24.0)
-        assert (loose.rank, loose.gap, loose.decided) == (0, 8.0, False)
 
     def test_the_tolerance_grows_with_the_size_as_numpys_does(self) -> None:
         # Ten roundings of the greatest value count in a small matrix and not in a large one.
@@ -197,12 +169,6 @@ class TestSpectra:
             assert found.null.shape == (3, 3)
             assert float(found.null_share(gaussian(1, 3))) == pytest.approx(1)
 
-    def test_a_number_is_a_matrix(self) -> None:
-        found = decomposed(torch.tensor([[-2.5]], dtype=torch.float64))
-        assert (found.rank, float(found.values), found.condition) == (1, 2.5, 1.0)
-        assert found.null.shape == (0, 1)
-        assert float(found.null_share(gaussian(1, 1))) == 0
-
     def test_a_batch_is_a_loop(self) -> None:
         matrices = gaussian(3, 7, 5)
         for each, one, vectors in zip(
@@ -210,37 +176,6 @@ class TestSpectra:
         ):
             assert torch.equal(one.values, spectrum(each).values)
             assert torch.equal(vectors.right, decomposed(each).right)
-
-
-class TestLaws:
-    def test_the_edges_of_a_gaussian_matrix(self) -> None:
-        # Marchenko and Pastur 1967: the spectrum of an m x n matrix of N(0, 1/m) fills
-        # [1 - sqrt(n/m), 1 + sqrt(n/m)]. Beyond by t with probability exp(-m t^2 / 2) at most
-        # (Davidson and Szarek 2001, theorem II.13): 1e-7 here.
-        m, n = 1600, 400
-        values = spectrum(gaussian(m, n, seed=2) / m**0.5).values
-        t = math.sqrt(2 * math.log(1e7) / m)
-        assert 0.5 - t < float(values[-1]) < 0.5 + 0.03
-        assert 1.5 - 0.03 < float(values[0]) < 1.5 + t
-        # The trace: the mean square is 1, give or take sqrt(2 / (m n)).
-        assert float(values.square().mean()) == pytest.approx(1, abs=5 * (2 / (m * n)) ** 0.5)
-
-    def test_the_least_value_of_square_gaussian_matrices(self) -> None:
-        # Edelman 1988: P(s_n sqrt(n) <= x) -> 1 - exp(-x^2/2 - x).
-        n = 40
-        least = [float(found.values[-1]) for found in spectra(gaussian(300, n, n, seed=4))]
-        law = scipy.stats.kstest(np.array(least) * n**0.5, lambda x: 1 - np.exp(-(x**2) / 2 - x))
-        assert law.pvalue > 0.01
-
-    @pytest.mark.parametrize("widths", [(12, 12, 12), (20, 30)])
-    def test_an_orthogonal_stack_has_condition_one(self, widths: tuple[int, ...]) -> None:
-        network = MLP(inputs=12, widths=widths, initialisation="orthogonal")
-        encoder = mlp_encoder(
-            network, generators=[torch.Generator().manual_seed(1)], dtype=torch.float64, device=CPU
-        )
-        (found,) = spectra(jacobian(encoder, gaussian(1, 12)))
-        assert found.rank == 12
-        assert found.condition == pytest.approx(1, rel=1e-13)
 
 
 class TestNullShares:
@@ -272,14 +207,6 @@ class TestNullShares:
         rows = errors.flatten(1).numpy()
         truth = np.linalg.norm(rows @ basis, axis=1) / np.linalg.norm(rows, axis=1)
         np.testing.assert_allclose(shares, truth, rtol=1e-12)
-
-    def test_the_share_of_an_offset_is_what_the_pseudo_inverse_leaves(self) -> None:
-        matrix, original, start = gaussian(5, 12), gaussian(12, seed=1), gaussian(12, seed=2)
-        residual = matrix @ (original - start)
-        copy = start + torch.from_numpy(np.linalg.pinv(matrix.numpy())) @ residual
-        left = float((copy - original).norm() / (start - original).norm())
-        share = decomposed(matrix).null_share((start - original)[None])
-        assert float(share) == pytest.approx(left, rel=1e-12)
 
     def test_no_error_has_no_share(self) -> None:
         for matrix in (gaussian(5, 12), gaussian(12, 5)):
@@ -379,22 +306,6 @@ class TestJacobians:
         )
         assert spectrum(found).rank == np.linalg.matrix_rank(truth.reshape(found.shape).numpy())
 
-    def test_null_vectors_of_a_network_leave_its_output_as_it_is(self) -> None:
-        whole = build_resnet(ResNet(name="resnet18", layer="layer2"), seed=2).double()
-        encoder = encoder_of(whole, layer="layer2", dtype=torch.float64, device=CPU)
-        image = gaussian(1, 3, 8, 8)
-        (found,) = decompose(jacobian(encoder, image))
-        assert 0 < found.rank < 128
-        assert found.decided
-        directions = found.null[:4].reshape(4, 3, 8, 8)
-        still = encoder.encode(image)
-        # Within the linear region of the rectifiers and maxima.
-        for size in (1e-6, -1e-6):
-            moved = encoder.encode(image + size * directions) - still
-            assert float(moved.abs().max()) < 1e-14 * float(still.abs().max())
-            along = encoder.encode(image + size * found.right[0].reshape(3, 8, 8)) - still
-            assert float(along.norm()) == pytest.approx(1e-6 * float(found.values[0]), rel=1e-6)
-
     @settings(max_examples=40, deadline=None)
     @given(m=SIDES, n=SIDES, batch=st.integers(1, 3), room=st.integers(0, 2**15), seed=SEEDS)
     def test_neither_batch_nor_chunk_changes_a_jacobian(
@@ -426,35 +337,6 @@ class TestJacobians:
         room_for_three = 3 * 8 * 16 * (m + n)
         jacobian(encoder, gaussian(1, n), chunk_bytes=room_for_three)
         assert encoder.calls == [("encode", 1), *moves]
-
-    def test_inputs_have_any_shape(self) -> None:
-        encoder = Watched(gaussian(5, 12))
-        images = gaussian(2, 3, 2, 2)
-        torch.testing.assert_close(
-            jacobian(encoder, images), jacobian(encoder, images.flatten(1)), rtol=0, atol=0
-        )
-
-    @pytest.mark.slow
-    def test_resnet18_up_to_layer2_at_32_pixels(self) -> None:
-        whole = build_resnet(ResNet(name="resnet18", layer="layer2"), seed=1)
-        encoder = encoder_of(
-            whole, layer="layer2", dtype=torch.float64, device=CPU, shape=(3, 32, 32)
-        )
-        image = gaussian(1, 3, 32, 32)
-        matrices = jacobian(encoder, image)
-        (found,) = decompose(matrices)
-        assert matrices.shape == (1, 2048, 3072)
-        assert found.decided
-        assert 0 < found.rank < 2048
-        # Both are the squared Frobenius norm.
-        assert float(found.values.square().sum()) == pytest.approx(
-            float(matrices.square().sum()), rel=1e-12
-        )
-        lost = float((matrices[0] @ found.null.T).norm())
-        assert lost < 3072**0.5 * found.tolerance
-        kept, gone = found.right[[0, found.rank]]
-        shares = found.null_share(torch.stack([kept, gone, kept + gone]))
-        np.testing.assert_allclose(shares, [0, 1, 0.5**0.5], atol=1e-12)
 
 
 class ReachedError(Exception):
@@ -492,17 +374,10 @@ class TestRefusals:
         # ResNet-18 up to layer2 at 64 pixels.
         with pytest.raises(SpectrumError) as caught:
             jacobian(Untouchable(8192), blank(1, 12288))
-        text = str(caught.value)
-        assert "1 Jacobian of 8192 outputs x 12288 inputs" in text
-        assert "5.62 GiB" in text
-        assert "341 seconds" in text
-        assert "8192 passes" in text
-        assert "the limit is 4 GiB and 60 seconds" in text
-        assert "smaller images" in text
-        with pytest.raises(SpectrumError, match="8192 outputs"):
-            spectra(torch.zeros((), dtype=torch.float64).expand(1, 8192, 12288))
-        with pytest.raises(SpectrumError, match="8192 outputs"):
-            decompose(torch.zeros((), dtype=torch.float64).expand(1, 8192, 12288))
+        assert caught.value.remedy
+        for find in (spectra, decompose):
+            with pytest.raises(SpectrumError):
+                find(torch.zeros((), dtype=torch.float64).expand(1, 8192, 12288))
 
     @pytest.mark.parametrize(
         ("m", "n"),
@@ -517,8 +392,6 @@ class TestRefusals:
         # In time: 2.6e10 operations each, at 5e10 a second.
         assert not is_refused(115, 1000, 1000)
         assert is_refused(116, 1000, 1000)
-        with pytest.raises(SpectrumError, match="116 Jacobians of 1000"):
-            jacobian(Untouchable(1000), blank(116, 1000))
 
     def test_a_higher_limit_is_kept_to(self) -> None:
         with pytest.raises(ReachedError):
@@ -536,65 +409,23 @@ class TestRefusals:
             with pytest.raises(SpectrumError):
                 find(matrices, limit=SizeLimit(seconds=1e-9))
 
-    @settings(max_examples=100, deadline=None)
-    @given(
-        batch=st.integers(1, 1000),
-        m=st.integers(1, 20_000),
-        n=st.integers(1, 20_000),
-        more=st.sampled_from([(1, 0, 0), (0, 1, 0), (0, 0, 1)]),
-    )
-    def test_more_is_not_allowed_where_less_is_refused(
-        self, batch: int, m: int, n: int, more: tuple[int, int, int]
-    ) -> None:
-        if is_refused(batch, m, n):
-            assert is_refused(batch + more[0], m + 2000 * more[1], n + 2000 * more[2])
-
-    @settings(max_examples=50, deadline=None)
-    @given(batch=st.integers(1, 5), m=st.integers(500, 5000), n=st.integers(500, 5000))
-    def test_no_less_memory_is_named_than_the_results_fill(
-        self, batch: int, m: int, n: int
-    ) -> None:
-        with pytest.raises(SpectrumError) as caught:
-            jacobian(Untouchable(m), blank(batch, n), limit=SizeLimit(gibibytes=0.0))
-        named = re.search(r"about ([\d.e+-]+) GiB", str(caught.value))
-        assert named
-        assert float(named[1]) * 2**30 >= 0.99 * 8 * batch * (m * n + n * n)
-
     def test_less_than_float64_is_refused(self) -> None:
-        with pytest.raises(SpectrumError, match=r"float32.* in torch"):
+        with pytest.raises(SpectrumError):
             jacobian(Untouchable(3), torch.zeros(1, 3))
         for find in (spectra, decompose):
-            with pytest.raises(SpectrumError, match=r"float32.* in torch"):
+            with pytest.raises(SpectrumError):
                 find(torch.zeros(1, 3, 3))
 
     @pytest.mark.parametrize("value", [math.nan, math.inf])
     def test_what_is_not_finite_is_refused(self, value: float) -> None:
         matrices = torch.eye(3, dtype=torch.float64)[None] * value
         for find in (spectra, decompose):
-            with pytest.raises(SpectrumError, match="not finite"):
+            with pytest.raises(SpectrumError):
                 find(matrices)
 
 
 class TestDistances:
-    _rows = hnp.arrays(
-        np.float64,
-        st.just((3, 2, 4)),
-        elements=st.floats(-1e6, 1e6, allow_subnormal=False).map(
-            lambda x: 0.0 if abs(x) < 1e-6 else x
-        ),
-    )
-
-    @given(first=_rows, second=_rows, factor=st.floats(-1e3, 1e3))
-    def test_they_are_norms(
-        self, first: NDArray[np.float64], second: NDArray[np.float64], factor: float
-    ) -> None:
-        a, b = torch.from_numpy(first), torch.from_numpy(second)
-        assert l2(a).shape == (3,)
-        assert bool((l2(a) >= 0).all())
-        assert torch.equal(l2(a) == 0, (a == 0).flatten(1).all(1))
-        assert bool((l2(a + b) <= (l2(a) + l2(b)) * (1 + 1e-12)).all())
-        torch.testing.assert_close(l2(factor * a), abs(factor) * l2(a), rtol=1e-12, atol=1e-12)
-        assert torch.equal(l2(a - b), l2(b - a))
-        np.testing.assert_allclose(
-            l2(a).numpy(), [np.linalg.norm(sample) for sample in first], rtol=1e-13
-        )
+    @given(rows=hnp.arrays(np.float64, (3, 2, 4), elements=st.floats(-1e6, 1e6)))
+    def test_they_are_numpys_norms(self, rows: NDArray[np.float64]) -> None:
+        truth = [np.linalg.norm(sample) for sample in rows]
+        np.testing.assert_allclose(l2(torch.from_numpy(rows)), truth, rtol=1e-13, atol=1e-150)

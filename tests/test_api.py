@@ -151,11 +151,12 @@ def test_starts_may_be_given() -> None:
 
 def test_the_module_is_left_alone() -> None:
     network = convolutional()
-    before = copy.deepcopy(network.state_dict())
+    before, output = copy.deepcopy(network.state_dict()), network(IMAGES.clone())
     harness.invert(network, IMAGES, layer="2", steps=2)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(weight.requires_grad for weight in network.parameters())
-    assert not any(part.training or part._forward_hooks for part in network.modules())
+    assert torch.equal(network(IMAGES.clone()), output)
+    assert not any(part.training for part in network.modules())
 
 
 def test_bfloat16_networks_have_images_in_float32() -> None:

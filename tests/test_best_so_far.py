@@ -183,26 +183,6 @@ class TestOnDecoders:
             reached = record.image(record.inner[at].point)
             assert torch.equal(found.images[sample], reached[sample])
 
-    def test_a_sample_that_has_ended_stays_while_its_mates_run_on(
-        self, recorded: list[Recording]
-    ) -> None:
-        found = run_case(DECODERS["adam"], iterations=40)
-        (record,) = recorded
-        ends = [
-            next(at for at, view in enumerate(record.best) if view.reason[sample])
-            for sample in range(SAMPLES)
-        ]
-        assert len(set(ends)) > 1
-        assert ends == found.at.tolist()
-        for sample, end in enumerate(ends):
-            assert found.reasons[sample] is TerminationReason.TOLERANCE
-            for name in ("point", "value", "misfit", "gradient", "reason", "at"):
-                rows = [getattr(view, name)[sample] for view in record.best[end:]]
-                assert all(torch.equal(row, rows[0]) for row in rows)
-            # The decoder itself went on, as long as any sample ran.
-            rests = torch.equal(record.inner[end].point[sample], record.inner[-1].point[sample])
-            assert rests == (end == max(ends))
-
     @pytest.mark.parametrize("name", ["polyak", "adam", "lbfgs"])
     def test_a_run_ends_with_its_last_sample_and_the_trace_goes_on_to_its_end(
         self, name: str, recorded: list[Recording]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -15,9 +14,9 @@ from harness.encoders.convolutions.choose import FORMS, affine_map
 from harness.encoders.convolutions.convolution import AffineMap, Convolution
 from harness.encoders.convolutions.im2col_gpu import GatheredPatches
 from harness.encoders.convolutions.onednn import Packed, can_pack, has_onednn
-from harness.encoders.convolutions.pixel_shuffle import PixelShuffle, best_block
+from harness.encoders.convolutions.pixel_shuffle import PixelShuffle
 from harness.encoders.convolutions.products import Im2col, PointwiseProduct
-from harness.encoders.convolutions.winograd import Filter, Winograd, fits_winograd
+from harness.encoders.convolutions.winograd import Winograd, fits_winograd
 from harness.encoders.layout import channels_last
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-5}
@@ -231,28 +230,6 @@ class TestChoice:
             assert affine_map(of, None).linear is of
         finally:
             onednn.has_onednn.cache_clear()
-
-    @pytest.mark.parametrize(
-        ("channels", "stride", "kernel", "block"),
-        [(3, 2, 7, 2), (3, 1, 3, 2), (3, 4, 11, 4), (64, 2, 3, 0), (64, 1, 3, 0)],
-    )
-    def test_blocks_are_for_few_channels(
-        self, channels: int, stride: int, kernel: int, block: int
-    ) -> None:
-        of = convolution(channels=(channels, 4), kernel=(kernel,) * 2, stride=(stride,) * 2)
-        assert best_block(of, together=16) == block
-
-
-@settings(max_examples=60, deadline=None)
-@given(length=st.integers(1, 13), seed=st.integers(0, 99))
-def test_a_filter_is_numpys(length: int, seed: int) -> None:
-    kernel, values = np.random.default_rng(seed).normal(size=(2, max(length, 3)))
-    kernel, values = kernel[:3], values[:length]
-    of = Filter.of(length)
-    products = (of.kernel_transform @ kernel) * (of.input_transform @ values)
-    found = np.einsum("xta,ta->x", of.output_transform, products)
-    truth = np.correlate(np.pad(values, 1), kernel, mode="valid")
-    np.testing.assert_allclose(found, truth, atol=1e-13)
 
 
 @pytest.mark.parametrize("size", [2, 4])

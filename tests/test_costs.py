@@ -20,23 +20,6 @@ IMAGES = Images(pixels=299)
 PICTURES = Training(content="photographs", classes=10, images=640, pixels=64, epochs=10, batch=64)
 
 
-def step(network: Network, *, images: Images, precision: str = "float32") -> float:
-    """Seconds of one step on a GPU, what a run costs besides left out."""
-    runs = [
-        Inversion(
-            seeds=DRAW,
-            network=network,
-            images=images,
-            decoder=Descent(),
-            iterations=iterations,
-            precision=precision,
-        )
-        for iterations in (0, 1000)
-    ]
-    begun, ended = (estimate([run], device="cuda") for run in runs)
-    return (ended - begun) / 1000
-
-
 @pytest.mark.parametrize(
     ("network", "decoder", "iterations", "seconds"),
     [
@@ -62,16 +45,6 @@ def test_what_was_measured_on_a_gpu(
         precision="float32" if isinstance(network, ResNet) else "float64",
     )
     assert seconds / 2 < estimate([cell], device="cuda") < 2 * seconds
-
-
-def test_small_images_save_nothing_on_a_gpu_and_shallow_cuts_do() -> None:
-    steps = [step(DEEP, images=Images(pixels=pixels)) for pixels in (32, 64)]
-    assert (
-        steps[0]
-        == steps[1]
-        > 10 * step(dataclasses.replace(DEEP, layer="conv1"), images=Images(pixels=64))
-    )
-    assert step(DEEP, images=IMAGES, precision="float64") > step(DEEP, images=IMAGES)
 
 
 def test_what_recovers_and_trains_nothing_costs_the_same_everywhere() -> None:

@@ -5,11 +5,9 @@ Where a test says nothing of GPUs alone it runs on the CPU as well, so that it h
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import gc
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,12 +22,10 @@ from inversion_cases import (
     CELLS,
     CPU,
     DECODERS,
-    EVERY,
     measured_by,
     named,
     normal,
     one_thread,  # noqa: F401  (a fixture for all)
-    run_case,
     run_case_by,
 )
 from networks import lively_resnet
@@ -38,7 +34,7 @@ from torch import Tensor, nn
 from harness.encoders.runtime import precision_of
 from harness.execution.device import resolve_device
 from harness.inversion import loop
-from harness.inversion.steppers import Eager, Graphed, InPlace, drive
+from harness.inversion.steppers import Eager, Graphed, InPlace
 from harness.measurements.measure import measure
 from harness.plan.cells import Inversion, block
 from harness.plan.decoders import Decoder, Descent
@@ -57,7 +53,7 @@ def test_a_gpu_is_found_without_torch_where_torch_finds_one() -> None:
 
 
 class TestPathsOfOneGradient:
-    """Autograd, the program, a replayed graph and compiled code agree on a gradient."""
+    """Autograd, the compiled plan and a replayed graph agree on a gradient."""
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
@@ -105,7 +101,6 @@ class TestPathsOfOneGradient:
                 found = path()
                 agree(found)
                 assert torch.equal(replayed(path, device=place), found)
-            agree(compiled(by_autograd, program.module))
 
 
 def replayed(path: Callable[[], Tensor], *, device: torch.device) -> Tensor:
@@ -121,16 +116,6 @@ def replayed(path: Callable[[], Tensor], *, device: torch.device) -> Tensor:
         found = path()
     graph.replay()
     return found
-
-
-def compiled(gradient: Callable[[nn.Module], Tensor], module: nn.Module) -> Tensor:
-    """What compiled code comes to, where torch has what it compiles with."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what torch compiles with, and of TF32 left unused
-            return gradient(torch.compile(copy.deepcopy(module)))
-    except RuntimeError as failure:  # what comes of it depends on what torch finds missing
-        pytest.skip(f"torch compiles nothing here: {failure}".splitlines()[0])
 
 
 class TestCells:
@@ -246,22 +231,6 @@ class TestReplays:
 
         run_case_by(Watched, decoder, monkeypatch, iterations=3, device=device)
         assert steps
-
-    @EVERY
-    def test_a_gpu_takes_graphs(
-        self, decoder: Decoder, device: torch.device, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        taken = []
-
-        def noted(*args: Any, **options: Any) -> Any:
-            taken.append(drive(*args, **options))
-            return taken[-1]
-
-        monkeypatch.setattr(loop, "drive", noted)
-        for iterations in (0, 1, 3):
-            run_case(decoder, iterations=iterations, device=device)
-        steps = Graphed if device.type == "cuda" else Eager
-        assert [type(driver) for driver in taken] == [Eager, steps, steps]
 
 
 class unwaiting:  # noqa: N801  (a context)

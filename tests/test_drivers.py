@@ -164,27 +164,6 @@ class TestCaptured:
         assert len(made) == 1
         assert [stream is drivers.SIDE_STREAMS[CPU] for stream in used] == [True] * 6
 
-    def test_a_capture_takes_no_step(
-        self, device: torch.device, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        seen = []
-
-        class Counting(Graphed[Any]):
-            def __init__(self, method: Any, state: Any, **options: Any) -> None:
-                before = {name: value.clone() for name, value in tensors(state).items()}
-                super().__init__(method, state, **options)
-                table = self.trace.table
-                now = [clock.now for clock in (self.clock, self.row)]
-                assert [int(number) for number in now if isinstance(number, Tensor)] == [0, 0]
-                assert bool(table.isnan().all())
-                for name, value in tensors(self.state).items():
-                    # nan where a decoder has no step size
-                    assert torch.equal(value.nan_to_num(-1), before[name].nan_to_num(-1))
-                seen.append(1)
-
-        run_case_by(Counting, DECODERS["lbfgs"], monkeypatch, iterations=2, device=device)
-        assert seen
-
     @pytest.mark.parametrize(
         ("last", "iteration", "kind"), [(5, 0, Graphed), (5, 5, Eager), (0, 0, Eager)]
     )
@@ -202,19 +181,6 @@ class TestCaptured:
         assert type(found) is kind
         trace.table = on_cpu
         assert type(drive(method, None, trace=trace, image=lambda point: point)) is Eager
-
-
-class TestInPlace:
-    @EVERY
-    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-    def test_it_gives_the_bits_of_the_plain_loop(
-        self, decoder: Decoder, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        # 25 iterations go around the rings of the L-BFGS, and over traced and untraced ones.
-        options = {"iterations": 25, "dtype": dtype}
-        plain = run_case_by(Eager, decoder, monkeypatch, **options)
-        assert same_bits(run_case_by(InPlace, decoder, monkeypatch, **options), plain)
-        assert bool((plain.at > 0).any())
 
 
 class OnDevice(TorchDispatchMode):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from harness.encoders.encoder import AffineEncoder, Encoder
 from harness.encoders.network import NetworkEncoder
-from harness.encoders.stacks import Layer, StackEncoder, compose
+from harness.encoders.stacks import Layer, StackEncoder
 from harness.errors import UnknownNameError
 from harness.plan.networks import ACTIVATIONS, INITIALISATIONS, MLP, ResNet
 from harness.subjects.mlp import draw_layers, draw_weight, mlp_encoder
@@ -139,38 +139,6 @@ class TestMLPs:
             torch.testing.assert_close(outputs[sample], theirs.detach(), rtol=1e-13, atol=1e-14)
             torch.testing.assert_close(input_cotangent[sample], leaf.grad, rtol=1e-13, atol=1e-14)
 
-    @settings(max_examples=25, deadline=None)
-    @given(widths=st.lists(SIZES, min_size=1, max_size=5), seed=st.integers(0, 2**63 - 1))
-    def test_a_composed_stack_is_its_layers_applied(self, widths: list[int], seed: int) -> None:
-        network = MLP(inputs=6, widths=tuple(widths))
-        layers = draw_layers(network, generators=generators(seed, seed + 1))
-        inputs = torch.randn(2, 6, dtype=torch.float64, generator=generators(seed)[0])
-        composed = compose(layers)
-        whole = (composed.weight @ inputs[..., None]).squeeze(-1) + composed.bias
-        for sample in range(2):
-            applied = modules(network, layers, sample=sample)(inputs[sample])
-            torch.testing.assert_close(whole[sample], applied.detach(), rtol=1e-12, atol=1e-13)
-            torch.testing.assert_close(encoder(network, seed, seed + 1).encode(inputs), whole)
-
-    @pytest.mark.parametrize("activation", ["none", "relu"])
-    def test_float32_is_the_same_draw_rounded(self, activation: str) -> None:
-        network = MLP(inputs=8, widths=(8, 8), activation=activation)
-        layers = draw_layers(network, generators=generators(1))
-        if network.linear:
-            layers = (compose(layers),)
-        rounded = [Layer(layer.weight.float(), layer.bias.float()) for layer in layers]
-        theirs: Encoder = (
-            AffineEncoder(rounded[0].weight, rounded[0].bias)
-            if network.linear
-            else StackEncoder(
-                tuple(AffineEncoder(layer.weight, layer.bias) for layer in rounded), activation
-            )
-        )
-        inputs = torch.rand(1, 8, generator=generators(2)[0])
-        mine = encoder(network, 1, dtype=torch.float32).encode(inputs)
-        assert mine.dtype == torch.float32
-        assert torch.equal(mine, theirs.encode(inputs))
-
     @settings(max_examples=30, deadline=None)
     @given(
         order=st.lists(st.integers(0, 4), min_size=1, max_size=8),
@@ -211,26 +179,12 @@ def whole() -> nn.Module:
 
 
 class TestResNets:
-    def test_conv1_is_the_value_before_batchnorm_and_relu(self, whole: nn.Module) -> None:
-        kernel = whole.get_parameter("conv1.weight")
-        by_hand = nn.functional.conv2d(IMAGES, kernel, stride=2, padding=3)
-        found = encoder_of(whole, layer="conv1", dtype=torch.float32, device=CPU).encode(IMAGES)
-        assert float(found.min()) < 0
-        torch.testing.assert_close(found, by_hand)
-
     def test_an_encoder_leaves_its_network_as_it_was(self, whole: nn.Module) -> None:
         before = {name: value.clone() for name, value in whole.state_dict().items()}
         encoder_of(whole, layer="layer2", dtype=torch.float64, device=CPU)
         for name, value in whole.state_dict().items():
             assert value.dtype == before[name].dtype
             assert torch.equal(value, before[name])
-
-    def test_nothing_is_in_train_mode_or_has_parameter_gradients(self, whole: nn.Module) -> None:
-        found = encoder_of(whole, layer="layer4", dtype=torch.float32, device=CPU)
-        # BatchNorm and its batch statistics are gone, folded into the convolutions.
-        assert not any(isinstance(module, nn.BatchNorm2d) for module in found.module.modules())
-        assert not any(parameter.requires_grad for parameter in found.module.parameters())
-        assert not truncated_resnet(whole, layer="layer4").training
 
     @settings(max_examples=8, deadline=None)
     @given(order=st.lists(st.integers(0, 2), min_size=1, max_size=5))

@@ -7,6 +7,7 @@ import doctest
 
 import pytest
 import torch
+from inversion_cases import normal
 from networks import Mixer
 from torch import Tensor, nn
 
@@ -30,11 +31,6 @@ def drawn(kind: type[nn.Module], *, number: int) -> list[nn.Module]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         return [kind().double().eval().requires_grad_(False) for _ in range(number)]
-
-
-def normal(*shape: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
 
 @pytest.mark.parametrize("restarts", [1, 3])

@@ -156,16 +156,6 @@ def test_a_file_that_cannot_be_used_is_named(kind: str, tmp_path: Path) -> None:
     assert caught.value.value == bad
 
 
-@pytest.mark.parametrize("limit", [100, 50])
-def test_where_pillow_only_warns_the_image_is_refused_too(
-    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = save(tmp_path / "a.png")  # 120 pixels: Pillow warns above 100, raises above 2 * 50
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(ImageError, match="million pixels"):
-        decode(path)
-
-
 def test_the_smallest_and_the_largest_sizes_are_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 import scipy.optimize
 import scipy.sparse.linalg
 import torch
+from inversion_cases import normal
 from torch import Tensor, nn
 
 from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
@@ -18,11 +19,6 @@ from harness.inversion.objective import Problem
 from harness.inversion.protocol import TerminationReason
 from harness.inversion.recover import Reconstructions, recover
 from harness.plan.decoders import GaussNewton
-
-
-def normal(*shape: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
 
 class Rosenbrock(nn.Module):

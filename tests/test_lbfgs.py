@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import scipy.linalg
@@ -11,6 +9,7 @@ import scipy.optimize
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inversion_cases import normal
 from torch import Tensor, nn
 
 from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
@@ -19,7 +18,6 @@ from harness.inversion.clock import HostClock
 from harness.inversion.decoders.lbfgs import LBFGSMethod, Pairs
 from harness.inversion.objective import Pixels, Problem
 from harness.inversion.outcome import Outcome
-from harness.inversion.protocol import TerminationReason
 from harness.inversion.recover import Reconstructions, recover
 from harness.inversion.trace import Trace
 from harness.plan.decoders import LBFGS
@@ -27,11 +25,6 @@ from harness.plan.networks import MLP
 from harness.subjects.mlp import mlp_encoder
 
 CPU = torch.device("cpu")
-
-
-def normal(*shape: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
 
 def run(
@@ -118,16 +111,6 @@ class TestOptima:
             least = np.square(matrix @ best - beyond).sum() / 2
             assert float(trace.table[-1, 3, sample]) == pytest.approx(least, rel=1e-6, abs=1e-9)
 
-    @pytest.mark.parametrize("depth", [1, 3])
-    def test_an_orthogonal_network_is_inverted_to_round_off(self, depth: int) -> None:
-        network = MLP(inputs=24, widths=(24,) * depth, initialisation="orthogonal")
-        generators = [torch.Generator().manual_seed(seed) for seed in (1, 2, 3)]
-        encoder = mlp_encoder(network, generators=generators, dtype=torch.float64, device=CPU)
-        original, start = normal(3, 24, seed=1), normal(3, 24, seed=2)
-        found = run(encoder, original, start=start, iterations=10)
-        error = (found.images - original).norm(dim=1) / original.norm(dim=1)
-        assert float(error.max()) < 1e-14
-
     @settings(max_examples=15, deadline=None)
     @given(seed=st.integers(0, 2**40), nullity=st.integers(1, 8), scale=st.floats(1e-3, 1e3))
     def test_a_null_space_keeps_exactly_its_part_wherever_the_start(
@@ -177,18 +160,6 @@ class TestEnds:
         )
         assert bool((found.traces["loss"].diff(dim=0) <= 0).all())
         assert bool(found.traces["rho"].isnan().all())
-
-
-def test_a_history_looks_back_on_evaluations_taken_or_not() -> None:
-    pairs = Pairs.none(torch.zeros(2, 3).double(), size=3)
-    taken = [(True, True), (True, False), (True, False), (True, False)]
-    for iteration, where in enumerate(taken):
-        step = normal(2, 3, seed=iteration)
-        pairs = pairs.add(step, 2 * step, where=torch.tensor(where), clock=HostClock(iteration))
-    held = (pairs.curvature > 0).sum(0)
-    assert held.tolist() == [3, 0]
-    assert pairs.count.tolist() == [4, 1]
-    assert pairs.gamma.tolist() == [0.5, 0.5]
 
 
 @settings(max_examples=20, deadline=None)
@@ -242,16 +213,6 @@ def test_in_float32_pairs_of_hardly_any_curvature_do_no_harm(seed: int) -> None:
     assert bool(((found * gradient).sum(1) < 0).all())
 
 
-def test_a_mate_that_is_not_finite_leaves_a_direction_alone() -> None:
-    pairs = Pairs.none(torch.zeros(2, 4).double(), size=2)
-    step = normal(2, 4, seed=1)
-    pairs = pairs.add(step, 2 * step, where=torch.tensor([True, True]), clock=HostClock(0))
-    alone = pairs.direction(normal(2, 4, seed=2), clock=HostClock(0))[0]
-    for rows in (pairs.steps, pairs.changes, pairs.crossed, pairs.squares):
-        rows[:, 1] = torch.nan
-    assert torch.equal(pairs.direction(normal(2, 4, seed=2), clock=HostClock(0))[0], alone)
-
-
 class TestBatchMates:
     def rosenbrocks(self, *, curvature: list[float]) -> ModuleEncoder:
         scale = torch.tensor(curvature, dtype=torch.float64)
@@ -284,19 +245,3 @@ class TestBatchMates:
                 rtol=1e-6,
                 atol=1e-20,
             )
-
-    def test_a_sample_that_is_not_finite_leaves_the_others_alone(self) -> None:
-        encoder = AffineEncoder(normal(3, 5, 5, seed=1), normal(3, 5, seed=2))
-        original, start = normal(3, 5, seed=3), normal(3, 5, seed=4)
-        healthy = run(encoder, original, start=start, iterations=60)
-        for poison in (torch.nan, torch.inf):
-            matrix = encoder.matrix.clone()
-            matrix[1, 2, 2] = poison
-            found = run(
-                dataclasses.replace(encoder, matrix=matrix), original, start=start, iterations=60
-            )
-            assert found.outcomes[1] is Outcome.NON_FINITE
-            assert found.reasons[1] is TerminationReason.NON_FINITE
-            for sample in (0, 2):
-                assert found.outcomes[sample] is healthy.outcomes[sample]
-                torch.testing.assert_close(found.images[sample], healthy.images[sample])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from inversion_cases import normal
 
 from harness.encoders.sparse_rows import LARGE, combined, dotted, is_worthwhile
 from harness.encoders.stacks import StackEncoder, WideStackEncoder
@@ -17,11 +17,6 @@ from harness.subjects.mlp import mlp_encoder
 
 CPU = torch.device("cpu")
 NETWORK = MLP(inputs=20, widths=(31, 24, 17), activation="relu")
-
-
-def normal(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator).to(dtype)
 
 
 @settings(max_examples=60, deadline=None)

@@ -52,15 +52,6 @@ def check(program: str, folder: Path | None = None) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_a_network_runs_on_this_installation() -> None:
-    check("""
-from harness.subjects.vision import models
-network = models.resnet18(weights=None).eval()
-with torch.no_grad():
-    assert network(torch.zeros(1, 3, 32, 32)).shape == (1, 1000)
-""")
-
-
 def test_without_operators_torchvision_fails_and_with_the_schemas_it_does_not() -> None:
     check("""
 import importlib

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inversion_cases import normal
 from skimage import data
 from torch import Tensor
 
@@ -19,11 +20,6 @@ from harness.plan.decoders import LBFGS, Adam, Decoder, Whitening
 
 PRIOR = Whitening()
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9))
-
-
-def normal(*shape: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
 
 @settings(max_examples=25, deadline=None)

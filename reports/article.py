@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
+
+import cattrs
+from cattrs.strategies import configure_union_passthrough
 
 from harness.claim import Scale
 
@@ -117,10 +120,10 @@ class Figure:
     shows: str
     file: str
     claims: tuple[str, ...]
-    images: tuple[Selection, ...]
-    traces: tuple[Selection, ...]
-    distributions: tuple[Distribution, ...]
-    charts: tuple[LineChart, ...]
+    images: tuple[Selection, ...] = ()
+    traces: tuple[Selection, ...] = ()
+    distributions: tuple[Distribution, ...] = ()
+    charts: tuple[LineChart, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,26 +145,17 @@ class Answer:
 @functools.cache
 def figures() -> dict[str, Figure]:
     """The article's figures in its order, by name."""
-    noted = _noted()
+    answered = {claim: entry.get("figures", ()) for claim, entry in _content()["claims"].items()}
     return {
-        key: Figure(
-            key=key,
-            shows=entry["shows"],
-            file=entry["file"],
-            claims=tuple(
-                claim
-                for claim, answer in noted["claims"].items()
-                if key in answer.get("figures", ())
-            ),
-            images=_selections(entry.get("images", ())),
-            traces=_selections(entry.get("traces", ())),
-            distributions=tuple(
-                Distribution(**{**each, "rules": _sources(each["rules"])})
-                for each in entry.get("distributions", ())
-            ),
-            charts=tuple(map(_chart, entry.get("charts", ()))),
+        key: _CONVERTER.structure(
+            {
+                **entry,
+                "key": key,
+                "claims": [claim for claim in answered if key in answered[claim]],
+            },
+            Figure,
         )
-        for key, entry in noted["figures"].items()
+        for key, entry in _content()["figures"].items()
     }
 
 
@@ -173,23 +167,14 @@ def answers() -> dict[str, Answer]:
             figures=tuple(figures()[key] for key in entry.get("figures", ())),
             margin=entry["margin"],
         )
-        for claim, entry in _noted()["claims"].items()
+        for claim, entry in _content()["claims"].items()
     }
 
 
 @functools.cache
-def _noted() -> Mapping[str, Any]:
+def _content() -> Mapping[str, Any]:
     return tomllib.loads(resources.files("reports").joinpath("article.toml").read_text("utf-8"))
 
 
-def _selections(entries: Sequence[Mapping[str, Any]]) -> tuple[Selection, ...]:
-    return tuple(Selection(**entry) for entry in entries)
-
-
-def _sources(entries: Sequence[Mapping[str, Any]]) -> tuple[LineSource, ...]:
-    return tuple(LineSource(**entry) for entry in entries)
-
-
-def _chart(entry: Mapping[str, Any]) -> LineChart:
-    scale = Scale(entry.get("scale", Scale.LOG.value))
-    return LineChart(**{**entry, "lines": _sources(entry["lines"]), "scale": scale})
+_CONVERTER = cattrs.Converter(forbid_extra_keys=True)
+configure_union_passthrough(str | int | float, _CONVERTER)

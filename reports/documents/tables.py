@@ -95,12 +95,8 @@ class Frame:
 
     def parquet(self) -> bytes:
         """The table as a Parquet file."""
-        arrays = [
-            pa.array([row.get(name) for row in self.rows], type=kind)
-            for name, kind in self.columns.items()
-        ]
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.table(arrays, names=list(self.columns)), sink)
+        pq.write_table(pa.Table.from_pylist(list(self.rows), pa.schema(self.columns)), sink)
         content: bytes = sink.getvalue().to_pybytes()
         return content
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from harness.store import Record
 from harness.verdict.results import ConditionResult
 from reports.article import STAR, Selection
 from reports.figures.drawing import Drawing, Mark, Stroke, polyline
@@ -31,14 +30,6 @@ class Chart:
     drawing: Drawing
     series: tuple[tuple[int, str], ...]
     notes: tuple[str, ...] = ()
-
-
-class Readable(Protocol):
-    """Where records are read from."""
-
-    def read(self, identity: str) -> Record | None:
-        """A record; None if it cannot be read."""
-        ...
 
 
 def chosen(selection: Selection, conditions: Iterable[ConditionResult]) -> list[ConditionResult]:

@@ -9,13 +9,14 @@ from harness.claim import Scale
 from harness.store import Record
 from harness.verdict.results import ConditionResult
 from reports.article import Distribution, LineSource, Selection
-from reports.figures.charts import POINTS, Chart, Readable, chosen, line, mark, some
+from reports.figures.charts import POINTS, Chart, chosen, line, mark, some
 from reports.figures.drawing import Axis, Drawing, Stroke, has_place, over
+from reports.figures.records import Library
 from reports.words import number, percent
 
 
 def distribution_chart(
-    asked: Distribution, conditions: Sequence[ConditionResult], library: Readable
+    asked: Distribution, conditions: Sequence[ConditionResult], library: Library
 ) -> Chart | None:
     """The share of a first replicate's points up to each value; None if there are no points.
 
@@ -25,7 +26,7 @@ def distribution_chart(
         What to draw.
     conditions : sequence of ConditionResult
         Of the run.
-    library : Readable
+    library : Library
         Its records.
     """
     points = _points(asked, conditions, library)
@@ -75,7 +76,7 @@ def distribution_chart(
 
 
 def _points(
-    asked: Distribution, conditions: Sequence[ConditionResult], library: Readable
+    asked: Distribution, conditions: Sequence[ConditionResult], library: Library
 ) -> list[float]:
     """A trace of the first replicate, sorted; empty if one of its points cannot be drawn."""
     for record in _first(asked, asked.role, conditions, library):
@@ -86,7 +87,7 @@ def _points(
 
 
 def _level(
-    rule: LineSource, conditions: Sequence[ConditionResult], library: Readable
+    rule: LineSource, conditions: Sequence[ConditionResult], library: Library
 ) -> float | None:
     """The number of a rule in the first replicate."""
     for record in _first(rule, rule.role, conditions, library):
@@ -97,7 +98,7 @@ def _level(
 
 
 def _first(
-    selection: Selection, role: str, conditions: Sequence[ConditionResult], library: Readable
+    selection: Selection, role: str, conditions: Sequence[ConditionResult], library: Library
 ) -> Iterable[Record]:
     for condition in chosen(selection, conditions):
         for identity in condition.records.get(role, ())[:1]:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from harness.store import Record
 from harness.verdict.results import ConditionResult
 from reports.article import STAR, LineChart, LineSource
-from reports.figures.charts import Chart, Readable, chosen, line, mark
+from reports.figures.charts import Chart, chosen, line, mark
 from reports.figures.drawing import Axis, Drawing, Mark, Stroke, has_place, over, position, thinned
+from reports.figures.records import Library
 from reports.words import number, setting
 
 
@@ -27,7 +28,7 @@ class Spread:
 
 
 def line_chart(
-    asked: LineChart, conditions: Sequence[ConditionResult], library: Readable
+    asked: LineChart, conditions: Sequence[ConditionResult], library: Library
 ) -> Chart | None:
     """A chart of the lines that were measured; None if there are none.
 
@@ -37,7 +38,7 @@ def line_chart(
         What to draw.
     conditions : sequence of ConditionResult
         Of the run.
-    library : Readable
+    library : Library
         Its records.
     """
     worst = -math.inf if asked.more_is_better else math.inf
@@ -135,7 +136,7 @@ def in_order(lines: Iterable[Iterable[str]]) -> list[str]:
 
 
 def points_of(
-    source: LineSource, conditions: Iterable[ConditionResult], library: Readable
+    source: LineSource, conditions: Iterable[ConditionResult], library: Library
 ) -> dict[str, list[float]]:
     """A line's numbers, one per replicate, by what the star stands for; NaN if there is none."""
     found: dict[str, list[float]] = {}

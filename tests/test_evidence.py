@@ -87,9 +87,8 @@ def test_an_invalid_photograph() -> None:
     means = {"cat": math.nan, "rocket": math.log(0.5)}
     item = condition(make_claim("Z", "z", event("z", ratio)), {}, lambda _: {"x": -1.0}, n=12)
     counted = Beyond(means=means, events=1, p_supported=1.0, p_refuted=1.0)
-    found = evidence(dataclasses.replace(item, beyond=counted)).beyond
-    assert found is not None
-    assert found.means == (("cat", "invalid", False), ("rocket", "0.500", True))
+    found = evidence(dataclasses.replace(item, beyond=counted))
+    assert found.photographs == (("cat", "invalid", False), ("rocket", "0.500", True))
     assert quantity(math.nan, Scale.LOG) == quantity(math.nan, Scale.LINEAR) == "not finite"
 
 

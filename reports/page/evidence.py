@@ -23,26 +23,18 @@ class CaseView:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BeyondView:
-    """Distinct photographs, each counted once, in words."""
-
-    sentence: str
-    means: tuple[tuple[str, str, bool], ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class EvidenceView:
-    """How a condition came to its decision.
+    """How a condition was decided.
 
-    Each look comes with what decides there, in words; `beyond` is None if distinct photographs were
-    not counted.
+    Each look comes with what decides there, in words; `photographs` has the mean effect of each
+    distinct one in words, and whether it is as claimed.
     """
 
     stop: str
     looks: tuple[tuple[Look, str], ...]
     course: Course | None
     case: CaseView | None
-    beyond: BeyondView | None
+    photographs: tuple[tuple[str, str, bool], ...]
     further: tuple[tuple[str, str], ...]
 
 
@@ -56,7 +48,7 @@ def evidence(condition: ConditionResult) -> EvidenceView:
         looks=tuple((look, _decides(gates.get(look.n))) for look in decision.path),
         course=drawn,
         case=_case(condition),
-        beyond=_beyond(condition),
+        photographs=_photographs(condition),
         further=tuple(text for part in decision.parts for text in _further(part)),
     )
 
@@ -108,26 +100,17 @@ def _case(condition: ConditionResult) -> CaseView | None:
     )
 
 
-def _beyond(condition: ConditionResult) -> BeyondView | None:
-    found = condition.beyond
-    if found is None:
-        return None
+def _photographs(condition: ConditionResult) -> tuple[tuple[str, str, bool], ...]:
+    if condition.beyond is None:
+        return ()
     criterion = condition.judged_by.criteria[0]
-    sentence = (
-        f"The mean of each distinct photograph, counted once: {found.events} of "
-        f"{len(found.means)} as claimed (P = {words.probability(found.p_supported)} for it, "
-        f"{words.probability(found.p_refuted)} against it). It decides nothing."
-    )
-    return BeyondView(
-        sentence=sentence,
-        means=tuple(
-            (
-                name,
-                words.quantity(mean, criterion.scale) if math.isfinite(mean) else "invalid",
-                criterion.holds(mean),
-            )
-            for name, mean in found.means.items()
-        ),
+    return tuple(
+        (
+            name,
+            words.quantity(mean, criterion.scale) if math.isfinite(mean) else "invalid",
+            criterion.holds(mean),
+        )
+        for name, mean in condition.beyond.means.items()
     )
 
 

@@ -7,31 +7,19 @@ import math
 
 from harness.claim import Estimand, Scale
 from harness.statistics.components import Components
-from harness.statistics.multiverse import Choice, Factor, Multiverse
+from harness.statistics.multiverse import Choice, Multiverse
 from harness.verdict.verdict import Verdict
 from reports import words
 from reports.figures.drawing import Axis, Drawing, Mark, Stroke, css_of, symbol_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FactorView:
-    """How much one choice moves verdict and effect; a level has its verdicts and median effect."""
-
-    name: str
-    verdict_share: str
-    effect_share: str
-    levels: tuple[tuple[str, str, tuple[tuple[Verdict, int], ...]], ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class MultiverseView:
     """The cells around an estimand's confirmatory ones; `effect` names what is drawn of them."""
 
+    found: Multiverse
     effect: str
-    cells: int
-    shares: tuple[tuple[Verdict, float], ...]
-    factors: tuple[FactorView, ...]
-    together: str
+    scale: Scale
     curve: Drawing
 
 
@@ -53,14 +41,9 @@ def multiverse_view(found: Multiverse, estimand: Estimand) -> MultiverseView:
     first = estimand.criteria[0]
     margins = [each.margin for each in estimand.criteria if each.effect == first.effect]
     return MultiverseView(
+        found=found,
         effect=first.label,
-        cells=found.cells,
-        shares=tuple((Verdict(name), share) for name, share in found.shares.items()),
-        factors=tuple(_factor(factor, first.scale) for factor in found.factors),
-        together=""
-        if found.verdict_together is None
-        else f"All choices together explain {words.percent(found.verdict_together)} of the "
-        "differences between verdicts; the rest is how they act on each other.",
+        scale=first.scale,
         curve=_curve(found, margins, first.label, first.scale),
     )
 
@@ -121,30 +104,7 @@ def components_view(name: str, found: Components) -> ComponentsView:
     )
 
 
-def _factor(factor: Factor, scale: Scale) -> FactorView:
-    return FactorView(
-        name=factor.name.replace("_", " "),
-        verdict_share=_share(factor.verdict_share),
-        effect_share=_share(factor.effect_share),
-        levels=tuple(
-            (
-                str(level),
-                _effect(factor.effects.get(level), scale),
-                tuple((Verdict(name), count) for name, count in seen.items()),
-            )
-            for level, seen in factor.verdicts.items()
-        ),
-    )
-
-
 def _title(choice: Choice, scale: Scale) -> str:
     chosen = ", ".join(f"{name} {level}" for name, level in choice.factors.items())
-    return f"{chosen}: {_effect(choice.effect, scale)}, {choice.verdict}"
-
-
-def _effect(value: float | None, scale: Scale) -> str:
-    return "none" if value is None else words.quantity(value, scale)
-
-
-def _share(value: float | None) -> str:
-    return "does not vary" if value is None else words.percent(value)
+    effect = "none" if choice.effect is None else words.quantity(choice.effect, scale)
+    return f"{chosen}: {effect}, {choice.verdict}"

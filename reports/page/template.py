@@ -8,6 +8,7 @@ import re
 
 import jinja2
 
+from harness.verdict.verdict import Verdict
 from reports import words
 from reports.figures.drawing import css_of
 
@@ -29,7 +30,9 @@ def environment() -> jinja2.Environment:
         typeset=words.typeset,
         terms=terms,
         slug=slug,
+        verdict=Verdict,
         css=css_of,
+        quantity=words.quantity,
         percent=words.percent,
         probability=words.probability,
         cell_text=cell_text,

@@ -17,8 +17,9 @@ from claims.plugin.registry import all_claims
 from harness.claim import HEADLINES, Claim, Criterion, Estimand, Kind
 from harness.errors import LockError
 from harness.plan.profile import PROFILES
+from harness.verdict.evidence import Effect
 from harness.verdict.lock import Entry, Lock, Locked, read_lock
-from harness.verdict.verdict import Decision, Effect, Verdict, decide_claim
+from harness.verdict.verdict import Decision, Verdict, decide_claim
 from reports.words import VERDICT_MARKS, counts_text, effect_text, parts_text, without_tex
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,16 +41,8 @@ _WIDTH = 100
 def page(claims: Sequence[Claim], lock: Lock, instead: Mapping[str, str], *, profile: str) -> str:
     """The page, as Markdown.
 
-    Parameters
-    ----------
-    claims : sequence of Claim
-        All of them, in order.
-    lock : Lock
-        The locked verdicts.
-    instead : mapping of str to str
-        By claim id: what is true instead where it is refuted, and remarks on other verdicts.
-    profile : str
-        The profile of the verdicts.
+    `instead` says, by claim id, what is true instead of a refuted claim, or has a remark on another
+    verdict.
     """
     entries = {claim.id: _entries(claim, lock, profile) for claim in claims}
     verdicts = {claim.id: _verdict(claim, entries[claim.id]) for claim in claims}
@@ -161,13 +154,7 @@ def _item(text: str) -> str:
 
 
 def findings(profile: str) -> str:
-    """The page of this suite.
-
-    Parameters
-    ----------
-    profile : str
-        One of `harness.plan.profile.PROFILES`.
-    """
+    """The page of this suite, from the locked verdicts of a profile."""
     return page(
         all_claims(ROOT, planned=()),
         read_lock(LOCK),

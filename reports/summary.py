@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from harness.claim import HEADLINES, Claim, Kind
 from harness.statistics.multiplicity import Family
 from harness.verdict import verdict as verdicts
+from harness.verdict.evidence import Effect, Part
 from harness.verdict.family import family
 from harness.verdict.results import ConditionResult, Run
-from harness.verdict.verdict import Decision, Effect, Part, Verdict
+from harness.verdict.verdict import Decision, Verdict
 from reports.words import bounds_text, parameters_text
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 
 from harness.claim import Criterion, Estimand, Kind, Scale
 from harness.verdict import reasons
-from harness.verdict.verdict import Effect, Stop, Verdict
+from harness.verdict.evidence import Effect
+from harness.verdict.verdict import Stop, Verdict
 
 VERDICT_MARKS: Mapping[Verdict, str] = {
     Verdict.SUPPORTED: "✓",

@@ -32,7 +32,7 @@ def write_report(run: Run, store: Store, folder: Path) -> Path:
     Parameters
     ----------
     run : Run
-        What was found.
+        The run.
     store : Store
         Where the run's records are; the page names those that cannot be read.
     folder : Path

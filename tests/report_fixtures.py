@@ -34,8 +34,9 @@ from harness.statistics.clusters import beyond
 from harness.statistics.components import Components, components
 from harness.statistics.multiverse import Choice, Multiverse, multiverse
 from harness.store import Record, Store
+from harness.verdict.evidence import Replicate
 from harness.verdict.results import NOT_SELECTED, ConditionResult, Run
-from harness.verdict.verdict import Decision, Replicate, Verdict, decide
+from harness.verdict.verdict import Decision, Verdict, decide
 
 Parameters = Mapping[str, str | int | float]
 Draw = Callable[[np.random.Generator], Mapping[str, float]]

@@ -31,7 +31,8 @@ from harness.statistics.calibration.simulation import Row, calibrate, complaints
 from harness.statistics.calibration.worlds import MARGIN, NOISES, PLANNED, World, worlds
 from harness.statistics.decision import Ruling, decided
 from harness.statistics.intervals import median_limits
-from harness.verdict.verdict import Replicate, Verdict, decide
+from harness.verdict.evidence import Replicate
+from harness.verdict.verdict import Verdict, decide
 
 WORLDS = worlds()
 SHORT = 2_000

@@ -22,7 +22,8 @@ from harness.plan.networks import MLP, ResNet, WeightsFile
 from harness.plan.seeds import ReplicateSeeds, Source, Stream
 from harness.store import Record, Store
 from harness.subjects.resnet import build_resnet
-from harness.verdict.verdict import NO_DESCENT, Decision, Refutation, Stop, Verdict
+from harness.verdict.evidence import NO_DESCENT, Refutation
+from harness.verdict.verdict import Decision, Stop, Verdict
 
 pytestmark = pytest.mark.slow
 

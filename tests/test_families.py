@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from harness.claim import Claim, Criterion, Estimand, event, exact, existential, untestable
+from harness.verdict.evidence import Replicate
 from harness.verdict.family import family
 from harness.verdict.results import ConditionResult
-from harness.verdict.verdict import Decision, Replicate, Verdict, decide
+from harness.verdict.verdict import Decision, Verdict, decide
 
 PLAIN = event("s", Criterion(effect="x", label="X", above=0.0))
 THEOREM = exact("p", Criterion(effect="x", label="X", above=0.0))

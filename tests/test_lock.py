@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from harness.claim import Criterion, Scale, event
 from harness.errors import LockError
+from harness.verdict.evidence import Effect, Part, Replicate
 from harness.verdict.lock import (
     Entry,
     Lock,
@@ -23,7 +24,7 @@ from harness.verdict.lock import (
     read_lock,
     write_lock,
 )
-from harness.verdict.verdict import Decision, Effect, Part, Replicate, Verdict, decide
+from harness.verdict.verdict import Decision, Verdict, decide
 
 S, R, M, U, X, N, T = Verdict  # the order of their definition
 CRITERION = Criterion(effect="r", label="r", below=0.25)

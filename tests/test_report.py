@@ -31,8 +31,9 @@ from report_fixtures import (
 from harness.claim import Criterion, Scale, conjunction, event, exact
 from harness.errors import OptionError
 from harness.store import Record, Store
+from harness.verdict.evidence import Effect, Part
 from harness.verdict.results import ConditionResult, Run
-from harness.verdict.verdict import Decision, Effect, Part, Verdict
+from harness.verdict.verdict import Decision, Verdict
 from reports.documents.build import schema
 from reports.figures.intervals import axis, toward
 from reports.figures.traces import trace_chart

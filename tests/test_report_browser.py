@@ -13,8 +13,9 @@ import pytest
 from report_fixtures import condition, full_run, make_claim, make_run, make_store, normal
 
 from harness.claim import Criterion, Scale, event
+from harness.verdict.evidence import Effect, Part
 from harness.verdict.results import Run
-from harness.verdict.verdict import Decision, Effect, Part, Verdict
+from harness.verdict.verdict import Decision, Verdict
 from reports.comparison import compare, history
 from reports.write import write_report
 

@@ -8,7 +8,7 @@ from report_fixtures import Parameters, condition, make_claim
 from harness.claim import Criterion, event
 from harness.verdict.results import ConditionResult
 from harness.verdict.verdict import Decision, Verdict
-from reports.split_conditions import sides_text
+from reports.page.split_conditions import sides_text
 
 JUDGED = event("z", Criterion(effect="x", label="x", above=0.0))
 CLAIM = make_claim("Z", "z", {"rest": JUDGED, "null space": JUDGED})

@@ -19,8 +19,9 @@ from report_fixtures import condition, full_run, left_out, make_claim, make_run,
 
 from harness.claim import Criterion, Kind, Scale, equivalence, event, exact, untestable
 from harness.inversion.outcome import Outcome
+from harness.verdict.evidence import Effect, Replicate
 from harness.verdict.results import Run
-from harness.verdict.verdict import Decision, Effect, Replicate, Stop, Verdict, decide
+from harness.verdict.verdict import Decision, Stop, Verdict, decide
 from reports import words
 from reports.comparison.compare import compare
 from reports.comparison.history import history

@@ -25,17 +25,8 @@ from harness.claim import (
     trend,
 )
 from harness.errors import ClaimError, UnknownNameError
-from harness.verdict.verdict import (
-    NO_DESCENT,
-    Decision,
-    Refutation,
-    Replicate,
-    Stop,
-    Verdict,
-    decide,
-    decide_claim,
-    decide_headline,
-)
+from harness.verdict.evidence import NO_DESCENT, Refutation, Replicate
+from harness.verdict.verdict import Decision, Stop, Verdict, decide, decide_claim, decide_headline
 
 NAN, INF = math.nan, math.inf
 LN2 = math.log(2)

@@ -18,14 +18,7 @@ _STORED = "nothing"
 def forecast(conditions: Sequence[Condition], *, stored: Callable[[str], bool], device: str) -> str:
     """Cells and time of each condition and of all, up to the first look and up to the last.
 
-    Parameters
-    ----------
-    conditions : sequence of Condition
-        The conditions, in their order.
-    stored : callable
-        Whether the store has a cell, by its identity.
-    device : str
-        "cpu" or "cuda".
+    `stored` says whether the store has a cell, by its identity.
     """
     idle: dict[str, list[str]] = {}
     asked: list[Condition] = []

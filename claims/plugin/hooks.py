@@ -16,9 +16,9 @@ from claims.plugin.session import LOCK, ClaimSession, Parameters
 from harness.errors import ClaimError, DepthClaimsError, WorkerError
 from harness.lab.condition import Condition
 from harness.lab.lab import Lab
+from harness.verdict.evidence import Effect
 from harness.verdict.lock import LockOutcome, LockStatus
 from harness.verdict.results import ConditionResult
-from harness.verdict.verdict import Effect
 from reports.summary import effect_of
 from reports.text.console import final_line, final_table
 from reports.words import finding

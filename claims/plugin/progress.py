@@ -31,13 +31,7 @@ class _Bar(tqdm):  # type: ignore[misc]  # tqdm comes without types
 
 
 class ConsoleProgress:
-    """A bar below pytest's line on a terminal; elsewhere an occasional line.
-
-    Parameters
-    ----------
-    config : pytest.Config
-        Has the reporter and the capture manager.
-    """
+    """A bar below pytest's line on a terminal; elsewhere an occasional line."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config

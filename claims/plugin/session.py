@@ -57,12 +57,8 @@ class ClaimSession:
 
     Parameters
     ----------
-    options : Options
-        The options of the run.
     root : Path
         Root folder of the run, where the lock is.
-    progress : ConsoleProgress
-        Shows the progress of measuring.
 
     Attributes
     ----------

@@ -37,12 +37,7 @@ def reference_cell(cell: Cell) -> Cell:
 def disagreement(estimand: Estimand, *, low: Decision, high: Decision) -> str | None:
     """Why a lower precision does not suffice; None if it does.
 
-    Parameters
-    ----------
-    estimand : Estimand
-        What is judged.
-    low, high : Decision
-        On the same replicates, in the lower precision and in float64.
+    `low` and `high` are decisions on the same replicates, in the lower precision and in float64.
     """
     if low.verdict is not high.verdict:
         return f"float64 says {high.verdict.value} where it says {low.verdict.value}"

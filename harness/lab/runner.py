@@ -24,8 +24,9 @@ from harness.statistics.clusters import Beyond, beyond
 from harness.statistics.components import Components
 from harness.statistics.multiverse import Choice, Multiverse, multiverse
 from harness.store import Record, Store
+from harness.verdict.evidence import Replicate
 from harness.verdict.results import ConditionResult
-from harness.verdict.verdict import Decision, Replicate, Stop, Verdict, decide
+from harness.verdict.verdict import Decision, Stop, Verdict, decide
 
 
 class Runner:

@@ -10,8 +10,9 @@ import numpy as np
 from harness.claim import Estimand
 from harness.plan.cells import Inversion
 from harness.store import Record
+from harness.verdict.evidence import Replicate
 from harness.verdict.results import Table
-from harness.verdict.verdict import Decision, Replicate
+from harness.verdict.verdict import Decision
 
 
 def describing_tables(
@@ -22,16 +23,7 @@ def describing_tables(
 ) -> tuple[Table, ...]:
     """The tables that every condition gets, whatever its test asks for.
 
-    Parameters
-    ----------
-    estimand : Estimand
-        What is judged.
-    decision : Decision
-        What was decided.
-    replicates : sequence of Replicate
-        With their effects.
-    records : sequence of mapping of str to Record
-        Of the same replicates, by role.
+    `records` are those of the replicates, by role.
     """
     return (
         *_counterexample(decision, records),

@@ -21,8 +21,6 @@ from harness.statistics.decision import Ruling, decided, of_all
 from harness.statistics.sequential import Bools, check_looks, each_look, replicates_to_decide
 from harness.verdict import reasons
 from harness.verdict.evidence import (
-    NO_DESCENT,
-    Effect,
     Events,
     Evidence,
     Part,
@@ -31,21 +29,6 @@ from harness.verdict.evidence import (
     in_order,
     is_null_or_reversed,
 )
-
-__all__ = [
-    "NO_DESCENT",
-    "Decision",
-    "Effect",
-    "Look",
-    "Part",
-    "Refutation",
-    "Replicate",
-    "Stop",
-    "Verdict",
-    "decide",
-    "decide_claim",
-    "decide_headline",
-]
 
 
 class Verdict(enum.StrEnum):

@@ -10,14 +10,14 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-from harness.claim import Scale
+from harness.claim import Claim, Scale
 from harness.statistics.intervals import median_interval
+from harness.verdict.evidence import Effect, Part
 from harness.verdict.results import ConditionResult, Run
-from harness.verdict.verdict import Effect, Part, Verdict, decide_claim
+from harness.verdict.verdict import Verdict, decide_claim
 from reports import words
-from reports.comparison.rules import rules
 from reports.documents.build import plain
 from reports.page.provenance import facts
 from reports.page.template import environment
@@ -125,6 +125,23 @@ class Comparison:
         """Whether the verdict of a claim or of a confirmatory condition changed."""
         deciding = (pair for pair in self.pairs if pair.confirmatory)
         return any(item.changed for item in (*self.claims, *deciding))
+
+
+def rules(claim: Claim) -> Hashable:
+    """What decides a claim: its estimands without their wording, its alpha and its looks.
+
+    Claims of two runs with the same rules are the same, whatever their wording.
+    """
+    estimands = tuple(
+        (
+            name,
+            estimand.kind,
+            estimand.presupposes_descent,
+            tuple(dataclasses.replace(criterion, label="") for criterion in estimand.criteria),
+        )
+        for name, estimand in claim.estimands.items()
+    )
+    return estimands, claim.alpha, claim.looks
 
 
 def compare(before: Run, after: Run) -> Comparison:

@@ -6,10 +6,11 @@ import dataclasses
 import json
 from collections.abc import Hashable, Sequence
 
+from harness.verdict.evidence import Effect
 from harness.verdict.results import ConditionResult, Run
-from harness.verdict.verdict import Effect, Verdict
+from harness.verdict.verdict import Verdict
 from reports import words
-from reports.comparison.rules import rules
+from reports.comparison.compare import rules
 from reports.documents.build import plain
 from reports.figures.drawing import Axis, Drawing, Mark, Stroke, css_of, symbol_of
 from reports.page.template import environment

@@ -16,8 +16,8 @@ from importlib import resources
 from typing import Any
 
 from harness.statistics.multiverse import Factor
+from harness.verdict.evidence import Part
 from harness.verdict.results import ConditionResult
-from harness.verdict.verdict import Part
 from reports.summary import ClaimSummary, HeadlineSummary, Summary, deciding_part, effect_of
 from reports.words import counts
 

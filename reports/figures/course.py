@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from harness.claim import Kind
 from harness.statistics.sequential import boundaries
+from harness.verdict.evidence import Part
 from harness.verdict.results import ConditionResult
-from harness.verdict.verdict import Part, Verdict
+from harness.verdict.verdict import Verdict
 from reports.figures.drawing import Axis, Drawing, Stroke, css_of, polyline
 from reports.summary import deciding_part
 

@@ -18,17 +18,7 @@ from reports.words import number, percent
 def distribution_chart(
     asked: Distribution, conditions: Sequence[ConditionResult], library: Library
 ) -> Chart | None:
-    """The share of a first replicate's points up to each value; None if there are no points.
-
-    Parameters
-    ----------
-    asked : Distribution
-        What to draw.
-    conditions : sequence of ConditionResult
-        Of the run.
-    library : Library
-        Its records.
-    """
+    """The share of a first replicate's points up to each value; None if there are no points."""
     points = _points(asked, conditions, library)
     if not points:
         return None

@@ -68,10 +68,7 @@ class Gallery:
 class Album:
     """Images of a page, each stored once however often it is shown.
 
-    Parameters
-    ----------
-    limit : int
-        Characters of base64 that the album takes; further images are left out and counted.
+    It takes `limit` characters of base64; further images are left out and counted.
     """
 
     def __init__(self, *, limit: int) -> None:

@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterable, Sequence
 
 from harness.claim import Criterion
+from harness.verdict.evidence import Part
 from harness.verdict.results import ConditionResult
-from harness.verdict.verdict import Part, Verdict
+from harness.verdict.verdict import Verdict
 from reports.figures.drawing import Axis, Drawing, Mark, Stroke, css_of, symbol_of
 from reports.summary import effect_of
 from reports.words import effect_text, parameters_text, quantity
@@ -30,11 +31,8 @@ class Bar:
 def toward(parts: Iterable[tuple[Part, Verdict, str]]) -> tuple[Bar, ...]:
     """Bars on one scale whose middle is the margin and whose right side is what is claimed.
 
-    Parameters
-    ----------
-    parts : iterable of (Part, Verdict, str)
-        Parts of one claim, each with the verdict and the name of its condition. Distances from
-        the margin are to scale among those that share an effect.
+    Each part of the claim comes with the verdict and the name of its condition. Distances from the
+    margin are to scale among parts that share an effect.
     """
     items = [
         (part, effect, verdict, name)
@@ -125,12 +123,8 @@ def replicates(
 ) -> tuple[Axis, tuple[tuple[str, Drawing], ...]] | None:
     """Every replicate's effect by condition on one axis; None if there is no median.
 
-    Parameters
-    ----------
-    conditions : sequence of ConditionResult
-        Conditions judged by the same estimand.
-    criteria : sequence of Criterion
-        Those of one effect; the first says which replicates are events.
+    The conditions are judged by the same estimand, and the criteria are those of one effect; the
+    first says which replicates are events.
     """
     first = criteria[0]
     found = []

@@ -30,17 +30,7 @@ class Spread:
 def line_chart(
     asked: LineChart, conditions: Sequence[ConditionResult], library: Library
 ) -> Chart | None:
-    """A chart of the lines that were measured; None if there are none.
-
-    Parameters
-    ----------
-    asked : LineChart
-        What to draw.
-    conditions : sequence of ConditionResult
-        Of the run.
-    library : Library
-        Its records.
-    """
+    """A chart of the lines that were measured; None if there are none."""
     worst = -math.inf if asked.more_is_better else math.inf
     seen = [points_of(source, conditions, library) for source in asked.lines]
     order = in_order(seen)

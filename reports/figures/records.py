@@ -13,13 +13,7 @@ from reports.figures.galleries import GalleryRecord
 
 
 class Library:
-    """Records of a store, each read once; those that cannot be read are reported.
-
-    Parameters
-    ----------
-    store : Store
-        Holds the records.
-    """
+    """Records of a store, each read once; those that cannot be read are reported."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

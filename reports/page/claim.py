@@ -26,7 +26,7 @@ from reports.page.conditions import (
     parts_shown,
 )
 from reports.page.panels import MultiverseView, multiverse_view
-from reports.split_conditions import sides_text
+from reports.page.split_conditions import sides_text
 from reports.summary import ClaimSummary, Summary
 
 IMAGES_LIMIT = 3 * 2**20
@@ -75,15 +75,7 @@ class ClaimView:
 
 
 class Claims:
-    """Views of claims; counts the charts and images that they use.
-
-    Parameters
-    ----------
-    summary : Summary
-        The run.
-    library : Library
-        Its records.
-    """
+    """Views of claims; counts the charts and images that they use."""
 
     def __init__(self, summary: Summary, library: Library) -> None:
         self._summary = summary

@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.claim import Criterion, Estimand, Kind
+from harness.verdict.evidence import Part
 from harness.verdict.results import ConditionResult
-from harness.verdict.verdict import Part, Verdict
+from harness.verdict.verdict import Verdict
 from reports import words
 from reports.figures import intervals
 from reports.figures.drawing import Axis, Drawing

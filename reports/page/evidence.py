@@ -6,8 +6,9 @@ import dataclasses
 import math
 
 from harness.claim import Kind
+from harness.verdict.evidence import Part
 from harness.verdict.results import ConditionResult
-from harness.verdict.verdict import Look, Part
+from harness.verdict.verdict import Look
 from reports import words
 from reports.figures.course import Course, Gate, course
 

@@ -45,14 +45,7 @@ class FigureView:
 def figure_views(summary: Summary, made: Claims, library: Library) -> tuple[FigureView, ...]:
     """Views of the figures that the claims of a run answer, in the article's order.
 
-    Parameters
-    ----------
-    summary : Summary
-        The run.
-    made : Claims
-        Takes charts and images.
-    library : Library
-        The run's records.
+    `made` counts the charts and images; `library` has the run's records.
     """
     claims = {item.claim.id: item for item in summary.claims}
     return tuple(

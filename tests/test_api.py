@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,82 @@ def test_an_orthogonal_network_is_inverted(decoder: Any) -> None:
     # It keeps distances: m_r is the length of the noise.
     torch.testing.assert_close(found.m_g, found.m_i, rtol=1e-6, atol=1e-12)
     assert float(found.m_r.min()) > 0
+
+
+class Functional(nn.Module):
+    """A function of a module's output, in a class of its own."""
+
+    def __init__(self, module: nn.Module, function: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.module, self.function = module, function
+
+    def forward(self, inputs: Tensor) -> object:
+        return self.function(self.module(inputs))
+
+
+def doubled(outputs: Tensor) -> Tensor:
+    """Twice the outputs, by a view of them where they are contiguous."""
+    outputs.flatten(1).mul_(2)
+    return outputs
+
+
+def replaced() -> nn.Module:
+    """A ReLU that computes something else."""
+    module = nn.Sequential(nn.ReLU()).eval()
+    module[0].forward = torch.tanh  # type: ignore[method-assign]
+    return module
+
+
+POINTWISE = nn.Conv2d(3, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        Functional(nn.Identity(), lambda inputs: inputs.view(len(inputs), -1)),
+        Functional(POINTWISE, lambda outputs: outputs.view(len(outputs), -1)),
+        Functional(POINTWISE, doubled),
+        Functional(nn.Identity(), lambda inputs: inputs * 2 if inputs.is_contiguous() else inputs),
+        replaced(),
+        nn.Sequential(nn.Flatten(), nn.Linear(300, 1), nn.Flatten(0)),
+    ],
+    ids=["view", "view of channels", "in place", "contiguous", "replaced", "a number each"],
+)
+def test_the_module_is_what_it_is_outside(module: nn.Module) -> None:
+    found = harness.invert(module.eval(), IMAGES, steps=2, decoder=harness.Adam())
+    with torch.no_grad():
+        outputs = [module(images.clone()).flatten() for images in (found.images, IMAGES)]
+    m_g = (outputs[0] - outputs[1]).unflatten(0, (2, -1)).norm(dim=1)
+    torch.testing.assert_close(found.m_g, m_g, rtol=1e-4, atol=1e-5)
+
+
+def test_hooks_for_all_modules_are_followed() -> None:
+    def double(module: nn.Module, _: object, output: Tensor) -> Tensor | None:
+        return output * 2 if isinstance(module, nn.Conv2d) else None
+
+    plain = harness.invert(POINTWISE.eval(), IMAGES, steps=0)
+    hook = nn.modules.module.register_module_forward_hook(double)
+    try:
+        hooked = harness.invert(POINTWISE.eval(), IMAGES, steps=0)
+    finally:
+        hook.remove()
+    torch.testing.assert_close(hooked.m_g, 2 * plain.m_g)
+
+
+def test_a_layer_behind_a_view_that_fails_is_refused_quietly(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    module = nn.Sequential(nn.Unflatten(1, (7, 9)), nn.Linear(9, 2)).eval()
+    with pytest.raises(harness.ImageError):
+        harness.invert(module, IMAGES, layer="1")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_linear_solve_is_for_networks_that_are_linear_at_the_starts() -> None:
+    module = nn.Sequential(nn.ReLU(), nn.Linear(6, 3)).eval()
+    images, start = torch.full((1, 6), 0.01), torch.full((1, 6), -1.0)
+    with pytest.raises(harness.SettingError):
+        harness.invert(module, images, start=start, decoder=harness.LinearSolve())
 
 
 def test_distances_are_those_at_the_layer() -> None:

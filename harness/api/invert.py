@@ -14,6 +14,7 @@ from harness.api.recovery import Recovery
 from harness.encoders.adapters import Cast, Normalized
 from harness.encoders.cutting import truncated
 from harness.encoders.encoder import AffineEncoder, Encoder
+from harness.encoders.layout import channels_last
 from harness.encoders.network import NetworkEncoder, check_eval_mode
 from harness.encoders.runtime import precision_of
 from harness.errors import DeviceError, ImageError, ModuleError, SettingError, UnknownNameError
@@ -128,25 +129,25 @@ def invert(
     first = _starts(start, images, starts=starts, seed=seed)
     part = module if layer is None else truncated(module, layer=layer)
     with precision_of(_PRECISIONS[dtype], device=place) as precision:
-        encoder: Encoder = NetworkEncoder(_copied(part, images, device=place))
+        encoder: Encoder = NetworkEncoder(_copied(part, device=place))
         if precision.network != precision.images:
             encoder = Cast(encoder, inside=precision.network, outside=precision.images)
         if scaling is not None:
             mean, sd = (each.to(place, precision.images) for each in scaling)
             encoder = Normalized(encoder, mean, sd)
-        if isinstance(decoder, LinearSolve):
-            encoder = _affine(encoder, images.detach().to(place, precision.images))
-
-        def placed(values: Tensor) -> Tensor:
-            return values.detach().to(place, precision.images)
-
-        _check_fit(encoder, placed(images))
         noised = images.detach().cpu() + noise * _draws(images, Source.NOISE, number=1, seed=seed)
+        original, first, noised = (
+            channels_last(values.detach().to(place, precision.images))
+            for values in (images, first, noised)
+        )
+        _check_fit(encoder, original)
+        if isinstance(decoder, LinearSolve):
+            encoder = _affine(encoder, torch.cat([original, noised, first]))
         found = recover(
             encoder,
-            placed(images),
-            start=placed(first),
-            noised=placed(noised),
+            original,
+            start=first,
+            noised=noised,
             decoder=decoder,
             iterations=steps,
         )
@@ -258,25 +259,22 @@ def _device(device: str | torch.device, module: nn.Module) -> torch.device:
     return place
 
 
-def _copied(module: nn.Module, images: Tensor, *, device: torch.device) -> nn.Module:
+def _copied(module: nn.Module, *, device: torch.device) -> nn.Module:
     """A copy of a module for computing, which leaves the caller's as it is."""
     # A cut makes containers anew, in train mode.
-    copied = copy.deepcopy(module).to(device).eval().requires_grad_(False)
-    if images.dim() == 4:
-        # mypy does not know the keyword that nn.Module.to documents.
-        copied = copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return copied
+    return copy.deepcopy(module).to(device).eval().requires_grad_(False)
 
 
 def _affine(encoder: Encoder, samples: Tensor) -> AffineEncoder:
-    """An encoder of vectors as a matrix and an offset."""
+    """An encoder as a matrix and an offset, if it is linear at the samples and their negatives."""
     if samples.dim() == 2:
         zero = torch.zeros_like(samples[:1])
         offset = encoder.encode(zero).flatten(1)
         matrix = encoder.encode(torch.eye(samples.shape[1]).to(samples)).flatten(1) - offset
         found = AffineEncoder(matrix.T.contiguous()[None], offset)
-        truth = encoder.encode(samples).flatten(1)
-        if torch.allclose(found.encode(samples), truth, rtol=1e-3, atol=1e-3 * float(truth.std())):
+        probes = torch.cat([samples, -samples])
+        truth = encoder.encode(probes).flatten(1)
+        if torch.allclose(found.encode(probes), truth, rtol=1e-3, atol=1e-3 * float(truth.std())):
             return found
     raise SettingError(
         "LinearSolve",

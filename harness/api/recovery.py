@@ -80,9 +80,9 @@ class Recovery:
         return cls(
             layer=layer,
             decoder=decoder,
-            images=found.images.cpu(),
-            original=original.detach().to("cpu", found.images.dtype),
-            start=found.begun.cpu(),
+            images=found.images.cpu().contiguous(),
+            original=original.detach().to("cpu", found.images.dtype).clone(),
+            start=found.begun.cpu().contiguous(),
             m_g=found.m_g.cpu(),
             m_i=found.m_i.cpu(),
             m_r=found.m_r.cpu(),

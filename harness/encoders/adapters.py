@@ -1,4 +1,4 @@
-"""Encoders of images instead of vectors, in another dtype, or of images not yet normalised."""
+"""Encoders of images instead of vectors, in another layout or dtype, or not yet normalised."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.encoders.encoder import JVP, VJP, Encoder
+from harness.encoders.layout import channels_last
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,17 @@ class Reshaped(Adapter):
 
     def _vjp(self, vjp: VJP, shape: torch.Size) -> VJP:
         return lambda cotangent: vjp(cotangent).reshape(shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contiguous(Adapter):
+    """An encoder whose inputs are contiguous, as code that takes views of them expects."""
+
+    def _input(self, inputs: Tensor) -> Tensor:
+        return inputs.contiguous()
+
+    def _vjp(self, vjp: VJP, _: torch.Size) -> VJP:
+        return lambda cotangent: channels_last(vjp(cotangent))
 
 
 @dataclasses.dataclass(frozen=True)

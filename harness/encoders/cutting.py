@@ -36,6 +36,8 @@ def truncated(module: nn.Module, *, layer: str) -> nn.Module:
         be traced, only once the result is called.
     """
     name, call = _resolve(module, layer)
+    if "forward" in vars(module) or module._forward_pre_hooks:
+        return _Stopped(module, name, call)  # a tracer would call the forward pass of its class
     target = module.get_submodule(name)
     tracer = _Tracer(target, call)
     try:
@@ -43,7 +45,7 @@ def truncated(module: nn.Module, *, layer: str) -> nn.Module:
     except _ReachedError as reached:
         graph = tracer.graph
         graph.output(reached.value.node)
-        return fx.GraphModule(module, graph, class_name=type(module).__name__)
+        return _Part(module, graph, class_name=type(module).__name__)
     except Exception:
         return _Stopped(module, name, call)
     _refuse(module, layer)
@@ -95,6 +97,16 @@ class _Tracer(fx.Tracer):
                 raise _ReachedError(self.create_proxy("call_module", path, args, kwargs))
             self._left -= 1
         return super().call_module(m, forward, args, kwargs)
+
+
+class _Part(fx.GraphModule):
+    """A graph as a module; torch's own class also prints the errors that it raises."""
+
+    def recompile(self) -> Any:
+        """Generate the code of the graph."""
+        code = super().recompile()
+        del type(self).__call__
+        return code
 
 
 class _Stopped(nn.Module):

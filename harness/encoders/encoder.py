@@ -94,7 +94,7 @@ class ModuleEncoder:
         made = f"a {type(output).__name__}"
         if isinstance(output, Tensor):
             if output.shape[:1] == inputs.shape[:1] and output.is_floating_point():
-                return output
+                return output if output.dim() > 1 else output[:, None]
             made += f" of shape {tuple(output.shape)} and dtype {output.dtype}"
         raise ModuleError(
             type(self.module).__name__,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from harness.encoders.adapters import Contiguous
 from harness.encoders.compiled import CompiledPlan
 from harness.encoders.encoder import JVP, VJP, Encoder, ModuleEncoder
 from harness.encoders.runtime import tf32_allowed
@@ -98,7 +99,7 @@ class NetworkEncoder:
                 return CompiledPlan(self._graph, torch.zeros(shape, dtype=dtype, device=device))
             except UntraceableError as error:
                 self._graph, self._reason = None, str(error)
-        return ModuleEncoder(self.module)
+        return Contiguous(ModuleEncoder(self.module))
 
     def _check(self, dtype: torch.dtype, device: torch.device) -> None:
         """Refuse images that differ from all parameters in dtype or device."""

@@ -16,6 +16,9 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+_HOOKS = nn.modules.module
+"""Where torch has hooks that hold for all modules."""
+
 
 class UntraceableError(Exception):
     """A module does something for which there is no operation; says what."""
@@ -72,8 +75,12 @@ def trace(module: nn.Module) -> TracedGraph:
     UntraceableError
         If it does anything for which there is no operation.
     """
-    if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
-        raise UntraceableError("it has hooks")
+    everywhere = (_HOOKS._global_forward_hooks, _HOOKS._global_forward_pre_hooks)
+    for part in module.modules():
+        if part._forward_hooks or part._forward_pre_hooks or any(everywhere):
+            raise UntraceableError("it has hooks")
+        if "forward" in vars(part):
+            raise UntraceableError(f"the forward pass of a {type(part).__name__} is replaced")
     whole = nn.Sequential(module)  # a layer by itself would be traced as the functions it calls
     try:
         graph = _traced(whole)

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import importlib
 import itertools
 import math
-import pkgutil
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from report_fixtures import condition, full_run, make_claim, make_run, make_store, normal, record
 from small_cells import IMAGES, cell, rank
+from stated_claims import stated_conditions
 
-import claims
 from harness.claim import Criterion, Scale, event
 from harness.lab.condition import Condition
-from harness.lab.lab import Custom, Lab
 from harness.measurements.measure import measure
 from harness.measurements.measurement import Measurement
 from harness.plan.cells import ActiveUnits, Cell, Conditioning, LinearProbe, Neighbours
 from harness.plan.images import Images
-from harness.plan.networks import MLP, ResNet, WeightsFile
-from harness.plan.profile import Profile as Sizes
+from harness.plan.networks import MLP, ResNet
 from harness.plan.seeds import ReplicateSeeds
 from harness.store import Record, Store
 from harness.verdict.results import ConditionResult
@@ -42,48 +38,10 @@ PLAIN = Criterion(effect="x", label="x", above=0.25)
 # --- what the article's figures name ----------------------------------------------------------
 
 
-def stated_tests() -> Iterator[tuple[Any, Mapping[str, Any]]]:
-    """Tests of all claims, with each of their parameters."""
-    for module in pkgutil.iter_modules(claims.__path__):
-        if not module.name.startswith("test_"):
-            continue
-        for name, test in vars(importlib.import_module(f"claims.{module.name}")).items():
-            if not name.startswith("test_") or not callable(test):
-                continue
-            marks = {mark.name: mark for mark in getattr(test, "pytestmark", ())}
-            varied = {
-                mark.args[0]: list(mark.args[1])
-                for mark in getattr(test, "pytestmark", ())
-                if mark.name == "parametrize"
-            }
-            if "networks" in marks:
-                varied["network"] = list(marks["networks"].args)
-            for values in itertools.product(*varied.values()):
-                yield test, dict(zip(varied, values, strict=True))
-
-
-@pytest.fixture(scope="module")
-def conditions() -> list[Condition]:
-    stated: list[Condition] = []
-    for test, parameters in stated_tests():
-        lab = Lab(
-            profile=Sizes("quick"),
-            custom=Custom(),
-            precision="float32",
-            parameters=parameters,
-            receive=stated.append,
-            weights=Path("weights"),
-            # Named, so that nothing is absent; nothing here reads it.
-            imagenet=WeightsFile(sha256="0" * 64, path=Path("imagenet.pth")),
-        )
-        test(lab=lab, **parameters)
-    return stated
-
-
-def fitting(some: Selection, conditions: list[Condition]) -> list[Condition]:
+def fitting(some: Selection) -> list[Condition]:
     return [
         condition
-        for condition in conditions
+        for condition in stated_conditions("quick")
         if condition.claim.id == some.claim
         and all(
             name in condition.parameters and value in (STAR, condition.parameters[name])
@@ -132,19 +90,18 @@ def named(taken: dict[tuple[str, bool], Measurement]) -> dict[tuple[str, bool], 
 @pytest.mark.parametrize("figure", figures().values(), ids=lambda figure: figure.key)
 def test_what_a_figure_is_drawn_from_is_measured(
     figure: Figure,
-    conditions: list[Condition],
     named: dict[tuple[str, bool], set[str]],
     taken: dict[tuple[str, bool], Measurement],
 ) -> None:
     assert figure.claims
     assert figure.images or figure.traces or figure.charts
     for some in (*figure.images, *figure.traces):
-        assert fitting(some, conditions), some
+        assert fitting(some), some
     rules = [rule for spread in figure.distributions for rule in spread.rules]
     for line in (*(line for profile in figure.charts for line in profile.lines), *rules):
-        check(line, fitting(line, conditions), named)
+        check(line, fitting(line), named)
     for each in figure.distributions:
-        for fitted in fitting(each, conditions):
+        for fitted in fitting(each):
             asked = fitted.cells(ReplicateSeeds(replicate=0))[each.role]
             assert each.trace in taken[kind(asked)].traces
 
@@ -172,6 +129,9 @@ def check(
     assert len(stars) + line.value.count(STAR) <= 1
     for name in stars:
         assert len({condition.parameters[name] for condition in found}) > 1
+    # A point is of one condition.
+    points = [(each.estimand, *(each.parameters[name] for name in stars)) for each in found]
+    assert len(set(points)) == len(points)
     if stars or STAR in line.value:
         assert len(roles) == 1
     elif STAR in line.role:

@@ -77,6 +77,23 @@ def judge(lab: Lab, stated: Claim, verdict: str, **options: Any) -> None:
     lab.judge(stated, cells=cells, effects=effects, **options)
 
 
+TWO_CLAIMS = """
+from harness.plan.cells import ActiveUnits
+from harness.plan.images import Images
+
+@pytest.mark.parametrize("rows", [6, 7])
+def test_it(lab, rows):
+    lab.judge(
+        claim("Z1"),
+        cells=lambda seeds: {"layer": ActiveUnits(
+            seeds=seeds, images=Images(pixels=8, rows=rows)
+        )},
+        effects=lambda seen: {"x": 1.0},
+    )
+"""
+"""Two conditions that share no cell."""
+
+
 def of(*verdicts: str, **options: object) -> str:
     """A suite with one claim per verdict: Z1, Z2 and so on."""
     return "".join(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from plugin_suite import Suite
+from plugin_suite import TWO_CLAIMS, Suite
 from small_cells import (
     Gate,
     ProgressLog,
@@ -195,22 +195,6 @@ def test_a_killed_worker_costs_its_bucket_and_nothing_else(two: Cluster, tmp_pat
     assert not list((tmp_path / "dask").rglob("*.part"))
 
 
-TWO_CLAIMS = """
-from harness.plan.cells import ActiveUnits
-from harness.plan.images import Images
-
-@pytest.mark.parametrize("rows", [6, 7])
-def test_it(lab, rows):
-    lab.judge(
-        claim("Z1"),
-        cells=lambda seeds: {"layer": ActiveUnits(
-            seeds=seeds, images=Images(pixels=8, rows=rows)
-        )},
-        effects=lambda seen: {"x": seen["layer"].values["needed"]},
-    )
-"""
-
-
 def records(suite: Suite) -> int:
     return len(list(Store(suite.store)))
 
@@ -228,7 +212,7 @@ class TestRuns:
         made.open()
 
     def test_the_first_failure_ends_a_run_with_x(self, cluster: Cluster, suite: Suite) -> None:
-        failing = TWO_CLAIMS.replace('seen["layer"].values["needed"]', "-1.0")
+        failing = TWO_CLAIMS.replace("1.0", "-1.0")
         result = suite.write(test_z=failing).run(f"--executor={cluster.executor}", "-x")
         result.assert_outcomes(failed=1)
         wait_until(cluster.is_idle)

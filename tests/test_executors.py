@@ -237,19 +237,19 @@ class Driver:
     """In place of NVIDIA's: a call fails, or reports a GPU of so many bytes."""
 
     def __init__(self, size: int, *, fails: str = "") -> None:
-        self._size, self._fails = size, fails
+        self.size, self.fails = size, fails
 
     def cuInit(self, _: int) -> int:  # noqa: N802 - the driver's own names
-        return self._fails == "cuInit"
+        return self.fails == "cuInit"
 
     def cuDeviceGet(self, place: Any, number: int) -> int:  # noqa: N802
-        place._obj.value = number + 3
-        return self._fails == "cuDeviceGet"
+        ctypes.cast(place, ctypes.POINTER(ctypes.c_int)).contents.value = number + 3
+        return self.fails == "cuDeviceGet"
 
     def cuDeviceTotalMem_v2(self, size: Any, place: ctypes.c_int) -> int:  # noqa: N802
         assert place.value == 3
-        size._obj.value = self._size
-        return self._fails == "cuDeviceTotalMem_v2"
+        ctypes.cast(size, ctypes.POINTER(ctypes.c_size_t)).contents.value = self.size
+        return self.fails == "cuDeviceTotalMem_v2"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from plugin_suite import Suite, of
+from plugin_suite import TWO_CLAIMS, Suite, of
 from small_cells import Gate, measure_bucket_or_die
 from waiting import wait_until
 
@@ -18,21 +18,8 @@ from harness.execution import scheduler
 
 pytest_plugins = ("pytester",)
 
-TWO_CLAIMS = """
-from harness.plan.cells import ActiveUnits
-from harness.plan.images import Images
-
-@pytest.mark.parametrize("rows", [6, 7])
-def test_it(lab, rows):
-    lab.judge(
-        claim("Z1"),
-        cells=lambda seeds: {"layer": ActiveUnits(
-            seeds=seeds, images=Images(pixels=8, rows=rows)
-        )},
-        effects=lambda seen: {"x": 1.0},
-    )
-"""
 CELLS = 24
+"""Of two claims."""
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc"),

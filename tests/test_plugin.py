@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from plugin_suite import ALONE, ROOT, Suite, claim, environment, of, one_message, text
 
 from claims.plugin import progress
@@ -236,10 +237,7 @@ def test_a_test_that_measures_and_breaks_does_not_hang_the_next(suite: Suite) ->
         ("refuted", "refuted", "xfailed", 0),
         ("supported", "supported", "passed", 0),
         ("supported", "refuted", "failed", 1),
-        ("refuted", "supported", "failed", 1),
-        ("mixed", "supported", "failed", 1),
         ("supported", "inconclusive", "skipped", 0),
-        ("refuted", "invalid", "skipped", 0),
     ],
 )
 def test_a_verdict_with_a_lock(
@@ -312,6 +310,8 @@ def test_a_store_within_another_suite_leaves_that_suites_lock_alone(
     suite.locked.parent.mkdir()
     suite.run("--update-verdicts", "--store", str(store), str(suite.folder))
     assert suite.locked.exists()
+    (found,) = json.loads((suite.report / "claims.json").read_text())["claims"]
+    assert found["conditions"][0]["evidence"]["command"].startswith("pytest test_z.py::")
     assert not (other / "claims" / "verdicts.toml").exists()
 
 
@@ -327,14 +327,6 @@ def test_a_foreign_subject_is_judged_by_no_lock_and_locks_nothing(suite: Suite) 
     assert suite.locked.read_text() == before
 
 
-def test_update_verdicts_keeps_what_did_not_run(suite: Suite) -> None:
-    suite.write(test_z=of("supported", "refuted"))
-    suite.locked.parent.mkdir()
-    suite.run("--update-verdicts")
-    suite.run("--update-verdicts", "-k", "supported")
-    assert set(read_lock(suite.locked).profiles["quick"]) == {"Z1", "Z2"}
-
-
 SIZES = """
 @pytest.mark.parametrize("size", {sizes})
 def test_sizes(lab, size):
@@ -346,8 +338,8 @@ def test_update_verdicts_drops_conditions_that_are_gone(suite: Suite) -> None:
     suite.locked.parent.mkdir()
     suite.write(test_z=SIZES.format(sizes=[1, 2, 3])).run("--update-verdicts")
     suite.write(test_z=SIZES.format(sizes=[1, 2]))
-    # A run that collects a part cannot tell what is gone from what it was not asked for.
-    for selection in (["test_z.py::test_sizes[1]"], []):
+    # A run that collects a part cannot know what is gone; one that runs a part keeps the rest.
+    for selection in (["test_z.py::test_sizes[1]"], ["-k", "1"]):
         assert len(read_lock(suite.locked).profiles["quick"]) == 3
         suite.run("--update-verdicts", *selection)
     assert len(read_lock(suite.locked).profiles["quick"]) == 2
@@ -369,8 +361,6 @@ def test_the_lock_is_that_of_the_profile(suite: Suite) -> None:
 
 
 def test_a_custom_run_ignores_locks_and_only_reports(suite: Suite) -> None:
-    from PIL import Image
-
     images = suite.folder / "images"
     images.mkdir()
     Image.new("RGB", (20, 20), "red").save(images / "a.png")
@@ -557,10 +547,8 @@ def pytest_unconfigure():
 """
 
 
-@pytest.mark.parametrize("words", [("--co", "-q"), ("-k", "e2 and 3", "--plan")])
-def test_collecting_the_claims_imports_no_torch(tmp_path: Path, words: tuple[str, ...]) -> None:
-    output = run_watched(tmp_path, "claims/", *words)
-    assert "imported:\n" in output
+def test_planning_the_claims_imports_no_torch(tmp_path: Path) -> None:
+    assert "imported:\n" in run_watched(tmp_path, "claims/", "-k", "e2 and 3", "--plan")
 
 
 @pytest.mark.slow
@@ -660,32 +648,3 @@ def test_elsewhere_a_line_says_how_far_it_is(suite: Suite, told_at_once: None) -
 )
 def test_time_left(seconds: float, words: str) -> None:
     assert progress.time_left(seconds) == words
-
-
-@pytest.mark.slow
-def test_an_existing_store_and_report_elsewhere_leave_the_lock_where_it_is(tmp_path: Path) -> None:
-    """pytest takes its root folder from existing paths on the command line, ours included."""
-    for folder in ("store", "report"):
-        (tmp_path / folder).mkdir()
-    found = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "claims/", "-k", "e2 and 3", "--executor", "serial"),
-            *("--store", str(tmp_path / "store"), "--report", str(tmp_path / "report")),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert found.returncode == 0, found.stdout
-    assert "1 xfailed" in found.stdout
-    content = json.loads((tmp_path / "report" / "claims.json").read_text())
-    (command,) = [
-        condition["evidence"]["command"]
-        for claim in content["claims"]
-        for condition in claim["conditions"]
-        if condition["verdict"] == "refuted"
-    ]
-    assert "claims/test_lower_bounds.py::" in command
-    assert "/claims/" not in command

@@ -358,9 +358,11 @@ def test_a_folder_that_cannot_be_written_is_one_message(store: Store, tmp_path: 
         write_report(make_run([]), store, tmp_path / "file" / "out")
 
 
-@pytest.mark.parametrize("slow", ["torch", "scipy.stats", "statsmodels", "pandas"])
-def test_reports_import_nothing_slow(slow: str) -> None:
-    code = f"import sys, reports.write, reports.text.console; sys.exit({slow!r} in sys.modules)"
+def test_reports_import_nothing_slow() -> None:
+    code = (
+        "import sys, reports.write, reports.text.console; "
+        "sys.exit({'torch', 'scipy.stats', 'statsmodels', 'pandas'} & sys.modules.keys() or 0)"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)
 
 

@@ -347,28 +347,6 @@ def test_whatever_was_found_opens(visit: Open, tmp_path: Path, run: Run) -> None
         assert page.locator(".counts li").count() == 1
 
 
-@pytest.mark.slow
-def test_five_hundred_claims_open_and_are_searched(visit: Open, tmp_path: Path) -> None:
-    criterion = Criterion(effect="x", label="x", above=0.25)
-    run = make_run(
-        [
-            condition(
-                make_claim(f"Z{k}", f"Claim number {k}", event("It is so.", criterion)),
-                {"network": name},
-                normal("x", 0.3, 0.1),
-            )
-            for k in range(500)
-            for name in ("resnet18", "resnet50")
-        ]
-    )
-    file = write_report(run, make_store(tmp_path), tmp_path / "out")
-    assert file.stat().st_size < 8 * 2**20
-    page = visit(of=file)
-    assert page.locator("#Z499 > summary").is_visible()
-    page.locator("#search").fill("number 499")
-    assert rows_of(page) == ["Z499"]
-
-
 def test_filters_and_search(visit: Open) -> None:
     page = visit()
     rows = page.locator("table.claims tr.row:visible")

@@ -288,6 +288,73 @@ def test_modules_that_it_refuses(module: Any) -> None:
         harness.invert(module, IMAGES)
 
 
+def random(outputs: Tensor) -> Tensor:
+    return nn.functional.dropout(outputs, 0.5)
+
+
+def centred(outputs: Tensor) -> Tensor:
+    return outputs - outputs.mean(0)
+
+
+def of_two(outputs: Tensor) -> Tensor:
+    return outputs.reshape(2, -1)
+
+
+def not_differentiable(outputs: Tensor) -> Tensor:
+    return outputs.detach() * 2
+
+
+def constant(outputs: Tensor) -> Tensor:
+    return torch.ones_like(outputs)
+
+
+def failing(outputs: Tensor) -> Tensor:
+    raise KeyError("no such thing")
+
+
+@pytest.mark.parametrize(
+    "function", [random, centred, of_two, not_differentiable, constant, failing]
+)
+@pytest.mark.parametrize("decoder", [harness.Adam(), harness.GaussNewton()], ids=["", "jvp"])
+def test_functions_that_it_refuses(
+    function: Callable[[Tensor], object], decoder: harness.Adam | harness.GaussNewton
+) -> None:
+    module, vectors = Functional(orthogonal(16), function).eval(), normal(2, 16, seed=1)
+    before = torch.random.get_rng_state()
+    with pytest.raises(harness.ModuleError):
+        harness.invert(module, vectors, decoder=decoder)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_modules_of_two_inputs_are_refused_and_what_they_refuse_is_no_image() -> None:
+    with pytest.raises(harness.ModuleError):
+        harness.invert(nn.Bilinear(16, 16, 2).double().eval(), VECTORS)
+    with pytest.raises(harness.ImageError):  # torch raises a ValueError
+        harness.invert(nn.BatchNorm3d(2).double().eval(), VECTORS)
+
+
+@pytest.mark.parametrize("module", [POINTWISE, Functional(POINTWISE, torch.tanh)], ids=["", "ad"])
+@pytest.mark.parametrize(
+    "mode",
+    [lambda: torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode, torch.no_grad],
+    ids=["autocast", "inference mode", "no grad"],
+)
+def test_modes_of_torch_do_not_reach_it(module: nn.Module, mode: Callable[[], Any]) -> None:
+    options: dict[str, Any] = {"steps": 3, "decoder": harness.Adam()}
+    plain = harness.invert(module.eval(), IMAGES, **options)
+    with mode():
+        found = harness.invert(copy.deepcopy(module), IMAGES.clone(), **options)
+    assert torch.equal(found.images, plain.images)
+    assert torch.equal(found.m_r, plain.m_r)
+
+
+def test_it_shares_no_memory_with_the_images() -> None:
+    images = IMAGES.clone()
+    found = harness.invert(POINTWISE.eval(), images, steps=0)
+    images.zero_()
+    assert torch.equal(found.original, IMAGES)
+
+
 @pytest.fixture(scope="module", name="found")
 def a_recovery() -> harness.Recovery:
     return harness.invert(convolutional(), IMAGES, layer="2", steps=4)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from harness.api.fit import check_gradient, check_samples, check_shape
 from harness.api.recovery import Recovery
 from harness.encoders.adapters import Cast, Normalized
 from harness.encoders.cutting import truncated
 from harness.encoders.encoder import AffineEncoder, Encoder
 from harness.encoders.layout import channels_last
-from harness.encoders.network import NetworkEncoder, check_eval_mode
+from harness.encoders.network import COMPILED, NetworkEncoder, check_eval_mode
 from harness.encoders.runtime import precision_of
 from harness.errors import DeviceError, ImageError, ModuleError, SettingError, UnknownNameError
 from harness.execution.device import resolve_device
@@ -92,8 +94,9 @@ def invert(
     Raises
     ------
     ModuleError
-        If the module is in train mode, in a dtype other than those above, does not call the
-        layer, or the layer returns anything but one tensor with a row for each image.
+        If the module is in train mode, in a dtype other than those above, or does not call the
+        layer; if the layer returns anything but one tensor with a row for each image, is random,
+        mixes the images of a batch, or has no derivative.
     UnknownNameError
         If there is no such layer, normalisation or device; names the nearest ones.
     ImageError
@@ -127,9 +130,11 @@ def invert(
             remedy="Convert it, as by module.float()",
         )
     first = _starts(start, images, starts=starts, seed=seed)
+    name = type(module).__name__
     part = module if layer is None else truncated(module, layer=layer)
-    with precision_of(_PRECISIONS[dtype], device=place) as precision:
-        encoder: Encoder = NetworkEncoder(_copied(part, device=place))
+    with _undisturbed(place), precision_of(_PRECISIONS[dtype], device=place) as precision:
+        network = NetworkEncoder(_copied(part, device=place))
+        encoder: Encoder = network
         if precision.network != precision.images:
             encoder = Cast(encoder, inside=precision.network, outside=precision.images)
         if scaling is not None:
@@ -137,10 +142,14 @@ def invert(
             encoder = Normalized(encoder, mean, sd)
         noised = images.detach().cpu() + noise * _draws(images, Source.NOISE, number=1, seed=seed)
         original, first, noised = (
-            channels_last(values.detach().to(place, precision.images))
+            channels_last(values.detach().clone().to(place, precision.images))
             for values in (images, first, noised)
         )
-        _check_fit(encoder, original)
+        check_shape(encoder, original, name=name)
+        if network.path != COMPILED:
+            eps = torch.finfo(precision.network).eps
+            check_samples(encoder, original, starts=first, eps=eps, name=name)
+            check_gradient(encoder, original, decoder=decoder, name=name)
         if isinstance(decoder, LinearSolve):
             encoder = _affine(encoder, torch.cat([original, noised, first]))
         found = recover(
@@ -151,7 +160,6 @@ def invert(
             decoder=decoder,
             iterations=steps,
         )
-    name = type(module).__name__
     return Recovery.of(
         found,
         original=images,
@@ -207,21 +215,6 @@ def _check_images(module: Any, images: Any) -> None:
         )
 
 
-def _check_fit(encoder: Encoder, images: Tensor) -> None:
-    """Refuse images that the network cannot take."""
-    try:
-        encoder.encode(images)
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        said = str(error).partition("\n")[0]
-        raise ImageError(
-            f"images of shape {tuple(images.shape)}",
-            rule=f"the network cannot take them ({said})",
-            remedy="Give them in the shape that it takes",
-        ) from error
-
-
 def _scaling(normalize: Normalization, images: Tensor) -> tuple[Tensor, Tensor] | None:
     """Mean and standard deviation of the channels, each of shape (channels, 1, 1)."""
     if normalize is None:
@@ -257,6 +250,18 @@ def _device(device: str | torch.device, module: nn.Module) -> torch.device:
             remedy="Choose one of them, or cpu",
         )
     return place
+
+
+@contextlib.contextmanager
+def _undisturbed(place: torch.device) -> Iterator[None]:
+    """Without the modes of torch that may be on around a call, and with its random state kept."""
+    devices = [] if place.type == "cpu" else [place]
+    with (
+        torch.inference_mode(False),
+        torch.autocast(place.type, enabled=False),
+        torch.random.fork_rng(devices),
+    ):
+        yield
 
 
 def _copied(module: nn.Module, *, device: torch.device) -> nn.Module:

@@ -12,6 +12,9 @@ from harness.encoders.runtime import tf32_allowed
 from harness.encoders.tracing import TracedGraph, UntraceableError, trace
 from harness.errors import ModuleError
 
+COMPILED = "compiled plan"
+"""The path of modules that are computed without autograd."""
+
 MODELESS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity, nn.Flatten)
 """Containers and layers that cutting creates anew, in train mode; eval mode is the same to them."""
 
@@ -70,7 +73,7 @@ class NetworkEncoder:
     @property
     def path(self) -> str:
         """How it is computed: "compiled plan", or "autograd: " and why."""
-        return f"autograd: {self._reason}" if self._reason else "compiled plan"
+        return f"autograd: {self._reason}" if self._reason else COMPILED
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Outputs of a batch of inputs."""

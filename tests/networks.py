@@ -43,3 +43,15 @@ class Mixer(nn.Module):
         attended, _ = self.attention(tokens, tokens, tokens, need_weights=False)
         mixed = nn.functional.gelu(self.mix(tokens + attended))
         return torch.relu_(self.batchnorm(self.out(mixed).transpose(1, 2))).flatten(1)
+
+
+class Rosenbrock(nn.Module):
+    """Residuals of which Rosenbrock's function is the sum of squares, least at (1, 1)."""
+
+    def __init__(self, curvature: float = 10.0) -> None:
+        super().__init__()
+        self.curvature = curvature
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        x, y = inputs.unbind(1)
+        return torch.stack([self.curvature * (y - x.square()), 1 - x], dim=1)

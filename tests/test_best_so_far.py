@@ -203,13 +203,6 @@ class TestOnDecoders:
             assert bool(((trace[row:] == trace[row]) | trace[row].isnan()).all())
         assert TerminationReason.LENGTH not in found.reasons
 
-    def test_the_last_point_is_compared_with_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        # The article's descent: the last point, whatever came before; no loss at untraced steps.
-        found = run_case(Descent(step=3.0, factor=3.0), iterations=7)
-        assert found.at.tolist() == [7] * SAMPLES
-        assert set(found.reasons) == {TerminationReason.LENGTH}
-        assert bool((found.traces["loss"][-1] > found.traces["loss"].amin(0)).any())
-
     def test_rho_is_that_of_the_best_point(self) -> None:
         # By Polyak's rule it is 1/2 at any point; the decoder itself is elsewhere.
         decoder = Descent(

@@ -286,6 +286,16 @@ class TestSeeds:
         assert len(set(seeds)) == len(seeds) == 300 * len(Stream) * len(Source)
 
 
+def layered(layer: str, replicate: int = 0, *, iterations: int = 3) -> Inversion:
+    return Inversion(
+        seeds=ReplicateSeeds(replicate=replicate),
+        network=ResNet(name="resnet18", layer=layer),
+        images=Images(pixels=32),
+        decoder=Descent(),
+        iterations=iterations,
+    )
+
+
 class TestBlocks:
     @given(replicate=st.integers(0, 500), batch=st.integers(1, 20))
     def test_blocks_are_aligned_and_shared_by_their_members(
@@ -298,17 +308,8 @@ class TestBlocks:
         assert all(block(mate) == mates for mate in mates)
         assert {dataclasses.replace(mate, seeds=cell.seeds) for mate in mates} == {cell}
 
-    def test_equal_cells_come_once_and_a_resnets_cuts_come_together(self) -> None:
-        def layer(name: str, replicate: int) -> Inversion:
-            return Inversion(
-                seeds=ReplicateSeeds(replicate=replicate),
-                network=ResNet(name="resnet18", layer=name),
-                images=Images(pixels=32),
-                decoder=Descent(),
-                iterations=3,
-            )
-
-        wanted = [layer("conv1", 0), layer("layer4", 0), layer("conv1", 1), layer("conv1", 0)]
+    def test_equal_cells_come_once_and_a_resnets_layers_come_together(self) -> None:
+        wanted = [layered("conv1"), layered("layer4"), layered("conv1", 1), layered("conv1")]
         found = buckets([*wanted, CELLS[1], CELLS[1]], device="cpu")
         assert sorted(len(bucket.blocks) for bucket in found) == [1, 1, 2]
         for bucket in found:
@@ -319,15 +320,9 @@ class TestBlocks:
         assert seconds == sorted(seconds, reverse=True)
         assert min(seconds) > 0
 
-    def test_cells_of_one_cut_follow_each_other(self) -> None:
+    def test_cells_of_one_layer_follow_each_other(self) -> None:
         asked = [
-            Inversion(
-                seeds=ReplicateSeeds(replicate=0),
-                network=ResNet(name="resnet18", layer=layer),
-                images=Images(pixels=32),
-                decoder=Descent(),
-                iterations=iterations,
-            )
+            layered(layer, iterations=iterations)
             for iterations in (3, 4)
             for layer in ("layer4", "conv1", "layer2")
         ]

@@ -319,29 +319,6 @@ class TestKnownAnswers:
         error = float(np.abs(right @ (found.images - original)[0].numpy() - shares).max())
         assert error <= 1e-10 * float((start - original).norm())
 
-    @settings(max_examples=40, deadline=None)
-    @given(
-        m=st.integers(1, 10),
-        n=st.integers(1, 10),
-        seed=st.integers(0, 2**40),
-        step=st.floats(1e-3, 0.3),
-    )
-    def test_on_a_convex_loss_m_i_falls_while_rho_is_at_most_one(
-        self, m: int, n: int, seed: int, step: float
-    ) -> None:
-        decoder = Descent(step=step, factor=1.0)
-        encoder, original = affine(2, m, n, seed=seed), normal(2, n, seed=seed + 2)
-        start = normal(2, n, seed=seed + 3)
-        # Every iteration of so short a run is traced.
-        found = run(encoder, original, start=start, decoder=decoder, iterations=9)
-        assert found.points == tuple(range(10))
-        m_i, rho = found.traces["m_i"], found.traces["rho"]
-        falls = m_i[1:] <= m_i[:-1] * (1 + 1e-12)
-        assert bool(falls[rho[:-1] <= 1].all())
-        # and by how much: |a_{n+1} - a|^2 <= |a_n - a|^2 - 2 step f (1 - rho)
-        bound = m_i[:-1] ** 2 - 2 * step * found.traces["loss"][:-1] * (1 - rho[:-1])
-        assert bool((m_i[1:] ** 2 <= bound + 1e-9).all())
-
 
 class TestTraces:
     def test_every_quantity_is_what_its_formula_says(self) -> None:

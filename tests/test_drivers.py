@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -25,13 +24,11 @@ from inversion_cases import (
     EVERY,
     measured_by,
     named,
-    normal,
     one_thread,  # noqa: F401  (a fixture for all)
     run_case,
     run_case_by,
     same_bits,
 )
-from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -39,7 +36,7 @@ from harness.encoders.runtime import precision_of
 from harness.inversion import loop
 from harness.inversion import steppers as drivers
 from harness.inversion.clock import Clock, DeviceClock, HostClock
-from harness.inversion.protocol import tensors, with_tensors
+from harness.inversion.protocol import tensors
 from harness.inversion.steppers import Eager, Graphed, InPlace, drive
 from harness.inversion.trace import Trace
 from harness.measurements.inversion import invert_block
@@ -69,33 +66,7 @@ class TestClocks:
             clocks = [clock.next() for clock in clocks]
 
 
-@dataclasses.dataclass(frozen=True)
-class Inner:
-    ring: Tensor
-    point: Tensor
-
-
-@dataclasses.dataclass(frozen=True)
-class Outer:
-    inner: Inner
-    point: Tensor
-    number: int
-
-
 class TestStates:
-    def state(self) -> Outer:
-        point = normal(2, 3, seed=1)
-        return Outer(Inner(normal(4, 2, seed=2), point), point, 7)
-
-    def test_tensors_are_known_by_the_path_of_their_fields(self) -> None:
-        state = self.state()
-        found = tensors(state)
-        assert list(found) == ["inner.ring", "inner.point", "point"]
-        again = with_tensors(state, {name: value + 1 for name, value in found.items()})
-        assert again.number == 7
-        assert torch.equal(again.inner.point, state.inner.point + 1)
-        assert torch.equal(again.inner.ring, state.inner.ring + 1)
-
     @EVERY
     def test_no_state_of_a_decoder_shares_memory_once_cloned(
         self, decoder: Decoder, monkeypatch: pytest.MonkeyPatch

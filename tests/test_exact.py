@@ -24,6 +24,7 @@ from harness.measurements.exact.operations import Operation, ResidualExample
 from harness.measurements.exact.statements import statement, statements
 from harness.measurements.exact.witnesses import NarrowStack, PooledConvolution
 from harness.measurements.measure import measure
+from harness.measurements.measurement import Measurement
 from harness.plan.cells import Search
 from harness.plan.seeds import ReplicateSeeds
 from harness.subjects.blocks import build_block
@@ -63,15 +64,17 @@ def test_an_unknown_statement_is_named() -> None:
         statement("swap, any kernl")
 
 
+def searched(name: str, *, replicate: int = 0) -> Measurement:
+    cell = Search(
+        seeds=ReplicateSeeds(replicate=replicate), statement=name, examples=25, below=100.0
+    )
+    (found,) = measure([cell], device="cpu")
+    return found
+
+
 class TestSearches:
     def test_a_counterexample_is_kept_as_text_and_as_json(self) -> None:
-        cell = Search(
-            seeds=ReplicateSeeds(replicate=0),
-            statement="swap, any kernel",
-            examples=25,
-            below=100.0,
-        )
-        (found,) = measure([cell], device="cpu")
+        found = searched("swap, any kernel")
         assert found.values["residual"] > 1e12
         kept = Window(**json.loads(found.labels["counterexample as JSON"]))
         assert found.labels["counterexample"] == str(
@@ -81,30 +84,12 @@ class TestSearches:
         assert (len(kept.weights), sorted(map(abs, kept.weights))) == (2, [0, 1])
 
     def test_what_holds_keeps_its_worst_residual_and_how_many_were_tried(self) -> None:
-        cell = Search(
-            seeds=ReplicateSeeds(replicate=0), statement="null vector", examples=25, below=100.0
-        )
-        (found,) = measure([cell], device="cpu")
-        assert found.values["tried"] == 25
-        assert 0 < found.values["residual"] < 100
-        assert "counterexample" not in found.labels
-
-    def test_replicates_search_elsewhere(self) -> None:
-        residuals = {
-            measure(
-                [
-                    Search(
-                        seeds=ReplicateSeeds(replicate=number),
-                        statement="null vector",
-                        examples=25,
-                        below=100.0,
-                    )
-                ],
-                device="cpu",
-            )[0].values["residual"]
-            for number in range(3)
-        }
-        assert len(residuals) == 3
+        found = [searched("null vector", replicate=number) for number in range(3)]
+        assert {each.values["tried"] for each in found} == {25}
+        assert all(0 < each.values["residual"] < 100 for each in found)
+        assert not any("counterexample" in each.labels for each in found)
+        # Replicates search elsewhere.
+        assert len({each.values["residual"] for each in found}) == 3
 
 
 def kernels(size: int) -> st.SearchStrategy[tuple[tuple[int, ...], ...]]:

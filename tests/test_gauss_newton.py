@@ -10,6 +10,7 @@ import scipy.optimize
 import scipy.sparse.linalg
 import torch
 from inversion_cases import normal
+from networks import Rosenbrock
 from torch import Tensor, nn
 
 from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
@@ -19,14 +20,6 @@ from harness.inversion.objective import Problem
 from harness.inversion.protocol import TerminationReason
 from harness.inversion.recover import Reconstructions, recover
 from harness.plan.decoders import GaussNewton
-
-
-class Rosenbrock(nn.Module):
-    """Residuals of which Rosenbrock's function is the sum of squares, least at (1, 1)."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        x, y = inputs.unbind(1)
-        return torch.stack([10 * (y - x.square()), 1 - x], dim=1)
 
 
 class Sines(nn.Module):

@@ -88,20 +88,6 @@ class TestClassify:
         assert outcome(*losses, m_g=m_g, m_r=m_r, finite=False) is Outcome.NON_FINITE
         assert outcome(*losses, m_g=m_g, m_r=m_r) in Outcome
 
-    def test_samples_are_told_apart(self) -> None:
-        def row(*numbers: float) -> Tensor:
-            return torch.tensor(numbers, dtype=torch.float64)
-
-        found = classify(
-            first=row(1, 1, 1, 1, 1),
-            late=row(0.5, 0.5, 0.5, 0.5, NAN),
-            last=row(0.1, 0.5, 0.2, 2, NAN),
-            m_g=row(0.5, 2, 2, 2, NAN),
-            m_r=row(1, 1, 1, 1, 1),
-            finite=torch.tensor([True, True, True, True, False]),
-        )
-        assert found == tuple(Outcome)
-
 
 def test_a_tolerance_of_m_r_ends_samples_as_near_as_the_noised_image() -> None:
     encoder = stretch(1.0, 3.0)

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inversion_cases import normal
+from networks import Rosenbrock
 from torch import Tensor, nn
 
 from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
@@ -43,18 +44,6 @@ def run(
         decoder=decoder,
         iterations=iterations,
     )
-
-
-class Rosenbrock(nn.Module):
-    """Residuals of which Rosenbrock's function is the sum of squares, least at (1, 1)."""
-
-    def __init__(self, curvature: float = 10.0) -> None:
-        super().__init__()
-        self.curvature = curvature
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        x, y = inputs.unbind(1)
-        return torch.stack([self.curvature * (y - x.square()), 1 - x], dim=1)
 
 
 class Cubic(nn.Module):
@@ -211,37 +200,3 @@ def test_in_float32_pairs_of_hardly_any_curvature_do_no_harm(seed: int) -> None:
     found = pairs.direction(gradient, clock=HostClock(2))
     assert bool(found.isfinite().all())
     assert bool(((found * gradient).sum(1) < 0).all())
-
-
-class TestBatchMates:
-    def rosenbrocks(self, *, curvature: list[float]) -> ModuleEncoder:
-        scale = torch.tensor(curvature, dtype=torch.float64)
-
-        class Each(nn.Module):
-            def forward(self, inputs: Tensor) -> Tensor:
-                x, y = inputs.unbind(1)
-                return torch.stack([scale * (y - x.square()), 1 - x], dim=1)
-
-        return ModuleEncoder(Each())
-
-    def test_each_sample_searches_on_its_own(self) -> None:
-        # One valley needs many halvings, another none; each as if alone.
-        curvature = [1000.0, 0.1, 10.0]
-        starts = torch.tensor([[-1.2, 1.0], [0.5, 0.5], [4.0, -7.0]], dtype=torch.float64)
-        ones = torch.ones(3, 2, dtype=torch.float64)
-        together = run(self.rosenbrocks(curvature=curvature), ones, start=starts, iterations=25)
-        for sample, one in enumerate(curvature):
-            alone = run(
-                self.rosenbrocks(curvature=[one]),
-                ones[:1],
-                start=starts[sample : sample + 1],
-                iterations=25,
-            )
-            # To round-off: products over a batch may sum in another order.
-            torch.testing.assert_close(alone.images[0], together.images[sample], rtol=1e-8, atol=0)
-            torch.testing.assert_close(
-                alone.traces["loss"][:, 0],
-                together.traces["loss"][:, sample],
-                rtol=1e-6,
-                atol=1e-20,
-            )

@@ -14,7 +14,6 @@ from torch import nn
 
 from harness.measurements.measure import measure
 from harness.measurements.measurement import Measurement
-from harness.plan.buckets import buckets
 from harness.plan.cells import (
     STATISTICS,
     BlurLoss,
@@ -131,6 +130,19 @@ class TestNeighbours:
         assert abs(measured("default")) > abs(measured("gaussian"))
 
 
+def descended(network: PrescribedSpectrum, *, iterations: int) -> Measurement:
+    return one(
+        Inversion(
+            seeds=DRAW,
+            network=network,
+            images=IMAGES,
+            decoder=Descent(loss="l2", step=0.2, factor=1.0),
+            iterations=iterations,
+            precision="float64",
+        )
+    )
+
+
 class TestPrescribedSpectrum:
     def test_the_spectrum_is_the_one_asked_for(self) -> None:
         network = PrescribedSpectrum(inputs=10, outputs=14, condition=50.0)
@@ -147,19 +159,10 @@ class TestPrescribedSpectrum:
     def test_widths_share_their_right_singular_vectors(self) -> None:
         """So that with a loss of squares nothing at all depends on the number of outputs."""
 
-        def run(outputs: int) -> Measurement:
-            return one(
-                Inversion(
-                    seeds=DRAW,
-                    network=PrescribedSpectrum(inputs=48, outputs=outputs, condition=30.0),
-                    images=IMAGES,
-                    decoder=Descent(loss="l2", step=0.2, factor=1.0),
-                    iterations=20,
-                    precision="float64",
-                )
-            )
-
-        narrow, wide = run(48), run(190)
+        narrow, wide = (
+            descended(PrescribedSpectrum(inputs=48, outputs=outputs, condition=30.0), iterations=20)
+            for outputs in (48, 190)
+        )
         assert narrow.values["r"] == pytest.approx(wide.values["r"], rel=1e-10)
         np.testing.assert_allclose(
             narrow.images["reconstruction"], wide.images["reconstruction"], rtol=1e-8
@@ -168,16 +171,7 @@ class TestPrescribedSpectrum:
     def test_a_descent_follows_the_closed_form(self) -> None:
         """(1 - eta s^2)^t on every right singular vector."""
         network = PrescribedSpectrum(inputs=48, outputs=60, condition=8.0)
-        found = one(
-            Inversion(
-                seeds=DRAW,
-                network=network,
-                images=IMAGES,
-                decoder=Descent(loss="l2", step=0.2, factor=1.0),
-                iterations=30,
-                precision="float64",
-            )
-        )
+        found = descended(network, iterations=30)
         encoder = build_encoder(network, [DRAW], dtype=torch.float64, device=CPU)
         matrix = encoder.encode(torch.eye(48, dtype=torch.float64).repeat(1, 1)).T.numpy()
         left = np.linalg.matrix_power(np.eye(48) - 0.2 * matrix.T @ matrix, 30)
@@ -356,23 +350,3 @@ def test_a_blurs_loss_is_that_of_scipys_filter() -> None:
     for axis in (1, 2):
         blurred = ndimage.correlate1d(blurred, kernel / kernel.sum(), axis=axis, mode="mirror")
     assert found.values["m_i"] == pytest.approx(np.linalg.norm(blurred - image), rel=1e-12)
-
-
-def test_every_probe_has_a_cost() -> None:
-    square = MLP(inputs=48, widths=(48,) * 3)
-    resnet = ResNet(name="resnet18", layer="layer4")
-    cells: list[Cell] = [
-        Conditioning(seeds=DRAW, network=square),
-        SpreadRate(seeds=DRAW, inputs=4, width=8, depth=12, initialisation="gaussian"),
-        Neighbours(seeds=DRAW, network=square, images=IMAGES),
-        NeighbourLaw(seeds=DRAW, network=square, networks=10),
-        GradientNorms(seeds=DRAW, network=resnet, images=PHOTO, statistics="eval"),
-        SquareLayer(seeds=DRAW, images=IMAGES, layer="dense", activation="tanh"),
-        TestPooling.CELL,
-        ZeroUnits(seeds=DRAW, network=square, images=IMAGES),
-        ErrorInNullSpace(seeds=DRAW, network=resnet, images=PHOTO, decoder=Descent(), iterations=2),
-        BlurLoss(seeds=DRAW, images=PHOTO, blur=Blur()),
-    ]
-    found = buckets(cells, device="cpu")
-    assert sum(len(bucket.blocks) for bucket in found) == len(cells)
-    assert all(0 < bucket.seconds < 60 for bucket in found)

@@ -10,10 +10,8 @@ import torch
 from networks import lively_resnet
 from torch import Tensor, nn
 
-from harness.encoders.network import NetworkEncoder
 from harness.plan.networks import RESNET_LAYERS
 from harness.subjects.resnet import encoder_of
-from harness.subjects.vision import models
 
 CPU = torch.device("cpu")
 
@@ -114,21 +112,3 @@ def test_a_network_in_train_mode_is_read_in_eval_mode() -> None:
     found = encoder_of(in_train_mode, layer="layer1", dtype=torch.float64, device=CPU)
     assert float(errors(found.encode(images(3, 32)), expected).max()) < 1e-12
     assert in_train_mode.training
-
-
-@pytest.mark.parametrize("name", ["vgg11_bn", "alexnet"])
-def test_other_networks_of_layers_one_after_the_other(name: str) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(2)
-        features = models.get_model(name, weights=None).features.eval().requires_grad_(False)
-    inputs = images(2, 64)
-    leaf = inputs.clone().requires_grad_()
-    expected = copy.deepcopy(features).double()(leaf)
-    (gradient,) = torch.autograd.grad(expected, leaf, cotangent_of(expected))
-    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-4)):
-        found = NetworkEncoder(copy.deepcopy(features).to(dtype))
-        output, vjp = found.vjp(inputs.to(dtype))
-        assert found.path == "compiled plan"
-        assert float(errors(output, expected.detach()).max()) < tolerance
-        input_cotangent = vjp(cotangent_of(expected).to(dtype))
-        assert float(errors(input_cotangent, gradient).min()) < tolerance

@@ -41,7 +41,7 @@ class ClaimSummary:
         return any(item.selected for item in self.conditions)
 
     @property
-    def shown(self) -> ConditionResult | None:
+    def weakest(self) -> ConditionResult | None:
         """The condition whose effect represents the claim: the one that supports it least.
 
         Among equals with the same criterion, the one whose effect is the least beyond its margin.
@@ -71,7 +71,7 @@ class HeadlineSummary:
     exploratory: tuple[ClaimSummary, ...]
 
     @property
-    def spoken(self) -> ClaimSummary | None:
+    def representative(self) -> ClaimSummary | None:
         """The claim that represents the headline: the first with its verdict, else the first."""
         same = [item for item in self.claims if item.verdict is self.verdict]
         return next(iter(same or self.claims), None)

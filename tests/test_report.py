@@ -35,7 +35,7 @@ from harness.verdict.evidence import Effect, Part
 from harness.verdict.results import ConditionResult, Run
 from harness.verdict.verdict import Decision, Verdict
 from reports.documents.build import schema
-from reports.figures.intervals import axis, toward
+from reports.figures.intervals import axis, bars_against_margin
 from reports.figures.traces import trace_chart
 from reports.page.template import slug, terms
 from reports.summary import deciding_part, summarise
@@ -165,11 +165,11 @@ def test_symbols_and_anchors() -> None:
 def test_bars_point_to_what_is_claimed() -> None:
     below = Criterion(effect="x", label="x", below=0.25)
     inside = part(below, effect(0.1, 0.05, 0.2))
-    (supported,) = toward([(inside, Verdict.SUPPORTED, "a")])
+    (supported,) = bars_against_margin([(inside, Verdict.SUPPORTED, "a")])
     assert supported.low is not None
     assert supported.high is not None
     assert 50 < supported.low < supported.point < supported.high <= 100
-    (refuted,) = toward([(part(below, effect(0.3, 0.28, None)), Verdict.REFUTED, "a")])
+    (refuted,) = bars_against_margin([(part(below, effect(0.3, 0.28, None)), Verdict.REFUTED, "a")])
     assert refuted.high is not None
     assert refuted.point < refuted.high < 50
     assert refuted.low is None
@@ -233,7 +233,7 @@ def test_of_equal_conditions_the_one_least_beyond_its_margin_represents_the_clai
     )
     assert {item.decision.verdict for item in (far, near, between)} == {Verdict.SUPPORTED}
     (item,) = summarise(make_run([far, near, between])).claims
-    assert item.shown is near
+    assert item.weakest is near
 
 
 def test_a_counterexample_is_shown_with_the_effect(tmp_path: Path) -> None:

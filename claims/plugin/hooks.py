@@ -116,7 +116,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     except KeyboardInterrupt:
         claims = session.config.stash[SESSION]
         reporter = session.config.pluginmanager.getplugin("terminalreporter")
-        if claims.began and reporter is not None:
+        if claims.started and reporter is not None:
             reporter.ensure_newline()
             reporter.write_line(_resume_text(claims), yellow=True)
         raise
@@ -184,9 +184,9 @@ def pytest_terminal_summary(
     if session.lock_changes is not None:
         write(f"{LOCK}:")
         write(session.lock_changes or "nothing has changed")
-    where = session.where
-    if where is not None:
-        write(where)
+    report_text = session.report_text
+    if report_text is not None:
+        write(report_text)
     if exitstatus == pytest.ExitCode.INTERRUPTED and session.run is not None:
         write(_resume_text(session), yellow=True)
     if _FAILURE in config.stash:

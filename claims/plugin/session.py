@@ -127,12 +127,12 @@ class ClaimSession:
         }
 
     @property
-    def began(self) -> bool:
+    def started(self) -> bool:
         """Whether a test has asked for measurements."""
         return self._runner is not None
 
     @property
-    def where(self) -> str | None:
+    def report_text(self) -> str | None:
         """Where the report is, in words."""
         if self.report is None or self.run is None:
             return None
@@ -154,7 +154,7 @@ class ClaimSession:
                 "claims have changed since they were locked, so that these locks are dropped: "
                 f"{', '.join(self._dropped)}; lock the new verdicts with --update-verdicts"
             )
-        gone = self._gone()
+        gone = self._stale_locks()
         if gone:
             found.append(
                 f"no claim has these locked conditions: {', '.join(gone)}; --update-verdicts "
@@ -268,7 +268,7 @@ class ClaimSession:
         """Measure and decide a condition, and compare it with its lock."""
         condition = self.conditions[number]
         try:
-            result = self._opened().run(
+            result = self._ready().run(
                 condition, label=condition.label, command=self._command(number)
             )
         except Exception as error:
@@ -303,7 +303,7 @@ class ClaimSession:
             self._scheduler.close()
         if self._runner is None:
             return
-        self.run = run = self._found()
+        self.run = run = self._make_run()
         store = Store(self.options.store)
         # Archived first, so that the report can be made again if its folder turns out unwritable.
         archive_run(run, store)
@@ -311,7 +311,7 @@ class ClaimSession:
         if self.options.update_verdicts and complete:
             self._update_lock()
 
-    def _opened(self) -> Runner:
+    def _ready(self) -> Runner:
         """The runner, made when a test first needs it, with all first looks queued."""
         if self._runner is None:
             store = Store(self.options.store)
@@ -339,7 +339,7 @@ class ClaimSession:
         """Every claim, collected or not."""
         return all_claims(self._root, planned=[condition.claim for condition in self.conditions])
 
-    def _found(self) -> Run:
+    def _make_run(self) -> Run:
         used = self._runner.used if self._runner else set()
         measured = self._scheduler.measured if self._scheduler else set()
         workers = self._scheduler.workers if self._scheduler else None
@@ -384,7 +384,7 @@ class ClaimSession:
         stated = {condition.claim.id for condition in self.conditions}
         return self.whole and stated >= {claim.id for claim in self._claims}
 
-    def _gone(self) -> list[str]:
+    def _stale_locks(self) -> list[str]:
         """Locked conditions that no claim has; empty unless the run knows all conditions."""
         if self.run is None or not self.run.whole or self.custom.described():
             return []

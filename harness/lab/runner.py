@@ -61,7 +61,7 @@ class Runner:
         """Summaries of the multiverses measured so far, by claim and estimand."""
         found: dict[str, dict[str, Multiverse]] = {}
         for (claim, estimand), choices in self._choices.items():
-            found.setdefault(claim, {})[estimand] = multiverse(_alike(choices))
+            found.setdefault(claim, {})[estimand] = multiverse(_with_all_factors(choices))
         return found
 
     def prepare(self, conditions: Iterable[Condition]) -> None:
@@ -91,13 +91,13 @@ class Runner:
         for size in condition.sizes:
             self._scheduler.need(condition.cells_up_to(size), label=label)
             records += [
-                self._all(condition.cells(seeds)) for seeds in replicates(size)[len(records) :]
+                self._read_all(condition.cells(seeds)) for seeds in replicates(size)[len(records) :]
             ]
             judged = _replicates(records, condition)
             decision = _decide(condition, judged)
             if decision.final:
                 break
-        decision = self._checked(condition, decision, judged)
+        decision = self._check_precision(condition, decision, judged)
         self._describe(condition)
         roles = {
             role: tuple(by_role[role].id for by_role in records) for role in (records or [{}])[0]
@@ -124,12 +124,12 @@ class Runner:
         block = condition.block
         if condition.family is not None and block is not None:
             name = estimand.criteria[0].effect
-            effects = [condition.effects(self._all(cells))[name] for cells in block.cells]
+            effects = [condition.effects(self._read_all(cells))[name] for cells in block.cells]
             found = block.components(effects)
             if found is not None:
                 self.components[condition.family] = found
         for cells in zip(*condition.variations(), strict=True):
-            records = [self._all(variation.cells) for variation in cells]
+            records = [self._read_all(variation.cells) for variation in cells]
             decision = decide(
                 estimand,
                 _replicates(records, condition),
@@ -145,10 +145,10 @@ class Runner:
                 )
             )
 
-    def _all(self, cells: Mapping[str, Cell]) -> dict[str, Record]:
+    def _read_all(self, cells: Mapping[str, Cell]) -> dict[str, Record]:
         return {role: self._read(cell) for role, cell in cells.items()}
 
-    def _checked(
+    def _check_precision(
         self, condition: Condition, decision: Decision, judged: Sequence[Replicate]
     ) -> Decision:
         """The decision, or "invalid" where float64 disagrees on the first look's replicates."""
@@ -262,7 +262,7 @@ def _photograph(records: Mapping[str, Record]) -> str | None:
     return None
 
 
-def _alike(choices: Sequence[Choice]) -> list[Choice]:
+def _with_all_factors(choices: Sequence[Choice]) -> list[Choice]:
     """The choices, each with all factors: conditions may vary different ones."""
     names = dict.fromkeys(name for choice in choices for name in choice.factors)
     return [

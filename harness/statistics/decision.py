@@ -46,7 +46,7 @@ class SequentialRun:
     looks : array of int, shape (...)
         Complete looks that were taken, the one that decided included.
     p_supported, p_refuted : array of float, shape (..., parts)
-        Sequential P of each part at the last look taken; 1 where none was. `of_all` combines them.
+        Sequential P of each part at the last look taken; 1 if none was (see `combined_p`).
     reversed : array of bool, shape (...)
         Whether what refutes goes the other way (see `decided`).
     """
@@ -58,7 +58,7 @@ class SequentialRun:
     reversed: Bools
 
 
-def of_all(p_supported: Floats, p_refuted: Floats) -> tuple[Floats, Floats]:
+def combined_p(p_supported: Floats, p_refuted: Floats) -> tuple[Floats, Floats]:
     """The P of all parts together, from those of the parts in the last axis.
 
     "IUT over k parts: supported P = the largest, refuted P = k times the smallest." For the two
@@ -105,7 +105,7 @@ def decided(
 
     run = _by_looks(happened, opposite, failed, shares=shares, alpha=alpha, looks=looks)
     if kind is Kind.EXACT:
-        return _exactly(run, events, failed, looks=looks)
+        return _exact(run, events, failed, looks=looks)
     if kind is Kind.EXISTENTIAL:
         return _by_witness(run, happened)
     return run
@@ -137,7 +137,7 @@ def _by_looks(
         n = other_way.n
         up = np.stack([test.p_supported for test in tests], axis=-1)
         down = np.stack([test.p_refuted for test in tests], axis=-1)
-        p_supported, p_refuted = of_all(up, down)
+        p_supported, p_refuted = combined_p(up, down)
 
         # "Invalid: non-finite values, a failed control, or m_g not falling where the claim
         # presupposes it, in more than a quarter of the replicates."
@@ -167,7 +167,7 @@ def _by_looks(
     )
 
 
-def _exactly(
+def _exact(
     run: SequentialRun, events: Bools, failed: Bools, *, looks: Sequence[tuple[int, float]]
 ) -> SequentialRun:
     """P: "One counterexample refutes", whatever else holds; so every replicate at hand counts.

@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.claim import Criterion, Estimand, Kind, Scale
 from harness.errors import ClaimError, UnknownNameError
-from harness.statistics.decision import of_all
+from harness.statistics.decision import combined_p
 from harness.statistics.intervals import (
     hodges_lehmann,
     median_interval,
@@ -221,7 +221,7 @@ class Evidence:
     def p(self) -> tuple[float, float]:
         """P of the whole estimand, supported and refuted."""
         of_parts = np.array([(part.p_supported, part.p_refuted) for part in self.parts])
-        for_it, against_it = of_all(of_parts[:, 0], of_parts[:, 1])
+        for_it, against_it = combined_p(of_parts[:, 0], of_parts[:, 1])
         return float(for_it), float(against_it)
 
     @property

@@ -29,7 +29,7 @@ def supported(evidence: Evidence) -> str:
     each = "each " if len(evidence.parts) > 1 else ""
     return (
         f"{_all_seen(evidence)}: {each}more often than {' and '.join(shares)} of the time "
-        f"({p_is(evidence.p[0], evidence.alpha)}){_notes(evidence)}"
+        f"({p_text(evidence.p[0], evidence.alpha)}){_notes(evidence)}"
     )
 
 
@@ -44,11 +44,11 @@ def refuted(evidence: Evidence, refutation: Refutation | None) -> str:
         how += other if refutation is Refutation.REVERSED else f"that {other} is not shown"
     return (
         f"{_seen(part, only=True)}: not more often than {_share(part.criterion.share)} of the "
-        f"time ({p_is(evidence.p[1], evidence.alpha)}){how}{_notes(evidence)}"
+        f"time ({p_text(evidence.p[1], evidence.alpha)}){how}{_notes(evidence)}"
     )
 
 
-def open_yet(evidence: Evidence) -> str:
+def not_decided_yet(evidence: Evidence) -> str:
     """Another look may still decide."""
     following = next(n for n, _ in evidence.looks if n > evidence.n)
     return (
@@ -117,7 +117,7 @@ def witness(evidence: Evidence, found: Replicate) -> str:
     )
 
 
-def p_is(p: float, alpha: float) -> str:
+def p_text(p: float, alpha: float) -> str:
     """A P compared with alpha: "P = .0024, at most .01"."""
     text = probability(p)
     shown = f"P {text[0]} {text[1:]}" if text[0] == "<" else f"P = {text}"

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from harness.claim import ALPHA, LOOKS, Criterion, Estimand, Kind
-from harness.statistics.decision import Ruling, decided, of_all
+from harness.statistics.decision import Ruling, combined_p, decided
 from harness.statistics.sequential import Bools, check_looks, each_look, replicates_to_decide
 from harness.verdict import reasons
 from harness.verdict.evidence import (
@@ -282,7 +282,7 @@ def _reason(evidence: Evidence, decision: Decision, found: Replicate | None) -> 
         return reasons.not_all_judged(evidence)
     if decision.final:
         return reasons.undecided(evidence, needed=decision.needed)
-    return reasons.open_yet(evidence)
+    return reasons.not_decided_yet(evidence)
 
 
 def _path(evidence: Evidence, happened: Bools, *, taken: int) -> tuple[Look, ...]:
@@ -297,7 +297,7 @@ def _path(evidence: Evidence, happened: Bools, *, taken: int) -> tuple[Look, ...
     )
     path = []
     for tests in itertools.islice(by_part, taken):
-        p_supported, p_refuted = of_all(
+        p_supported, p_refuted = combined_p(
             np.array([test.p_supported for test in tests]),
             np.array([test.p_refuted for test in tests]),
         )
@@ -401,12 +401,12 @@ def decide_headline(
     named = "; ".join(f"{key} {verdict}" for key, verdict in verdicts.items())
     if refuted and min(refuted.values()) <= alpha:
         least = min(refuted, key=lambda key: refuted[key])
-        return Verdict.REFUTED, (
-            f"{least} is refuted, over {len(claims)} claims {reasons.p_is(refuted[least], alpha)} "
-            f"({named})"
-        )
+        p = reasons.p_text(refuted[least], alpha)
+        return Verdict.REFUTED, f"{least} is refuted, over {len(claims)} claims {p} ({named})"
     combined = _combine(list(verdicts.values()))
     if combined is Verdict.REFUTED:
         combined = Verdict.INCONCLUSIVE
-        counts += f", but none at its share of alpha: {reasons.p_is(min(refuted.values()), alpha)}"
+        counts += (
+            f", but none at its share of alpha: {reasons.p_text(min(refuted.values()), alpha)}"
+        )
     return combined, f"{counts} ({named})"

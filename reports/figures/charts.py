@@ -55,14 +55,14 @@ def mark(number: int, x: float, y: float, title: str) -> Mark:
     return Mark(x=x, y=y, symbol=f"series-{number}", css=f"s-{number}", title=title)
 
 
-def some(items: Sequence[Item], count: int = _MARKS) -> list[Item]:
+def evenly_spaced(items: Sequence[Item], count: int = _MARKS) -> list[Item]:
     """At most so many items, evenly spaced, the first and the last among them."""
     last = len(items) - 1
     places = {round(k * last / (count - 1)) for k in range(count)} if items else set()
     return [items[place] for place in sorted(places)]
 
 
-def thinned(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def thin_points(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """About `POINTS` of the pairs at most, evenly spaced on a logarithmic axis, with both ends."""
     if len(pairs) <= POINTS:
         return list(pairs)

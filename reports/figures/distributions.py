@@ -9,8 +9,8 @@ from harness.claim import Scale
 from harness.store import Record
 from harness.verdict.results import ConditionResult
 from reports.article import Distribution, LineSource, Selection
-from reports.figures.charts import POINTS, Chart, chosen, line, mark, some
-from reports.figures.drawing import Axis, Drawing, Stroke, has_place, over
+from reports.figures.charts import POINTS, Chart, chosen, evenly_spaced, line, mark
+from reports.figures.drawing import Axis, Drawing, Stroke, axis_over, has_place
 from reports.figures.records import Library
 from reports.words import number, percent
 
@@ -27,7 +27,7 @@ def distribution_chart(
         for series, rule in enumerate(asked.rules, start=2)
         if (level := _level(rule, conditions, library)) is not None
     ]
-    x = over([points[0], points[-1], *(level for _, _, level in levels)], Scale.LOG)
+    x = axis_over([points[0], points[-1], *(level for _, _, level in levels)], Scale.LOG)
     y = Axis(first=0.0, last=1.0, inset=0.0)
     parts = [f"{asked.name} from {number(points[0])} to {number(points[-1])}"]
     strokes, marks = [], []
@@ -38,7 +38,7 @@ def distribution_chart(
         marks.append(mark(series, at, 0, parts[-1]))
     curve = [
         (value, (k + 1) / len(points), x.place(math.log(value)))
-        for k, value in some(list(enumerate(points)), POINTS)
+        for k, value in evenly_spaced(list(enumerate(points)), POINTS)
     ]
     # Steps: level up to the next value, then up.
     corners = [(at, y.up(share)) for _, share, at in curve]
@@ -48,7 +48,7 @@ def distribution_chart(
     strokes.append(line(1, steps))
     marks += [
         mark(1, at, y.up(share), f"{percent(share)} of the points up to {number(value)}")
-        for value, share, at in some(curve)
+        for value, share, at in evenly_spaced(curve)
     ]
     return Chart(
         title=asked.title,

@@ -101,7 +101,7 @@ class Axis:
         return tuple((round(100 - place, 2), label) for place, label in self.across())
 
 
-def over(values: Iterable[float], scale: Scale) -> Axis:
+def axis_over(values: Iterable[float], scale: Scale) -> Axis:
     """An axis over natural values; those without a place on it are ignored."""
     placed = [position(value, scale) for value in values if has_place(value, scale)] or [0.0]
     first, last = min(placed), max(placed)
@@ -138,7 +138,7 @@ def symbol_of(verdict: Verdict) -> str:
     return f"point-{verdict.value.replace(' ', '-')}"
 
 
-def thinned(ticks: Ticks) -> Ticks:
+def thin_ticks(ticks: Ticks) -> Ticks:
     """Every so many ticks, so that their labels do not overlap in a narrow figure."""
     step = max(1, math.ceil(sum(len(label) + 2 for _, label in ticks) / _LABELS))
     return ticks[::step]

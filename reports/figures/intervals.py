@@ -28,7 +28,7 @@ class Bar:
     title: str
 
 
-def toward(parts: Iterable[tuple[Part, Verdict, str]]) -> tuple[Bar, ...]:
+def bars_against_margin(parts: Iterable[tuple[Part, Verdict, str]]) -> tuple[Bar, ...]:
     """Bars on one scale whose middle is the margin and whose right side is what is claimed.
 
     Each part of the claim comes with the verdict and the name of its condition. Distances from the

@@ -11,7 +11,16 @@ from harness.store import Record
 from harness.verdict.results import ConditionResult
 from reports.article import STAR, LineChart, LineSource
 from reports.figures.charts import Chart, chosen, line, mark
-from reports.figures.drawing import Axis, Drawing, Mark, Stroke, has_place, over, position, thinned
+from reports.figures.drawing import (
+    Axis,
+    Drawing,
+    Mark,
+    Stroke,
+    axis_over,
+    has_place,
+    position,
+    thin_ticks,
+)
 from reports.figures.records import Library
 from reports.words import number, setting
 
@@ -48,7 +57,7 @@ def line_chart(
         for each in along.values()
         for value in (each.low, each.median, each.high)
     ]
-    y = over([*ends, *rule], asked.scale)
+    y = axis_over([*ends, *rule], asked.scale)
     strokes = [
         Stroke(path=f"M0 {y.up(position(level, asked.scale))}H100", css="margin") for level in rule
     ]
@@ -66,7 +75,7 @@ def line_chart(
             height=200,
             strokes=tuple(strokes),
             marks=tuple(marks),
-            x_ticks=thinned(tuple((place, name) for name, place in x.items())),
+            x_ticks=thin_ticks(tuple((place, name) for name, place in x.items())),
             y_ticks=y.upwards(),
             framed=True,
         ),

@@ -88,7 +88,7 @@ def cells_of(condition: ConditionResult, library: Library) -> Cells:
     )
 
 
-def distinct(cells: Iterable[Cells]) -> list[Cells]:
+def without_repeats(cells: Iterable[Cells]) -> list[Cells]:
     """Cells, each set of records once."""
     seen: set[frozenset[str]] = set()
     found = []
@@ -100,7 +100,7 @@ def distinct(cells: Iterable[Cells]) -> list[Cells]:
     return found
 
 
-def captions(cells: Sequence[Cells]) -> dict[str, GalleryRecord]:
+def by_caption(cells: Sequence[Cells]) -> dict[str, GalleryRecord]:
     """Records for a gallery by caption: the condition and, if it has several, the role."""
     named: dict[str, GalleryRecord] = {}
     for item in cells:
@@ -115,7 +115,7 @@ def captions(cells: Sequence[Cells]) -> dict[str, GalleryRecord]:
     return named
 
 
-def panels(cells: Sequence[Cells], *, limit: int) -> list[tuple[str, dict[str, Record]]]:
+def chart_groups(cells: Sequence[Cells], *, limit: int) -> list[tuple[str, dict[str, Record]]]:
     """Groups of at most `limit` records that share a chart, with what they have in common.
 
     The roles of a condition share one; of conditions with a single role, those that differ in

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from harness.claim import Scale
 from harness.store import Record
-from reports.figures.charts import Chart, line, mark, some, thinned
-from reports.figures.drawing import Axis, Drawing, Stroke, Ticks, has_place, over
+from reports.figures.charts import Chart, evenly_spaced, line, mark, thin_points
+from reports.figures.drawing import Axis, Drawing, Stroke, Ticks, axis_over, has_place
 from reports.words import number
 
 _ITERATIONS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -45,7 +45,9 @@ def trace_chart(
         inset=1.0,
     )
     levels = [level for _, _, level in seen.values()]
-    y = over([*(value for _, pairs, _ in seen.values() for _, value in pairs), *levels], Scale.LOG)
+    y = axis_over(
+        [*(value for _, pairs, _ in seen.values() for _, value in pairs), *levels], Scale.LOG
+    )
     strokes, marks = [], []
     for role, (series, pairs, level) in seen.items():
         if has_place(level, Scale.LOG):
@@ -54,7 +56,7 @@ def trace_chart(
             strokes.append(Stroke(path=path, css=f"reference s-{series}", title=label))
         places = [(x.place(math.log1p(at)), y.up(math.log(value))) for at, value in pairs]
         strokes.append(line(series, places))
-        for place, (at, value) in some(list(zip(places, pairs, strict=True))):
+        for place, (at, value) in evenly_spaced(list(zip(places, pairs, strict=True))):
             label = f"{role}: {number(value)} after {at:,.0f}"
             marks.append(mark(series, *place, label))
     return Chart(
@@ -75,7 +77,7 @@ def trace_chart(
 def _along(record: Record, name: str) -> list[tuple[float, float]]:
     """Iterations with their values, those that a logarithmic axis has a place for."""
     both = zip(record.traces.get("iteration", ()), record.traces.get(name, ()), strict=False)
-    return thinned(
+    return thin_points(
         [
             (iteration, value)
             for iteration, value in both

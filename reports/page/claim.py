@@ -13,7 +13,14 @@ from reports.figures import intervals
 from reports.figures.charts import SERIES, Chart
 from reports.figures.drawing import Axis, Drawing
 from reports.figures.galleries import Album, Gallery, galleries
-from reports.figures.records import Cells, Library, captions, cells_of, distinct, panels
+from reports.figures.records import (
+    Cells,
+    Library,
+    by_caption,
+    cells_of,
+    chart_groups,
+    without_repeats,
+)
 from reports.figures.traces import trace_chart
 from reports.page.conditions import (
     ConditionView,
@@ -59,7 +66,7 @@ class ClaimView:
 
     summary: ClaimSummary
     answer: Answer
-    shown: ConditionView | None
+    weakest: ConditionView | None
     sides: str
     counterexamples: tuple[str, ...]
     forest: Drawing
@@ -100,21 +107,21 @@ class Claims:
             )
             for item in ordered
         }
-        bars = intervals.toward(
+        bars = intervals.bars_against_margin(
             part
             for condition in summary.confirmatory
             for part in parts_shown(
                 condition,
-                weakest=condition is summary.shown and len(summary.confirmatory) > 1,
+                weakest=condition is summary.weakest and len(summary.confirmatory) > 1,
             )
         )
-        shown = distinct(cells.values())
+        shown = without_repeats(cells.values())
         claim = summary.claim
         around = self._summary.run.multiverses.get(claim.id, {})
         return ClaimView(
             summary=summary,
             answer=answers().get(claim.id, Answer()),
-            shown=None if summary.shown is None else views[id(summary.shown)],
+            weakest=None if summary.weakest is None else views[id(summary.weakest)],
             sides=sides_text(summary.confirmatory),
             counterexamples=self._counterexamples(summary.confirmatory),
             forest=intervals.forest(bars[:_BARS], name=claim.id),
@@ -124,7 +131,7 @@ class Claims:
                 for name, conditions in grouped.items()
             ),
             traces=self.traces(shown),
-            galleries=galleries(captions(shown), self.album),
+            galleries=galleries(by_caption(shown), self.album),
             multiverses=tuple(
                 multiverse_view(found, claim.estimands[name]) for name, found in around.items()
             ),
@@ -179,7 +186,7 @@ class Claims:
     def traces(self, cells: Sequence[Cells]) -> tuple[TraceView, ...]:
         """The traces of first replicates, in charts with common lines."""
         views = []
-        for name, records in panels(cells, limit=SERIES):
+        for name, records in chart_groups(cells, limit=SERIES):
             found = (
                 self.chart(
                     trace_chart(

@@ -22,7 +22,7 @@ class EffectView:
 
     label: str
     text: str
-    otherwise: str
+    paraphrase: str
     finding: str
     claimed: str
     drawing: Drawing | None
@@ -144,7 +144,7 @@ def _effect(
     return EffectView(
         label=part.criterion.label,
         text=words.effect_text(effect),
-        otherwise="" if effect is None else words.paraphrase(effect),
+        paraphrase="" if effect is None else words.paraphrase(effect),
         finding="" if effect is None else words.finding(effect),
         claimed=words.bounds_text(group),
         drawing=None if on is None else intervals.track(part, group, on, verdict=verdict),

@@ -11,7 +11,7 @@ from reports.figures.charts import Chart, chosen
 from reports.figures.distributions import distribution_chart
 from reports.figures.galleries import Gallery, galleries
 from reports.figures.line_charts import line_chart
-from reports.figures.records import Cells, Library, captions, cells_of, distinct
+from reports.figures.records import Cells, Library, by_caption, cells_of, without_repeats
 from reports.page.claim import Claims, TraceView
 from reports.summary import ClaimSummary, Summary
 
@@ -71,7 +71,7 @@ def _view(
     library.problems.clear()
 
     def cells(selections: Iterable[Selection]) -> list[Cells]:
-        return distinct(
+        return without_repeats(
             cells_of(condition, library)
             for selection in selections
             for condition in chosen(selection, conditions)
@@ -88,7 +88,7 @@ def _view(
     return FigureView(
         figure=figure,
         claims=claims,
-        galleries=galleries(captions(cells(figure.images)), made.album),
+        galleries=galleries(by_caption(cells(figure.images)), made.album),
         distributions=views(figure.distributions),
         line_charts=views(figure.charts),
         traces=made.traces(cells(figure.traces)),

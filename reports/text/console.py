@@ -119,11 +119,11 @@ class _Layout:
         claimed, *rest = textwrap.wrap(_claimed(item), self._text) or [""]
         if len(rest) > 1:
             rest = [_shorten(" ".join(rest), self._text)]
-        n = str(item.shown.decision.n) if item.shown else ""
+        n = str(item.weakest.decision.n) if item.weakest else ""
         return [
             item.claim.id.ljust(_INDENT) + statement[0],
             *(" " * _INDENT + line for line in statement[1:]),
-            self._row(claimed, item.verdict, _effect(item.shown), n),
+            self._row(claimed, item.verdict, _effect(item.weakest), n),
             *(" " * _INDENT + self._dim(line) for line in rest),
             *self._counterexample(item),
             *self._conditions(item, conditions),
@@ -217,7 +217,7 @@ class _Layout:
 
 def _claimed(item: ClaimSummary) -> str:
     """What is claimed of the effect that represents a claim."""
-    shown = item.shown
+    shown = item.weakest
     if shown is None:
         return parts_text(next(iter(item.claim.estimands.values())))
     part = deciding_part(shown)

@@ -60,7 +60,7 @@ def _headlines(summary: Summary) -> list[str]:
         _line(
             item.statement,
             f"{VERDICT_MARKS[item.verdict]} {item.verdict.value}",
-            _finding(item.spoken),
+            _finding(item.representative),
             ", ".join(claim.claim.id for claim in item.claims) or "none in this run",
         )
         for item in summary.headlines
@@ -71,7 +71,7 @@ def _headlines(summary: Summary) -> list[str]:
 
 def _finding(item: ClaimSummary | None) -> str:
     """The effect that represents a claim as a sentence; empty if nothing was measured."""
-    condition = None if item is None else item.shown
+    condition = None if item is None else item.weakest
     effect = None if condition is None else effect_of(deciding_part(condition))
     if condition is None or effect is None:
         return ""
@@ -92,7 +92,7 @@ def _within(rows: Sequence[str], limit: int) -> list[str]:
 
 
 def _markdown_row(item: ClaimSummary) -> str:
-    condition = item.shown
+    condition = item.weakest
     part = None if condition is None else deciding_part(condition)
     verdict = f"{VERDICT_MARKS[item.verdict]} {item.verdict.value}"
     if condition is None or part is None:

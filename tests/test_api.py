@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from inversion_cases import normal, one_thread  # noqa: F401  (a fixture for all)
@@ -242,6 +243,8 @@ def test_bfloat16_networks_have_images_in_float32() -> None:
     assert float(found.r.max()) < 1
 
 
+WIDE_BLUR = harness.Descent(priors=(harness.Blur(kernel=21),))
+
 VECTORS = torch.zeros(2, 16, dtype=torch.float64)
 
 
@@ -258,6 +261,20 @@ VECTORS = torch.zeros(2, 16, dtype=torch.float64)
         (harness.ImageError, IMAGES.numpy(), {}),
         (harness.ImageError, (IMAGES * 255).byte(), {}),
         (harness.SettingError, IMAGES, {"decoder": "adam"}),
+        (harness.SettingError, IMAGES, {"layer": 2}),
+        (harness.SettingError, IMAGES, {"layer": nn.ReLU()}),
+        (harness.SettingError, IMAGES, {"noise": None}),
+        (harness.SettingError, IMAGES, {"noise": "a"}),
+        (harness.SettingError, IMAGES, {"steps": True}),
+        (harness.SettingError, IMAGES, {"normalize": 0.5}),
+        (harness.SettingError, IMAGES, {"normalize": True}),
+        (harness.SettingError, IMAGES, {"normalize": ([0.5] * 3, [0.2] * 3, [1.0] * 3)}),
+        (harness.SettingError, IMAGES, {"normalize": {"mean": [0.5] * 3, "sd": [0.2] * 3}}),
+        (harness.SettingError, IMAGES, {"normalize": ((0.5,) * 3, (float("inf"),) * 3)}),
+        (harness.SettingError, IMAGES, {"start": IMAGES.numpy()}),
+        (harness.SettingError, IMAGES, {"decoder": WIDE_BLUR}),
+        (harness.DeviceError, IMAGES, {"device": "cuda:x"}),
+        (harness.DeviceError, IMAGES, {"device": "cpu:x"}),
         (harness.SettingError, IMAGES, {"decoder": harness.LinearSolve()}),
         (harness.SettingError, IMAGES, {"steps": -1}),
         (harness.SettingError, IMAGES, {"steps": 1.5}),
@@ -276,6 +293,45 @@ def test_what_it_refuses(
     with pytest.raises(kind) as caught:
         harness.invert(convolutional(), images, **options)
     assert caught.value.remedy
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("setting", "options"),
+    [
+        (harness.Adam, {"priors": (harness.Whitening,)}),
+        (harness.Adam, {"rate": None}),
+        (harness.Descent, {"priors": ("blur",)}),
+        (harness.Descent, {"priors": harness.Blur()}),
+        (harness.Descent, {"step": "a"}),
+        (harness.Descent, {"loss": 2}),
+        (harness.LBFGS, {"history": 2.5}),
+        (harness.GaussNewton, {"inner": 2.5}),
+        (harness.LinearSolve, {"rcond": "a"}),
+        (harness.Blur, {"kernel": 3.0}),
+        (harness.Whitening, {"exponent": True}),
+        (harness.Start, {"mean": "a"}),
+        (harness.Start, {"sd": -1}),
+    ],
+)
+def test_settings_that_are_refused(setting: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(harness.SettingError):
+        setting(**options)
+
+
+def test_whole_numbers_may_be_of_numpy() -> None:
+    found, same = (
+        harness.invert(convolutional(), IMAGES, steps=kind(2), starts=kind(2), seed=kind(3))
+        for kind in (np.int64, int)
+    )
+    assert found.iterations == (0, 1, 2)
+    assert torch.equal(found.images, same.images)
+
+
+def test_a_module_without_layers_inside_has_none_to_choose() -> None:
+    with pytest.raises(harness.UnknownNameError) as caught:
+        harness.invert(POINTWISE.eval(), IMAGES, layer="0")
+    assert "Choose" not in caught.value.remedy
 
 
 @pytest.mark.parametrize(

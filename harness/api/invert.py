@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+import numbers
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from harness.errors import DeviceError, ImageError, ModuleError, SettingError, U
 from harness.execution.device import resolve_device
 from harness.inversion.recover import check_decoder, recover
 from harness.plan.decoders import LBFGS, Decoder, LinearSolve, Whitening
-from harness.plan.fields import check
+from harness.plan.fields import check, is_a
 from harness.plan.images import ARTICLE_START, Start
 from harness.plan.seeds import ReplicateSeeds, Source
 from harness.subjects.generators import torch_generator
@@ -113,7 +114,11 @@ def invert(
     >>> found.images.shape
     torch.Size([2, 3, 16, 16])
     """
-    _check_numbers(steps=steps, starts=starts, noise=noise, seed=seed)
+    steps = _whole("steps", steps, least=0)
+    starts = _whole("starts", starts, least=1)
+    seed = _whole("seed", seed, least=0)
+    _check_noise(noise)
+    _check_layer(layer)
     _check_images(module, images)
     if decoder is None:
         decoder = LBFGS(priors=(Whitening(),) if images.dim() == 4 else ())
@@ -168,16 +173,29 @@ def invert(
     )
 
 
-def _check_numbers(*, steps: Any, starts: Any, noise: Any, seed: Any) -> None:
-    for name, number, least in (("steps", steps, 0), ("starts", starts, 1), ("seed", seed, 0)):
-        check(
-            isinstance(number, int) and number >= least,
-            f"{name}={number!r}",
-            rule=f"it is a whole number, {least} or more",
-            remedy="Choose such a number",
-        )
+def _whole(name: str, number: Any, *, least: int) -> int:
+    """A whole number, also one of numpy."""
     check(
-        0 <= noise < math.inf,
+        is_a(numbers.Integral, number) and number >= least,
+        f"{name}={number!r}",
+        rule=f"it is a whole number, {least} or more",
+        remedy="Choose such a number",
+    )
+    return int(number)
+
+
+def _check_layer(layer: Any) -> None:
+    check(
+        layer is None or isinstance(layer, str),
+        f"layer={layer!r}".partition("\n")[0],
+        rule="a layer is known by its name in module.named_modules()",
+        remedy='Give the name, such as "layer3" or "2"',
+    )
+
+
+def _check_noise(noise: Any) -> None:
+    check(
+        is_a(numbers.Real, noise) and 0 <= noise < math.inf,
         f"noise={noise!r}",
         rule="a standard deviation is 0 or more, and finite",
         remedy="Choose such a number; the article's is 1/25",
@@ -223,9 +241,13 @@ def _scaling(normalize: Normalization, images: Tensor) -> tuple[Tensor, Tensor] 
         if normalize != "imagenet":
             raise UnknownNameError.nearest(normalize, ["imagenet"], what="normalisation")
         normalize = _IMAGENET
-    mean, sd = (torch.as_tensor(each, dtype=torch.float64).flatten() for each in normalize)
-    channels = images.shape[1]
-    if images.dim() != 4 or {len(mean), len(sd)} != {channels} or not bool((sd > 0).all()):
+    try:
+        mean, sd = (torch.as_tensor(each, dtype=torch.float64).flatten() for each in normalize)
+        fits = {len(mean), len(sd)} == {images.shape[1]} and images.dim() == 4
+        fits = fits and bool((mean.isfinite() & sd.isfinite() & (sd > 0)).all())
+    except (TypeError, ValueError, RuntimeError):
+        fits = False
+    if not fits:
         raise SettingError(
             f"normalize={normalize!r} with images of shape {tuple(images.shape)}",
             rule="each channel of an image has a mean and a standard deviation above 0",
@@ -242,7 +264,14 @@ def _device(device: str | torch.device, module: nn.Module) -> torch.device:
     kind, _, _ = str(device).partition(":")
     if kind not in ("cpu", "cuda"):
         resolve_device(kind)  # names those that there are
-    place = torch.device(resolve_device(kind) if str(device) == kind else device)
+    try:
+        place = torch.device(resolve_device(kind) if str(device) == kind else device)
+    except RuntimeError as error:
+        raise DeviceError(
+            str(device),
+            rule="torch knows no such device",
+            remedy="Give cpu, cuda or the number of a GPU, as in cuda:0",
+        ) from error
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise DeviceError(
             str(device),
@@ -301,7 +330,7 @@ def _starts(start: Tensor | Start | None, images: Tensor, *, starts: int, seed: 
     settings = ARTICLE_START if start is None else start
     if not isinstance(settings, Start):
         raise SettingError(
-            repr(start),
+            type(start).__name__ if hasattr(start, "shape") else repr(start),
             rule="a start is a tensor, or the distribution to draw it from",
             remedy="Give Start(mean=0.7, sd=0.05), or leave it out",
         )

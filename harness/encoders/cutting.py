@@ -59,6 +59,12 @@ def _resolve(module: nn.Module, layer: str) -> tuple[str, int]:
     numbered = re.fullmatch(r"(.+)_(\d+)", layer)
     if numbered and numbered[1] in names:
         return numbered[1], int(numbered[2])
+    if not names:
+        raise UnknownNameError(
+            repr(layer),
+            rule=f"{type(module).__name__} has no layers inside",
+            remedy="Leave the layer out to take the output of the whole module",
+        )
     near = difflib.get_close_matches(layer, names, n=5, cutoff=0.3)
     children = [name for name, _ in module.named_children()]
     raise UnknownNameError.nearest(

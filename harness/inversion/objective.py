@@ -123,7 +123,7 @@ class Problem:
         Raises
         ------
         SettingError
-            If a prior needs rows and columns and the samples have none.
+            If a prior needs rows and columns and the samples have none, or too few.
         """
         kernels = None
         if (blur := decoder.prior(Blur)) is not None:
@@ -132,6 +132,12 @@ class Problem:
                     blur,
                     rule="it needs the rows and columns of an image",
                     remedy="Leave it out, or give the images theirs",
+                )
+            if min(images.shape[2:]) <= blur.kernel // 2:
+                raise SettingError(
+                    blur,
+                    rule="the image is reflected at its borders, and has too few pixels for that",
+                    remedy="Choose a kernel of less than twice the image's rows and columns",
                 )
             kernels = blur_kernels(
                 blur, iterations=iterations, dtype=images.dtype, device=images.device

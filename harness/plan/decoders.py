@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from harness.plan.fields import SCHEDULES, check, known
+from harness.plan.fields import SCHEDULES, check, check_types, known
 
 P = TypeVar("P")
 
@@ -36,6 +36,7 @@ class Blur:
     last: float = 0.4
 
     def __post_init__(self) -> None:
+        check_types(self)
         check(
             self.kernel > 0 and self.kernel % 2 == 1,
             self,
@@ -66,6 +67,7 @@ class Whitening:
     exponent: float = 1.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         check(
             self.exponent > 0,
             self,
@@ -123,6 +125,14 @@ class Decoding:
     tolerance_of: str = "target"
 
     def __post_init__(self) -> None:
+        check_types(self)
+        priors: Any = self.priors
+        check(
+            isinstance(priors, (tuple, list)) and all(isinstance(prior, Prior) for prior in priors),
+            f"priors={self.priors!r}",
+            rule="priors are a tuple of Blur() or Whitening()",
+            remedy="Give one as (Whitening(),)",
+        )
         known(self.loss, LOSSES, what="loss")
         known(self.returns, RETURNS, what="image to return")
         known(self.tolerance_of, TOLERANCES, what="reference of a tolerance")

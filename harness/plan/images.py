@@ -6,7 +6,7 @@ import dataclasses
 import math
 from pathlib import Path
 
-from harness.plan.fields import OUTSIDE_IDENTITY
+from harness.plan.fields import OUTSIDE_IDENTITY, check, check_types
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,15 @@ class Start:
 
     mean: float = 0.7
     sd: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check(
+            -math.inf < self.mean < math.inf and 0 <= self.sd < math.inf,
+            self,
+            rule="a start has a finite mean, and a standard deviation of 0 or more",
+            remedy="Choose such numbers; the article's are the defaults",
+        )
 
 
 ARTICLE_START = Start()

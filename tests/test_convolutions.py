@@ -65,9 +65,9 @@ def check(form: AffineMap, of: Convolution) -> None:
     truth, vjp = torch.func.vjp(convolve, x.double())
     _, output_tangent = torch.autograd.functional.jvp(convolve, x.double(), tangent.double())
     for found, expected in (
-        (form.forward(x), truth),
-        (form.apply_jvp(tangent), output_tangent),
-        (form.apply_vjp(cotangent), vjp(cotangent.double())[0]),
+        (form.linear(x, form.bias), truth),
+        (form.linear(tangent, None), output_tangent),
+        (form.transpose(cotangent), vjp(cotangent.double())[0]),
     ):
         assert found.dtype == dtype
         assert found.is_contiguous(memory_format=torch.channels_last)

@@ -118,11 +118,10 @@ class CompiledPlan:
             # A copy, since operations may overwrite the cotangents that they are given.
             cotangents = {self._output: channels_last(cotangent.clone())}
             for step, memory in zip(reversed(self._steps), reversed(memories), strict=True):
-                into = cotangents.pop(step.inputs[0], None)
-                input_cotangents = step.op.apply_vjp(memory, cotangents.pop(step.output), into)
-                cotangents[step.inputs[0]] = input_cotangents[0]
-                for value in step.inputs[1:]:
-                    cotangents[value] = accumulate(input_cotangents[1], cotangents.get(value))
+                # An affine operation yields two, even where it has one input.
+                found = step.op.apply_vjp(memory, cotangents.pop(step.output))
+                for value, each in zip(step.inputs, found, strict=False):
+                    cotangents[value] = accumulate(each, cotangents.get(value))
             return cotangents[0]
 
         return output, jvp, vjp
@@ -176,6 +175,6 @@ def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor | None:
 def _affine(map_: AffineMap, node: Node, inputs: Sequence[Tensor]) -> Affine:
     """An affine operation whose second input, if any, has the shape of its output."""
     for second in inputs[1:]:
-        if second.shape != map_.apply_jvp(inputs[0]).shape:
+        if second.shape != map_.linear(inputs[0], None).shape:
             raise UntraceableError(f"{node.layer} plus {tuple(second.shape)}")
     return Affine(map_, node.relu)

@@ -116,11 +116,6 @@ def unfused_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fused)
 
 
-def _gradient(output: Tensor, leaf: Tensor, cotangent: Tensor) -> Tensor:
-    (gradient,) = torch.autograd.grad(output, leaf, cotangent, retain_graph=True)
-    return gradient
-
-
 @dataclasses.dataclass(frozen=True)
 class AffineEncoder:
     """One affine map a network, y = A x + c.
@@ -166,6 +161,11 @@ class AffineEncoder:
     ) -> tuple[Float[Tensor, "batch m"], JVP, VJP]:
         """Outputs of a batch of inputs, A and A^T."""
         return self.encode(inputs), self.apply_jvp, self.apply_vjp
+
+
+def _gradient(output: Tensor, leaf: Tensor, cotangent: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(output, leaf, cotangent, retain_graph=True)
+    return gradient
 
 
 def _times(

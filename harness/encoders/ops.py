@@ -1,15 +1,15 @@
 """Operations of a compiled plan: the output, JVP and VJP of each, written by hand.
 
-Derivatives need little of a forward pass: the output of a ReLU says where it is active, and
-max-pooling records where its maxima lie. No operation overwrites its inputs. It may, however,
-overwrite the cotangent that it is given, and `into`, the cotangent of its first input so far, to
-which it adds.
+`forward` returns the output and the memory, what derivatives need of a forward pass: the output of
+a ReLU says where it is active, and max-pooling records where its maxima lie. `apply_jvp` maps
+tangents of the inputs to that of the output, `apply_vjp` the cotangent of the output to those of
+the inputs. No operation overwrites its inputs, but it may overwrite its cotangent.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,25 +19,6 @@ from harness.encoders.layout import accumulate, channels_last
 
 Memory = tuple[Tensor, ...]
 """What derivatives need of a forward pass."""
-
-Cotangents = tuple[Tensor, ...]
-"""Cotangents of the inputs of an operation."""
-
-
-class Op(Protocol):
-    """One operation of a compiled plan."""
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
-        """The output, and what derivatives need."""
-        ...
-
-    def apply_jvp(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
-        """Tangent of the output."""
-        ...
-
-    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
-        """Cotangents of the inputs, the first one accumulated into `into`."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,60 +36,55 @@ class Affine:
     map: AffineMap
     relu: bool
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+    def forward(self, x: Tensor, second: Tensor | None = None) -> tuple[Tensor, Memory]:
         """The output, which the derivatives need where a ReLU follows."""
-        y = accumulate(self.map.forward(inputs[0]), _second(inputs))
+        y = accumulate(self.map.linear(x, self.map.bias), second)
         # oneDNN could apply the ReLU itself, but turns nan into 0.
         return (y.relu_(), (y,)) if self.relu else (y, ())
 
-    def apply_jvp(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, memory: Memory, tangent: Tensor, second: Tensor | None = None) -> Tensor:
         """A t plus the second tangent, where the output is positive."""
-        y = accumulate(self.map.apply_jvp(tangents[0]), _second(tangents))
-        return _mask(y, memory)
+        return _mask(accumulate(self.map.linear(tangent, None), second), memory)
 
-    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
+    def apply_vjp(self, memory: Memory, cotangent: Tensor) -> tuple[Tensor, Tensor]:
         """A^T u and u, with u masked to where the output is positive."""
         cotangent = _mask(cotangent, memory)
-        return accumulate(self.map.apply_vjp(cotangent), into), cotangent
+        return self.map.transpose(cotangent), cotangent
 
 
 @dataclasses.dataclass(frozen=True)
 class ReLU:
     """max(0, x)."""
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Memory]:
         """The output, which the derivatives need."""
-        (x,) = inputs
         y = x.relu()
         return y, (y,)
 
-    def apply_jvp(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, memory: Memory, tangent: Tensor) -> Tensor:
         """The tangent where the output is positive."""
-        (tangent,) = tangents
         return _mask(tangent.clone(), memory)
 
-    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
+    def apply_vjp(self, memory: Memory, cotangent: Tensor) -> tuple[Tensor]:
         """The cotangent where the output is positive."""
-        return (accumulate(_mask(cotangent, memory), into),)
+        return (_mask(cotangent, memory),)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sum:
     """x + y."""
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Memory]:
         """The output."""
-        x, y = inputs
         return x + y, ()
 
-    def apply_jvp(self, _: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, _: Memory, x: Tensor, y: Tensor) -> Tensor:
         """Sum of the tangents."""
-        x, y = tangents
         return x + y
 
-    def apply_vjp(self, _: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
+    def apply_vjp(self, _: Memory, cotangent: Tensor) -> tuple[Tensor, Tensor]:
         """The cotangent for both, each in its own memory."""
-        return accumulate(cotangent.clone(), into), cotangent
+        return cotangent.clone(), cotangent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,19 +110,17 @@ class ChannelScale:
             factor, offset = factor * layer.weight, offset * layer.weight + layer.bias
         return cls(factor.detach()[:, None, None], offset.detach()[:, None, None])
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Memory]:
         """The output."""
-        (x,) = inputs
         return torch.addcmul(self.offset, x, self.factor), ()
 
-    def apply_jvp(self, _: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, _: Memory, tangent: Tensor) -> Tensor:
         """Every channel times its factor."""
-        (tangent,) = tangents
         return tangent * self.factor
 
-    def apply_vjp(self, _: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
+    def apply_vjp(self, _: Memory, cotangent: Tensor) -> tuple[Tensor]:
         """Every channel times its factor."""
-        return (accumulate(cotangent.mul_(self.factor), into),)
+        return (cotangent.mul_(self.factor),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,24 +141,22 @@ class MaxPool:
         pairs = layer.kernel_size, layer.stride, layer.padding, layer.dilation
         return cls((*map(_both, pairs), layer.ceil_mode))
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Memory]:
         """The output; the places of the maxima, and the input for its shape."""
-        (x,) = inputs
         y, places = torch.ops.aten.max_pool2d_with_indices(x, *self.window)
         return y, (x, places)
 
-    def apply_jvp(self, memory: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, memory: Memory, tangent: Tensor) -> Tensor:
         """The tangents at the places of the maxima."""
-        (tangent,) = tangents
         _, places = memory
         output_tangent = tangent.flatten(2).gather(2, places.flatten(2))
         return channels_last(output_tangent.view(places.shape))
 
-    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
+    def apply_vjp(self, memory: Memory, cotangent: Tensor) -> tuple[Tensor]:
         """Each cotangent at the place of its maximum."""
         x, places = memory
         backward = torch.ops.aten.max_pool2d_with_indices_backward
-        return (accumulate(backward(cotangent, x, *self.window, places), into),)
+        return (backward(cotangent, x, *self.window, places),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,63 +177,59 @@ class AvgPool:
         pairs = map(_both, (layer.kernel_size, layer.stride, layer.padding))
         return cls((*pairs, layer.ceil_mode, layer.count_include_pad, layer.divisor_override))
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Memory]:
         """The output, and the input for its shape."""
-        (x,) = inputs
         return torch.ops.aten.avg_pool2d(x, *self.window), (x,)
 
-    def apply_jvp(self, _: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, _: Memory, tangent: Tensor) -> Tensor:
         """Means of the tangents."""
-        return self.forward(*tangents)[0]
+        return self.forward(tangent)[0]
 
-    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
+    def apply_vjp(self, memory: Memory, cotangent: Tensor) -> tuple[Tensor]:
         """Each cotangent spread over its window."""
         (x,) = memory
-        input_cotangent = torch.ops.aten.avg_pool2d_backward(cotangent, x, *self.window)
-        return (accumulate(input_cotangent, into),)
+        return (torch.ops.aten.avg_pool2d_backward(cotangent, x, *self.window),)
 
 
 @dataclasses.dataclass(frozen=True)
 class Mean:
     """The mean of each channel, as an image of one pixel."""
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Memory]:
         """The output, and the input for its shape."""
-        (x,) = inputs
         return x.mean((2, 3), keepdim=True), (x,)
 
-    def apply_jvp(self, _: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, _: Memory, tangent: Tensor) -> Tensor:
         """The mean of each channel."""
-        return self.forward(*tangents)[0]
+        return self.forward(tangent)[0]
 
-    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
+    def apply_vjp(self, memory: Memory, cotangent: Tensor) -> tuple[Tensor]:
         """Each cotangent spread over the image."""
         (x,) = memory
         spread = (cotangent / x[0, 0].numel()).expand_as(x)
-        return (accumulate(channels_last(spread), into),)
+        return (channels_last(spread),)
 
 
 @dataclasses.dataclass(frozen=True)
 class Flatten:
     """Images as vectors: channels, then rows, then columns."""
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Memory]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Memory]:
         """The output, and the input for its shape."""
-        (x,) = inputs
         return x.flatten(1), (x,)
 
-    def apply_jvp(self, _: Memory, /, *tangents: Tensor) -> Tensor:
+    def apply_jvp(self, _: Memory, tangent: Tensor) -> Tensor:
         """The tangents as vectors."""
-        return self.forward(*tangents)[0]
+        return self.forward(tangent)[0]
 
-    def apply_vjp(self, memory: Memory, /, cotangent: Tensor, into: Tensor | None) -> Cotangents:
+    def apply_vjp(self, memory: Memory, cotangent: Tensor) -> tuple[Tensor]:
         """Vectors as images."""
         (x,) = memory
-        return (accumulate(channels_last(cotangent.view(x.shape)), into),)
+        return (channels_last(cotangent.view(x.shape)),)
 
 
-def _second(tensors: tuple[Tensor, ...]) -> Tensor | None:
-    return tensors[1] if len(tensors) == 2 else None
+Op = Affine | ReLU | Sum | ChannelScale | MaxPool | AvgPool | Mean | Flatten
+"""An operation of a compiled plan."""
 
 
 def _both(numbers: int | tuple[int, ...]) -> list[int]:

@@ -105,17 +105,6 @@ def tf32_allowed() -> tuple[bool, bool]:
     return _is_tf32(_MATRICES), _is_tf32(_CONVOLUTIONS)
 
 
-def _is_tf32(flag: str) -> bool:
-    return bool(operator.attrgetter(flag)(torch.backends) == "tf32")
-
-
-def _set_flags(flags: Mapping[str, object]) -> None:
-    """Set attributes of `torch.backends`."""
-    for flag, value in flags.items():
-        place, _, attribute = flag.rpartition(".")
-        setattr(operator.attrgetter(place)(torch.backends), attribute, value)
-
-
 @contextlib.contextmanager
 def threads(number: int) -> Iterator[None]:
     """Run torch with a number of threads."""
@@ -125,3 +114,14 @@ def threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _is_tf32(flag: str) -> bool:
+    return bool(operator.attrgetter(flag)(torch.backends) == "tf32")
+
+
+def _set_flags(flags: Mapping[str, object]) -> None:
+    """Set attributes of `torch.backends`."""
+    for flag, value in flags.items():
+        place, _, attribute = flag.rpartition(".")
+        setattr(operator.attrgetter(place)(torch.backends), attribute, value)

@@ -43,17 +43,6 @@ def signature(*, device: str) -> dict[str, str]:
     }
 
 
-@functools.cache
-def _code() -> str:
-    """Digest of this package's source, as it was when this process first read it."""
-    digest = hashlib.sha256()
-    folder = Path(harness.__file__).parent
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
 @dataclasses.dataclass(frozen=True)
 class WorkerAnswer:
     """What a worker answers to `probe`.
@@ -61,7 +50,7 @@ class WorkerAnswer:
     Parameters
     ----------
     host : str
-        Name of its machine.
+        Its machine's name.
     device : str
         What "auto" means there.
     incompatibility : str, optional
@@ -134,25 +123,36 @@ class CheckedCall:
         return _run, (self.call, self.expected)
 
 
+def can_import() -> None:
+    """Do nothing: a process that can call this has this package."""
+
+
+def incompatible(process: str, rule: str) -> ExecutorError:
+    """The error for a worker, or the scheduler, that cannot be used for this run."""
+    return ExecutorError(
+        process,
+        rule=rule,
+        remedy="Start it in the project's folder, with the environment that is used here",
+    )
+
+
+@functools.cache
+def _code() -> str:
+    """Digest of this package's source, as it was when this process first read it."""
+    digest = hashlib.sha256()
+    folder = Path(harness.__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def _run(call: Callable[[], T], expected: Mapping[str, str]) -> T:
     """Run a call in a worker, one at a time; workers that joined later are checked here."""
     rule = incompatibility(expected)
     if rule is not None:
         from distributed import get_worker
 
-        raise incompatible(get_worker().address, rule)
+        raise incompatible(f"the worker of Dask at {get_worker().address}", rule)
     with _measuring:
         return call()
-
-
-def can_import() -> None:
-    """Do nothing: a process that can call this has this package."""
-
-
-def incompatible(address: str, rule: str) -> ExecutorError:
-    """The error for a worker, or the scheduler, that cannot be used for this run."""
-    return ExecutorError(
-        f"the worker of Dask at {address}" if "://" in address else f"{address} of Dask",
-        rule=rule,
-        remedy="Start it in the project's folder, with the environment that is used here",
-    )

@@ -154,7 +154,7 @@ class DaskWorkers(Executor):
             # The scheduler unpacks calls before it passes them on.
             self._client.run_on_scheduler(can_import)
         except Exception as error:
-            raise incompatible("the scheduler", _first_line(error)) from error
+            raise incompatible("the scheduler of Dask", _first_line(error)) from error
         token = secrets.token_hex(8)
         # Named like what a killed writer leaves behind, so that a later run removes it if need be.
         ours = store.running / f".{token}.part"
@@ -166,10 +166,11 @@ class DaskWorkers(Executor):
             )
             device = self._expected["device"]
             for address, answer in answers.items():
+                worker = f"the worker of Dask at {address}"
                 if isinstance(answer, Exception):
-                    raise incompatible(address, _first_line(answer)) from answer
+                    raise incompatible(worker, _first_line(answer)) from answer
                 if answer.incompatibility is not None:
-                    raise incompatible(address, answer.incompatibility)
+                    raise incompatible(worker, answer.incompatibility)
                 if not (answer.written is not None and answer.written.exists()):
                     raise ExecutorError(
                         f"--store {store.folder}",

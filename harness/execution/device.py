@@ -36,20 +36,6 @@ def resolve_device(name: str) -> str:
     return "cpu"
 
 
-def _has_cuda() -> bool:
-    """Whether torch is built for CUDA and the driver finds a GPU."""
-    if importlib.metadata.version("torch").endswith("+cpu"):
-        return False
-    driver, count = cuda_driver(), ctypes.c_int(0)
-    # CUDA's driver API: calls return 0 for success.
-    return (
-        driver is not None
-        and not driver.cuInit(0)
-        and not driver.cuDeviceGetCount(ctypes.byref(count))
-        and count.value > 0
-    )
-
-
 def gpu_memory() -> int:
     """Bytes of the first GPU, in use or not; 0 where the driver reports none."""
     driver, place, size = cuda_driver(), ctypes.c_int(0), ctypes.c_size_t(0)
@@ -69,3 +55,17 @@ def cuda_driver() -> ctypes.CDLL | None:
         return ctypes.CDLL(ctypes.util.find_library("cuda") or "libcuda.so.1")
     except OSError:
         return None
+
+
+def _has_cuda() -> bool:
+    """Whether torch is built for CUDA and the driver finds a GPU."""
+    if importlib.metadata.version("torch").endswith("+cpu"):
+        return False
+    driver, count = cuda_driver(), ctypes.c_int(0)
+    # CUDA's driver API: calls return 0 for success.
+    return (
+        driver is not None
+        and not driver.cuInit(0)
+        and not driver.cuDeviceGetCount(ctypes.byref(count))
+        and count.value > 0
+    )

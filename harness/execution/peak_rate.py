@@ -65,26 +65,6 @@ def arithmetic_gflops(
         )
 
 
-def _product(size: int, draw: Callable[..., Tensor]) -> Work:
-    left, right = draw(size, size), draw(size, size)
-    product = torch.empty_like(left)
-    return 2 * size**3, lambda: torch.mm(left, right, out=product)
-
-
-def _convolution(channels: int, *, kernel: int, images: int, draw: Callable[..., Tensor]) -> Work:
-    """A convolution that preserves the channels; unpadded, so that every weight counts."""
-    images = max(1, images)
-    side = _SIDE + kernel - 1
-    inputs, weight = (
-        tensor.contiguous(memory_format=torch.channels_last)
-        for tensor in (
-            draw(images, channels, side, side),
-            draw(channels, channels, kernel, kernel),
-        )
-    )
-    return 2 * images * _SIDE**2 * channels**2 * kernel**2, lambda: conv2d(inputs, weight)
-
-
 @functools.cache
 def worker_gflops(device: str, threads: int) -> float:  # noqa: ARG001 - a key of the cache
     """The peak rate of a worker's float32 arithmetic, measured once in a process.
@@ -112,3 +92,23 @@ def best_seconds(work: Callable[[], object], *, device: torch.device, repeats: i
         synchronize(device)
         best = min(best, time.perf_counter() - began)
     return best
+
+
+def _product(size: int, draw: Callable[..., Tensor]) -> Work:
+    left, right = draw(size, size), draw(size, size)
+    product = torch.empty_like(left)
+    return 2 * size**3, lambda: torch.mm(left, right, out=product)
+
+
+def _convolution(channels: int, *, kernel: int, images: int, draw: Callable[..., Tensor]) -> Work:
+    """A convolution that preserves the channels; unpadded, so that every weight counts."""
+    images = max(1, images)
+    side = _SIDE + kernel - 1
+    inputs, weight = (
+        tensor.contiguous(memory_format=torch.channels_last)
+        for tensor in (
+            draw(images, channels, side, side),
+            draw(channels, channels, kernel, kernel),
+        )
+    )
+    return 2 * images * _SIDE**2 * channels**2 * kernel**2, lambda: conv2d(inputs, weight)

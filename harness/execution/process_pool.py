@@ -127,6 +127,35 @@ class ProcessPool(Executor):
                 self._service.end()
 
 
+def end_workers(workers: Sequence[_Worker]) -> None:
+    """Terminate the processes of workers, and kill those that do not end."""
+    for worker in workers:
+        for process in worker.processes:
+            process.terminate()
+    deadline = time.monotonic() + PATIENCE
+    for worker in workers:
+        for process in worker.processes:
+            # By its sentinel: asking the process itself would race with the pool's own thread.
+            if not wait([process.sentinel], timeout=max(0.0, deadline - time.monotonic())):
+                process.kill()
+        worker.shutdown(wait=True, cancel_futures=True)
+
+
+def exit_after_gpu(*_: object) -> None:
+    """End this process as soon as its GPU has finished what it was given.
+
+    Where processes share a GPU by MPS, one that ends in the midst of its work may stop all others.
+    """
+    # While torch is being imported, it has no `cuda` yet.
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    try:
+        # It fails while a graph is captured: then there is no work.
+        if cuda is not None and cuda.is_initialized():
+            cuda.synchronize()
+    finally:
+        os._exit(1)
+
+
 class _Context(SpawnContext):
     """Starts processes afresh and remembers them."""
 
@@ -141,13 +170,7 @@ class _Context(SpawnContext):
 
 
 class _Worker(ProcessPoolExecutor):
-    """A pool of one process that Ctrl-C does not reach: it ends with its parent.
-
-    Parameters
-    ----------
-    gpu : bool
-        Whether its GPU may be at work when it is ended.
-    """
+    """A pool of one process, which Ctrl-C does not reach: it ends with its parent."""
 
     def __init__(self, *, gpu: bool) -> None:
         self._context = _Context()
@@ -177,20 +200,6 @@ class _Worker(ProcessPoolExecutor):
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def end_workers(workers: Sequence[_Worker]) -> None:
-    """Terminate the processes of workers, and kill those that do not end."""
-    for worker in workers:
-        for process in worker.processes:
-            process.terminate()
-    deadline = time.monotonic() + PATIENCE
-    for worker in workers:
-        for process in worker.processes:
-            # By its sentinel: asking the process itself would race with the pool's own thread.
-            if not wait([process.sentinel], timeout=max(0.0, deadline - time.monotonic())):
-                process.kill()
-        worker.shutdown(wait=True, cancel_futures=True)
-
-
 def _prepare(gpu: bool) -> None:
     """Set up a worker's process."""
     if gpu:
@@ -207,18 +216,3 @@ def _end_with(sentinel: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(PATIENCE)
     os._exit(1)
-
-
-def exit_after_gpu(*_: object) -> None:
-    """End this process as soon as its GPU has finished what it was given.
-
-    Where processes share a GPU by MPS, one that ends in the midst of its work may stop all others.
-    """
-    # While torch is being imported, it has no `cuda` yet.
-    cuda = getattr(sys.modules.get("torch"), "cuda", None)
-    try:
-        # It fails while a graph is captured: then there is no work.
-        if cuda is not None and cuda.is_initialized():
-            cuda.synchronize()
-    finally:
-        os._exit(1)

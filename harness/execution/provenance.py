@@ -8,18 +8,9 @@ import platform
 import subprocess
 from pathlib import Path
 
-from harness.plan.identity import ENGINE
+from harness.plan.identity import ENGINE, LIBRARIES
 
-_PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "scipy",
-    "scikit-image",
-    "scikit-learn",
-    "pillow",
-    "statsmodels",
-)
+_PACKAGES = (*LIBRARIES, "statsmodels")
 
 _PRECISIONS = {
     "float32": "IEEE float32 (no TF32)",
@@ -56,6 +47,16 @@ def machine() -> dict[str, str]:
     }
 
 
+def processor() -> str:
+    """Name of the processor."""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def _commit(folder: Path) -> tuple[str | None, bool | None]:
     """The commit of a checkout and whether files differ from it; None where there is none."""
     try:
@@ -66,16 +67,5 @@ def _commit(folder: Path) -> tuple[str | None, bool | None]:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=folder, check=True, capture_output=True, text=True
-    ).stdout.strip()
-
-
-def processor() -> str:
-    """Name of the processor."""
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

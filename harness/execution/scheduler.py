@@ -334,17 +334,7 @@ class _Queued(NamedTuple):
 
 
 class _Running(NamedTuple):
-    """A bucket that a worker is measuring.
-
-    Parameters
-    ----------
-    bucket : Bucket
-        What it measures.
-    began : float
-        When, by the monotonic clock.
-    alone : bool
-        Whether no other runs at the same time, since a worker died with this one before.
-    """
+    """A bucket that a worker is measuring: alone, if a worker died with it before."""
 
     bucket: Bucket
     began: float

@@ -2,47 +2,20 @@
 
 Whatever changes during a run is a table with a row for each iteration. A step that reads its row
 through a clock can run eagerly, where the clock is a number, or be captured in a CUDA graph, where
-it is a counter in device memory.
+it is a counter in device memory. Tables are read and written as ring buffers.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol, runtime_checkable
 
 from jaxtyping import Int
 from torch import Tensor
 
 
-@runtime_checkable
-class Clock(Protocol):
-    """The current iteration; tables are read and written as ring buffers."""
-
-    @property
-    def now(self) -> int | Tensor:
-        """The iteration, from 0."""
-        ...
-
-    def next(self) -> Clock:
-        """The clock of the iteration after this one."""
-        ...
-
-    def advance(self) -> Clock:
-        """The clock of the next iteration; changed in place if it can be."""
-        ...
-
-    def read(self, table: Tensor) -> Tensor:
-        """The row of this iteration."""
-        ...
-
-    def write(self, table: Tensor, row: Tensor) -> None:
-        """Set the row of this iteration."""
-        ...
-
-
 @dataclasses.dataclass(frozen=True)
 class HostClock:
-    """An iteration known to the host."""
+    """An iteration known to the host, from 0."""
 
     now: int
 
@@ -51,7 +24,7 @@ class HostClock:
         return HostClock(self.now + 1)
 
     def advance(self) -> HostClock:
-        """A new clock, since this one cannot be changed."""
+        """The clock of the next iteration; a new one, since this one cannot be changed."""
         return self.next()
 
     def read(self, table: Tensor) -> Tensor:
@@ -85,3 +58,7 @@ class DeviceClock:
     def write(self, table: Tensor, row: Tensor) -> None:
         """Set the row of this iteration."""
         table.index_copy_(0, self.now % len(table), row[None])
+
+
+Clock = HostClock | DeviceClock
+"""The current iteration."""

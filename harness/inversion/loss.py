@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+import dataclasses
+from collections.abc import Callable, Mapping
 
-from jaxtyping import Float
+import torch
 from torch import Tensor
 
 from harness.inversion.distances import total
 
 
-@runtime_checkable
-class Loss(Protocol):
-    """A convex function of the residual O(a_n) - O(a)."""
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """A convex function of the residual O(a_n) - O(a).
 
-    def value(self, residual: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
-        """The loss of each sample."""
-        ...
+    Parameters
+    ----------
+    value : callable
+        From residuals, shape (batch, ...), to the loss of each sample, shape (batch,).
+    cotangent : callable
+        From residuals to the derivative of the loss with respect to them, in the same shape.
+    """
 
-    def cotangent(self, residual: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """The derivative of the loss with respect to the residual."""
-        ...
-
-
-class L1:
-    """Sum of absolute differences, the article's loss; its derivative at 0 is 0."""
-
-    def value(self, residual: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
-        """The loss of each sample."""
-        return total(residual.abs())
-
-    def cotangent(self, residual: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """sign(residual)."""
-        return residual.sign()
+    value: Callable[[Tensor], Tensor]
+    cotangent: Callable[[Tensor], Tensor]
 
 
-class L2:
-    """Half the sum of squares, so that its derivative is the residual itself."""
-
-    def value(self, residual: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
-        """The loss of each sample."""
-        return total(residual.square()) / 2
-
-    def cotangent(self, residual: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """The residual."""
-        return residual
-
-
-LOSS: Mapping[str, Loss] = {"l1": L1(), "l2": L2()}
+LOSS: Mapping[str, Loss] = {
+    # The sum of absolute differences, the article's loss; its derivative at 0 is 0.
+    "l1": Loss(lambda residual: total(residual.abs()), torch.sign),
+    # Half the sum of squares, so that its derivative is the residual itself.
+    "l2": Loss(lambda residual: total(residual.square()) / 2, lambda residual: residual),
+}
 """By the names in `harness.plan.decoders.LOSSES`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,23 +20,6 @@ from harness.inversion.protocol import LATEST, SampleState
 from harness.plan.decoders import Blur, Decoder, Whitening
 
 
-@runtime_checkable
-class Parametrization(Protocol):
-    """How the point that a decoder moves becomes an image."""
-
-    def point(self, image: Tensor) -> Tensor:
-        """The points of a batch of images."""
-        ...
-
-    def image(self, point: Tensor) -> Tensor:
-        """The images of a batch of points."""
-        ...
-
-    def vjp(self, point: Tensor) -> tuple[Tensor, VJP]:
-        """The images of a batch of points, and their VJP."""
-        ...
-
-
 class Pixels:
     """The point is the image."""
 
@@ -52,6 +34,10 @@ class Pixels:
     def vjp(self, point: Tensor) -> tuple[Tensor, VJP]:
         """The point itself, and the identity."""
         return point, lambda cotangent: cotangent
+
+
+Parametrization = Pixels | WhitenedSpectrum
+"""How the point that a decoder moves becomes an image."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +80,8 @@ class Problem:
     encoder: Encoder
     target: Tensor
     loss: Loss
-    parametrization: Parametrization = dataclasses.field(default_factory=Pixels)
-    kernels: Float[Tensor, "t k"] | None = None
+    parametrization: Parametrization
+    kernels: Float[Tensor, "t k"] | None
 
     @classmethod
     def of(

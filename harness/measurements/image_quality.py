@@ -130,6 +130,16 @@ def probe(seen: ProbeExamples, unseen: ProbeExamples) -> float:
     return float(r2_score(unseen.targets, predicted, multioutput="variance_weighted"))
 
 
+def nearest(
+    features: NDArray[np.float64], others: Mapping[str, NDArray[np.float64]]
+) -> dict[str, float]:
+    """The least Euclidean distance of a vector to the rows of each array, by name."""
+    return {
+        name: float(np.min(np.linalg.norm(rows - features[None], axis=1)))
+        for name, rows in others.items()
+    }
+
+
 def _spanned(
     known: NDArray[np.float64], asked: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -143,13 +153,3 @@ def _spanned(
     mean = known.mean(axis=0)
     basis, spanned = np.linalg.qr((known - mean).T)
     return spanned.T, (asked - mean) @ basis
-
-
-def nearest(
-    features: NDArray[np.float64], others: Mapping[str, NDArray[np.float64]]
-) -> dict[str, float]:
-    """The least Euclidean distance of a vector to the rows of each array, by name."""
-    return {
-        name: float(np.min(np.linalg.norm(rows - features[None], axis=1)))
-        for name, rows in others.items()
-    }

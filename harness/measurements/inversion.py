@@ -89,11 +89,6 @@ def invert_block(
     )
 
 
-def _labelled(result: Measurement, memory: str) -> Measurement:
-    """A result labelled with what fitted into memory, unless it has a smaller label already."""
-    return dataclasses.replace(result, labels={"memory": memory, **result.labels})
-
-
 def lacks_memory(error: BaseException | None) -> bool:
     """Whether an error, or one of its causes, says that a device's memory is full.
 
@@ -106,6 +101,11 @@ def lacks_memory(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _labelled(result: Measurement, memory: str) -> Measurement:
+    """A result labelled with what fitted into memory, unless it has a smaller label already."""
+    return dataclasses.replace(result, labels={"memory": memory, **result.labels})
 
 
 def _invert(

@@ -59,12 +59,6 @@ def neighbours(cell: Neighbours) -> Measurement:
     )
 
 
-def _forward(layers: Sequence[tuple[Tensor, Tensor]], inputs: Tensor) -> Tensor:
-    for weight, bias in layers:
-        inputs = inputs @ weight.T + bias
-    return inputs
-
-
 def neighbour_law(cell: NeighbourLaw) -> Measurement:
     """The median over networks of the stretch of one output's distance, and its law."""
     n, depth = cell.network.inputs, len(cell.network.widths)
@@ -85,3 +79,9 @@ def neighbour_law(cell: NeighbourLaw) -> Measurement:
     law = neighbour_stretch(depth=depth, sd=sd)
     values = {"stretch": stretch, "law": law, "log_ratio": math.log(stretch / law)}
     return Measurement(values=values, outcome=outcome_of(values))
+
+
+def _forward(layers: Sequence[tuple[Tensor, Tensor]], inputs: Tensor) -> Tensor:
+    for weight, bias in layers:
+        inputs = inputs @ weight.T + bias
+    return inputs

@@ -18,6 +18,17 @@ ENGINE: Mapping[str, int] = {"cpu": 8, "cuda": 8, "any": 8}
 """Version of everything between a cell and its measurement, by device; raised where outcomes
 change. "any" is for trained networks, which are used on every device."""
 
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "pillow",
+    "scikit-image",
+    "scikit-learn",
+)
+"""Libraries that draw or compute; scipy for the windows of SSIM, ranks and linear programmes."""
+
 
 def canonical(cell: Cell | Network) -> dict[str, object]:
     """The settings of a cell as plain JSON values, with the names of their types."""
@@ -44,6 +55,21 @@ def identity(cell: Cell | Network, *, context: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@functools.cache
+def context(*, device: str) -> dict[str, object]:
+    """What decides the outcome of a cell besides its settings.
+
+    Versions of the libraries that draw (weights by constructor and seed, photographs) and compute,
+    the kind of device and the precision flags; found without importing the libraries.
+    """
+    return {
+        "engine": ENGINE[device],
+        "device": device,
+        "precision": "ieee",
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+
+
 def _plain(value: Any) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {
@@ -57,30 +83,3 @@ def _plain(value: Any) -> object:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
-
-
-_LIBRARIES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "scipy",
-    "pillow",
-    "scikit-image",
-    "scikit-learn",
-)
-"""Libraries that draw or compute; scipy for the windows of SSIM, ranks and linear programmes."""
-
-
-@functools.cache
-def context(*, device: str) -> dict[str, object]:
-    """What decides the outcome of a cell besides its settings.
-
-    Versions of the libraries that draw (weights by constructor and seed, photographs) and compute,
-    the kind of device and the precision flags; found without importing the libraries.
-    """
-    return {
-        "engine": ENGINE[device],
-        "device": device,
-        "precision": "ieee",
-        "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
-    }

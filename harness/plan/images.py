@@ -75,7 +75,3 @@ ARTICLE_START = Start()
 
 NOISE_TEXT = 1 / 25
 """Standard deviation of a' - a in the article's text."""
-
-
-NOISE_CODE = 1 / 18
-"""Standard deviation of a' - a in the article's published code."""

@@ -45,18 +45,6 @@ class AffineMap:
     transpose: Transpose
     bias: Tensor | None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """A x + b."""
-        return self.linear(x, self.bias)
-
-    def apply_jvp(self, tangent: Tensor) -> Tensor:
-        """A t."""
-        return self.linear(tangent, None)
-
-    def apply_vjp(self, cotangent: Tensor) -> Tensor:
-        """A^T u."""
-        return self.transpose(cotangent)
-
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:

@@ -92,13 +92,6 @@ class PixelShuffle:
         return channels_last(image[:, :, : self.size[0], : self.size[1]])
 
 
-def _reach(convolution: Convolution, block: int, axis: int) -> Pair:
-    """The least and the greatest j of `PixelShuffle` along an axis."""
-    stride, padding = convolution.stride[axis], convolution.padding[axis]
-    kernel = convolution.kernel_size[axis]
-    return -((kernel - 1 - padding) // stride), (block - 1 + padding) // stride
-
-
 def best_block(convolution: Convolution, *, together: int) -> int:
     """Rows of the blocks that take the least arithmetic, or 0 where whole images do.
 
@@ -124,3 +117,10 @@ def best_block(convolution: Convolution, *, together: int) -> int:
         return computed(channels * block**2) * kernel / block**2
 
     return min((0, stride, 2 * stride) if stride > 1 else (0, 2), key=cost)
+
+
+def _reach(convolution: Convolution, block: int, axis: int) -> Pair:
+    """The least and the greatest j of `PixelShuffle` along an axis."""
+    stride, padding = convolution.stride[axis], convolution.padding[axis]
+    kernel = convolution.kernel_size[axis]
+    return -((kernel - 1 - padding) // stride), (block - 1 + padding) // stride

@@ -22,21 +22,14 @@ class BestSoFarState(Generic[S]):
     ----------
     inner : state
         Of the decoder, which goes on from its own point, not from the best one.
-    point, gradient, value, misfit, reason
-        As in `SampleState`, at the best point.
-    at : tensor of int, shape (batch,)
-        The iteration that reached it.
+    best : SampleState
+        At the best point of each sample.
     size : tensor, shape (batch,)
         Of the decoder's step from there, for rho.
     """
 
     inner: S
-    point: Tensor
-    gradient: Tensor
-    value: Float[Tensor, " batch"]
-    misfit: Float[Tensor, " batch"]
-    reason: Int[Tensor, " batch"]
-    at: Int[Tensor, " batch"]
+    best: SampleState
     size: Float[Tensor, " batch"]
 
 
@@ -62,14 +55,10 @@ class BestSoFar(Generic[S]):
         """The state at a start."""
         inner = self.method.begin(start)
         current = self.method.sample_state(inner)
+        zero = torch.zeros_like(current.reason)
         return BestSoFarState(
             inner,
-            point=current.point,
-            gradient=current.gradient,
-            value=current.value,
-            misfit=current.misfit,
-            reason=self._reason(current, torch.zeros_like(current.reason)),
-            at=torch.zeros_like(current.reason),
+            best=dataclasses.replace(current, reason=self._reason(current, zero), at=zero),
             size=self.method.size(inner, HostClock(0)).expand_as(current.value),
         )
 
@@ -77,35 +66,31 @@ class BestSoFar(Generic[S]):
         """The state after an iteration."""
         inner = self.method.step(state.inner, clock)
         current = self.method.sample_state(inner)
-        better = state.reason == TerminationReason.LENGTH
+        best = state.best
+        better = best.reason == TerminationReason.LENGTH
         if self.best:
             # A point within the tolerance ends the run, whatever its value.
-            better = better & ((current.value < state.value) | (current.misfit <= self.enough))
+            better = better & ((current.value < best.value) | (current.misfit <= self.enough))
 
         def chosen(new: Tensor, old: Tensor) -> Tensor:
             return torch.where(per_sample(better, like=old), new, old)
 
         return BestSoFarState(
             inner,
-            point=chosen(current.point, state.point),
-            gradient=chosen(current.gradient, state.gradient),
-            value=chosen(current.value, state.value),
-            misfit=chosen(current.misfit, state.misfit),
-            reason=self._reason(current, state.reason),
-            at=torch.where(better, clock.now + 1, state.at),
+            best=SampleState(
+                point=chosen(current.point, best.point),
+                gradient=chosen(current.gradient, best.gradient),
+                value=chosen(current.value, best.value),
+                misfit=chosen(current.misfit, best.misfit),
+                reason=self._reason(current, best.reason),
+                at=torch.where(better, clock.now + 1, best.at),
+            ),
             size=chosen(self.method.size(inner, clock.next()), state.size),
         )
 
     def sample_state(self, state: BestSoFarState[S]) -> SampleState:
         """The best point of each sample."""
-        return SampleState(
-            point=state.point,
-            value=state.value,
-            misfit=state.misfit,
-            gradient=state.gradient,
-            reason=state.reason,
-            at=state.at,
-        )
+        return state.best
 
     def size(self, state: BestSoFarState[S], _: Clock, /) -> Tensor:
         """The size of the decoder's step from the best point of each sample."""

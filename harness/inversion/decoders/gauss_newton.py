@@ -19,7 +19,7 @@ from harness.encoders.encoder import JVP, VJP
 from harness.inversion.clock import Clock
 from harness.inversion.distances import l2, per_sample
 from harness.inversion.objective import Evaluation, Problem
-from harness.inversion.protocol import LATEST, SampleState, TerminationReason, reason_at_start
+from harness.inversion.protocol import SampleState, TerminationReason, reason_at_start
 from harness.plan.decoders import GaussNewton
 
 _TRIALS = 25
@@ -116,14 +116,8 @@ class GaussNewtonMethod:
 
     def sample_state(self, state: GaussNewtonState) -> SampleState:
         """Where the samples stand."""
-        return SampleState(
-            point=state.evaluation.point,
-            value=self.problem.value(state.evaluation),
-            misfit=l2(state.evaluation.residual),
-            gradient=state.evaluation.gradient,
-            reason=state.reason,
-            at=torch.full_like(state.reason, LATEST),
-        )
+        current = self.problem.sample_state(state.evaluation)
+        return dataclasses.replace(current, reason=state.reason)
 
     def size(self, state: GaussNewtonState, _: Clock, /) -> Tensor:
         """nan, since steps are not along the gradient."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from harness.inversion.clock import Clock
 from harness.inversion.distances import l2, per_sample
 from harness.inversion.objective import Problem
-from harness.inversion.protocol import LATEST, SampleState, TerminationReason, reason_at_start
+from harness.inversion.protocol import SampleState, TerminationReason, reason_at_start
 from harness.plan.decoders import LBFGS
 
 _DECREASE = 1e-4
@@ -156,10 +156,8 @@ class LBFGSState:
 
     Parameters
     ----------
-    point, gradient : tensor, shape (batch, ...)
-        The last accepted point, and the gradient there.
-    value, misfit : tensor, shape (batch,)
-        The objective and m_g there.
+    here : SampleState
+        At the last accepted point.
     first : tensor, shape (batch,)
         The gradient's norm at the start.
     direction : tensor, shape (batch, ...)
@@ -170,21 +168,15 @@ class LBFGSState:
         Of this line search, so far.
     pairs : Pairs
         The history.
-    reason : tensor of int, shape (batch,)
-        As in `SampleState`.
     """
 
-    point: Tensor
-    gradient: Tensor
-    value: Float[Tensor, " batch"]
-    misfit: Float[Tensor, " batch"]
+    here: SampleState
     first: Float[Tensor, " batch"]
     direction: Tensor
     slope: Float[Tensor, " batch"]
     size: Float[Tensor, " batch"]
     trials: Int[Tensor, " batch"]
     pairs: Pairs
-    reason: Int[Tensor, " batch"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,37 +192,34 @@ class LBFGSMethod:
 
     def begin(self, start: Tensor) -> LBFGSState:
         """The state at a start; the first trial is along the steepest descent."""
-        found = self.problem.evaluate(start)
-        value, norm = self.problem.value(found), l2(found.gradient)
+        here = self.problem.sample_state(self.problem.evaluate(start))
+        norm = l2(here.gradient)
         return LBFGSState(
-            point=start,
-            gradient=found.gradient,
-            value=value,
-            misfit=l2(found.residual),
+            here=dataclasses.replace(here, reason=reason_at_start(norm)),
             first=norm,
-            direction=-found.gradient,
+            direction=-here.gradient,
             slope=-norm.square(),
-            size=_polyak(value, norm.square()),
-            trials=torch.zeros_like(value, dtype=torch.long),
+            size=_polyak(here.value, norm.square()),
+            trials=torch.zeros_like(here.reason),
             pairs=Pairs.none(start.flatten(1), size=self.decoder.history),
-            reason=reason_at_start(norm),
         )
 
     def step(self, state: LBFGSState, clock: Clock) -> LBFGSState:
         """One trial of every sample, and what it implies."""
-        moved = per_sample(state.size, like=state.point) * state.direction
-        found = self.problem.evaluate(state.point + moved)
+        here = state.here
+        moved = per_sample(state.size, like=here.point) * state.direction
+        found = self.problem.evaluate(here.point + moved)
         value = self.problem.value(found)
-        running = state.reason == TerminationReason.LENGTH
-        enough = value <= state.value + _DECREASE * state.size * state.slope
+        running = here.reason == TerminationReason.LENGTH
+        enough = value <= here.value + _DECREASE * state.size * state.slope
         accepted = running & enough & (state.slope < 0)
 
         def taken(new: Tensor, old: Tensor) -> Tensor:
             return torch.where(per_sample(accepted, like=old), new, old)
 
-        point = taken(state.point + moved, state.point)
-        gradient = taken(found.gradient, state.gradient)
-        best, norm = taken(value, state.value), l2(gradient)
+        point = taken(here.point + moved, here.point)
+        gradient = taken(found.gradient, here.gradient)
+        best, norm = taken(value, here.value), l2(gradient)
         # After a line search that failed, one along the steepest descent; after that, none.
         trials = torch.where(accepted, 0, state.trials + 1)
         failed = running & ((trials == _TRIALS) | (state.slope >= 0))
@@ -238,7 +227,7 @@ class LBFGSMethod:
         stationary = accepted & (norm <= self.decoder.stationary * state.first)
         pairs = state.pairs.add(
             moved.flatten(1),
-            (found.gradient - state.gradient).flatten(1),
+            (found.gradient - here.gradient).flatten(1),
             where=accepted,
             clock=clock,
         ).forget(where=failed)
@@ -247,37 +236,33 @@ class LBFGSMethod:
         turned = accepted | failed
         fresh = torch.where(pairs.count > 0, 1, _polyak(best, norm.square()))
         return LBFGSState(
-            point=point,
-            gradient=gradient,
-            value=best,
-            misfit=taken(l2(found.residual), state.misfit),
+            here=SampleState(
+                point=point,
+                gradient=gradient,
+                value=best,
+                misfit=taken(l2(found.residual), here.misfit),
+                reason=torch.where(
+                    stuck,
+                    TerminationReason.STUCK.value,
+                    torch.where(stationary, TerminationReason.STATIONARY.value, here.reason),
+                ),
+                at=here.at,
+            ),
             first=state.first,
             direction=torch.where(per_sample(turned, like=point), direction, state.direction),
             slope=torch.where(turned, slope, state.slope),
             size=torch.where(turned, fresh, _shorter(state, value)),
             trials=torch.where(failed, 0, trials),
             pairs=pairs,
-            reason=torch.where(
-                stuck,
-                TerminationReason.STUCK.value,
-                torch.where(stationary, TerminationReason.STATIONARY.value, state.reason),
-            ),
         )
 
     def sample_state(self, state: LBFGSState) -> SampleState:
         """Where the samples stand: at their last accepted points."""
-        return SampleState(
-            point=state.point,
-            value=state.value,
-            misfit=state.misfit,
-            gradient=state.gradient,
-            reason=state.reason,
-            at=torch.full_like(state.reason, LATEST),
-        )
+        return state.here
 
     def size(self, state: LBFGSState, _: Clock, /) -> Tensor:
         """nan, since steps are not along the gradient."""
-        return state.point.new_full((), math.nan)
+        return state.here.point.new_full((), math.nan)
 
 
 def _polyak(
@@ -289,7 +274,7 @@ def _polyak(
 
 def _shorter(state: LBFGSState, value: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
     """The minimum, within bounds, of the parabola through what is known along the line."""
-    excess = value - state.value - state.size * state.slope
+    excess = value - state.here.value - state.size * state.slope
     ratio = -state.size * state.slope / (2 * excess)
     low, high = _SHRINK
     # A value that is not finite only says that the step was too long.

@@ -114,12 +114,6 @@ def load_image(path: Path) -> Image.Image:
     return _load(path, status.st_mtime_ns, status.st_size)
 
 
-# Few, since an image of the largest size takes 192 MB.
-@functools.lru_cache(maxsize=8)
-def _load(path: Path, _modified: int, _size: int) -> Image.Image:
-    return decode(path)
-
-
 def decode(path: Path) -> Image.Image:
     """Decode an image to RGB as a viewer shows it.
 
@@ -148,6 +142,12 @@ def decode(path: Path) -> Image.Image:
     # A damaged file makes Pillow's decoders raise almost anything.
     except Exception as error:
         raise _unreadable(path, error) from error
+
+
+# Few, since an image of the largest size takes 192 MB.
+@functools.lru_cache(maxsize=8)
+def _load(path: Path, _modified: int, _size: int) -> Image.Image:
+    return decode(path)
 
 
 @functools.cache

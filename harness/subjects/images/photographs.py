@@ -107,13 +107,6 @@ def load_photograph(photograph: Photograph) -> Image.Image:
         ) from error
 
 
-def _version(photograph: Photograph) -> str:
-    try:
-        return importlib.metadata.version(photograph.distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
 def draw_photograph(*, rng: np.random.Generator) -> tuple[str, Image.Image]:
     """Draw one of `PHOTOGRAPHS`, uniformly and with replacement: its label, and all of it."""
     photograph = PHOTOGRAPHS[rng.integers(len(PHOTOGRAPHS))]
@@ -160,3 +153,10 @@ def random_crop(
     resized = image.resize((pixels, pixels), Image.Resampling.LANCZOS, box=box)
     channels = np.asarray(resized, dtype=np.float32).transpose(2, 0, 1)
     return np.ascontiguousarray(channels) / np.float32(255)
+
+
+def _version(photograph: Photograph) -> str:
+    try:
+        return importlib.metadata.version(photograph.distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

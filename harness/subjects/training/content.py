@@ -133,6 +133,22 @@ def crops(
     return TrainingSet(torch.from_numpy(images), torch.from_numpy(labels))
 
 
+def varied(
+    images: Float[Tensor, "batch 3 rows columns"], *, generator: torch.Generator
+) -> Float[Tensor, "batch 3 rows columns"]:
+    """Images mirrored at random, with their colours changed (see `GAIN`)."""
+    batch = len(images)
+
+    def uniform(spread: float) -> Tensor:
+        drawn = torch.empty(batch, 3, 1, 1).uniform_(-spread, spread, generator=generator)
+        return drawn.to(images.device)
+
+    mirrored = torch.rand(batch, generator=generator).lt(0.5).to(images.device)
+    flipped = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    changed: Tensor = (flipped * (1 + uniform(GAIN)) + uniform(SHIFT)).clamp(0, 1)
+    return changed
+
+
 def _crop(
     picture: Image.Image, *, pixels: int, rng: np.random.Generator, held_out: bool
 ) -> NDArray[np.uint8]:
@@ -149,22 +165,6 @@ def _crop(
     box = (left, upper, left + side, upper + side)
     small = picture.resize((pixels, pixels), Image.Resampling.BOX, box=box, reducing_gap=2.0)
     return np.asarray(small).transpose(2, 0, 1)
-
-
-def varied(
-    images: Float[Tensor, "batch 3 rows columns"], *, generator: torch.Generator
-) -> Float[Tensor, "batch 3 rows columns"]:
-    """Images mirrored at random, with their colours changed (see `GAIN`)."""
-    batch = len(images)
-
-    def uniform(spread: float) -> Tensor:
-        drawn = torch.empty(batch, 3, 1, 1).uniform_(-spread, spread, generator=generator)
-        return drawn.to(images.device)
-
-    mirrored = torch.rand(batch, generator=generator).lt(0.5).to(images.device)
-    flipped = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-    changed: Tensor = (flipped * (1 + uniform(GAIN)) + uniform(SHIFT)).clamp(0, 1)
-    return changed
 
 
 def _noise(training: Training, *, rng: np.random.Generator) -> TrainingSet:

@@ -143,15 +143,15 @@ def run_epoch(
     return float(total) / number
 
 
-def _rng(seed: int, *source: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=source))
-
-
 def is_finite(loss: float, network: nn.Module) -> bool:
     """Whether loss and weights are finite: no loss reflects the last step."""
     return math.isfinite(loss) and all(
         bool(value.isfinite().all()) for value in network.state_dict().values()
     )
+
+
+def _rng(seed: int, *source: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=source))
 
 
 def _size(network: nn.Module) -> int:

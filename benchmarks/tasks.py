@@ -136,10 +136,10 @@ def _sequential(network: MLP, owner: ReplicateSeeds) -> nn.Module:
     for number, layer in enumerate(
         draw_layers(network, generators=[torch_generator(owner, Source.WEIGHTS)])
     ):
-        _, outputs, inputs = layer.weight.shape
+        _, outputs, inputs = layer.matrix.shape
         if number:
             stack.append(nn.ReLU())
-        linear = nn.Linear(inputs, outputs, dtype=layer.weight.dtype)
-        linear.weight.data, linear.bias.data = layer.weight[0], layer.bias[0]
+        linear = nn.Linear(inputs, outputs, dtype=layer.matrix.dtype)
+        linear.weight.data, linear.bias.data = layer.matrix[0], layer.offset[0]
         stack.append(linear)
     return stack.eval()

@@ -377,7 +377,7 @@ class TestDamage:
         [
             lambda found: {**found, "more": torch.ones(1)},
             lambda found: {name: value for name, value in found.items() if name != "size"},
-            lambda found: {**found, "at": found["at"][:1]},
+            lambda found: {**found, "best.at": found["best.at"][:1]},
             lambda found: {**found, "best.point": found["best.point"].float()},
         ],
         ids=["more", "fewer", "shape", "dtype"],

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from harness.encoders.encoder import AffineEncoder, Encoder
 from harness.encoders.network import NetworkEncoder
-from harness.encoders.stacks import Layer, StackEncoder
+from harness.encoders.stacks import StackEncoder
 from harness.errors import UnknownNameError
 from harness.plan.networks import ACTIVATIONS, INITIALISATIONS, MLP, ResNet
 from harness.subjects.mlp import draw_layers, draw_weight, mlp_encoder
@@ -33,7 +33,7 @@ def encoder(network: MLP, *seeds: int, dtype: torch.dtype = torch.float64) -> En
     return mlp_encoder(network, generators=generators(*seeds), dtype=dtype, device=CPU)
 
 
-def modules(network: MLP, layers: tuple[Layer, ...], *, sample: int) -> nn.Sequential:
+def modules(network: MLP, layers: tuple[AffineEncoder, ...], *, sample: int) -> nn.Sequential:
     """The same network made of torch.nn's own modules."""
     kinds = {
         "none": nn.Identity,
@@ -44,9 +44,9 @@ def modules(network: MLP, layers: tuple[Layer, ...], *, sample: int) -> nn.Seque
     }
     parts: list[nn.Module] = []
     for layer in layers:
-        out, inputs = layer.weight.shape[1:]
+        out, inputs = layer.matrix.shape[1:]
         linear = nn.Linear(inputs, out, dtype=torch.float64)
-        linear.load_state_dict({"weight": layer.weight[sample], "bias": layer.bias[sample]})
+        linear.load_state_dict({"weight": layer.matrix[sample], "bias": layer.offset[sample]})
         parts += [linear, kinds[network.activation]()]
     return nn.Sequential(*parts[:-1])
 
@@ -64,7 +64,7 @@ class TestDrawnLayers:
         (layer,) = draw_layers(MLP(inputs=64, widths=(300,)), generators=generators(0))
         torch.manual_seed(0)
         theirs = nn.Linear(64, 300)
-        for mine, other in ((layer.weight, theirs.weight), (layer.bias, theirs.bias)):
+        for mine, other in ((layer.matrix, theirs.weight), (layer.offset, theirs.bias)):
             assert float(mine.abs().max()) <= 1 / 8
             assert uniform_p(mine, 1 / 8) > 0.01
             same = scipy.stats.ks_2samp(mine.flatten().numpy(), other.detach().flatten().numpy())
@@ -98,7 +98,7 @@ class TestDrawnLayers:
         for bias in (True, False):
             network = MLP(inputs=5, widths=(6, 4), initialisation=initialisation, bias=bias)
             for layer in draw_layers(network, generators=generators(1)):
-                assert bool(layer.bias.any()) is bias
+                assert bool(layer.offset.any()) is bias
 
     @settings(max_examples=20, deadline=None)
     @given(seeds=st.lists(st.integers(0, 2**63 - 1), min_size=2, max_size=4, unique=True))
@@ -108,9 +108,9 @@ class TestDrawnLayers:
         for sample, seed in enumerate(seeds):
             alone = draw_layers(network, generators=generators(seed))
             for mine, one in zip(together, alone, strict=True):
-                assert torch.equal(mine.weight[sample], one.weight[0])
-                assert torch.equal(mine.bias[sample], one.bias[0])
-        assert not torch.equal(together[0].weight[0], together[0].weight[1])
+                assert torch.equal(mine.matrix[sample], one.matrix[0])
+                assert torch.equal(mine.offset[sample], one.offset[0])
+        assert not torch.equal(together[0].matrix[0], together[0].matrix[1])
 
 
 class TestMLPs:
@@ -161,9 +161,8 @@ class TestMLPs:
         layers = draw_layers(
             MLP(inputs=4, widths=(4, 4), activation="relu"), generators=generators(1, 2, 3)
         )
-        layers[0].weight[1, 0, 0] = torch.nan
-        maps = tuple(AffineEncoder(layer.weight, layer.bias) for layer in layers)
-        outputs, vjp = StackEncoder(maps, "relu").vjp(torch.ones(3, 4, dtype=torch.float64))
+        layers[0].matrix[1, 0, 0] = torch.nan
+        outputs, vjp = StackEncoder(layers, "relu").vjp(torch.ones(3, 4, dtype=torch.float64))
         gradient = vjp(torch.ones_like(outputs))
         for values in (outputs, gradient):
             assert values.isfinite().all(dim=1).tolist() == [True, False, True]

@@ -247,7 +247,7 @@ class TestPlantedAnswers:
             network, generators=[torch_generator(cell.seeds, Source.WEIGHTS)]
         )
         truth = torch.autograd.functional.jacobian(
-            lambda x: second.weight[0] @ torch.relu(first.weight[0] @ x + first.bias[0]),
+            lambda x: second.matrix[0] @ torch.relu(first.matrix[0] @ x + first.offset[0]),
             image.flatten(),
         )
         assert found["rank"] == np.linalg.matrix_rank(truth.numpy()) < 48

@@ -63,7 +63,7 @@ class TestConditioning:
         layers = draw_layers(network, generators=[torch_generator(DRAW, Source.WEIGHTS)])
         product = np.eye(12)
         for depth, layer in enumerate(layers, start=1):
-            product = layer.weight[0].numpy() @ product
+            product = layer.matrix[0].numpy() @ product
             assert found[f"log_condition_{depth}"] == pytest.approx(
                 math.log(np.linalg.cond(product)), rel=1e-8
             )
@@ -102,7 +102,7 @@ class TestNeighbours:
         distances, outputs = found.traces["distance"], found.traces["output"]
         assert list(distances) == sorted(distances)
         layers = draw_layers(self.NETWORK, generators=[torch_generator(DRAW, Source.WEIGHTS)])
-        inverse = np.linalg.inv(np.linalg.multi_dot([x.weight[0].numpy() for x in layers[::-1]]))
+        inverse = np.linalg.inv(np.linalg.multi_dot([x.matrix[0].numpy() for x in layers[::-1]]))
         # The noise itself is not kept; its length and the inverse's norm bound each distance.
         for distance, output in zip(distances, outputs, strict=True):
             assert distance <= output * np.linalg.norm(inverse, 2) * (1 + 1e-9)
@@ -298,8 +298,8 @@ class TestZeroUnits:
         network = MLP(inputs=48, widths=(100, 70), activation="relu")
         found = one(ZeroUnits(seeds=DRAW, network=network, images=IMAGES))
         first, second = draw_layers(network, generators=[torch_generator(DRAW, Source.WEIGHTS)])
-        hidden = torch.relu(first.weight[0] @ image_of(IMAGES).flatten() + first.bias[0])
-        output = torch.relu(second.weight[0] @ hidden + second.bias[0])
+        hidden = torch.relu(first.matrix[0] @ image_of(IMAGES).flatten() + first.offset[0])
+        output = torch.relu(second.matrix[0] @ hidden + second.offset[0])
         zeros = [int((hidden == 0).sum()), int((output == 0).sum())]
         assert found.traces["zero_share"] == (zeros[0] / 100, zeros[1] / 70)
         assert found.values["zero_share"] == sum(zeros) / 170

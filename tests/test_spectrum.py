@@ -229,7 +229,7 @@ def truth_of_stack(network: MLP, *, seed: int, inputs: Tensor) -> Tensor:
 
     def stack(x: Tensor) -> Tensor:
         for number, layer in enumerate(layers):
-            x = layer.weight[0] @ (activation(x) if number else x) + layer.bias[0]
+            x = layer.matrix[0] @ (activation(x) if number else x) + layer.offset[0]
         return x
 
     truth: Tensor = torch.func.jacrev(stack)(inputs)

@@ -133,6 +133,10 @@ class AffineEncoder:
     matrix: Float[Tensor, "networks m n"]
     offset: Float[Tensor, "networks m"]
 
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> AffineEncoder:
+        """The same maps on a device, and in a dtype if one is given."""
+        return AffineEncoder(self.matrix.to(device, dtype), self.offset.to(device, dtype))
+
     @functools.cached_property
     def _transposed(self) -> Float[Tensor, "networks n m"]:
         # A row times a contiguous matrix is two to three times as fast as a matrix times a column.

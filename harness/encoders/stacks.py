@@ -29,31 +29,13 @@ _ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tens
 """Activations, and their VJP as a function of a vector and of the activation's output."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Layer:
-    """Weights of one layer for a batch of networks.
-
-    Parameters
-    ----------
-    weight : tensor, shape (batch, out, in)
-    bias : tensor, shape (batch, out)
-    """
-
-    weight: Float[Tensor, "batch out in"]
-    bias: Float[Tensor, "batch out"]
-
-    def on(self, device: torch.device) -> Layer:
-        """The same layer on a device."""
-        return Layer(self.weight.to(device), self.bias.to(device))
-
-
-def compose(layers: Sequence[Layer]) -> Layer:
+def compose(layers: Sequence[AffineEncoder]) -> AffineEncoder:
     """A linear stack as one affine map."""
-    matrix, offset = layers[0].weight, layers[0].bias
+    matrix, offset = layers[0].matrix, layers[0].offset
     for layer in layers[1:]:
-        matrix = layer.weight @ matrix
-        offset = (layer.weight @ offset[..., None]).squeeze(-1) + layer.bias
-    return Layer(matrix, offset)
+        matrix = layer.matrix @ matrix
+        offset = (layer.matrix @ offset[..., None]).squeeze(-1) + layer.offset
+    return AffineEncoder(matrix, offset)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -72,7 +72,7 @@ def neighbour_law(cell: NeighbourLaw) -> Measurement:
     )
     lengths = l2(found)
     for layer in reversed(draw_layers(cell.network, generators=[generator] * cell.networks)):
-        found = torch.linalg.solve(layer.weight, found)
+        found = torch.linalg.solve(layer.matrix, found)
     stretch = float((l2(found) / lengths).median())
     # Standard deviations of the weights, as `MLP` states the initialisations.
     sd = {"gaussian": n**-0.5, "default": (3 * n) ** -0.5}[cell.network.initialisation]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness.encoders.encoder import AffineEncoder, Encoder
 from harness.encoders.sparse_rows import is_worthwhile
-from harness.encoders.stacks import Layer, StackEncoder, WideStackEncoder, compose
+from harness.encoders.stacks import StackEncoder, WideStackEncoder, compose
 from harness.plan.networks import MLP
 from harness.plan.seeds import ReplicateSeeds, Source
 from harness.subjects.generators import torch_generator
@@ -43,7 +43,9 @@ def draw_weight(
             raise ValueError(f"no such initialisation: {initialisation!r}")
 
 
-def draw_layers(network: MLP, *, generators: Sequence[torch.Generator]) -> tuple[Layer, ...]:
+def draw_layers(
+    network: MLP, *, generators: Sequence[torch.Generator]
+) -> tuple[AffineEncoder, ...]:
     """Layers of one network per generator, in float64, so that every dtype has the same weights."""
     layers = []
     inputs = network.inputs
@@ -63,7 +65,7 @@ def draw_layers(network: MLP, *, generators: Sequence[torch.Generator]) -> tuple
                 bound: float = inputs**-0.5
                 bias.uniform_(-bound, bound, generator=generator)
             biases.append(bias)
-        layers.append(Layer(torch.stack(weights), torch.stack(biases)))
+        layers.append(AffineEncoder(torch.stack(weights), torch.stack(biases)))
         inputs = out
     return tuple(layers)
 
@@ -71,7 +73,7 @@ def draw_layers(network: MLP, *, generators: Sequence[torch.Generator]) -> tuple
 def draw_stack(network: MLP, seeds: ReplicateSeeds) -> list[tuple[Tensor, Tensor]]:
     """Weights, shape (out, in), and biases of a replicate's layers, in float64."""
     layers = draw_layers(network, generators=[torch_generator(seeds, Source.WEIGHTS)])
-    return [(layer.weight[0], layer.bias[0]) for layer in layers]
+    return [(layer.matrix[0], layer.offset[0]) for layer in layers]
 
 
 def mlp_encoder(
@@ -84,11 +86,8 @@ def mlp_encoder(
     """Encoder of freshly drawn networks; linear stacks are composed in float64 first."""
     layers = draw_layers(network, generators=generators)
     if network.linear:
-        layers = (compose([layer.on(device) for layer in layers]),)
-    maps = [
-        AffineEncoder(layer.weight.to(device, dtype), layer.bias.to(device, dtype))
-        for layer in layers
-    ]
+        layers = (compose([layer.to(device) for layer in layers]),)
+    maps = [layer.to(device, dtype) for layer in layers]
     if network.linear:
         return maps[0]
     if network.activation != "relu" or not is_worthwhile([each.matrix for each in maps]):

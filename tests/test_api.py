@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from inversion_cases import normal, one_thread  # noqa: F401  (a fixture for all)
 from plugin_suite import environment
@@ -421,6 +424,9 @@ def test_it_is_shown_in_a_line_for_each_image(found: harness.Recovery) -> None:
     many = harness.invert(orthogonal(4), normal(30, 4, seed=1), steps=1)
     assert len(repr(many).splitlines()) == 1 + 10 + 1
     assert found._repr_html_().count("<tr") == 2 + 2
+    odd = dataclasses.replace(many, layer="<b>layer</b>")._repr_html_()
+    assert "<b>" not in odd
+    assert "and 20 more" in odd
 
 
 def test_its_table_has_a_row_for_each_image(found: harness.Recovery) -> None:
@@ -454,5 +460,47 @@ def test_files_that_cannot_be_used_are_errors(found: harness.Recovery, tmp_path:
     for name in ("text", "absent"):
         with pytest.raises(harness.RecoveryError):
             harness.load(tmp_path / name)
+    for path in (tmp_path / "no folder" / "found", tmp_path, ""):
+        with pytest.raises(harness.RecoveryError):
+            found.save(path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({"m_g": None}, {}),
+        ({"m_g": torch.zeros(9)}, {}),
+        ({"traces.m_i": None}, {}),
+        ({"traces.m_i": torch.zeros(1, 2)}, {}),
+        ({"start": torch.zeros(2, 3)}, {}),
+        ({}, {"layer": None}),
+        ({}, {"schema": None}),
+        ({}, {"schema": "1"}),
+        ({}, {"schema": 99}),
+        ({}, {"outcomes": ["of another version"] * 2}),
+        ({}, {"outcomes": ["matched"]}),
+        ({}, {"reasons": ["OTHER"] * 2}),
+        ({}, {"reasons": ["LENGTH"]}),
+        ({}, {"iterations": None}),
+        ({}, {"iterations": 4}),
+    ],
+    ids=repr,
+)
+def test_files_that_lack_something_are_errors(
+    tensors: dict[str, Tensor | None],
+    words: dict[str, Any],
+    found: harness.Recovery,
+    tmp_path: Path,
+) -> None:
+    def changed(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in (before | changes).items() if value is not None}
+
+    path = tmp_path / "found"
+    found.save(path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata = json.loads(file.metadata()["recovery"])
+    content = changed(safetensors.torch.load_file(path), tensors)
+    saved = {"recovery": json.dumps(changed(metadata, words))}
+    safetensors.torch.save_file(content, path, metadata=saved)
     with pytest.raises(harness.RecoveryError):
-        found.save(tmp_path / "no folder" / "found")
+        harness.load(path)

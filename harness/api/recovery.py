@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
+import operator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from harness.files import write_atomically
 from harness.inversion.outcome import Outcome
 from harness.inversion.protocol import TerminationReason
 from harness.inversion.recover import Reconstructions
+from harness.inversion.trace import QUANTITIES
 
 if TYPE_CHECKING:
     import altair as alt
@@ -111,7 +114,9 @@ class Recovery:
     def _repr_html_(self) -> str:
         """A table, for notebooks."""
         table = self.table().head(_LINES).to_html(float_format="{:.3g}".format)
-        return f"<p>{str(self).partition(chr(10))[0]}</p>{table}"
+        title, *rows = str(self).splitlines()
+        more = "".join(f"<p>{html.escape(row)}</p>" for row in rows[_LINES:])
+        return f"<p>{html.escape(title)}</p>{table}{more}"
 
     def table(self) -> pd.DataFrame:
         """A row for each image, with its distances, its outcome and why its run ended."""
@@ -157,10 +162,10 @@ class Recovery:
         content = safetensors.torch.save(tensors, metadata={"recovery": json.dumps(words)})
         try:
             write_atomically(Path(path), content)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise RecoveryError(
-                path,
-                rule=f"the recovery cannot be written there ({error.strerror})",
+                repr(str(path)),
+                rule=f"the recovery cannot be written there ({error})",
                 remedy="Choose another place",
             ) from error
 
@@ -173,34 +178,53 @@ def load(path: str | Path) -> Recovery:
     RecoveryError
         If there is no such file, or nothing that this version can read.
     """
+    broken = RecoveryError(
+        path, rule="this is no saved recovery", remedy="Give a file written by Recovery.save"
+    )
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             words = json.loads((file.metadata() or {})["recovery"])
             found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        schema = operator.index(words["schema"])
     except OSError as error:
         raise RecoveryError(
             path, rule=f"the file cannot be read ({error})", remedy="Give one that is there"
         ) from error
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise RecoveryError(
-            path, rule="this is no saved recovery", remedy="Give a file written by Recovery.save"
-        ) from error
-    if words["schema"] > SCHEMA:
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise broken from error
+    if schema > SCHEMA:
         raise RecoveryError(
             path,
-            rule=f"it has schema {words['schema']}, this version reads up to {SCHEMA}",
+            rule=f"it has schema {schema}, this version reads up to {SCHEMA}",
             remedy="Update depth-claims",
         )
-    return Recovery(
-        layer=words["layer"],
-        decoder=words["decoder"],
-        outcomes=tuple(map(Outcome, words["outcomes"])),
-        reasons=tuple(TerminationReason[name] for name in words["reasons"]),
-        iterations=tuple(words["iterations"]),
-        traces={
-            name.removeprefix("traces."): trace
-            for name, trace in found.items()
-            if name.startswith("traces.")
-        },
-        **{name: found[name] for name in _TENSORS},
+    try:
+        recovery = Recovery(
+            layer=words["layer"],
+            decoder=words["decoder"],
+            outcomes=tuple(map(Outcome, words["outcomes"])),
+            reasons=tuple(TerminationReason[name] for name in words["reasons"]),
+            iterations=tuple(words["iterations"]),
+            traces={name: found[f"traces.{name}"] for name in QUANTITIES},
+            **{name: found[name] for name in _TENSORS},
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise broken from error
+    if not _is_consistent(recovery):
+        raise broken
+    return recovery
+
+
+def _is_consistent(recovery: Recovery) -> bool:
+    """Whether all that a recovery has is there for each image, and for each iteration."""
+    batch, length = len(recovery.outcomes), len(recovery.iterations)
+    shape = recovery.images.shape
+    whole = recovery.original, recovery.start
+    each = recovery.m_g, recovery.m_i, recovery.m_r, recovery.at
+    return (
+        shape[:1] == (batch,)
+        and len(recovery.reasons) == batch
+        and all(images.shape == shape for images in whole)
+        and all(values.shape == (batch,) for values in each)
+        and all(trace.shape == (length, batch) for trace in recovery.traces.values())
     )

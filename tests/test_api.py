@@ -263,6 +263,8 @@ VECTORS = torch.zeros(2, 16, dtype=torch.float64)
         (harness.ImageError, IMAGES[0, 0, 0], {}),
         (harness.ImageError, IMAGES.numpy(), {}),
         (harness.ImageError, (IMAGES * 255).byte(), {}),
+        (harness.ImageError, IMAGES.to_sparse(), {}),
+        (harness.ImageError, IMAGES.to("meta"), {}),
         (harness.SettingError, IMAGES, {"decoder": "adam"}),
         (harness.SettingError, IMAGES, {"layer": 2}),
         (harness.SettingError, IMAGES, {"layer": nn.ReLU()}),
@@ -339,8 +341,15 @@ def test_a_module_without_layers_inside_has_none_to_choose() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [convolutional().train(), convolutional().half(), "resnet18"],
-    ids=["train", "half", ""],
+    [
+        convolutional().train(),
+        convolutional().half(),
+        convolutional().to("meta"),
+        nn.Sequential(nn.LazyConv2d(4, 3)).eval(),
+        Functional(nn.Identity(), (abs(number) for number in range(3)).__next__).eval(),
+        "resnet18",
+    ],
+    ids=["train", "half", "meta", "lazy", "not copied", ""],
 )
 def test_modules_that_it_refuses(module: Any) -> None:
     with pytest.raises(harness.ModuleError):

@@ -41,12 +41,12 @@ def check_shape(encoder: Encoder, images: Tensor, *, name: str) -> None:
         if fits and not isinstance(error, NotImplementedError):
             raise ImageError(
                 f"images of shape {tuple(images.shape)}",
-                rule=f"the network cannot take them ({_said(error)})",
+                rule=f"the network cannot take them ({first_line(error)})",
                 remedy="Give them in the shape that it takes",
             ) from error
         raise ModuleError(
             name,
-            rule=f"its forward pass fails ({_said(error)})",
+            rule=f"its forward pass fails ({first_line(error)})",
             remedy="Give a module that can be called with a batch of images alone",
         ) from error
 
@@ -126,9 +126,9 @@ def _refusing(name: str, *, rule: str, remedy: str) -> Iterator[None]:
     except (DepthClaimsError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        raise ModuleError(name, rule=f"{rule} ({_said(error)})", remedy=remedy) from error
+        raise ModuleError(name, rule=f"{rule} ({first_line(error)})", remedy=remedy) from error
 
 
-def _said(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error."""
     return str(error).partition("\n")[0] or type(error).__name__

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.api.fit import check_gradient, check_samples, check_shape
+from harness.api.fit import check_gradient, check_samples, check_shape, first_line
 from harness.api.recovery import Recovery
 from harness.encoders.adapters import Cast, Normalized
 from harness.encoders.cutting import truncated
@@ -95,9 +95,9 @@ def invert(
     Raises
     ------
     ModuleError
-        If the module is in train mode, in a dtype other than those above, or does not call the
-        layer; if the layer returns anything but one tensor with a row for each image, is random,
-        mixes the images of a batch, or has no derivative.
+        If the module has no weights, cannot be copied, is in train mode, has a dtype other than
+        those above, or does not call the layer; if the layer returns anything but one tensor with
+        a row for each image, is random, mixes the images of a batch, or has no derivative.
     UnknownNameError
         If there is no such layer, normalisation or device; names the nearest ones.
     ImageError
@@ -124,7 +124,9 @@ def invert(
         decoder = LBFGS(priors=(Whitening(),) if images.dim() == 4 else ())
     check_decoder(decoder)
     scaling = _scaling(normalize, images)
+    name = type(module).__name__
     check_eval_mode(module)
+    _check_weights(module, name=name)
     place = _device(device, module)
     weights = [each.dtype for each in module.parameters() if each.is_floating_point()]
     dtype = weights[0] if weights else images.dtype
@@ -135,10 +137,9 @@ def invert(
             remedy="Convert it, as by module.float()",
         )
     first = _starts(start, images, starts=starts, seed=seed)
-    name = type(module).__name__
     part = module if layer is None else truncated(module, layer=layer)
     with _undisturbed(place), precision_of(_PRECISIONS[dtype], device=place) as precision:
-        network = NetworkEncoder(_copied(part, device=place))
+        network = NetworkEncoder(_copied(part, name=name, device=place))
         encoder: Encoder = network
         if precision.network != precision.images:
             encoder = Cast(encoder, inside=precision.network, outside=precision.images)
@@ -216,6 +217,12 @@ def _check_images(module: Any, images: Any) -> None:
             rule="images are a tensor",
             remedy="Convert them, as by torch.from_numpy",
         )
+    if images.is_meta or images.layout != torch.strided:
+        raise ImageError(
+            f"images of {images.layout} on {images.device}",
+            rule="images are dense tensors with values",
+            remedy="Convert them, as by images.to_dense()",
+        )
     if not images.is_floating_point():
         raise ImageError(
             f"images of {str(images.dtype).removeprefix('torch.')}",
@@ -230,6 +237,15 @@ def _check_images(module: Any, images: Any) -> None:
             f"images of shape {tuple(images.shape)}",
             rule="a batch has a row for each image",
             remedy="Give a single image as image[None]",
+        )
+
+
+def _check_weights(module: nn.Module, *, name: str) -> None:
+    """Refuse a module without weights to compute with."""
+    weights = (*module.parameters(), *module.buffers())
+    if any(nn.parameter.is_lazy(each) or each.is_meta for each in weights):
+        raise ModuleError(
+            name, rule="it has no weights yet", remedy="Call it with images, or load its weights"
         )
 
 
@@ -293,10 +309,20 @@ def _undisturbed(place: torch.device) -> Iterator[None]:
         yield
 
 
-def _copied(module: nn.Module, *, device: torch.device) -> nn.Module:
+def _copied(module: nn.Module, *, name: str, device: torch.device) -> nn.Module:
     """A copy of a module for computing, which leaves the caller's as it is."""
     # A cut makes containers anew, in train mode.
-    return copy.deepcopy(module).to(device).eval().requires_grad_(False)
+    try:
+        return copy.deepcopy(module).to(device).eval().requires_grad_(False)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # the module's own code can fail in any way
+        raise ModuleError(
+            name,
+            rule=f"it cannot be copied ({first_line(error)})",
+            remedy="Give a plain module: not scripted, and with parametrizations.weight_norm in "
+            "place of the older weight_norm",
+        ) from error
 
 
 def _affine(encoder: Encoder, samples: Tensor) -> AffineEncoder:

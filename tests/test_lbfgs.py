@@ -151,6 +151,18 @@ class TestEnds:
         assert bool(found.traces["rho"].isnan().all())
 
 
+def test_a_history_looks_back_on_evaluations_taken_or_not() -> None:
+    pairs = Pairs.none(torch.zeros(2, 3).double(), size=3)
+    taken = [(True, True), (True, False), (True, False), (True, False)]
+    for iteration, where in enumerate(taken):
+        step = normal(2, 3, seed=iteration)
+        pairs = pairs.add(step, 2 * step, where=torch.tensor(where), clock=HostClock(iteration))
+    held = (pairs.curvature > 0).sum(0)
+    assert held.tolist() == [3, 0]
+    assert pairs.count.tolist() == [4, 1]
+    assert pairs.gamma.tolist() == [0.5, 0.5]
+
+
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**40), history=st.integers(1, 7), data=st.data())
 def test_a_direction_is_that_of_scipy(seed: int, history: int, data: st.DataObject) -> None:

@@ -8,11 +8,12 @@ import hashlib
 import io
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from harness.claim import (
@@ -34,7 +35,7 @@ from harness.statistics.clusters import beyond
 from harness.statistics.components import Components, components
 from harness.statistics.multiverse import Choice, Multiverse, multiverse
 from harness.store import Record, Store
-from harness.verdict.evidence import Replicate
+from harness.verdict.evidence import Effect, Part, Replicate
 from harness.verdict.results import NOT_SELECTED, ConditionResult, Run
 from harness.verdict.verdict import Decision, Verdict, decide
 
@@ -501,3 +502,71 @@ def left_out(item: ConditionResult, reason: str = NOT_SELECTED) -> ConditionResu
 def make_store(folder: Path) -> Store:
     """An empty store."""
     return Store(folder / "store")
+
+
+NASTY = "<script>alert('x')</script> & \"co\" {{ 7 * 7 }}"
+"""A text that has to be shown, and neither run nor filled in."""
+
+
+def effect(
+    value: float, low: float | None, high: float | None, *, label: str = "x", scale: str = "linear"
+) -> Effect:
+    """An effect x."""
+    return Effect(
+        name="x", label=label, value=value, low=low, high=high, level=0.95, scale=Scale(scale)
+    )
+
+
+def measured_part(criterion: Criterion, effect: Effect | None, *, p: float = 1.0) -> Part:
+    """A part of a decision on one replicate."""
+    return Part(criterion=criterion, events=0, n=1, p_supported=p, p_refuted=1.0, effect=effect)
+
+
+def odd_runs() -> Iterator[Any]:
+    """Runs at the edge of what a report can be asked to show."""
+    nan, inf = math.nan, math.inf
+    claim = make_claim("<i>1", NASTY, event(NASTY, PLAIN), section=NASTY, method=NASTY)
+    parameters = {NASTY: NASTY}
+    for name, found in {
+        "no effect": None,
+        "nan effect": effect(nan, None, None),
+        "unbounded": effect(1.0, None, None),
+        "infinite interval": effect(1.0, -inf, inf),
+        "no width, at the margin": effect(0.25, 0.25, 0.25),
+        "enormous": effect(1e300, -1e300, 1e300),
+    }.items():
+        decision = Decision(
+            verdict=Verdict.INVALID,
+            reason=NASTY,
+            n=1,
+            parts=(measured_part(PLAIN, found),),
+            invalid={NASTY: 1},
+            values={"x": (nan, inf)},
+        )
+        item = condition(claim, parameters, normal("x", 0, 1), decision=decision)
+        yield pytest.param(make_run([item], device=NASTY), id=name)
+    measured = condition(claim, {"a": "b"}, normal("x", 0, 1), records={"run": ("0" * 64,)})
+    yield pytest.param(make_run([]), id="no claims")
+    yield pytest.param(make_run([left_out(measured)]), id="not run")
+    yield pytest.param(make_run([measured]), id="record missing")
+    both = conjunction(
+        "Both",
+        Criterion(effect="x", label=NASTY, above=0.0, scale=Scale.LOG),
+        Criterion(effect="y", label="y", below=0.0),
+    )
+    long = condition(
+        make_claim("Z2", "x" * 4000, both, headline="relu"),
+        {"b": "y" * 900},
+        lambda rng: {"x": 1e6 * rng.normal(), "y": nan},
+    )
+    provenance = {"commit": None, "odd": {"path": Path("/x"), "nan": nan, "set": {1}}}
+    yield pytest.param(
+        make_run(
+            [long],
+            provenance=provenance,
+            seconds=nan,
+            ended="yesterday",
+            custom={"images": NASTY},
+        ),
+        id="long names",
+    )

@@ -15,11 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_fixtures import condition, full_run, left_out, make_claim, make_run, make_store, normal
+from report_fixtures import (
+    condition,
+    effect,
+    full_run,
+    left_out,
+    make_claim,
+    make_run,
+    make_store,
+    normal,
+)
 
-from harness.claim import Criterion, Kind, Scale, equivalence, event, exact, untestable
+from harness.claim import Criterion, Kind, event, exact, untestable
 from harness.inversion.outcome import Outcome
-from harness.verdict.evidence import Effect, Replicate
+from harness.verdict.evidence import Replicate
 from harness.verdict.results import Run
 from harness.verdict.verdict import Decision, Stop, Verdict, decide
 from reports import words
@@ -166,14 +175,6 @@ def test_everything_has_its_words() -> None:
     assert set(words.VERDICT_MARKS) == set(words.VERDICT_MEANINGS) == set(Verdict)
 
 
-def effect(
-    value: float, low: float | None, high: float | None, *, label: str, scale: str
-) -> Effect:
-    return Effect(
-        name="x", label=label, value=value, low=low, high=high, level=0.95, scale=Scale(scale)
-    )
-
-
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -250,18 +251,6 @@ def test_what_is_hard_to_read_is_paraphrased(
     assert words.paraphrase(found) == text
     if scale == "linear":
         assert words.finding(found) == f"change is {text or '0'}"
-
-
-@pytest.mark.parametrize(("margin", "text"), [(1.1, "> 1.1×"), (1.001, "> 1.001×")])
-def test_margins_of_ratios(margin: float, text: str) -> None:
-    criterion = Criterion(effect="x", label="a / b", above=math.log(margin), scale=Scale.LOG)
-    assert words.margin_text(criterion) == text
-
-
-def test_two_sides_of_a_margin_are_one_range() -> None:
-    estimand = equivalence("z", effect="x", label="x", centre=2.0, margin=0.05)
-    assert words.bounds_text(estimand.criteria) == "1.95 to 2.05"
-    assert words.parts_text(estimand) == "x 1.95 to 2.05"
 
 
 def test_parameters() -> None:

@@ -101,7 +101,7 @@ def invert(
     UnknownNameError
         If there is no such layer, normalisation or device; names the nearest ones.
     ImageError
-        If the images are no batch of floating-point numbers.
+        If the images are no batch of floating-point numbers, or the network cannot take them.
     SettingError
         If a number is out of range, or the settings do not fit each other or the images.
     DeviceError
@@ -132,7 +132,7 @@ def invert(
     dtype = weights[0] if weights else images.dtype
     if dtype not in _PRECISIONS:
         raise ModuleError(
-            type(module).__name__,
+            name,
             rule=f"it computes in {str(dtype).removeprefix('torch.')}",
             remedy="Convert it, as by module.float()",
         )
@@ -300,7 +300,7 @@ def _device(device: str | torch.device, module: nn.Module) -> torch.device:
 @contextlib.contextmanager
 def _undisturbed(place: torch.device) -> Iterator[None]:
     """Without the modes of torch that may be on around a call, and with its random state kept."""
-    devices = [] if place.type == "cpu" else [place]
+    devices = [place] if place.type == "cuda" else []
     with (
         torch.inference_mode(False),
         torch.autocast(place.type, enabled=False),

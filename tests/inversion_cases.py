@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from networks import Mixer
 from torch import Tensor, nn
 
 from harness.checkpoint import Checkpoint
 from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
-from harness.encoders.ensemble import ensemble_encoder
 from harness.inversion import loop
 from harness.inversion.recover import Reconstructions, recover
 from harness.inversion.steppers import Eager
@@ -213,22 +211,3 @@ def measured_by(
     (found,) = measure([cell], device=device.type)
     images = {name: image.tobytes() for name, image in found.images.items()}
     return repr((dataclasses.replace(found, images={}, seconds=0.0), images))
-
-
-def run_ensemble(
-    driver: Any, monkeypatch: pytest.MonkeyPatch, *, device: torch.device = CPU
-) -> Reconstructions:
-    """Recover the inputs of three networks that are no stacks of layers."""
-    monkeypatch.setattr(loop, "drive", driver)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        networks = [Mixer().double().eval().requires_grad_(False).to(device) for _ in range(3)]
-    original, start = (normal(3, 24, seed=seed).to(device) for seed in (1, 2))
-    return recover(
-        ensemble_encoder(networks),
-        original,
-        start=start,
-        noised=original,
-        decoder=Descent(loss="l2"),
-        iterations=4,
-    )

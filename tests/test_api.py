@@ -20,8 +20,8 @@ from plugin_suite import environment
 from torch import Tensor, nn
 
 import harness
+from harness.inversion.method import TerminationReason
 from harness.inversion.outcome import Outcome
-from harness.inversion.protocol import TerminationReason
 
 LAZY = """
 import sys

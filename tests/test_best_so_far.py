@@ -23,7 +23,7 @@ from torch import Tensor
 from harness.inversion import loop
 from harness.inversion.clock import Clock, DeviceClock, HostClock
 from harness.inversion.decoders.best_so_far import BestSoFar
-from harness.inversion.protocol import LATEST, SampleState, TerminationReason
+from harness.inversion.method import LATEST, SampleState, TerminationReason
 from harness.inversion.recover import recover
 from harness.inversion.steppers import Eager
 from harness.plan.decoders import LBFGS, Adam, Decoder, Descent

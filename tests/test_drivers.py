@@ -36,7 +36,7 @@ from harness.encoders.runtime import precision_of
 from harness.inversion import loop
 from harness.inversion import steppers as drivers
 from harness.inversion.clock import Clock, DeviceClock, HostClock
-from harness.inversion.protocol import tensors
+from harness.inversion.method import tensors
 from harness.inversion.steppers import Eager, Graphed, InPlace, drive
 from harness.inversion.trace import Trace
 from harness.measurements.inversion import invert_block

@@ -17,7 +17,6 @@ from inversion_cases import (
     normal,
     one_thread,  # noqa: F401  (a fixture for all)
     run_case,
-    run_ensemble,
 )
 from networks import lively_resnet
 
@@ -57,11 +56,6 @@ class TestRecoveries:
         (found,), (expected,) = (measure([one], device=str(place)) for place in (ELSEWHERE, CPU))
         assert found.outcome == expected.outcome
         assert found.values == pytest.approx(expected.values, rel=1e-7, abs=1e-9, nan_ok=True)
-
-    def test_of_an_ensemble(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        found = run_ensemble(loop.drive, monkeypatch, device=ELSEWHERE)
-        expected = run_ensemble(loop.drive, monkeypatch)
-        torch.testing.assert_close(found.images.cpu(), expected.images, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.usefixtures("device")

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
 from harness.inversion.clock import HostClock
 from harness.inversion.decoders.gauss_newton import GaussNewtonMethod, least_squares
+from harness.inversion.method import TerminationReason
 from harness.inversion.objective import Problem
-from harness.inversion.protocol import TerminationReason
 from harness.inversion.recover import Reconstructions, recover
 from harness.plan.decoders import GaussNewton
 

@@ -6,7 +6,6 @@ import dataclasses
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,8 +24,8 @@ from torch import Tensor, nn
 
 from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
 from harness.errors import SettingError
+from harness.inversion.method import TerminationReason
 from harness.inversion.outcome import Outcome, classify
-from harness.inversion.protocol import TerminationReason
 from harness.inversion.recover import Reconstructions, recover
 from harness.plan.decoders import LBFGS, Adam, Decoder, Descent, GaussNewton, LinearSolve
 
@@ -454,17 +453,3 @@ class TestWhatDoesNotFit:
                 decoder=Descent(),
                 iterations=1,
             )
-
-    @pytest.mark.parametrize(
-        ("change", "value"),
-        [
-            ({"decoder": "adam"}, "'adam'"),
-            ({"start": np.zeros((1, 3, 12, 12))}, "ndarray"),
-        ],
-    )
-    def test_other_things(self, change: dict[str, Any], value: str) -> None:
-        image = torch.zeros(1, 3, 12, 12, dtype=torch.float64)
-        options: dict[str, Any] = {"start": image, "noised": image, "decoder": Descent(), **change}
-        with pytest.raises(SettingError) as caught:
-            recover(convolutions(), image, iterations=1, **options)
-        assert caught.value.value == value

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from harness.errors import RecoveryError
 from harness.files import write_atomically
+from harness.inversion.method import TerminationReason
 from harness.inversion.outcome import Outcome
-from harness.inversion.protocol import TerminationReason
 from harness.inversion.recover import Reconstructions
 from harness.inversion.trace import QUANTITIES
 

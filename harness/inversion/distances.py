@@ -1,4 +1,7 @@
-"""Distances between images and between outputs, one value for each sample."""
+"""Distances between images and between outputs, one value for each sample.
+
+m_r is taken in `recover`, m_g and m_i of the end in `restarts`, and along a run in `trace`.
+"""
 
 from __future__ import annotations
 

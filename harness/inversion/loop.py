@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from harness.checkpoint import Checkpoint
-from harness.inversion.protocol import Method, S, cloned, tensors
+from harness.inversion.method import Method, S, cloned, tensors
 from harness.inversion.steppers import Image, drive, running
 from harness.inversion.trace import Trace
 

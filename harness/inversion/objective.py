@@ -15,8 +15,8 @@ from harness.inversion.blur import apply_blur, blur_kernels
 from harness.inversion.clock import Clock
 from harness.inversion.distances import l2
 from harness.inversion.loss import LOSS, Loss
+from harness.inversion.method import LATEST, SampleState
 from harness.inversion.parametrizations.whitening import WhitenedSpectrum
-from harness.inversion.protocol import LATEST, SampleState
 from harness.plan.decoders import Blur, Decoder, Whitening
 
 

@@ -14,8 +14,8 @@ from harness.encoders.encoder import Encoder
 from harness.encoders.layout import channels_last
 from harness.errors import SettingError
 from harness.inversion.distances import l2
+from harness.inversion.method import TerminationReason
 from harness.inversion.outcome import Outcome, classify
-from harness.inversion.protocol import TerminationReason
 from harness.inversion.restarts import reach
 from harness.inversion.schedule import trace_points
 from harness.inversion.trace import QUANTITIES

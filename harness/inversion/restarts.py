@@ -20,8 +20,8 @@ from harness.inversion.decoders.lbfgs import LBFGSMethod
 from harness.inversion.decoders.linear import LinearMethod
 from harness.inversion.distances import l2
 from harness.inversion.loop import run
+from harness.inversion.method import Method
 from harness.inversion.objective import Problem
-from harness.inversion.protocol import Method
 from harness.inversion.schedule import trace_points
 from harness.inversion.trace import Trace
 from harness.plan.decoders import LBFGS, Adam, Decoder, Descent, GaussNewton, LinearSolve

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.inversion.clock import Clock, DeviceClock, HostClock
-from harness.inversion.protocol import Method, S, TerminationReason, cloned, tensors
+from harness.inversion.method import Method, S, TerminationReason, cloned, tensors
 from harness.inversion.trace import Trace
 
 Image = Callable[[Tensor], Tensor]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harness.inversion.clock import Clock
 from harness.inversion.distances import l2
-from harness.inversion.protocol import SampleState
+from harness.inversion.method import SampleState
 
 QUANTITIES = ("m_g", "m_i", "gradient_norm", "loss", "rho")
 

@@ -1,5 +1,7 @@
 """The exact group-sequential sign test: events counted at a few looks fixed beforehand.
 
+The looks of the claims, 12, 24 and 48 replicates, are `harness.claim.LOOKS`.
+
 At look k, after ``n_k`` replicates of which ``s_k`` are events, ``P_k`` is the two-sided exact
 binomial P by doubling, ``min(1, 2 * tail)``. The looks share alpha (weights ``w_k`` with a sum of
 at most 1); the sequential P is the least ``P_k / w_k`` of the looks reached, and a direction is

@@ -12,7 +12,7 @@ from harness.verdict.verdict import Verdict
 from reports import words
 from reports.comparison.compare import rules
 from reports.documents.build import plain
-from reports.figures.drawing import Axis, Drawing, Mark, Stroke, css_of, symbol_of
+from reports.figures.geometry import Axis, Drawing, Mark, Stroke, css_of, symbol_of
 from reports.page.template import environment
 from reports.summary import (
     condition_name,

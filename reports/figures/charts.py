@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from harness.verdict.results import ConditionResult
 from reports.article import STAR, Selection
-from reports.figures.drawing import Drawing, Mark, Stroke, polyline
+from reports.figures.geometry import Drawing, Mark, Stroke, polyline
 
 SERIES = 6
 """The most lines that a reader can distinguish in a chart."""

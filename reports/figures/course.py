@@ -11,7 +11,7 @@ from harness.statistics.sequential import boundaries
 from harness.verdict.evidence import Part
 from harness.verdict.results import ConditionResult
 from harness.verdict.verdict import Verdict
-from reports.figures.drawing import Axis, Drawing, Stroke, css_of, polyline
+from reports.figures.geometry import Axis, Drawing, Stroke, css_of, polyline
 from reports.summary import deciding_part
 
 Counts = Sequence[tuple[int, int]]

@@ -10,7 +10,7 @@ from harness.store import Record
 from harness.verdict.results import ConditionResult
 from reports.article import Distribution, LineSource, Selection
 from reports.figures.charts import POINTS, Chart, chosen, evenly_spaced, line, mark
-from reports.figures.drawing import Axis, Drawing, Stroke, axis_over, has_place
+from reports.figures.geometry import Axis, Drawing, Stroke, axis_over, has_place
 from reports.figures.records import Library
 from reports.words import number, percent
 

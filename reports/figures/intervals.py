@@ -10,7 +10,7 @@ from harness.claim import Criterion
 from harness.verdict.evidence import Part
 from harness.verdict.results import ConditionResult
 from harness.verdict.verdict import Verdict
-from reports.figures.drawing import Axis, Drawing, Mark, Stroke, css_of, symbol_of
+from reports.figures.geometry import Axis, Drawing, Mark, Stroke, css_of, symbol_of
 from reports.summary import effect_of
 from reports.words import effect_text, parameters_text, quantity
 

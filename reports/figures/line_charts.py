@@ -11,7 +11,7 @@ from harness.store import Record
 from harness.verdict.results import ConditionResult
 from reports.article import STAR, LineChart, LineSource
 from reports.figures.charts import Chart, chosen, line, mark
-from reports.figures.drawing import (
+from reports.figures.geometry import (
     Axis,
     Drawing,
     Mark,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from harness.claim import Scale
 from harness.store import Record
 from reports.figures.charts import Chart, evenly_spaced, line, mark, thin_points
-from reports.figures.drawing import Axis, Drawing, Stroke, Ticks, axis_over, has_place
+from reports.figures.geometry import Axis, Drawing, Stroke, Ticks, axis_over, has_place
 from reports.words import number
 
 _ITERATIONS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)

@@ -11,8 +11,8 @@ from reports import words
 from reports.article import Answer, answers
 from reports.figures import intervals
 from reports.figures.charts import SERIES, Chart
-from reports.figures.drawing import Axis, Drawing
 from reports.figures.galleries import Album, Gallery, galleries
+from reports.figures.geometry import Axis, Drawing
 from reports.figures.records import (
     Cells,
     Library,

@@ -11,7 +11,7 @@ from harness.verdict.results import ConditionResult
 from harness.verdict.verdict import Verdict
 from reports import words
 from reports.figures import intervals
-from reports.figures.drawing import Axis, Drawing
+from reports.figures.geometry import Axis, Drawing
 from reports.page.evidence import EvidenceView, evidence
 from reports.summary import condition_name, deciding_part, effect_of
 

@@ -10,7 +10,7 @@ from harness.statistics.components import Components
 from harness.statistics.multiverse import Choice, Multiverse
 from harness.verdict.verdict import Verdict
 from reports import words
-from reports.figures.drawing import Axis, Drawing, Mark, Stroke, css_of, symbol_of
+from reports.figures.geometry import Axis, Drawing, Mark, Stroke, css_of, symbol_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

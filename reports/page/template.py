@@ -10,7 +10,7 @@ import jinja2
 
 from harness.verdict.verdict import Verdict
 from reports import words
-from reports.figures.drawing import css_of
+from reports.figures.geometry import css_of
 
 _TERM = re.compile(r"\b([amO])_([a-z0])\b")
 

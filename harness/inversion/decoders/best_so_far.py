@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.inversion.clock import Clock, HostClock
 from harness.inversion.distances import per_sample
-from harness.inversion.protocol import Method, S, SampleState, TerminationReason
+from harness.inversion.method import Method, S, SampleState, TerminationReason
 
 
 @dataclasses.dataclass(frozen=True)

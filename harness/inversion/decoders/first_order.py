@@ -12,8 +12,8 @@ from torch import Tensor
 
 from harness.inversion.clock import Clock
 from harness.inversion.distances import l2, per_sample
+from harness.inversion.method import SampleState
 from harness.inversion.objective import Evaluation, Problem
-from harness.inversion.protocol import SampleState
 from harness.inversion.schedule import adam_rates, descent_steps
 from harness.plan.decoders import Adam, Descent
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from harness.encoders.encoder import JVP, VJP
 from harness.inversion.clock import Clock
 from harness.inversion.distances import l2, per_sample
+from harness.inversion.method import SampleState, TerminationReason, reason_at_start
 from harness.inversion.objective import Evaluation, Problem
-from harness.inversion.protocol import SampleState, TerminationReason, reason_at_start
 from harness.plan.decoders import GaussNewton
 
 _TRIALS = 25

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from harness.inversion.clock import Clock
 from harness.inversion.distances import l2, per_sample
+from harness.inversion.method import SampleState, TerminationReason, reason_at_start
 from harness.inversion.objective import Problem
-from harness.inversion.protocol import SampleState, TerminationReason, reason_at_start
 from harness.plan.decoders import LBFGS
 
 _DECREASE = 1e-4

@@ -12,8 +12,8 @@ from torch import Tensor
 from harness.encoders.encoder import AffineEncoder
 from harness.errors import SettingError
 from harness.inversion.clock import Clock
+from harness.inversion.method import SampleState
 from harness.inversion.objective import Evaluation, Problem
-from harness.inversion.protocol import SampleState
 from harness.plan.decoders import LinearSolve
 
 

@@ -371,4 +371,4 @@ class TestImageNet:
 
         monkeypatch.setattr(models, "get_weight", lambda _: Offline())
         with pytest.raises(OptionError, match="no route to host"):
-            imagenet_weights(imagenet_weights.DOWNLOAD, start=tmp_path)
+            imagenet_weights(imagenet.DOWNLOAD, start=tmp_path)

@@ -26,7 +26,7 @@ from reports.words import number, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Spread:
+class MedianBand:
     """Median and quartiles of all replicates; one that has no number counts as infinite."""
 
     low: float
@@ -90,7 +90,7 @@ def line_chart(
 
 
 def _series(
-    series: int, name: str, along: Mapping[str, Spread], x: Mapping[str, float], y: Axis
+    series: int, name: str, along: Mapping[str, MedianBand], x: Mapping[str, float], y: Axis
 ) -> tuple[list[Stroke], list[Mark]]:
     """A line of medians, an upright line over each middle half, and a mark on each median.
 
@@ -187,11 +187,11 @@ def _starred(text: str, pattern: str) -> str:
     return text[len(before) : len(text) - len(after)]
 
 
-def spread(values: Sequence[float], worst: float) -> Spread:
+def spread(values: Sequence[float], worst: float) -> MedianBand:
     """Median and quartiles; a replicate without a number counts as worse than all others."""
     ordered = sorted(value if math.isfinite(value) else worst for value in values)
     low, median, high = (_quantile(ordered, share) for share in (0.25, 0.5, 0.75))
-    return Spread(low=low, median=median, high=high, n=len(ordered), lost=ordered.count(worst))
+    return MedianBand(low=low, median=median, high=high, n=len(ordered), lost=ordered.count(worst))
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:
@@ -201,8 +201,8 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
     return below if below == above else below + place % 1 * (above - below)
 
 
-def _in_words(name: str, along: Mapping[str, Spread]) -> str:
-    def median(each: Spread) -> str:
+def _in_words(name: str, along: Mapping[str, MedianBand]) -> str:
+    def median(each: MedianBand) -> str:
         known = number(each.median) if math.isfinite(each.median) else "no number"
         return known + (f" ({each.lost} of {each.n} without one)" if each.lost else "")
 

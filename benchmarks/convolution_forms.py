@@ -56,11 +56,11 @@ def workloads() -> Iterator[Workload]:
 def measure(workload: Workload) -> dict[str, float]:
     """Seconds of a step, for every variant."""
     whole = build_resnet(ResNet(name=workload.network, layer=workload.layer), seed=1)
-    shape = (3, workload.pixels, workload.pixels)
     encoder = encoder_of(
-        whole, layer=workload.layer, dtype=torch.float32, device=torch.device("cpu"), shape=shape
+        whole, layer=workload.layer, dtype=torch.float32, device=torch.device("cpu")
     )
-    graph, images = trace(encoder.module), torch.rand(workload.batch, *shape)
+    images = torch.rand(workload.batch, 3, workload.pixels, workload.pixels)
+    graph = trace(encoder.module)
     plans = {name: CompiledPlan(graph, images, without=forms) for name, forms in VARIANTS.items()}
     seconds = dict.fromkeys(plans, float("inf"))
     end, rounds = time.monotonic() + _SECONDS, 0

@@ -65,7 +65,6 @@ class Task:
             self.owners,
             dtype=self.precision.network,
             device=self.device,
-            shape=self.case.images.shape,
         )
         if self.precision.network == self.precision.images:
             return encoder

@@ -41,9 +41,16 @@ def convolution(
     dtype: torch.dtype = torch.float64,
 ) -> Convolution:
     """A convolution with random weights for images of a shape."""
-    layer = nn.Conv2d(*channels, kernel, stride, padding, dilation=dilation, groups=groups)
-    layer.weight.data = normal(*layer.weight.shape, dtype=dtype)
-    return Convolution.of(layer, torch.Size((batch, channels[0], *size)))
+    inputs, outputs = channels
+    weight = normal(outputs, inputs // groups, *kernel, dtype=dtype)
+    return Convolution(
+        weight=weight.contiguous(memory_format=torch.channels_last),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        shape=torch.Size((batch, inputs, *size)),
+    )
 
 
 def error(found: Tensor, truth: Tensor) -> float:
@@ -239,3 +246,29 @@ def test_winograd_rounds_as_a_sum_does(size: int) -> None:
     x = channels_last(normal(*of.shape, dtype=torch.float32, seed=10).relu())
     truth = F.conv2d(x.double(), of.weight.double(), padding=1)
     assert error(Winograd.of(of)(x), truth) < 1e-6
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("padding", [0, 1, 2, 3])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5, 7])
+def test_a_kernel_without_what_only_meets_padding_computes_the_same(
+    stride: int, padding: int, kernel: int
+) -> None:
+    for size in ((1, 1), (2, 1), (3, 4), (8, 2)):
+        if min(size) + 2 * padding < kernel:
+            continue
+        layer = nn.Conv2d(2, 3, kernel, stride=stride, padding=padding, bias=False).double()
+        images = normal(2, 2, *size, dtype=torch.float64)
+        found = Convolution.of(layer, images.shape)
+        torch.testing.assert_close(found(images), layer(images), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "expected"),
+    [((1, 1), 1, (1, 1)), ((2, 2), 2, (2, 2)), ((4, 1), 1, (3, 1)), ((8, 8), 1, (3, 3))],
+)
+def test_what_only_meets_padding_is_dropped(
+    size: tuple[int, int], stride: int, expected: tuple[int, int]
+) -> None:
+    layer = nn.Conv2d(2, 3, 3, stride=stride, padding=1)
+    assert Convolution.of(layer, torch.Size((1, 2, *size))).kernel_size == expected

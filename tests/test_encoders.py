@@ -192,17 +192,16 @@ class TestResNets:
         assert not torch.equal(kernels[0], kernels[2])
 
     def test_the_encoder_built_last_is_kept_and_the_one_before_it_is_not(self) -> None:
-        def get(layer: str, *, seed: int = 1, pixels: int = 32) -> NetworkEncoder:
+        def get(layer: str, *, seed: int = 1) -> NetworkEncoder:
             network = ResNet(name="resnet18", layer=layer)
-            shape = (3, pixels, pixels)
-            return resnet_encoder(network, seed=seed, dtype=torch.float32, device=CPU, shape=shape)
+            return resnet_encoder(network, seed=seed, dtype=torch.float32, device=CPU)
 
         first = get("conv1")
         assert get("conv1") is first
         gone = weakref.ref(first)
         del first
-        for layer, seed, pixels in (("layer1", 1, 32), ("layer1", 2, 32), ("layer1", 2, 16)):
-            other = get(layer, seed=seed, pixels=pixels)
+        for layer, seed in (("layer1", 1), ("layer1", 2)):
+            other = get(layer, seed=seed)
             assert gone() is None
             gone = weakref.ref(other)
             del other

@@ -26,7 +26,7 @@ _DTYPES = (torch.float32, torch.float64)
 """Dtypes in which torch has such sparse products on a CPU."""
 
 
-def is_worthwhile(stacks: Sequence[Float[Tensor, "networks _ _"]]) -> bool:
+def is_worthwhile(stacks: Sequence[Float[Tensor, "_ _ _"]]) -> bool:
     """Whether reading only some rows of each matrix is faster, with the same result.
 
     It is on a CPU where a matrix is too large for a core's cache. A row that is not finite spoils

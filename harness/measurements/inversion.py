@@ -134,7 +134,6 @@ def _invert(
         replicates,
         dtype=precision.network,
         device=device,
-        shape=cell.images.shape,
     )
     if precision.network != precision.images:
         encoder = Cast(encoder, inside=precision.network, outside=precision.images)

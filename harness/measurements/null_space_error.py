@@ -21,7 +21,6 @@ def error_in_null_space(cell: ErrorInNullSpace, run: Measurement) -> Measurement
         [cell.seeds],
         dtype=torch.float64,
         device=torch.device("cpu"),
-        shape=cell.images.shape,
     )
     (found,) = decompose(jacobian(encoder, original[None]))
     errors = torch.stack([start - original, reconstruction - original])

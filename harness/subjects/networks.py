@@ -21,12 +21,10 @@ def build_encoder(
     *,
     dtype: torch.dtype,
     device: torch.device,
-    shape: tuple[int, int, int] | None = None,
 ) -> Encoder:
     """Encoder of the networks of some replicates, one a sample.
 
-    A ResNet takes one replicate at a time, since its weights are the replicate's own; given the
-    shape of the images, it fits these alone and is faster.
+    A ResNet takes one replicate at a time, since its weights are the replicate's own.
     """
     match network:
         case MLP():
@@ -39,6 +37,4 @@ def build_encoder(
             )
         case ResNet():
             (seeds,) = replicates
-            return resnet_encoder(
-                network, seed=weights_seed(seeds), dtype=dtype, device=device, shape=shape
-            )
+            return resnet_encoder(network, seed=weights_seed(seeds), dtype=dtype, device=device)

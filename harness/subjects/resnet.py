@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from harness.encoders.network import NetworkEncoder
-from harness.encoders.simplify import fold_batchnorm, trim_kernels
+from harness.encoders.simplify import fold_batchnorm
 from harness.errors import UnknownNameError, WeightsError
 from harness.plan.networks import RESNET_LAYERS, ResNet
 from harness.subjects.generators import global_seed
@@ -141,20 +141,18 @@ def resnet_encoder(
     seed: int,
     dtype: torch.dtype,
     device: torch.device,
-    shape: tuple[int, int, int] | None = None,
 ) -> NetworkEncoder:
     """Encoder of a ResNet up to its layer, cached: do not change it.
 
     See `encoder_of`; `forget_encoder` frees the memory that it holds.
     """
     return _ENCODER.get(
-        (network, seed, dtype, device, shape),
+        (network, seed, dtype, device),
         lambda: encoder_of(
             whole_resnet(network, seed=seed),
             layer=network.layer,
             dtype=dtype,
             device=device,
-            shape=shape,
         ),
     )
 
@@ -176,17 +174,13 @@ def encoder_of(
     layer: str,
     dtype: torch.dtype,
     device: torch.device,
-    shape: tuple[int, int, int] | None = None,
 ) -> NetworkEncoder:
-    """Encoder of a built ResNet up to a layer; the network itself is not changed.
+    """Encoder of a built ResNet up to a layer, with BatchNorm folded into its convolutions.
 
-    BatchNorm is folded into the convolutions, and kernels are trimmed to images of one shape
-    where it is given.
+    The network itself is not changed.
     """
     # Cast before folding, or a float64 encoder would have the rounding of float32.
     module = copy.deepcopy(truncated_resnet(whole, layer=layer)).to(device, dtype)
     fold_batchnorm(module)
-    if shape is not None:
-        trim_kernels(module, shape=shape)
     # mypy does not know the keyword that nn.Module.to documents.
     return NetworkEncoder(module.to(memory_format=torch.channels_last))  # type: ignore[call-overload]

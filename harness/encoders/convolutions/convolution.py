@@ -68,16 +68,48 @@ class Convolution:
 
     @classmethod
     def of(cls, layer: nn.Conv2d, shape: torch.Size) -> Convolution:
-        """The convolution of a layer whose padding is zeros and given in numbers."""
+        """The convolution of a layer whose padding is zeros and given in numbers.
+
+        Rows and columns of the kernel that only ever meet padding are dropped. Deep layers see
+        small images: on one pixel, eight of the nine weights of a padded 3 x 3 kernel only ever
+        multiply zeros, yet they would be read at every step.
+        """
         assert not isinstance(layer.padding, str)
-        return cls(
-            weight=layer.weight.detach().contiguous(memory_format=torch.channels_last),
+        whole = cls(
+            weight=layer.weight.detach(),
             stride=pair(layer.stride),
             padding=pair(layer.padding),
             dilation=pair(layer.dilation),
             groups=layer.groups,
             shape=shape,
         )
+        rows, columns = (whole._used_kernel(axis) for axis in range(2))
+        return dataclasses.replace(
+            whole,
+            weight=whole.weight[
+                ..., rows.start : rows.stop, columns.start : columns.stop
+            ].contiguous(memory_format=torch.channels_last),
+            padding=(whole.padding[0] - rows.start, whole.padding[1] - columns.start),
+        )
+
+    def _used_kernel(self, axis: int) -> range:
+        """The rows, or columns, of the kernel that meet an image; all where that is not simple."""
+        kernel, stride, padding = self.kernel_size[axis], self.stride[axis], self.padding[axis]
+        length, outputs = self.input_size[axis], self.output_size[axis]
+        if self.dilation[axis] != 1:
+            return range(kernel)
+        used = [
+            place
+            for place in range(kernel)
+            if any(0 <= output * stride + place - padding < length for output in range(outputs))
+        ]
+        if not used:
+            return range(kernel)
+        first, last = used[0], used[-1]
+        # Padding is the same on both sides; where that would change the output, the kernel stays.
+        shorter = padding - first
+        fewer = (length + 2 * shorter - (last - first + 1)) // stride + 1
+        return range(first, last + 1) if shorter >= 0 and fewer == outputs else range(kernel)
 
     @property
     def kernel_size(self) -> Pair:

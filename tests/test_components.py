@@ -61,6 +61,8 @@ def test_published_components_of_penicillin() -> None:
         {("plate",): 0.7169, ("sample",): 3.7311, ("plate", "sample"): 0.3024}, rel=2e-4
     )
     assert estimated.mean == pytest.approx(22.9722, abs=5e-5)
+    assert estimated.variance == pytest.approx(0.7169 + 3.7311 + 0.3024, rel=2e-4)
+    assert sum(part.share for part in estimated.parts) == pytest.approx(1)
     assert [part.source for part in estimated.parts][:2] == [("sample",), ("plate",)]
     assert estimated.dominant is not None
     assert estimated.dominant.source == ("sample",)

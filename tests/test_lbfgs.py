@@ -176,6 +176,7 @@ def test_a_direction_is_that_of_scipy(seed: int, history: int, data: st.DataObje
     for iteration, second in enumerate(taken):
         if iteration == forgotten:
             pairs, rows[2] = pairs.forget(where=torch.tensor([False, False, True])), []
+            assert pairs.gamma[2] == 1  # as before any pair
         step = normal(3, 5, seed=seed + iteration)
         change = step @ spread
         where = (True, second, True)

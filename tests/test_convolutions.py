@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import FunctionType
+
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -10,14 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.encoders.convolutions import onednn
-from harness.encoders.convolutions.choose import FORMS, affine_map
-from harness.encoders.convolutions.convolution import AffineMap, Convolution
+from harness.encoders.convolutions.choose import FORMS, affine_map, ways_on_gpu
+from harness.encoders.convolutions.convolution import AffineMap, Convolution, Transpose
 from harness.encoders.convolutions.im2col_gpu import GatheredPatches
 from harness.encoders.convolutions.onednn import Packed, can_pack, has_onednn
 from harness.encoders.convolutions.pixel_shuffle import PixelShuffle
 from harness.encoders.convolutions.products import Im2col, PointwiseProduct
 from harness.encoders.convolutions.winograd import Winograd, fits_winograd
 from harness.encoders.layout import channels_last
+from harness.encoders.runtime import precision_of
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-5}
 ONEDNN = pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN operators")
@@ -180,6 +183,22 @@ class TestForms:
         check(form, of)
 
 
+POINTWISE = {"kernel": (1, 1), "padding": (0, 0)}
+MANY = {"channels": (64, 64), "size": (32, 56)}
+STEM = {
+    "channels": (3, 64),
+    "size": (64, 64),
+    "kernel": (7, 7),
+    "padding": (3, 3),
+    "stride": (2, 2),
+}
+
+
+def way_of(transpose: Transpose) -> type:
+    """The kind of what a transpose is, or is a method of."""
+    return type(getattr(transpose, "__self__", transpose))
+
+
 class TestChoice:
     @ONEDNN
     @pytest.mark.parametrize(
@@ -212,8 +231,56 @@ class TestChoice:
         form = affine_map(of, with_bias(of, True))
         assert type(form.linear) is linear
         if transpose is not Packed:  # whose transpose is a function around one
-            assert type(getattr(form.transpose, "__self__", form.transpose)) is transpose
+            assert way_of(form.transpose) is transpose
         check(form, of)
+
+    @pytest.mark.parametrize(
+        ("linear", "transpose", "precision", "options"),
+        [
+            (PointwiseProduct, PointwiseProduct, "float32", POINTWISE),
+            (PointwiseProduct, PointwiseProduct, "tf32", POINTWISE | {"stride": (2, 2)}),
+            # Up to 2**25 elements of patches where products are exact, else up to 2**22.
+            (GatheredPatches, None, "float32", MANY | {"batch": 32}),
+            (Convolution, Convolution, "float32", MANY | {"batch": 33}),
+            (GatheredPatches, None, "tf32", MANY | {"batch": 4}),
+            (Convolution, Convolution, "tf32", MANY | {"batch": 5}),
+            (GatheredPatches, None, "bf16", MANY | {"batch": 4}),
+            (Convolution, Convolution, "bf16", MANY | {"batch": 5}),
+            # Back, most of a strided convolution's patches are zeros.
+            (GatheredPatches, None, "float32", MANY | {"stride": (2, 2), "batch": 4}),
+            (GatheredPatches, Convolution, "float32", MANY | {"stride": (2, 2), "batch": 5}),
+            # More outputs than inputs make more of the patches that go back, and the reverse.
+            (GatheredPatches, Convolution, "float32", MANY | {"channels": (64, 128), "batch": 32}),
+            (Convolution, None, "float32", MANY | {"channels": (128, 64), "batch": 32}),
+            # Onto an image's few channels by blocks of pixels, however many patches there are.
+            (GatheredPatches, PixelShuffle, "float32", STEM),
+            (Convolution, PixelShuffle, "float32", STEM | {"batch": 256}),
+            (Convolution, PixelShuffle, "tf32", STEM | {"batch": 64}),
+        ],
+        ids=str,
+    )
+    def test_on_a_gpu(
+        self, linear: type, transpose: type | None, precision: str, options: dict[str, object]
+    ) -> None:
+        # A rule of shapes and precision: neither a GPU nor numbers are needed to ask it.
+        with precision_of(precision, device=torch.device("cuda")) as rounded, torch.device("meta"):
+            of = convolution(**options, dtype=rounded.network)  # type: ignore[arg-type]
+            forward, back = ways_on_gpu(of)
+        assert type(forward) is linear
+        # The transpose of gathered patches is a function around them.
+        assert way_of(back) is (transpose or FunctionType)
+
+    def test_on_a_gpu_products_that_round_in_another_way_are_not_taken(self) -> None:
+        of = convolution(dtype=torch.float32)
+        with precision_of("float32", device=torch.device("cuda")):
+            assert ways_on_gpu(of)[0] is not of
+            torch.backends.cudnn.conv.fp32_precision = "tf32"
+            assert ways_on_gpu(of) == (of, of.transpose)
+
+    @settings(max_examples=60, deadline=None)
+    @given(of=regular(torch.float64))
+    def test_any_convolution_is_right_on_a_gpu(self, of: Convolution) -> None:
+        check(AffineMap(*ways_on_gpu(of), with_bias(of, True)), of)
 
     @pytest.mark.parametrize("batch", [1, 4])
     @settings(max_examples=60, deadline=None)

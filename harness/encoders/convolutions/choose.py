@@ -56,13 +56,14 @@ def affine_map(
     ways: tuple[Linear, Transpose] = convolution, convolution.transpose
     match convolution.regular and convolution.weight.device.type:
         case "cpu":
-            ways = _on_cpu(convolution, without=without)
-        case "cuda" if products_are_as_precise(convolution.weight):
-            ways = _on_gpu(convolution)
+            ways = ways_on_cpu(convolution, without=without)
+        case "cuda":
+            ways = ways_on_gpu(convolution)
     return AffineMap(*ways, bias)
 
 
-def _on_cpu(convolution: Convolution, *, without: Collection[str]) -> tuple[Linear, Transpose]:
+def ways_on_cpu(convolution: Convolution, *, without: Collection[str]) -> tuple[Linear, Transpose]:
+    """A and A^T of a regular convolution, as oneDNN or products of matrices are at their best."""
     batch, outputs = convolution.shape[0], convolution.output_size
     torchs = convolution, convolution.transpose
     single = batch * math.prod(outputs) == 1  # one row is no faster as a product
@@ -94,9 +95,14 @@ def _without_bias(linear: Linear) -> Transpose:
     return lambda cotangent: linear(cotangent, None)
 
 
-def _on_gpu(convolution: Convolution) -> tuple[Linear, Transpose]:
-    """As products where these are exact and patches few; cuDNN is at its best elsewhere."""
+def ways_on_gpu(convolution: Convolution) -> tuple[Linear, Transpose]:
+    """A and A^T of a regular convolution: products where these are exact and patches few.
+
+    cuDNN is at its best elsewhere, and where products would round in another way.
+    """
     weight = convolution.weight
+    if not products_are_as_precise(weight):
+        return convolution, convolution.transpose
     if convolution.pointwise:
         product = PointwiseProduct.of(convolution)
         return product, product.transpose

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         RecoveryError,
         SettingError,
         UnknownNameError,
+        WeightsError,
     )
     from harness.plan.decoders import (
         LBFGS,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         Whitening,
     )
     from harness.plan.images import Start
+    from harness.subjects.weights import load_weights
 
 __all__ = [
     "LBFGS",
@@ -53,9 +55,11 @@ __all__ = [
     "SettingError",
     "Start",
     "UnknownNameError",
+    "WeightsError",
     "Whitening",
     "invert",
     "load",
+    "load_weights",
 ]
 
 _MODULES = {
@@ -71,6 +75,7 @@ _MODULES = {
         "Whitening",
     ),
     "harness.plan.images": ("Start",),
+    "harness.subjects.weights": ("load_weights",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

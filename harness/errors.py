@@ -66,6 +66,15 @@ class ModuleError(DepthClaimsError):
 class WeightsError(DepthClaimsError):
     """A weights file that cannot be read, is not safe, or does not fit the network."""
 
+    @classmethod
+    def unreadable(cls, path: object, error: OSError) -> WeightsError:
+        """The error for a file that the system does not let us read."""
+        return cls(
+            path,
+            rule=f"the weights file cannot be read ({error.strerror or error})",
+            remedy="Give a file with a state dict, saved by torch.save or safetensors",
+        )
+
 
 class RecoveryError(DepthClaimsError):
     """A saved recovery that cannot be written or read."""

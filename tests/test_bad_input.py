@@ -133,6 +133,16 @@ def test_weights_that_do_not_fit(suite: Suite, state: dict[str, torch.Tensor]) -
     refused(suite, *words, parts=("other.pt", "do not fit resnet50", "--network NAME"))
 
 
+def test_a_head_of_another_number_of_classes_is_told(
+    suite: Suite, state: dict[str, torch.Tensor]
+) -> None:
+    head = {"fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)}
+    torch.save({"model": {**state, **head}}, suite.folder / "ten.pt")
+    result = suite.run("--network", "resnet18", "--weights", "ten.pt")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["warning: *ten.pt*fc.weight, fc.bias*"])
+
+
 NETWORK = """
 from harness.plan.cells import Inversion
 from harness.claim import Claim, Criterion, event

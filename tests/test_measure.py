@@ -17,7 +17,7 @@ from harness.measurements.measurement import Measurement
 from harness.plan.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank, block
 from harness.plan.decoders import LBFGS, Adam, Decoder, Descent
 from harness.plan.images import Images, Start
-from harness.plan.networks import INITIALISATIONS, MLP, ResNet
+from harness.plan.networks import INITIALISATIONS, MLP, ResNet, WeightsFile
 from harness.plan.seeds import ReplicateSeeds, Source
 from harness.subjects.generators import torch_generator
 from harness.subjects.images.originals import draw_original
@@ -25,7 +25,6 @@ from harness.subjects.images.starts import draw_noise, draw_starts
 from harness.subjects.mlp import draw_layers
 from harness.subjects.networks import build_encoder
 from harness.subjects.resnet import build_resnet
-from harness.subjects.weights import weights_file
 
 IMAGES = Images(pixels=4, source="dead-leaves")
 
@@ -171,7 +170,7 @@ class TestInversions:
         torch.save(state, path)
         found = one(
             inversion(
-                network=ResNet(name="resnet18", layer="conv1", weights=weights_file(path)),
+                network=ResNet(name="resnet18", layer="conv1", weights=WeightsFile.of(path)),
                 images=Images(pixels=32, source="dead-leaves"),
                 iterations=2,
             )

@@ -44,6 +44,8 @@ class Options:
         Print what would be measured, and measure nothing.
     update_verdicts : bool
         Lock the verdicts of the run.
+    notes : tuple of str
+        What is to be said of the user's own subjects.
     """
 
     profile: Profile
@@ -56,6 +58,7 @@ class Options:
     plan: bool
     update_verdicts: bool
     imagenet: WeightsFile | None = None
+    notes: tuple[str, ...] = ()
 
     @staticmethod
     def add(group: pytest.OptionGroup) -> None:
@@ -130,14 +133,12 @@ class Options:
                 rule="verdicts are locked for the article's own networks and images alone",
                 remedy="Leave out --network, --weights and --images",
             )
-        custom = Custom(
-            network=_network(network, weights=weights),
-            weights=_weights(weights, network=network),
-            images=_images(images),
-        )
+        name = _network(network, weights=weights)
+        file, notes = _weights(weights, network=name)
         return dataclasses.replace(
             options,
-            custom=custom,
+            custom=Custom(network=name, weights=file, images=_images(images)),
+            notes=notes,
             imagenet=imagenet_weights(
                 given.optional("imagenet", given.text), start=config.invocation_params.dir
             ),
@@ -220,16 +221,20 @@ def _network(network: str | None, *, weights: Path | None) -> str | None:
     return network
 
 
-def _weights(weights: Path | None, *, network: str | None) -> WeightsFile | None:
+def _weights(
+    weights: Path | None, *, network: str | None
+) -> tuple[WeightsFile | None, tuple[str, ...]]:
+    """The weights, loaded once to see that they fit, and what is to be said of them."""
     if weights is None or network is None:
-        return None
-    from harness.plan.networks import ResNet
-    from harness.subjects.resnet import build_resnet
-    from harness.subjects.weights import weights_file
+        return None, ()
+    from harness.plan.networks import RESNET_LAYERS, ResNet
+    from harness.subjects.resnet import initial_resnet
+    from harness.subjects.weights import left_out_text, load_file
 
-    file = weights_file(weights)
-    build_resnet(ResNet(name=network, layer="conv1", weights=file), seed=0)
-    return file
+    file, layer = WeightsFile.of(weights), RESNET_LAYERS[-1]
+    whole = initial_resnet(ResNet(name=network, layer=layer), seed=0)
+    left_out = load_file(whole, file, name=network, layer=layer)
+    return file, ((left_out_text(weights, left_out),) if left_out else ())
 
 
 def _images(folder: Path | None) -> ImageFolder | None:

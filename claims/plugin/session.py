@@ -145,8 +145,9 @@ class ClaimSession:
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings of the lock, one for all conditions that share a cause."""
-        found = list(self._warnings)
+        """Notes on the user's own subjects, and warnings of the lock, one for all conditions that
+        share a cause."""
+        found = [*self.options.notes, *self._warnings]
         if self.lock_changes is not None:
             return found
         if self._dropped:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from harness.errors import WeightsError
+from harness.files import sha256_of
 from harness.plan.fields import OUTSIDE_IDENTITY, SCHEDULES, check, known
 
 RESNET_LAYERS = ("conv1", "stem", "layer1", "layer2", "layer3", "layer4")
@@ -28,6 +30,20 @@ class WeightsFile:
 
     sha256: str
     path: Path = dataclasses.field(metadata=OUTSIDE_IDENTITY, compare=False)
+
+    @classmethod
+    def of(cls, path: Path) -> WeightsFile:
+        """A weights file with its digest.
+
+        Raises
+        ------
+        WeightsError
+            Where there is no such file.
+        """
+        try:
+            return cls(sha256=sha256_of(path), path=path)
+        except OSError as error:
+            raise WeightsError.unreadable(path, error) from error
 
 
 CONTENTS = ("noise", "photographs")

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import OptionError
-from harness.files import sha256_of
 from harness.plan.networks import ResNet, WeightsFile
 
 NETWORK = "resnet50"
@@ -50,14 +49,15 @@ def imagenet_weights(given: str | None, *, start: Path) -> WeightsFile | None:
     """
     if given is None:
         path = _folder() / FILE
-        return WeightsFile(sha256=sha256_of(path), path=path) if path.is_file() else None
+        return WeightsFile.of(path) if path.is_file() else None
     # torch is imported only where weights are named.
-    from harness.subjects.resnet import build_resnet
-    from harness.subjects.weights import weights_file
+    from harness.subjects.resnet import initial_resnet
+    from harness.subjects.weights import load_file
 
     path = _download() if given == DOWNLOAD else (start / given).resolve()
-    file = weights_file(path)
-    build_resnet(ResNet(name=NETWORK, layer="conv1", weights=file), seed=0)
+    file = WeightsFile.of(path)
+    whole = initial_resnet(ResNet(name=NETWORK, layer="conv1"), seed=0)
+    load_file(whole, file, name=NETWORK)  # all of it: another head is not ImageNet's
     return file
 
 

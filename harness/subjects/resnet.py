@@ -12,12 +12,12 @@ from torch import nn
 
 from harness.encoders.network import NetworkEncoder
 from harness.encoders.simplify import fold_batchnorm
-from harness.errors import UnknownNameError, WeightsError
+from harness.errors import UnknownNameError
 from harness.plan.networks import RESNET_LAYERS, ResNet
 from harness.subjects.generators import global_seed
 from harness.subjects.training.trained_weights import load_trained, trained_path
 from harness.subjects.vision import models
-from harness.subjects.weights import load_weights, weights_file
+from harness.subjects.weights import load_file
 from harness.subjects.width_multiplier import scaled_resnet
 
 Built = TypeVar("Built")
@@ -110,13 +110,7 @@ def build_resnet(network: ResNet, *, seed: int) -> nn.Module:
     if network.training is not None:
         load_trained(whole, network, path=trained_path(network, seed=seed))
     if network.weights is not None:
-        load_weights(whole, path=network.weights.path, name=network.name)
-        if weights_file(network.weights.path) != network.weights:
-            raise WeightsError(
-                network.weights.path,
-                rule="the weights file has changed since the run began",
-                remedy="Run again, and do not change it meanwhile",
-            )
+        load_file(whole, network.weights, name=network.name, layer=RESNET_LAYERS[-1])
     return whole.eval().requires_grad_(False)
 
 

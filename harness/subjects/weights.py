@@ -1,92 +1,209 @@
-"""Weights from a local file: safetensors, or a PyTorch file of tensors only."""
+"""Weights from a local file: safetensors, or a PyTorch file of tensors and plain values only.
+
+The file may be a checkpoint around the state dict, and the state dict that of a network inside a
+wrapper (DataParallel, torch.compile, Lightning's module): names are compared without it.
+"""
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from harness.errors import WeightsError
-from harness.files import sha256_of
+from harness.encoders.cutting import truncated
+from harness.errors import ModuleError, WeightsError
 from harness.plan.networks import WeightsFile
 
-_HEAD = {"fc.weight", "fc.bias"}
-"""Parameters of a torchvision ResNet with a row for each class."""
+_HOLDERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "network",
+    "net",
+    "state_dict_ema",
+    "model_ema",
+    "ema",
+)
+"""Where checkpoints have their state dict, the first one that is there; averaged weights last."""
+
+_WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+"""Parts of a name that torch's wrappers add, at any depth."""
+
+_OUTER = ("", "model.", "network.", "net.")
+"""Attributes in which a training's module holds its network, as Lightning's does."""
+
+_AVERAGES = "n_averaged"
+"""The count of torch's averaged model, which has no effect on its outputs."""
+
+_SCALAR = np.float64(0).__reduce__()[0]
+
+_PLAIN: tuple[Any, ...] = (
+    argparse.Namespace,
+    type(Path()),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64")),
+    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("_core", "core")),
+)
+"""What holds plain values next to the weights, such as arguments and accuracies; none runs code."""
 
 
-def weights_file(path: Path) -> WeightsFile:
-    """A weights file with its digest.
+def load_weights(
+    module: nn.Module, path: str | Path, *, layer: str | None = None
+) -> tuple[str, ...]:
+    """Load the weights of a file into a network, in place.
 
-    Raises
-    ------
-    WeightsError
-        Where there is no such file.
-    """
-    try:
-        digest = sha256_of(path)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    return WeightsFile(sha256=digest, path=path)
-
-
-def load_weights(network: nn.Module, *, path: Path, name: str) -> None:
-    """Load a state dict into a network, every tensor of it, in place.
+    The file is one of safetensors or of ``torch.save``: a state dict, or a checkpoint that holds
+    one beside other things. Names may have the prefixes of DataParallel, torch.compile or
+    Lightning. Pickled code is never run.
 
     Parameters
     ----------
-    network : nn.Module
-        Left unchanged unless everything in the file fits.
-    path : Path
-        A ``.safetensors`` file, or one written by ``torch.save``; pickled code is refused.
+    module : nn.Module
+        Left unchanged unless the file fits.
+    path : str or Path
+        A ``.safetensors`` file, or one written by ``torch.save``.
+    layer : str or None
+        The layer that is to be inverted. A head of another number of classes behind it is left as
+        it is, with a warning. None stands for the output of the whole module.
+
+    Returns
+    -------
+    tuple of str
+        The names of the module that were left out.
+
+    Raises
+    ------
+    ModuleError
+        If the module is none, or has no weights yet.
+    UnknownNameError
+        If there is no such layer.
+    WeightsError
+        If the file is missing, damaged, holds code, or does not fit, in names, shapes or kinds of
+        numbers.
+
+    Examples
+    --------
+    >>> network = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> torch.save({"state_dict": network.state_dict(), "epoch": 3}, "checkpoint.pt")
+    >>> load_weights(network, "checkpoint.pt")
+    ()
+    """
+    if not isinstance(module, nn.Module):
+        raise ModuleError(
+            type(module).__name__, rule="a network is a torch.nn.Module", remedy="Give a module"
+        )
+    if layer is not None:
+        truncated(module, layer=layer)  # refuses a wrong name
+    name = type(module).__name__
+    left_out = load_state(module, path=Path(path), name=name, layer=layer)
+    if left_out:
+        warnings.warn(left_out_text(Path(path), left_out), stacklevel=2)
+    return left_out
+
+
+def left_out_text(path: Path, left_out: Iterable[str]) -> str:
+    """What is said of a head that was left out."""
+    return (
+        f"{path}: its head has another number of classes, so that {', '.join(left_out)} stay as "
+        "they were; the layer to be inverted lies before them"
+    )
+
+
+def load_state(
+    module: nn.Module, *, path: Path, name: str, layer: str | None = None
+) -> tuple[str, ...]:
+    """As `load_weights`, without its warning.
+
+    Parameters
+    ----------
+    module, path, layer
+        As for `load_weights`.
     name : str
         The network's name, for the message.
+    """
+    expected = module.state_dict(keep_vars=True)
+    if any(nn.parameter.is_lazy(each) or each.is_meta for each in expected.values()):
+        raise ModuleError(
+            name,
+            rule="it has no weights yet that others could replace",
+            remedy="Call it with images once, or make it by .to_empty(device=...)",
+        )
+    state = _under_names(_read(path), expected)
+    _check_tensors(state, path=path)
+    # Files older than PyTorch 0.4.1 lack the batch counters, which have no effect in eval mode.
+    counters = {key for key in expected if key.endswith("num_batches_tracked")}
+    # safetensors stores tensors of several names once.
+    given = {id(expected[key]) for key in set(expected) & set(state)}
+    missing = sorted(
+        key for key in set(expected) - counters - set(state) if id(expected[key]) not in given
+    )
+    surplus = sorted(set(state) - set(expected))
+    unlike = [key for key in expected if key in state and state[key].shape != expected[key].shape]
+    head = not (missing or surplus) and all(
+        state[key].dim() > 0 and state[key].shape[1:] == expected[key].shape[1:] for key in unlike
+    )
+    if missing or surplus or unlike:
+        behind = layer is not None and head and _needed(module, layer=layer).isdisjoint(unlike)
+        if not behind:
+            misfit = [
+                f"{key} ({_shape(state[key])} in place of {_shape(expected[key])})"
+                for key in unlike
+            ]
+            raise WeightsError(
+                path,
+                rule=f"the weights do not fit {name} ({_differences(missing, surplus, misfit)})",
+                remedy="Its head has another number of classes: give weights with the same "
+                "number, or invert a layer before it"
+                if head
+                else f"Give weights of {name}, or the network that these belong to (of the claims: "
+                "--network NAME)",
+            )
+    fitting = {key: value for key, value in state.items() if key not in unlike}
+    _check_numbers(fitting, expected, path=path)
+    module.load_state_dict(fitting, strict=False)
+    return tuple(unlike)
+
+
+def load_file(
+    module: nn.Module, file: WeightsFile, *, name: str, layer: str | None = None
+) -> tuple[str, ...]:
+    """As `load_state`, from a file that has to be the one that was named.
 
     Raises
     ------
     WeightsError
-        Where the file is corrupt, holds anything but tensors, or does not fit.
+        Also where the file has changed since: its digest is part of what is measured.
     """
-    state = _read(path)
-    expected = network.state_dict()
-    # Files older than PyTorch 0.4.1 lack the batch counters, which have no effect in eval mode.
-    counters = {key for key in expected if key.endswith("num_batches_tracked")}
-    missing = sorted(set(expected) - counters - set(state))
-    surplus = sorted(set(state) - set(expected))
-    unlike = sorted(
-        key for key in set(state) & set(expected) if state[key].shape != expected[key].shape
-    )
-    if missing or surplus or unlike:
-        misfit = [
-            f"{key} ({_shape(state[key])} in place of {_shape(expected[key])})" for key in unlike
-        ]
-        head_alone = not (missing or surplus) and set(unlike) <= _HEAD
+    left_out = load_state(module, path=file.path, name=name, layer=layer)
+    if WeightsFile.of(file.path) != file:
         raise WeightsError(
-            path,
-            rule=f"the weights do not fit {name} ({_differences(missing, surplus, misfit)})",
-            remedy="Its head has another number of classes: give weights with the same number"
-            if head_alone
-            else f"Give weights of {name}, or name the network that these belong to with "
-            "--network NAME",
+            file.path,
+            rule="the weights file has changed since the run began",
+            remedy="Run again, and do not change it meanwhile",
         )
-    network.load_state_dict(state, strict=False)
+    return left_out
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
+    """The state dict of a file."""
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals([*_PLAIN]):
             # torch warns about unknown files before it refuses them.
             warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise WeightsError.unreadable(path, error) from error
     except pickle.UnpicklingError as error:
         raise WeightsError(
             path,
@@ -101,23 +218,130 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             rule="the weights file is corrupt, or another kind of file",
             remedy="Save it again with torch.save(network.state_dict(), FILE) or safetensors",
         ) from error
-    if not isinstance(state, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
-    ):
-        raise WeightsError(
-            path,
-            rule="the file does not hold a state dict of tensors",
-            remedy="Save network.state_dict() itself, not a checkpoint around it",
-        )
-    return state
+    return _state_in(content, path=path)
 
 
-def _unreadable(path: Path, error: OSError) -> WeightsError:
-    return WeightsError(
+def _state_in(content: Any, *, path: Path) -> Mapping[str, Tensor]:
+    """The state dict that a file is, or that the checkpoint in it holds."""
+    if _is_state(content):
+        return content  # type: ignore[no-any-return]
+    held = content if isinstance(content, Mapping) else {}
+    for holder in _HOLDERS:
+        if isinstance(held.get(holder), Mapping):
+            return _state_in(held[holder], path=path)
+    only = [value for value in held.values() if _is_state(value) and value]
+    if len(only) == 1:
+        return only[0]  # type: ignore[no-any-return]
+    names = [key for key in held if isinstance(key, str)]
+    has = f", but {', '.join(names[:5])}{', ...' * (len(names) > 5)}" if names else ""
+    raise WeightsError(
         path,
-        rule=f"the weights file cannot be read ({error.strerror or error})",
-        remedy="Give a file with a state dict, saved by torch.save or safetensors",
+        rule=f"the file does not hold a state dict of tensors{has}".replace("\n", " "),
+        remedy='Save network.state_dict() itself, or a checkpoint with it as "state_dict"',
     )
+
+
+def _is_state(content: Any) -> bool:
+    return isinstance(content, Mapping) and all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    )
+
+
+def _under_names(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """A state dict under the names of a module, where only wrappers around either differ."""
+    own = {_unwrapped(key): key for key in expected}
+    bare = {_unwrapped(key): value for key, value in state.items()}
+    if len(own) < len(expected) or len(bare) < len(state):
+        return state
+    if _AVERAGES not in own:
+        bare.pop(_AVERAGES, None)
+    candidates = (
+        {
+            own.get(key.removeprefix(outer), key.removeprefix(outer)): value
+            for key, value in bare.items()
+        }
+        for outer in _OUTER
+        if all(key.startswith(outer) for key in bare)
+    )
+    return min(candidates, key=lambda found: len(found.keys() ^ expected.keys()))
+
+
+def _unwrapped(key: str) -> str:
+    """A name without what DataParallel, torch.compile and the like have added."""
+    parts = [part for part in key.split(".") if part not in _WRAPPERS]
+    while len(parts) > 1 and parts[0] == "module":
+        del parts[0]
+    return ".".join(parts)
+
+
+def _check_tensors(state: Mapping[str, Tensor], *, path: Path) -> None:
+    """Refuse tensors that are no plain tables of numbers."""
+    for key, value in state.items():
+        kinds = {
+            "on the meta device": value.is_meta,
+            "quantised": value.is_quantized,
+            "nested": value.is_nested,
+            "sparse": value.layout != torch.strided,
+        }
+        kind = next((kind for kind, holds in kinds.items() if holds), None)
+        if kind is not None:
+            raise WeightsError(
+                path,
+                rule=f"{key} is {kind}, and weights are dense tensors with values",
+                remedy="Convert it before it is saved, as by to_dense() or dequantize()",
+            )
+
+
+def _check_numbers(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, path: Path
+) -> None:
+    """Refuse numbers that a parameter could not hold as they are."""
+    for key, value in state.items():
+        kind = expected[key].dtype
+        if value.dtype == kind:
+            continue
+        alike = _kind(value.dtype) == _kind(kind)
+        if alike:
+            held = value.to(kind).to(torch.float64)
+            alike = bool(((held == value.to(torch.float64)) | held.isnan()).all())
+        if not alike:
+            raise WeightsError(
+                path,
+                rule=f"{key} is {_dtype(value.dtype)}, which {_dtype(kind)} of the network cannot "
+                "hold as it is",
+                remedy="Convert one to the other first, as by module.double() or tensor.float()",
+            )
+
+
+def _kind(dtype: torch.dtype) -> str:
+    if dtype == torch.bool:
+        return "truth values"
+    if dtype.is_complex:
+        return "complex numbers"
+    return "numbers" if dtype.is_floating_point else "whole numbers"
+
+
+def _dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _needed(module: nn.Module, *, layer: str) -> set[str]:
+    """Names of the parameters and buffers on which a layer's output may depend.
+
+    Where the way to the layer cannot be traced, those of all modules that are registered before
+    it.
+    """
+    expected = module.state_dict(keep_vars=True)
+    part = truncated(module, layer=layer)
+    if isinstance(part, fx.GraphModule):
+        used = {id(each) for each in (*part.parameters(), *part.buffers())}
+        return {key for key, value in expected.items() if id(value) in used}
+    order = {name: number for number, (name, _) in enumerate(module.named_modules())}
+    name = layer if layer in order else layer.rpartition("_")[0]
+    last = max(number for own, number in order.items() if own == name or own.startswith(f"{name}."))
+    return {key for key in expected if order.get(key.rpartition(".")[0], 0) <= last}
 
 
 def _differences(missing: list[str], surplus: list[str], misfit: list[str]) -> str:

@@ -15,7 +15,7 @@ from harness.errors import SettingError, WeightsError
 from harness.plan.identity import context, identity
 from harness.plan.networks import RESNET_LAYERS, ResNet
 from harness.subjects.training.fit import Fit
-from harness.subjects.weights import load_weights
+from harness.subjects.weights import load_state
 
 _AGAIN = "Delete this file; the next run trains the network again"
 
@@ -60,7 +60,7 @@ def load_trained(whole: nn.Module, network: ResNet, *, path: Path) -> None:
         Where there are none, or the file is damaged, of another training, or of other shapes.
     """
     notes = _notes(path)
-    load_weights(
+    load_state(
         whole, path=path, name=f"{network.name} with width multiplier {network.width_multiplier:g}"
     )
     if notes["digest"] != path.stem or notes["weights"] != digest_of(whole.state_dict()):

@@ -14,7 +14,7 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 ARGS ?=
-export PIP_ARGS
+unexport PIP_ARGS  # pip would read the variable as an option
 
 bin := .venv/bin
 
@@ -68,7 +68,7 @@ environment:  ## make the environment, and nothing else
 	@command -v "$(PYTHON)" >/dev/null || { \
 	  echo "$(PYTHON): no such Python. Install Python 3.11 or newer, or name one: make PYTHON=python3.12 ..." >&2; \
 	  exit 1; }
-	@exec "$(PYTHON)" scripts/environment.py
+	@"$(PYTHON)" scripts/environment.py $(PIP_ARGS)
 
 clean:  ## remove the environment and all caches (measurements in .store stay)
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache

@@ -1,8 +1,8 @@
-"""Make the project's environment, `.venv`, where it is missing or out of date.
+"""Make the project's environment, `.venv`, where it is missing or out of date; called by make.
 
 It holds the project's dependencies and those of its extras `test` and `EXTRAS`, in the versions
-that `constraints.txt` pins; `PIP_ARGS` is passed on to pip. A stamp, written last, says what the
-environment was made from. While that holds there is nothing to do.
+that `constraints.txt` pins. Arguments are passed on to pip. A stamp says what it was made from, and
+is empty until it is whole.
 """
 
 import sys
@@ -15,131 +15,79 @@ if sys.version_info < (3, 11):  # noqa: UP036
     )
 
 import fcntl
-import hashlib
-import importlib.util
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sysconfig
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
-PYTHON, STAMP = VENV / "bin" / "python", VENV / "depth-claims.json"
+VENV = Path(".venv").absolute()
+PYTHON, STAMP = VENV / "bin/python", VENV / "depth-claims.json"
 # The environment's Python imports from the folder that such a file names.
 FINDER = Path(sysconfig.get_path("purelib", "venv", {"base": str(VENV)}), "depth-claims.pth")
-PROJECT, PINS = ROOT / "pyproject.toml", ROOT / "constraints.txt"
-LOG = ROOT / "build" / "environment.log"
-PIP_ARGS = os.environ.pop("PIP_ARGS", "").strip()  # pip would read the variable as an option
-
-
-def read_stamp() -> dict[str, Any]:
-    """What the environment was made from; empty for one that was made by hand."""
-    try:
-        return dict(json.loads(STAMP.read_text()))
-    except (OSError, ValueError):
-        return {}
-
-
-def run(*command: str, lock: int) -> str:
-    """Run a command, with its output in the log; return what it said if it failed."""
-    with LOG.open("ab") as log:
-        # The child holds the lock as well: if this process is killed, the next one waits for it.
-        done = subprocess.run(
-            command, cwd=ROOT, pass_fds=[lock], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )  # fmt: skip
-    if not done.returncode:
-        return ""
-    lines = [line for line in LOG.read_text("utf-8", "replace").splitlines() if line]
-    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
-    return [*errors, *lines[-1:], "no output"][0]
+PIP = (
+    "-m pip install --quiet --no-input --disable-pip-version-check "
+    "--log build/environment.log --constraint constraints.txt"
+)
 
 
 def make(lock: int) -> None:
     """Make the environment or bring it up to date, unless it is current."""
-    before, extras = read_stamp(), {"test", *os.environ.get("EXTRAS", "").split()}
-    sources = hashlib.sha256(PROJECT.read_bytes() + PINS.read_bytes()).hexdigest()
-    fixed = {"python": sys.version, "pip_args": PIP_ARGS, "complete": True}
-    usable = PYTHON.exists() and fixed.items() <= before.items()
-    complete = usable and FINDER.exists() and extras <= {*before["extras"]}
-    if complete and before["sources"] == sources:
-        return
-
-    project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
+    made_by = {"python": sys.version, "pip_args": sys.argv[1:]}
+    # One without a stamp was made by hand, and is added to.
+    before = json.loads(STAMP.read_text() or "{}") if STAMP.exists() else made_by
+    project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
     optional = project["optional-dependencies"]
+    extras = {"test", *os.environ.get("EXTRAS", "").split()}
     for unknown in extras - {*optional}:
         sys.exit(f"EXTRAS={unknown}: no such extra. Choose {' or '.join(optional)}.")
     extras |= {*before.get("extras", ())} & {*optional}
-    needed = [*project["dependencies"], *(each for extra in extras for each in optional[extra])]
-    by_hand = not before and VENV.is_dir() and any(VENV.iterdir())
-    if by_hand and not FINDER.parent.is_dir():
-        sys.exit(
-            f"{VENV}: made by hand, and not with {sys.executable}. Move it away, or name its "
-            "Python: make PYTHON=..."
-        )
-    # Otherwise it is made anew: pip takes a half-unpacked package for a whole one, and keeps a
-    # build of torch that meets the pin although PIP_ARGS asks for another.
-    stamp = {**fixed, "sources": sources, "extras": sorted(extras)}
-    install(needed, stamp, before, update=usable or by_hand, lock=lock)
+    needed = project["dependencies"] + [one for extra in sorted(extras) for one in optional[extra]]
+    pins = Path("constraints.txt").read_text()
+    stamp = {**made_by, "extras": sorted(extras), "needed": needed, "pins": pins}
+    if before == stamp and PYTHON.exists():
+        return
 
-
-def install(
-    needed: list[str], stamp: dict[str, Any], before: dict[str, Any], *, update: bool, lock: int
-) -> None:
-    """Install packages, into a new environment unless the present one is to be updated."""
-    try:
-        pip_args = shlex.split(PIP_ARGS)
-    except ValueError as error:
-        sys.exit(f"PIP_ARGS={PIP_ARGS}: {error}. Quote it as for a shell.")
+    # An interrupted one is made anew, for pip takes a half-unpacked package for a whole one; so is
+    # one by other PIP_ARGS, for pip keeps a build of torch that meets the pin.
+    update = PYTHON.exists() and made_by.items() <= before.items()
     for module in () if update else ("venv", "ensurepip"):
-        if importlib.util.find_spec(module) is None:
+        if find_spec(module) is None:
             sys.exit(
                 f"{sys.executable}: this Python cannot make an environment, it has no module "
                 f"{module}. Install it (Debian, Ubuntu: apt-get install "
                 f"python3.{sys.version_info[1]}-venv), or name another: make PYTHON=python3.12 ..."
             )
-
-    log = LOG.relative_to(ROOT)
-    doing = "Updating" if update else "Making"
-    print(f"{doing} .venv: takes some minutes (log: {log}).", flush=True)
-    LOG.parent.mkdir(exist_ok=True)
-    LOG.unlink(missing_ok=True)
+    print("Updating" if update else "Making", ".venv: takes some minutes.", flush=True)
     if not update and VENV.exists():
         shutil.rmtree(VENV)
     VENV.mkdir(exist_ok=True)
-    STAMP.write_text(json.dumps({**stamp, "complete": False}))
-    failed = "" if update else run(sys.executable, "-m", "venv", str(VENV), lock=lock)
-    pip = (str(PYTHON), "-m", "pip", "install", "--no-input", "--disable-pip-version-check")
-    failed = failed or run(*pip, "--constraint", str(PINS), *pip_args, *needed, lock=lock)
-    if failed:
-        if not update:
-            shutil.rmtree(VENV)
-        elif "Installing collected packages" not in LOG.read_text("utf-8", "replace"):
-            STAMP.write_text(json.dumps(before))  # pip has changed nothing yet
-        sys.exit(
-            f"{failed}: the packages could not be installed. If the package index cannot be "
-            f"reached, name another: PIP_ARGS='--index-url URL' (log: {log})."
-        )
-    # Relative, so that it still holds after the folder was moved.
-    FINDER.write_text(os.path.relpath(ROOT, FINDER.parent) + "\n")
+    STAMP.write_text("")
+    venv = [] if update else [[sys.executable, "-m", "venv", VENV]]
+    for command in (*venv, [PYTHON, *PIP.split(), *sys.argv[1:], *needed]):
+        # The child holds the lock as well: if this process is killed, the next waits for it.
+        done = subprocess.run(command, pass_fds=[lock], stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            STAMP.write_text(json.dumps(before) if update else "")
+            lines = done.stderr.splitlines() or ["no output"]
+            error = next((line for line in lines if line.startswith("ERROR")), lines[-1])
+            sys.exit(
+                f"{error}: the packages could not be installed. If the package index cannot be "
+                "reached, name another: PIP_ARGS='--index-url URL' (log: build/environment.log)."
+            )
+    FINDER.write_text(os.path.relpath(".", FINDER.parent) + "\n")  # also where both have moved
     STAMP.write_text(json.dumps(stamp))
+    print(".venv is ready: make uses it; for other commands, . .venv/bin/activate", flush=True)
 
 
 if __name__ == "__main__":
     try:
-        with PINS.open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print("Waiting for another call that makes .venv.", flush=True)
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            except OSError:
-                pass  # a file system without locks
-            make(lock.fileno())
+        with open("constraints.txt") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            make(file.fileno())
     except KeyboardInterrupt:
         sys.exit("Interrupted: the next call makes .venv complete.")
     except OSError as error:

@@ -44,17 +44,7 @@ def _build(chosen: argparse.Namespace) -> int:
     store: Path = chosen.store
     if not store.is_dir():
         raise OptionError(store, rule="there is no such store", remedy="Name one with --store DIR")
-    if chosen.run is None:
-        run = latest(store)
-    else:
-        named = [path for path in documents(store) if path.stem.startswith(chosen.run)]
-        if len(named) != 1:
-            raise OptionError(
-                chosen.run,
-                rule=f"{len(named)} runs in the store have a name that starts like this",
-                remedy=f"Name one of {', '.join(path.stem for path in documents(store))}",
-            )
-        run = read_run(named[0])
+    run = latest(store)
     print(f"run: {run_text(run)}")
     print(f"report: {write_report(run, Store(store), chosen.report)}")
     return 0
@@ -103,8 +93,13 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     build = command("build", "Make the report of the last whole run in a store again.")
-    build.add_argument("--store", type=Path, default=Path(".store"), metavar="DIR")
-    build.add_argument("--run", metavar="NAME", help="another run in the store, by its name")
+    build.add_argument(
+        "--store",
+        type=Path,
+        default=Path(".store"),
+        metavar="DIR",
+        help="folder of the records, as of `pytest claims/` (.store)",
+    )
     build.set_defaults(work=_build)
     place = "a store, the folder of a report, or a claims.json"
     compare = command(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from harness.claim import HEADLINES, Claim, Kind
 from harness.statistics.multiplicity import Family
@@ -173,11 +174,29 @@ def left_out_text(summary: Summary) -> str:
     return f"{count} other{'' if count == 1 else 's'} not selected" if count else ""
 
 
-def condition_name(condition: ConditionResult) -> str:
+class Stated(Protocol):
+    """A condition of a claim, measured or not."""
+
+    @property
+    def claim(self) -> Claim: ...  # noqa: D102 - as in `ConditionResult`
+
+    @property
+    def estimand(self) -> str: ...  # noqa: D102
+
+    @property
+    def parameters(self) -> Mapping[str, str | int | float]: ...  # noqa: D102
+
+
+def condition_name(condition: Stated) -> str:
     """What distinguishes a condition from the others of its claim, in words."""
     name = parameters_text(condition.parameters)
     several = len(condition.claim.estimands) > 1
     return " · ".join(text for text in (condition.estimand if several else "", name) if text)
+
+
+def full_name(condition: Stated) -> str:
+    """A claim's id, and the name of its condition."""
+    return f"{condition.claim.id} {condition_name(condition)}".strip()
 
 
 def deciding_part(condition: ConditionResult) -> Part | None:

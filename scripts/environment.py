@@ -29,7 +29,7 @@ PYTHON, STAMP = VENV / "bin/python", VENV / "depth-claims.json"
 # The environment's Python imports from the folder that such a file names.
 FINDER = Path(sysconfig.get_path("purelib", "venv", {"base": str(VENV)}), "depth-claims.pth")
 PIP = (
-    "-m pip install --quiet --no-input --disable-pip-version-check "
+    "-m pip install --quiet --progress-bar off --no-input --disable-pip-version-check "
     "--log build/environment.log --constraint constraints.txt"
 )
 

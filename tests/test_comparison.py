@@ -250,18 +250,6 @@ def test_build_makes_the_same_report_without_slow_imports(tmp_path: Path) -> Non
     assert {path.name: path.read_bytes() for path in (tmp_path / "built").iterdir()} == files
 
 
-def test_build_takes_a_run_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store = make_store(tmp_path)
-    first = archive_run(day(1, make_run([simple(HIGH)])), store)
-    archive_run(day(2, make_run([])), store)
-    command = ["build", "--store", str(store.folder), "--report", str(tmp_path / "out")]
-    for options, shown in (([], False), (["--run", first.stem], True)):
-        assert main([*command, *options]) == 0
-        assert ("Z1" in (tmp_path / "out" / "claims.csv").read_text()) is shown
-    assert main([*command, "--run", "1999"]) == 2
-    assert first.stem in capsys.readouterr().err
-
-
 def test_build_prefers_the_last_whole_run(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     one, other = simple(HIGH), simple(HIGH, name="Z2")

@@ -47,10 +47,12 @@ def lines(*conditions: Condition, stored: frozenset[str] = frozenset()) -> dict[
 def test_what_two_conditions_share_is_counted_once() -> None:
     found = lines(CONDITION, dataclasses.replace(CONDITION, parameters={"depth": 3}))
     assert (
-        found["Z1 2"] == found["Z1 3"] == found["in all, cells that several ask for counted once"]
+        found["Z1 depth 2"]
+        == found["Z1 depth 3"]
+        == found["in all, cells that several ask for counted once"]
     )
-    assert found["Z1 2"].startswith("12 cells, about ")
-    assert ", at most 24 cells, about " in found["Z1 2"]
+    assert found["Z1 depth 2"].startswith("12 cells, about ")
+    assert ", at most 24 cells, about " in found["Z1 depth 2"]
 
 
 def test_what_is_stored_is_not_measured_again() -> None:
@@ -59,9 +61,16 @@ def test_what_is_stored_is_not_measured_again() -> None:
         frozenset(identity(rank(seeds)["rank"], context=settings) for seeds in replicates(count))
         for count in (12, 24)
     )
-    found = lines(CONDITION, stored=first)["Z1 2"]
+    found = lines(CONDITION, stored=first)["Z1 depth 2"]
     assert found.startswith("nothing for the first look, at most 12 cells, about ")
-    assert lines(CONDITION, stored=all_looks)["Z1 2"] == "nothing"
+    assert lines(CONDITION, stored=all_looks)["Z1 depth 2"] == "nothing"
+
+
+def test_what_decides_nothing_is_marked() -> None:
+    assert set(lines(dataclasses.replace(CONDITION, confirmatory=False))) == {
+        "Z1 depth 2 (exploratory)",
+        "in all, cells that several ask for counted once",
+    }
 
 
 def test_conditions_that_cannot_be_measured_are_listed_by_their_reason() -> None:
@@ -78,5 +87,5 @@ def test_conditions_that_cannot_be_measured_are_listed_by_their_reason() -> None
     ]
     found = lines(wish, *bare)
     assert found["not testable"] == "Z2"
-    assert found["not run (weights are missing)"] == "Z1 4, Z1 5"
+    assert found["not run (weights are missing)"] == "Z1 depth 4, Z1 depth 5"
     assert found["in all, cells that several ask for counted once"] == "nothing"

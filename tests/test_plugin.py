@@ -139,6 +139,16 @@ def test_what_is_not_testable_stays_so_whatever_is_selected(suite: Suite) -> Non
     assert suite.conditions()[1] == ("Z2", "not testable", "not selected")
 
 
+def test_workers_that_cannot_be_had_end_the_run_before_it_has_a_report(suite: Suite) -> None:
+    suite.store = suite.folder / "fresh"
+    process = suite.write(test_z=of("supported", "refuted")).start("--executor=dask:nohost")
+    said, _ = process.communicate()
+    assert process.returncode == pytest.ExitCode.USAGE_ERROR, said
+    assert "--executor dask:nohost: no scheduler of Dask answers there" in said
+    assert not any(suite.report.iterdir())
+    assert not [path for path in suite.store.rglob("*") if path.is_file()]
+
+
 def test_x_ends_at_the_first_refutation(suite: Suite) -> None:
     result = suite.write(test_z=of("supported", "refuted", "supported")).run("-x")
     result.assert_outcomes(passed=1, failed=1)
@@ -271,7 +281,7 @@ def test_what_the_lock_says_of_many_conditions_is_one_warning(suite: Suite) -> N
     suite.write(test_z=SIZES.format(sizes=[1, 2]))
     said = [line for line in suite.run().outlines if line.startswith("warning:")]
     assert len(said) == 2
-    assert "Z1 1 (supported), Z1 2 (supported); lock the new" in said[0]
+    assert "Z1 size 1 (supported), Z1 size 2 (supported); lock the new" in said[0]
     assert "no claim has these locked conditions: Z1 size=3, Z9; --update-verdicts" in said[1]
     # What a run did not collect, or was not asked for, it does not miss.
     said = [line for line in suite.run("-k", "1").outlines if line.startswith("warning:")]
@@ -622,7 +632,7 @@ def test_a_terminal_gets_a_bar_that_leaves_pytests_lines_whole(suite: Suite) -> 
     suite.store = suite.folder / "fresh"
     suite.write(test_z=of("supported", "inconclusive"))
     written = in_terminal(suite)
-    assert re.search(r"Z1 .*\d+/12 cells, about \d+ s left", written)
+    assert re.search(r"\d+/12 cells, about \d+ s left, next Z1", written)
     # The bar lies between saving the place on pytest's line and going back to it.
     kept = re.sub(r"\x1bD\x1b\[A\x1b7.*?\x1b8", "", written, flags=re.DOTALL)
     plain = re.sub(r"\x1b\[[0-9;]*[mK]", "", kept).replace("\r", "")
@@ -638,7 +648,7 @@ def told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_elsewhere_a_line_says_how_far_it_is(suite: Suite, told_at_once: None) -> None:
     suite.store = suite.folder / "fresh"
     result = suite.write(test_z=of("supported", "inconclusive")).run("-v")
-    result.stdout.re_match_lines([r"Z1: \d+/12 cells, about \d+ s left .*"])
+    result.stdout.re_match_lines([r"\d+/12 cells, about \d+ s left, next Z1 *"])
     # The verdict stands on a line that names its test.
     result.stdout.re_match_lines([r"test_z.py::test_supported_1 SUPPORTED .*"])
 

@@ -9,6 +9,7 @@ from harness.lab.condition import Condition
 from harness.plan.buckets import buckets
 from harness.plan.cells import Cell
 from harness.plan.costs import MACHINES
+from reports.summary import full_name
 from reports.words import duration
 
 _STORED = "nothing"
@@ -24,16 +25,21 @@ def forecast(conditions: Sequence[Condition], *, stored: Callable[[str], bool], 
     asked: list[Condition] = []
     for condition in conditions:
         if reason := _why_not(condition):
-            idle.setdefault(reason, []).append(condition.label)
+            idle.setdefault(reason, []).append(_name(condition))
         else:
             asked.append(condition)
     lines = [
-        f"{condition.label}: {_work([condition], stored, device=device)}" for condition in asked
+        f"{_name(condition)}: {_work([condition], stored, device=device)}" for condition in asked
     ]
     whole = _work(asked, stored, device=device)
     lines += [f"{reason}: {', '.join(labels)}" for reason, labels in idle.items()]
     lines += [f"times are for {MACHINES[device]}"]
     return "\n".join([*lines, f"in all, cells that several ask for counted once: {whole}"])
+
+
+def _name(condition: Condition) -> str:
+    """A condition's name in the final table, and whether it decides nothing."""
+    return full_name(condition) + ("" if condition.confirmatory else " (exploratory)")
 
 
 def _why_not(condition: Condition) -> str | None:

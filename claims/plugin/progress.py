@@ -41,9 +41,10 @@ class ConsoleProgress:
         self._further = ("", 0)
 
     def __call__(self, *, label: str, done: int, total: int, seconds_left: float) -> None:
-        """Show the cells done out of those known, and the time left.
+        """Show the cells done out of those known, the time left, and who waits for some of them.
 
-        If a test that is undecided at a look needs more cells, it says so, since the time grows.
+        The cells are those of all conditions that are queued. If one that is undecided at a look
+        needs more, it says so, since the time grows.
         """
         if 0 < self._total < total:
             self._further = (label, total - self._total)
@@ -59,13 +60,13 @@ class ConsoleProgress:
             return
         self._last = now
         whose, more = self._further
-        further = f" ({more} more for a further look)" if whose == label else ""
-        left = f"about {time_left(seconds_left)} left{further}"
+        further = f", {more} of them for its further look" if whose == label else ""
+        left = f"about {time_left(seconds_left)} left, next {label}{further}"
         with self._uncaptured():
             if terminal:
-                self._draw(label=label, done=done, total=total, left=left)
+                self._draw(done=done, total=total, left=left)
             else:
-                _write_line(reporter, f"{label}: {done}/{total} cells, {left} ")
+                _write_line(reporter, f"{done}/{total} cells, {left} ")
 
     def clear(self) -> None:
         """Remove the bar, so that pytest continues its own line."""
@@ -76,7 +77,7 @@ class ConsoleProgress:
                 sys.stdout.flush()
             self._bar = None
 
-    def _draw(self, *, label: str, done: int, total: int, left: str) -> None:
+    def _draw(self, *, done: int, total: int, left: str) -> None:
         if self._bar is None:
             sys.stdout.write(_BELOW)
             self._bar = _Bar(
@@ -84,11 +85,10 @@ class ConsoleProgress:
                 total=total,
                 leave=False,
                 dynamic_ncols=True,
-                bar_format="{desc} {bar} {n_fmt}/{total_fmt} cells{postfix}",
+                bar_format="{bar} {n_fmt}/{total_fmt} cells{postfix}",
             )
         self._bar.total = total
         self._bar.n = done
-        self._bar.set_description_str(label, refresh=False)
         self._bar.set_postfix_str(left, refresh=False)
         self._bar.refresh()
 

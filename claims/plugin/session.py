@@ -40,6 +40,7 @@ from harness.verdict.lock import (
 )
 from harness.verdict.results import ENDED_BEFORE, NOT_SELECTED, ConditionResult, Run
 from reports.documents.archive import archive_run, latest
+from reports.summary import full_name
 from reports.write import write_report
 
 LOCK = Path("claims", "verdicts.toml")
@@ -270,7 +271,7 @@ class ClaimSession:
         condition = self.conditions[number]
         try:
             result = self._ready().run(
-                condition, label=condition.label, command=self._command(number)
+                condition, label=full_name(condition), command=self._command(number)
             )
         except Exception as error:
             self._errors[number] = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -287,9 +288,9 @@ class ClaimSession:
             rounding=condition.claim.estimands[condition.estimand].kind is Kind.EXACT,
         )
         if outcome.warning is not None:
-            self._warnings.append(f"{condition.label}: {outcome.warning}")
+            self._warnings.append(f"{full_name(condition)}: {outcome.warning}")
         if outcome.dropped is not None:
-            self._dropped.append(f"{condition.label} ({outcome.dropped})")
+            self._dropped.append(f"{full_name(condition)} ({outcome.dropped})")
         return result, outcome
 
     def finish(self, *, complete: bool) -> None:
@@ -327,8 +328,11 @@ class ClaimSession:
                 provenance=self._provenance,
                 progress=self._progress,
             )
-            self._runner = Runner(store=store, scheduler=self._scheduler, device=self.device)
-            self._runner.prepare(self.conditions[number] for number in self._selected)
+            runner = Runner(store=store, scheduler=self._scheduler, device=self.device)
+            runner.prepare(self.conditions[number] for number in self._selected)
+            self._scheduler.start()
+            # From here on the run has a report.
+            self._runner = runner
         return self._runner
 
     @functools.cached_property

@@ -48,7 +48,7 @@ class Scheduler:
     store : Store
         Where records go.
     executor : str
-        As in `harness.execution.executors.FORMS`; workers start with the first bucket.
+        As in `harness.execution.executors.FORMS`; workers start when there is something to measure.
     device : str
         "cpu" or "cuda".
     auto : bool
@@ -102,6 +102,17 @@ class Scheduler:
     def offer(self, cells: Iterable[Cell], *, priority: int) -> None:
         """Queue cells that will be needed; lower priorities are measured first."""
         self._offer(buckets(cells, device=self._device), priority=priority)
+
+    def start(self) -> None:
+        """Start the workers if anything is queued, before somebody waits for it.
+
+        Raises
+        ------
+        ExecutorError
+            Where there are none, or they cannot measure for this run.
+        """
+        if self._queue:
+            self._opened()
 
     def need(self, cells: Iterable[Cell], *, label: str) -> None:
         """Return as soon as the store holds all of these cells; measure them before others.

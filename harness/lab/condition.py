@@ -89,14 +89,6 @@ class Condition:
     external_weights: bool = False
 
     @property
-    def label(self) -> str:
-        """Claim and condition as one line of text."""
-        words = [self.claim.id, *map(str, self.parameters.values())]
-        if len(self.claim.estimands) > 1:
-            words.insert(1, self.estimand)
-        return " ".join(words)
-
-    @property
     def looks(self) -> tuple[tuple[int, float], ...]:
         """The claim's looks that `max_replicates` reaches."""
         return tuple(look for look in self.claim.looks if look[0] <= self.max_replicates)

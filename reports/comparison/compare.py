@@ -21,7 +21,14 @@ from reports import words
 from reports.documents.build import plain
 from reports.page.provenance import facts
 from reports.page.template import environment
-from reports.summary import condition_name, deciding_part, effect_of, extent_text, setting_text
+from reports.summary import (
+    condition_name,
+    deciding_part,
+    effect_of,
+    extent_text,
+    full_name,
+    setting_text,
+)
 
 PAGE, TABLE = "comparison.html", "comparison.csv"
 
@@ -158,8 +165,8 @@ def compare(before: Run, after: Run) -> Comparison:
         after=after,
         claims=tuple(_change(by_claim[claim.id]) for claim in after.claims if claim.id in by_claim),
         pairs=tuple(sorted(pairs, key=lambda pair: (not pair.changed, not pair.confirmatory))),
-        missing=tuple(map(_full_name, missing)),
-        added=tuple(map(_full_name, added)),
+        missing=tuple(map(full_name, missing)),
+        added=tuple(map(full_name, added)),
         settings=_settings(before, after),
     )
 
@@ -302,10 +309,6 @@ def _difference(values: Sequence[float], part: Part | None) -> Effect | None:
         label=f"difference of {part.criterion.effect}",
         scale=part.criterion.scale,
     )
-
-
-def _full_name(condition: ConditionResult) -> str:
-    return f"{condition.claim.id} {condition_name(condition)}".strip()
 
 
 def _settings(before: Run, after: Run) -> tuple[tuple[str, str, str], ...]:

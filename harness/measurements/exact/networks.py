@@ -139,7 +139,8 @@ class BlockExample:
     def __str__(self) -> str:
         return (
             f"{self.name} block, {self.tokens} tokens of {self.channels} channels, "
-            f"{self.heads} heads, seed {self.seed}: rank {self.rank()} of {self.elements}"
+            f"{self.heads} head{'s' * (self.heads != 1)}, seed {self.seed}: "
+            f"rank {self.rank()} of {self.elements}"
         )
 
 

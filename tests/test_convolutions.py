@@ -326,7 +326,7 @@ def test_a_kernel_without_what_only_meets_padding_computes_the_same(
             continue
         layer = nn.Conv2d(2, 3, kernel, stride=stride, padding=padding, bias=False).double()
         images = normal(2, 2, *size, dtype=torch.float64)
-        found = Convolution.of(layer, images.shape)
+        found = Convolution.of(layer.weight.detach(), images.shape, stride=stride, padding=padding)
         torch.testing.assert_close(found(images), layer(images), rtol=1e-12, atol=1e-12)
 
 
@@ -337,5 +337,5 @@ def test_a_kernel_without_what_only_meets_padding_computes_the_same(
 def test_what_only_meets_padding_is_dropped(
     size: tuple[int, int], stride: int, expected: tuple[int, int]
 ) -> None:
-    layer = nn.Conv2d(2, 3, 3, stride=stride, padding=1)
-    assert Convolution.of(layer, torch.Size((1, 2, *size))).kernel_size == expected
+    found = Convolution.of(torch.ones(3, 2, 3, 3), (1, 2, *size), stride=stride, padding=1)
+    assert found.kernel_size == expected

@@ -1,35 +1,29 @@
 """A traced graph, run without autograd.
 
 A `CompiledPlan` turns the nodes of a traced graph into operations for inputs of one shape, since
-the fastest form of a convolution depends on the shape.
+the fastest form of a convolution depends on the shape. Sums and ReLUs are fused into the affine
+operations that they follow.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx
 
-from harness.encoders.convolutions.choose import affine_map
-from harness.encoders.convolutions.convolution import AffineMap, Convolution
-from harness.encoders.convolutions.products import Product
 from harness.encoders.encoder import JVP, VJP
 from harness.encoders.layout import accumulate, channels_last
-from harness.encoders.ops import (
-    Affine,
-    AvgPool,
-    ChannelScale,
-    Flatten,
-    MaxPool,
-    Mean,
-    Memory,
-    Op,
-    ReLU,
-    Sum,
-)
-from harness.encoders.tracing import Add, Node, TracedGraph, UntraceableError
+from harness.encoders.operations.affine import Affine
+from harness.encoders.operations.arithmetic import Sum
+from harness.encoders.operations.elementwise import ReLU
+from harness.encoders.operations.operation import Memory, Op, UntraceableError, Value
+from harness.encoders.operations.rearrangement import unsqueeze
+from harness.encoders.operations.table import CHOOSES, FORMS
+from harness.encoders.tracing import Attribute, Node, Result, TracedGraph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +44,7 @@ class Step:
     op: Op
     inputs: tuple[int, ...]
     output: int
-    spent: tuple[int, ...]
+    spent: tuple[int, ...] = ()
 
 
 class CompiledPlan:
@@ -71,21 +65,19 @@ class CompiledPlan:
         Where an operation does not fit inputs of this shape.
     """
 
+    @torch.no_grad()
     def __init__(
         self, graph: TracedGraph, inputs: Tensor, *, without: Collection[str] = ()
     ) -> None:
-        self._output = graph.output
-        last = {value: node.output for node in graph.nodes for value in node.inputs}
-        last[graph.output] = -1
-        values = {0: channels_last(inputs)}
-        steps = []
+        builder = _Builder(inputs, without=without)
+        last = {number: node.number for node in graph.nodes for number in node.uses}
         for node in graph.nodes:
-            taken = [values[value] for value in node.inputs]
-            op = _operation(node, taken, without=without)
-            values[node.output], _ = op.forward(*taken)
-            spent = {value for value in node.inputs if last[value] == node.output}
-            steps.append(Step(op, node.inputs, node.output, tuple(spent)))
-        self._steps = tuple(steps)
+            builder.add(node)
+            for number in node.uses:
+                if last[number] == node.number:
+                    builder.forget(number)
+        self._output = builder.result(graph.output)
+        self._steps = _spent(_fused(builder.steps, self._output), self._output)
 
     @torch.no_grad()
     def encode(self, inputs: Tensor) -> Tensor:
@@ -111,7 +103,7 @@ class CompiledPlan:
                 tangents[step.output] = step.op.apply_jvp(memory, *taken)
                 for value in step.spent:
                     del tangents[value]
-            return tangents[self._output]
+            return channels_last(tangents[self._output])
 
         @torch.no_grad()
         def vjp(cotangent: Tensor) -> Tensor:
@@ -122,7 +114,7 @@ class CompiledPlan:
                 found = step.op.apply_vjp(memory, cotangents.pop(step.output))
                 for value, each in zip(step.inputs, found, strict=False):
                     cotangents[value] = accumulate(each, cotangents.get(value))
-            return cotangents[0]
+            return channels_last(cotangents[0])
 
         return output, jvp, vjp
 
@@ -134,47 +126,125 @@ class CompiledPlan:
             remember(memory)
             for value in step.spent:
                 del values[value]
-        return values[self._output]
+        return channels_last(values[self._output])
 
 
-def _operation(node: Node, inputs: Sequence[Tensor], *, without: Collection[str]) -> Op:
-    """The operation of a node for inputs of the shapes given."""
-    layer, x = node.layer, inputs[0]
-    whatever = isinstance(layer, (nn.ReLU, Add))
-    if not whatever and x.dim() != (2 if isinstance(layer, nn.Linear) else 4):
-        raise UntraceableError(f"{layer} of inputs of shape {tuple(x.shape)}")
-    match layer:
-        case nn.Conv2d():
-            convolution = Convolution.of(layer, x.shape)
-            return _affine(affine_map(convolution, _bias(layer), without=without), node, inputs)
-        case nn.Linear():
-            product = Product.of(layer.weight.detach(), rows=len(x))
-            return _affine(AffineMap(product, product.transpose, _bias(layer)), node, inputs)
-        case nn.ReLU():
-            return ReLU()
-        case Add() if x.shape == inputs[1].shape:
-            return Sum()
-        case nn.BatchNorm2d():
-            return ChannelScale.of(layer)
-        case nn.MaxPool2d():
-            return MaxPool.of(layer)
-        case nn.AvgPool2d():
-            return AvgPool.of(layer)
-        case nn.AdaptiveAvgPool2d():
-            return Mean()
-        case nn.Flatten():
-            return Flatten()
-        case _:
-            raise UntraceableError(f"there is no operation for {layer}")
+class _Builder:
+    """The steps of a plan so far, with what the nodes yield for inputs of its shape."""
+
+    def __init__(self, inputs: Tensor, *, without: Collection[str]) -> None:
+        self.steps: list[Step] = []
+        self._without = without
+        self._dtype, self._batch = inputs.dtype, inputs.shape[:1]
+        self._found: dict[int, Any] = {0: Value(0, channels_last(inputs))}
+
+    def add(self, node: Node) -> None:
+        """Add what a node does."""
+        args, kwargs = fx.node.map_aggregate((node.args, dict(node.kwargs)), self._argument)
+        try:
+            self._found[node.number] = self._made(node, args, kwargs)
+        except UntraceableError as error:
+            raise UntraceableError(f"{node.place} has no compiled form: {error}") from error
+        except TypeError as error:  # arguments that no operation takes
+            raise UntraceableError(f"{node.place} has no compiled form as it is called") from error
+
+    def forget(self, number: int) -> None:
+        """Free what a node yielded."""
+        del self._found[number]
+
+    def result(self, number: int) -> int:
+        """The number of the value that a node yields, with two axes at least."""
+        value = self._found[number]
+        if not isinstance(value, Value) or value.shape[:1] != self._batch:
+            raise UntraceableError("it does not return one tensor with a row a sample")
+        if len(value.shape) == 1:
+            value = self._value(unsqueeze(value, 1), [value])
+        return value.number
+
+    def _argument(self, argument: Any) -> Any:
+        match argument:
+            case Result(number):
+                return self._found[number]
+            case Attribute():
+                return argument.read()
+        return argument
+
+    def _made(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not node.flows:
+            return node.call(*map(_example, args), **kwargs)
+        if node.name == "getitem" and isinstance(args[0], tuple):
+            return args[0][args[1]]  # a part that has been made already
+        if node.name in CHOOSES:
+            kwargs = {**kwargs, "without": self._without}
+        made = FORMS[node.name](*args, **kwargs)
+        inputs = [value for value in _leaves((args, kwargs)) if isinstance(value, Value)]
+        if isinstance(made, tuple):
+            return tuple(self._value(op, inputs) for op in made)
+        return made if isinstance(made, Value) else self._value(made, inputs)
+
+    def _value(self, op: Op, inputs: Sequence[Value]) -> Value:
+        """What an operation yields, as a new value."""
+        output, _ = op.forward(*(value.example for value in inputs))
+        if output.dtype != self._dtype:
+            raise UntraceableError(f"it yields {str(output.dtype).removeprefix('torch.')}")
+        self.steps.append(Step(op, tuple(value.number for value in inputs), len(self.steps) + 1))
+        return Value(len(self.steps), output)
 
 
-def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor | None:
-    return None if layer.bias is None else layer.bias.detach()
+def _example(argument: Any) -> Any:
+    return argument.example if isinstance(argument, Value) else argument
 
 
-def _affine(map_: AffineMap, node: Node, inputs: Sequence[Tensor]) -> Affine:
-    """An affine operation whose second input, if any, has the shape of its output."""
-    for second in inputs[1:]:
-        if second.shape != map_.linear(inputs[0], None).shape:
-            raise UntraceableError(f"{node.layer} plus {tuple(second.shape)}")
-    return Affine(map_, node.relu)
+def _leaves(arguments: Any) -> list[Any]:
+    found: list[Any] = []
+    fx.node.map_aggregate(arguments, found.append)
+    return found
+
+
+def _fused(steps: Sequence[Step], output: int) -> list[Step]:
+    """Fuse sums and ReLUs into the affine operations that they follow, and drop idle steps."""
+    uses = collections.Counter(value for step in steps for value in step.inputs)
+    uses[output] += 1
+    joined: dict[int, Step] = {}
+
+    def take(value: int, *, most: int = 2) -> tuple[Affine, tuple[int, ...]] | None:
+        """Remove and return the operation of a value, if something can be fused into it."""
+        step = joined.get(value)
+        if not step or not isinstance(step.op, Affine) or step.op.relu:
+            return None
+        if uses[value] > 1 or len(step.inputs) > most:
+            return None
+        del joined[value]
+        return step.op, step.inputs
+
+    for step in steps:
+        new = step
+        if isinstance(step.op, ReLU) and (maker := take(step.inputs[0])):
+            op, inputs = maker
+            new = Step(dataclasses.replace(op, relu=True), inputs, step.output)
+        elif isinstance(step.op, Sum) and step.op.plain:
+            for first, second in (step.inputs, step.inputs[::-1]):
+                if maker := take(first, most=1):
+                    op, inputs = maker
+                    new = Step(op, (*inputs, second), step.output)
+                    break
+        joined[new.output] = new
+    needed = {output}
+    for step in reversed(joined.values()):
+        if step.output in needed:
+            needed.update(step.inputs)
+    return [step for step in joined.values() if step.output in needed]
+
+
+def _spent(steps: Iterable[Step], output: int) -> tuple[Step, ...]:
+    """The steps, each with the values that none after it takes."""
+    steps = tuple(steps)
+    last = {value: step.output for step in steps for value in step.inputs}
+    last[output] = -1
+    return tuple(
+        dataclasses.replace(
+            step,
+            spent=tuple({value for value in step.inputs if last[value] == step.output}),
+        )
+        for step in steps
+    )

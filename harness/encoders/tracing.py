@@ -1,106 +1,192 @@
-"""A module's graph, traced once, as a short list of layers.
+"""A module's graph, traced once, as a short list of calls.
 
-No shapes are needed: every layer of the graph becomes a node, an in-place operation renames the
-value that it overwrites, and sums and ReLUs are fused into the layer that they follow.
+Layers are traced as the functions that they call, so a layer that was derived, replaced or changed
+afterwards is traced for what it does. No shapes are needed. An in-place operation renames the value
+that it overwrites.
 """
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import operator
-import reprlib
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
-_HOOKS = nn.modules.module
+from harness.encoders.operations.operation import UntraceableError
+from harness.encoders.operations.table import FORMS, VIEWS, overwrites
+
+__all__ = ["Attribute", "Node", "Result", "TracedGraph", "UntraceableError", "trace"]
+
+_EVERYWHERE = nn.modules.module
 """Where torch has hooks that hold for all modules."""
 
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+"""Hooks of a module; those for all modules have the same names after "_global"."""
 
-class UntraceableError(Exception):
-    """A module does something for which there is no operation; says what."""
+_SHAPES = frozenset({"shape", "ndim", "dtype", "device"})
+"""Attributes of a tensor that do not depend on its numbers."""
+
+_SHAPE_FUNCTIONS = frozenset({"size", "dim", "ndimension", "numel", "getattr"})
+"""Functions of a tensor that do not depend on its numbers."""
+
+_NAMESPACES: tuple[object, ...] = (torch, F, operator)
+"""Where functions are known by their names."""
+
+_OTHERS = {"torchvision.ops.stochastic_depth": "stochastic_depth"}
+"""Functions of other libraries, by their modules."""
 
 
-class Add(nn.Module):
-    """The sum of two values as a layer."""
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a node yields.
 
-    def __init__(self, *, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
+    Parameters
+    ----------
+    number : int
+        Of the node; 0 is the input of the network.
+    """
+
+    number: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Attribute:
+    """A parameter or a buffer, read when a plan is made.
+
+    Parameters
+    ----------
+    owner : nn.Module
+        The module that has it.
+    name : str
+        Its name there.
+    """
+
+    owner: nn.Module
+    name: str
+
+    def read(self) -> Any:
+        """What the module has now."""
+        value = getattr(self.owner, self.name)
+        return value.detach() if isinstance(value, Tensor) else value
 
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """A layer applied to values, which are numbered; 0 is the input of the network.
+    """A call of a function.
 
     Parameters
     ----------
-    layer : nn.Module
-        The layer.
-    inputs : tuple of int
-        Values that it takes; an affine layer adds the second one, if any, to its output.
-    output : int
-        The value that it yields.
-    relu : bool
-        Whether a ReLU follows.
+    name : str
+        Of the function, as in `harness.encoders.operations.table.FORMS`.
+    call : callable
+        The function itself, for arguments that do not depend on the input.
+    args, kwargs : tuple and dict
+        Its arguments, with a `Result` for each that another node yields and an `Attribute` for
+        each that a module has.
+    number : int
+        Of its result.
+    flows : bool
+        Whether it is a function of numbers that depend on the input.
+    place : str
+        What is called and in which layer, in words.
     """
 
-    layer: nn.Module
-    inputs: tuple[int, ...]
-    output: int
-    relu: bool = False
+    name: str
+    call: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    number: int
+    flows: bool
+    place: str
 
     @property
-    def open(self) -> bool:
-        """Whether a sum or a ReLU can be fused into it."""
-        return isinstance(self.layer, (nn.Conv2d, nn.Linear)) and not self.relu
+    def uses(self) -> set[int]:
+        """Numbers of the results that it takes."""
+        found: set[int] = set()
+
+        def note(argument: Any) -> Any:
+            if isinstance(argument, Result):
+                found.add(argument.number)
+            return argument
+
+        fx.node.map_aggregate((self.args, dict(self.kwargs)), note)
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
 class TracedGraph:
-    """The nodes of a module in the order of execution, and the value that it returns."""
+    """The nodes of a module in the order of execution, and the result that it returns."""
 
     nodes: tuple[Node, ...]
     output: int
 
 
 def trace(module: nn.Module) -> TracedGraph:
-    """The layers of a module in eval mode.
+    """The calls of a module in eval mode.
 
     Raises
     ------
     UntraceableError
         If it does anything for which there is no operation.
     """
-    everywhere = (_HOOKS._global_forward_hooks, _HOOKS._global_forward_pre_hooks)
+    _refuse_hooks(module)
+    whole = nn.Sequential(module)  # which calls it as a layer, whatever it is
+    values: dict[fx.Node, Any] = {}
+    notes = _Notes(whole)
+    result: Any = None
+    for step in _traced(whole).nodes:
+        match step.op:
+            case "placeholder":
+                values[step] = Result(0)
+            case "get_attr":
+                owner, _, name = str(step.target).rpartition(".")
+                values[step] = Attribute(whole.get_submodule(owner), name)
+            case "output":
+                (result,) = notes.replaced(step.args, values)
+                notes.refuse_stale({result.number} if isinstance(result, Result) else set())
+            case _:
+                notes.add(step, values)
+    if not isinstance(result, Result) or result.number not in notes.flowing:
+        raise UntraceableError("it does not return one tensor that depends on its input")
+    return _needed(notes.nodes, result.number)
+
+
+def _refuse_hooks(module: nn.Module) -> None:
+    everywhere = any(getattr(_EVERYWHERE, f"_global{hooks}") for hooks in _HOOKS)
     for part in module.modules():
-        if part._forward_hooks or part._forward_pre_hooks or any(everywhere):
+        if everywhere or any(getattr(part, hooks) for hooks in _HOOKS):
             raise UntraceableError("it has hooks")
         if "forward" in vars(part):
             raise UntraceableError(f"the forward pass of a {type(part).__name__} is replaced")
-    whole = nn.Sequential(module)  # a layer by itself would be traced as the functions it calls
-    try:
-        graph = _traced(whole)
-    except Exception as error:  # the module's own code can fail on a symbol in any way
-        said = str(error).partition("\n")[0]
-        raise UntraceableError(f"its graph cannot be traced: {said}") from error
-    values: dict[object, int] = {}
-    nodes: list[Node] = []
-    for step in graph.nodes:
-        if step.op == "placeholder":
-            if values:
-                raise UntraceableError("it takes more than one input")
-            values[step] = 0
-        elif step.op == "output":
-            (result,) = step.args
-        else:
-            _note(step, whole, values, nodes)
-    if result not in values:
-        raise UntraceableError("it does not return one tensor")
-    return _joined(nodes, values[result])
+
+
+class _Tracer(fx.Tracer):
+    """Traces layers as the functions that they call, and buffers as what may be overwritten."""
+
+    proxy_buffer_attributes = True
+
+    def is_leaf_module(self, *_: Any) -> bool:
+        """No layer is one: none is known but by what it calls."""
+        return False
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        """Leave out the check of BatchNorm on its input's dimensions, which asks for a shape."""
+        if isinstance(m, _BatchNorm) and type(m).forward is _BatchNorm.forward:
+            forward = types.MethodType(_normalised, m)
+        return super().call_module(m, forward, args, kwargs)
+
+
+def _normalised(layer: _BatchNorm, x: Any) -> Any:
+    """What a BatchNorm in eval mode computes."""
+    mean, variance = layer.running_mean, layer.running_var
+    training = layer.training or (mean is None and variance is None)
+    return F.batch_norm(x, mean, variance, layer.weight, layer.bias, training, 0.0, layer.eps)
 
 
 def _traced(module: nn.Module) -> fx.Graph:
@@ -109,133 +195,146 @@ def _traced(module: nn.Module) -> fx.Graph:
     A tracer refers to itself and to the module, whose weights would stay on a device until the next
     garbage collection.
     """
-    tracer = fx.Tracer()
+    tracer = _Tracer()
     try:
         return tracer.trace(module)
+    except Exception as error:  # the module's own code can fail on a symbol in any way
+        layer, place = _innermost(tracer.module_stack)
+        if layer.__module__.startswith("torch.nn"):
+            raise UntraceableError(_at(layer.__name__, place) + " has no compiled form") from error
+        said = str(error).partition("\n")[0]
+        raise UntraceableError(f"its graph cannot be traced: {said}") from error
     finally:
         vars(tracer).clear()
 
 
-def _dropout(p: float = 0.5, *, training: bool = True, inplace: bool = False) -> nn.Module:
-    return nn.Dropout(p, inplace=inplace).train(training)
+def _innermost(stack: Mapping[str, tuple[str, type]] | None) -> tuple[type, str]:
+    """The class of the innermost of the layers that are called, and its name in the network."""
+    if not stack:
+        return nn.Module, ""
+    place, layer = list(stack.values())[-1]
+    # The first part of a name is that of the network in the sequence around it.
+    return layer, place.partition(".")[2]
 
 
-_FUNCTIONS: dict[object, Callable[..., nn.Module]] = {
-    F.relu: nn.ReLU,
-    torch.relu: nn.ReLU,
-    "relu": nn.ReLU,
-    torch.relu_: lambda: nn.ReLU(inplace=True),
-    "relu_": lambda: nn.ReLU(inplace=True),
-    operator.add: Add,
-    torch.add: Add,
-    "add": Add,
-    operator.iadd: lambda: Add(inplace=True),
-    "add_": lambda: Add(inplace=True),
-    torch.flatten: lambda start_dim=0, end_dim=-1: nn.Flatten(start_dim, end_dim),
-    "flatten": lambda start_dim=0, end_dim=-1: nn.Flatten(start_dim, end_dim),
-    F.max_pool2d: nn.MaxPool2d,
-    F.avg_pool2d: nn.AvgPool2d,
-    F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
-    F.dropout: _dropout,
-}
-"""Layers that do what functions and methods do, made of the arguments after the tensors."""
+def _at(what: str, place: str) -> str:
+    return f"{what} at {place}" if place else what
 
 
-def _layer(step: fx.Node, module: nn.Module) -> nn.Module:
-    """A step of a graph as a layer."""
-    extra = [value for value in step.args if not isinstance(value, fx.Node)]
-    try:
-        if step.op == "call_module":
-            layer = module.get_submodule(str(step.target))
-            known = not extra and not step.kwargs
-        else:
-            layer = _FUNCTIONS[step.target](*extra, **step.kwargs)
-            known = True
-    except (KeyError, TypeError) as error:
-        raise UntraceableError(f"there is no operation for {_named(step, module)}") from error
-    if not (known and _is_known(layer)):
-        raise UntraceableError(f"there is no operation for {_named(step, module)}")
-    return layer
+class _Notes:
+    """The nodes so far, and which results are stale since their memory was overwritten."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.nodes: list[Node] = []
+        self.flowing = {0}
+        self._memory = {0: 0}  # of results that may share memory, the first
+        self._stale: dict[int, str] = {}
+
+    def add(self, step: fx.Node, values: dict[fx.Node, Any]) -> None:
+        """Add a call, and its result to the values so far."""
+        name, in_place = _name(step)
+        args, kwargs = self.replaced((step.args, dict(step.kwargs)), values)
+        in_place = in_place or overwrites(name, args, kwargs)
+        layer, place = _innermost(step.meta.get("nn_module_stack"))
+        what = layer.__name__ if layer.__module__.startswith("torch.nn.modules") else name
+        if layer is nn.Sequential:
+            what = name
+        node = Node(name, _call(step), args, kwargs, len(self.nodes) + 1, False, _at(what, place))
+        self.refuse_stale(node.uses)
+        if node.uses & self.flowing and name not in _SHAPE_FUNCTIONS:
+            node = dataclasses.replace(node, flows=True)
+            self.flowing.add(node.number)
+        self.nodes.append(node)
+        values[step] = Result(node.number)
+        first = args[0] if args else None
+        self._memory[node.number] = node.number
+        if isinstance(first, Result) and first.number in self.flowing:
+            if in_place or name in VIEWS:
+                self._memory[node.number] = self._memory[first.number]
+            if in_place:
+                self._overwrite(first, node, values)
+        elif in_place:
+            raise UntraceableError(f"{node.place} overwrites a constant")
+
+    def refuse_stale(self, numbers: set[int]) -> None:
+        """Refuse to use results whose memory was overwritten under another name."""
+        if stale := self._stale.keys() & numbers:
+            raise UntraceableError(f"{self._stale[min(stale)]} overwrites what is used afterwards")
+
+    def _overwrite(self, target: Result, node: Node, values: dict[fx.Node, Any]) -> None:
+        """Let every name of an overwritten value mean the new one, and no view of it be used."""
+        for step, value in values.items():
+            if value == target:
+                values[step] = Result(node.number)
+        for number, memory in self._memory.items():
+            if memory == self._memory[node.number] and number != node.number:
+                self._stale[number] = node.place
+
+    def replaced(self, arguments: Any, values: Mapping[fx.Node, Any]) -> Any:
+        """Arguments with results in place of steps."""
+        return fx.node.map_aggregate(
+            arguments, lambda each: values[each] if isinstance(each, fx.Node) else each
+        )
 
 
-def _named(step: fx.Node, module: nn.Module) -> str:
-    """A step of a graph in words: a layer with its name, or a call."""
-    # The first part of a name is that of the module in the sequence around it.
-    place = str(step.target).partition(".")[2]
-    match step.op:
-        case "call_module":
-            layer = str(module.get_submodule(str(step.target))).partition("(\n")[0]
-            return f"the layer {place}, {layer}" if place else layer
-        case "get_attr":
-            return f"a use of {place} outside of its layer"
-    name = step.target if isinstance(step.target, str) else step.target.__name__
-    arguments = [*map(reprlib.repr, step.args), *(f"{k}={v!r}" for k, v in step.kwargs.items())]
-    return f"{name}({', '.join(arguments)})"
+def _name(step: fx.Node) -> tuple[str, bool]:
+    """The name of a function, and whether it is one that overwrites its input."""
+    name = step.target if isinstance(step.target, str) else _function_name(step.target)
+    if step.target in vars(operator).values() and name[0] == "i" and name[1:] in vars(operator):
+        return name[1:], True  # operator.iadd, which stands for +=
+    if name.endswith("_") and not name.startswith("_"):
+        return name[:-1], True
+    return name, False
 
 
-def _is_known(layer: nn.Module) -> bool:
-    """Whether there is an operation for a layer."""
-    kind = type(layer)  # a class derived from torch's may do something else
-    if kind is nn.Conv2d:
-        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    if kind is nn.BatchNorm2d:
-        return not layer.training and layer.running_mean is not None
-    if kind is nn.MaxPool2d:
-        return not layer.return_indices
-    if kind is nn.AdaptiveAvgPool2d:
-        return layer.output_size in (1, (1, 1))
-    if kind is nn.Flatten:
-        return bool(layer.start_dim == 1 and layer.end_dim == -1)
-    if kind is nn.Dropout:
-        return not layer.training
-    return kind in (nn.Linear, nn.ReLU, nn.AvgPool2d, nn.Identity, Add)
+def _function_name(function: Any) -> str:
+    """The name of a function of torch; of another, one that no operation has."""
+    name: str = getattr(function, "__name__", repr(function))
+    if function is getattr or any(getattr(space, name, None) is function for space in _NAMESPACES):
+        return name
+    return _OTHERS.get(getattr(function, "__module__", ""), f"the function {name}")
 
 
-def _note(step: fx.Node, module: nn.Module, values: dict[object, int], nodes: list[Node]) -> None:
-    """Add a step to the nodes and the values so far."""
-    layer = _layer(step, module)
-    inputs = tuple(values[each] for each in step.args if isinstance(each, fx.Node))
-    if len(inputs) != 1 + isinstance(layer, Add):
-        raise UntraceableError(f"there is no operation for {_named(step, module)}")
-    if isinstance(layer, (nn.Identity, nn.Dropout)):
-        values[step] = inputs[0]
-        return
-    output = len(nodes) + 1
-    if getattr(layer, "inplace", False):
-        overwritten = inputs[0]
-        for node in nodes:
-            if isinstance(node.layer, nn.Flatten) and overwritten in (*node.inputs, node.output):
-                raise UntraceableError(f"{_named(step, module)} overwrites what has two shapes")
-        # From here on every name of the overwritten value means the new one.
-        values.update({name: output for name, value in values.items() if value == overwritten})
-    nodes.append(Node(layer, inputs, output))
-    values[step] = output
+def _call(step: fx.Node) -> Callable[..., Any]:
+    if callable(step.target):
+        return step.target
+    name = str(step.target)
+    return lambda tensor, *args, **kwargs: getattr(tensor, name)(*args, **kwargs)
 
 
-def _joined(nodes: Sequence[Node], result: int) -> TracedGraph:
-    """Fuse sums and ReLUs into the layers that they follow, and drop nodes without use."""
-    uses = collections.Counter(value for node in nodes for value in node.inputs)
-    uses[result] += 1
-    joined: dict[int, Node] = {}
+def _needed(nodes: list[Node], output: int) -> TracedGraph:
+    """The graph without nodes that its result does not need.
 
-    def take(value: int, *, most: int = 2) -> Node | None:
-        """Remove and return the node of a value, if something can be fused into it."""
-        node = joined.get(value)
-        free = node and node.open and uses[value] == 1 and len(node.inputs) <= most
-        return joined.pop(value) if free else None
+    Raises
+    ------
+    UntraceableError
+        If there is no operation for one of the others.
+    """
+    wanted, kept = {output}, []
+    for node in reversed(nodes):
+        if node.number in wanted:
+            wanted |= node.uses
+            kept.append(node)
+    for node in reversed(kept):
+        if not _is_known(node):
+            raise UntraceableError(f"{node.place} has no compiled form")
+    return TracedGraph(tuple(reversed(kept)), output)
 
-    for node in nodes:
-        new = node
-        if isinstance(node.layer, nn.ReLU) and (maker := take(node.inputs[0])):
-            new = dataclasses.replace(maker, output=node.output, relu=True)
-        elif isinstance(node.layer, Add):
-            for first, second in (node.inputs, node.inputs[::-1]):
-                if maker := take(first, most=1):
-                    new = Node(maker.layer, (*maker.inputs, second), node.output)
-                    break
-        joined[new.output] = new
-    needed = {result}
-    for node in reversed(joined.values()):
-        if node.output in needed:
-            needed.update(node.inputs)
-    return TracedGraph(tuple(node for node in joined.values() if node.output in needed), result)
+
+def _states_number_of_samples(node: Node) -> bool:
+    """Whether a shape starts with a number of its own, and so fits a batch by chance."""
+    if node.name not in ("reshape", "view") or not node.flows:
+        return False
+    sizes = node.args[1] if len(node.args) == 2 else node.args[1:]
+    first = sizes[0] if isinstance(sizes, (tuple, list)) and sizes else sizes
+    return isinstance(first, int) and first != -1
+
+
+def _is_known(node: Node) -> bool:
+    """Whether there is an operation for a node, or it can be computed when a plan is made."""
+    if node.flows or node.name in FORMS:
+        return node.name in FORMS and not _states_number_of_samples(node)
+    if node.name == "getattr":
+        return node.args[1] in _SHAPES
+    return node.name in _SHAPE_FUNCTIONS or node.call in vars(operator).values()

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from harness.encoders.layout import channels_last
@@ -67,21 +67,29 @@ class Convolution:
     shape: torch.Size
 
     @classmethod
-    def of(cls, layer: nn.Conv2d, shape: torch.Size) -> Convolution:
-        """The convolution of a layer whose padding is zeros and given in numbers.
+    def of(
+        cls,
+        weight: Tensor,
+        shape: Sequence[int],
+        *,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+    ) -> Convolution:
+        """A convolution with torch's arguments, for inputs of a shape.
 
         Rows and columns of the kernel that only ever meet padding are dropped. Deep layers see
         small images: on one pixel, eight of the nine weights of a padded 3 x 3 kernel only ever
         multiply zeros, yet they would be read at every step.
         """
-        assert not isinstance(layer.padding, str)
         whole = cls(
-            weight=layer.weight.detach(),
-            stride=pair(layer.stride),
-            padding=pair(layer.padding),
-            dilation=pair(layer.dilation),
-            groups=layer.groups,
-            shape=shape,
+            weight=weight,
+            stride=pair(stride),
+            padding=pair(padding),
+            dilation=pair(dilation),
+            groups=groups,
+            shape=torch.Size(shape),
         )
         rows, columns = (whole._used_kernel(axis) for axis in range(2))
         return dataclasses.replace(
@@ -186,7 +194,8 @@ class Convolution:
         return self.weight.new_zeros(1).expand(self.shape)
 
 
-def pair(numbers: tuple[int, ...]) -> Pair:
-    """A pair that torch states as a tuple of any length."""
-    rows, columns = numbers
+def pair(numbers: int | Sequence[int]) -> Pair:
+    """A pair that torch takes as one number for both, or in a sequence of one or two."""
+    given = [numbers] if isinstance(numbers, int) else list(numbers)
+    rows, columns = given * 2 if len(given) == 1 else given
     return rows, columns

@@ -48,7 +48,8 @@ class UnknownNameError(DepthClaimsError):
         names = list(valid)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         ordered = dict.fromkeys([*near, *names])
-        return cls(repr(name), rule=f"no such {what}", remedy=f"Choose {' or '.join(ordered)}")
+        remedy = f"Choose {' or '.join(ordered)}" if names else "Leave it out: there is none"
+        return cls(repr(name), rule=f"no such {what}", remedy=remedy)
 
 
 class DeviceError(DepthClaimsError):

@@ -10,14 +10,44 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 
-from harness.errors import StoreError
+from harness.errors import StoreError, UnknownNameError
 from harness.files import write_atomically
 
 SCHEMA = 2
 """Version of the record format; a store of a newer one is refused."""
+
+
+Value = TypeVar("Value")
+
+
+class Named(dict[str, Value]):
+    """A mapping that says which names it has where one is asked for that it lacks.
+
+    Parameters
+    ----------
+    items : mapping or iterable of pairs
+        As for a dict.
+    what : str
+        What has these names.
+
+    Raises
+    ------
+    UnknownNameError
+        By `named[name]`, where there is no such name.
+    """
+
+    def __init__(
+        self, items: Mapping[str, Value] | Iterable[tuple[str, Value]] = (), *, what: str = "name"
+    ) -> None:
+        super().__init__(items)
+        self._what = what
+
+    def __missing__(self, name: str) -> Value:
+        raise UnknownNameError.nearest(str(name), self, what=self._what)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -209,8 +239,11 @@ def _decode(content: bytes, *, path: Path, identity: str) -> Record:
                 key.replace("copy_to_", "reconstruction_to_"): value
                 for key, value in body["values"].items()
             }
-        body["values"] = {key: float(value) for key, value in body["values"].items()}
-        body["traces"] = {key: tuple(map(float, own)) for key, own in body["traces"].items()}
+        values = {key: float(value) for key, value in body["values"].items()}
+        traces = {key: tuple(map(float, own)) for key, own in body["traces"].items()}
+        body["values"] = Named(values, what="value in this record")
+        body["traces"] = Named(traces, what="trace in this record")
+        body["labels"] = Named(body["labels"], what="label in this record")
         record = Record(**body)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(path) from error

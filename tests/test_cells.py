@@ -8,7 +8,7 @@ import enum
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from harness.errors import SettingError
+from harness.errors import SettingError, UnknownNameError
 from harness.plan.buckets import buckets
 from harness.plan.cells import ActiveUnits, Cell, ExactInverse, Inversion, LocalRank, Train, block
 from harness.plan.decoders import (
@@ -34,10 +35,21 @@ from harness.plan.decoders import (
 )
 from harness.plan.fields import SCHEDULES
 from harness.plan.identity import context, identity
-from harness.plan.images import ImageFolder, Images
-from harness.plan.networks import CONTENTS, MLP, ResNet, Training, WeightsFile
+from harness.plan.images import SOURCES, ImageFolder, Images
+from harness.plan.networks import (
+    ACTIVATIONS,
+    CONTENTS,
+    INITIALISATIONS,
+    MLP,
+    RESNET_LAYERS,
+    RESNETS,
+    ResNet,
+    Training,
+    WeightsFile,
+)
 from harness.plan.profile import PROFILES, Profile
 from harness.plan.seeds import ReplicateSeeds, Source, Stream
+from harness.subjects.vision import models
 
 CONTEXT = {"engine": 1, "device": "cpu"}
 
@@ -199,6 +211,11 @@ ALLOWED: dict[str, tuple[Any, ...]] = {
     "device": ("cpu", "cuda"),
     "tolerance": (0.0, 1e-6, 0.5),
     "tolerance_of": TOLERANCES,
+    "name": RESNETS,
+    "layer": RESNET_LAYERS,
+    "activation": ACTIVATIONS,
+    "initialisation": INITIALISATIONS,
+    "source": SOURCES,
 }
 """All, or some, of the values of settings that do not take any."""
 
@@ -234,6 +251,75 @@ class TestChecks:
             dataclasses.replace(CELLS[0], **changes)
         name, value = next(iter(changes.items()))
         assert f"{name}={value}" in str(caught.value.value)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"network": nn.Linear(3, 3)},
+            {"network": nn.Sequential(nn.ReLU(), nn.ReLU())},
+            {"network": lambda: nn.ReLU()},
+            {"network": "resnet18"},
+            {"network": ResNet},
+            {"network": None},
+            {"images": np.zeros((3, 8, 8))},
+            {"images": "photographs"},
+            {"decoder": "adam"},
+            {"decoder": Adam},
+            {"start": 0.7},
+            {"seeds": 3},
+            {"iterations": 2.5},
+            {"iterations": True},
+            {"noise": "none"},
+        ],
+    )
+    def test_what_is_no_setting_is_refused_in_one_line(self, changes: dict[str, Any]) -> None:
+        for cell in (CELLS[0], CELLS[3], CELLS[6]):
+            names = {field.name for field in dataclasses.fields(cell)}
+            if names >= changes.keys():
+                with pytest.raises(SettingError) as caught:
+                    dataclasses.replace(cell, **changes)
+                assert str(caught.value.value).startswith(next(iter(changes)))
+                assert "\n" not in str(caught.value)
+
+    def test_a_cell_takes_no_other_kind_of_network_than_its_own(self) -> None:
+        with pytest.raises(SettingError, match="MLP"):
+            dataclasses.replace(CELLS[3], network=CELLS[0].network)  # type: ignore[attr-defined,call-arg]
+
+    def test_numbers_of_numpy_are_numbers(self) -> None:
+        one = dataclasses.replace(CELLS[1], iterations=np.int64(7), noise=np.float32(0.5))  # type: ignore[call-arg]
+        assert name_of(one) == name_of(dataclasses.replace(CELLS[1], noise=0.5))  # type: ignore[call-arg]
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: ResNet(name="resnet51", layer="conv1"),
+            lambda: ResNet(name="resnet50", layer="layer5"),
+            lambda: MLP(inputs=3, widths=(3,), activation="rleu"),
+            lambda: MLP(inputs=3, widths=(3,), initialisation="he"),
+            lambda: Images(pixels=8, source="photos"),
+        ],
+    )
+    def test_an_unknown_name_is_refused_at_once(self, make: Callable[[], object]) -> None:
+        with pytest.raises(UnknownNameError, match="Choose"):
+            make()
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: MLP(inputs=3, widths=()),
+            lambda: MLP(inputs=0, widths=(3,)),
+            lambda: Images(pixels=0),
+            lambda: Images(pixels=8, rows=9),
+            lambda: Images(pixels=8, channels=4),
+        ],
+    )
+    def test_sizes_out_of_range_are_refused(self, make: Callable[[], object]) -> None:
+        with pytest.raises(SettingError):
+            make()
+
+    def test_the_names_of_resnets_are_torchvisions(self) -> None:
+        has = ("resnet", "resnext", "wide_resnet")
+        assert set(RESNETS) == {name for name in models.list_models() if name.startswith(has)}
 
     def test_the_least_that_can_be_measured_is_not(self) -> None:
         least = dataclasses.replace(CELLS[0], iterations=0, noise=0.0)

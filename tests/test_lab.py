@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import pytest
+from torch import nn
 
 from harness.claim import Claim, Criterion, event, exact, untestable
+from harness.errors import SettingError, UnknownNameError
 from harness.execution.scheduler import Scheduler
-from harness.lab.condition import Condition
+from harness.lab.condition import Condition, Effects
 from harness.lab.lab import Custom, Lab
 from harness.lab.precision_check import at_precision, reference_cell
 from harness.lab.runner import Runner
@@ -142,6 +144,43 @@ def test_a_run_that_was_not_finite_is_invalid_however_its_effect_looks() -> None
     found = judged(Ended(*[NON_FINITE] * 4), lambda seen: {"r": 1.0})
     assert found.decision.verdict is Verdict.INVALID
     assert found.decision.invalid == {"a value became infinite or not a number": 4}
+
+
+class TestWhatATestGetsWrong:
+    """It is refused with the names that there are, before or after measuring."""
+
+    @pytest.mark.parametrize(
+        ("effects", "asked"),
+        [
+            (lambda seen: {"r": seen["reconstrution"].values["r"]}, "'reconstrution'"),
+            (lambda seen: {"q": 1.0}, "'r'"),
+            (lambda seen: {}, "'r'"),
+        ],
+    )
+    def test_a_name_that_there_is_not(self, effects: Effects, asked: str) -> None:
+        with pytest.raises(UnknownNameError) as caught:
+            judged(Ended(), effects)
+        assert caught.value.value == asked
+
+    @pytest.mark.parametrize("effects", [None, {"r": None}, {"r": "1"}, {"r": "1.0"}, [1.0]])
+    def test_effects_that_are_no_numbers_by_name(self, effects: object) -> None:
+        with pytest.raises(SettingError):
+            judged(Ended(), lambda seen: effects)
+
+    @pytest.mark.parametrize("number", [0, -1, 2.5, "12", None, True])
+    def test_no_replicates(self, number: object) -> None:
+        with pytest.raises(SettingError, match="Z1"):
+            stated(CLAIM, cells=one, effects=lambda seen: {"r": 1.0}, max_replicates=number)
+
+    def test_an_estimand_that_the_claim_has_not(self) -> None:
+        with pytest.raises(UnknownNameError, match=r"Z1.*Choose r"):
+            stated(CLAIM, cells=one, effects=lambda seen: {"r": 1.0}, estimand="q")
+
+    @pytest.mark.parametrize("cells", [None, [1], {"a": 1}, {"a": nn.ReLU()}])
+    def test_what_are_no_cells(self, cells: object) -> None:
+        condition = stated(CLAIM, cells=lambda seeds: cells, effects=lambda seen: {"r": 1.0})
+        with pytest.raises(SettingError, match="Z1"):
+            condition.cells_up_to(12)
 
 
 class InPrecisions:

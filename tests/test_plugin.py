@@ -214,6 +214,76 @@ def test_an_ordinary_failure_stays_one(suite: Suite) -> None:
     ]
 
 
+MISTAKES = """
+from harness.plan.cells import ActiveUnits, Inversion
+from harness.plan.decoders import Descent
+from harness.plan.images import Images
+from harness.plan.networks import MLP
+
+IMAGES = Images(pixels=8, channels=1, source="digits")
+
+def units(seeds, **settings):
+    return {"layer": ActiveUnits(seeds=seeds, images=IMAGES, **settings)}
+
+def test_value(lab):
+    lab.judge(claim("Z1"), cells=units, effects=lambda seen: {"x": seen["layer"].values["unit"]})
+
+def test_effect(lab):
+    lab.judge(claim("Z2"), cells=units, effects=lambda seen: {"y": 1.0})
+
+def test_replicates(lab):
+    lab.judge(claim("Z3"), cells=units, effects=lambda seen: {"x": 1.0}, max_replicates=0)
+
+def test_layer(lab):
+    lab.judge(
+        claim("Z4"),
+        cells=lambda seeds: {"a": Inversion(
+            seeds=seeds, network=lab.resnet("resnet18", "layer9"), images=IMAGES,
+            decoder=Descent(), iterations=1,
+        )},
+        effects=lambda seen: {"x": 1.0},
+    )
+
+def test_network(lab):
+    lab.judge(
+        claim("Z5"),
+        cells=lambda seeds: {"a": Inversion(
+            seeds=seeds, network=print, images=IMAGES, decoder=Descent(), iterations=1
+        )},
+        effects=lambda seen: {"x": 1.0},
+    )
+
+def test_unit(lab):
+    network = MLP(inputs=1, widths=(1,), activation="rleu")
+
+def test_fine(lab):
+    judge(lab, claim("Z7"), "supported")
+"""
+
+
+def test_a_mistake_in_a_claim_fails_that_test_alone_in_one_line(suite: Suite) -> None:
+    result = suite.write(test_z=MISTAKES).run()
+    result.assert_outcomes(failed=6, passed=1)
+    assert result.ret == 1
+    for parts in (
+        ("Z1: 'unit': ", "needed"),
+        ("Z2: 'x': ", "Choose y"),
+        ("max_replicates=0 of Z3: ",),
+        ("Z4: 'layer9': ", "Choose layer4"),
+        ("Z5: network=<built-in function print> of Inversion: ", "ResNet"),
+        ("'rleu': ", "Choose relu"),
+    ):
+        said = [line for line in result.outlines if line.startswith(parts[0])]
+        assert len(said) == 1
+        assert all(part in said[0] for part in parts)
+    result.stdout.no_fnmatch_line("During handling*")
+    # No source code either, which pytest shows where a test fails.
+    assert not any(line.startswith((">", "E  ")) for line in result.outlines)
+    reasons = {name: reason for name, _, reason in suite.conditions()}
+    assert "'unit'" in reasons["Z1"]
+    assert "'layer9'" in reasons["Z4"]
+
+
 @pytest.mark.slow
 def test_a_test_that_measures_and_breaks_does_not_hang_the_next(suite: Suite) -> None:
     body = """

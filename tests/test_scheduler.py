@@ -21,7 +21,7 @@ import torch
 from small_cells import Gate, ProgressLog, cell, content, contents, names, rank, scheduler_of
 
 from harness.encoders.network import NetworkEncoder
-from harness.errors import ExecutorError, StoreError, UnknownNameError, WorkerError
+from harness.errors import ExecutorError, ImageError, StoreError, WorkerError
 from harness.execution import remote, scheduler
 from harness.execution.executors import SerialExecutor
 from harness.execution.provenance import machine
@@ -32,7 +32,7 @@ from harness.plan.cells import Cell, Inversion, block
 from harness.plan.costs import estimate
 from harness.plan.decoders import LBFGS, Adam, Descent
 from harness.plan.identity import context, identity
-from harness.plan.images import Images
+from harness.plan.images import ImageFolder, Images
 from harness.plan.networks import ResNet
 from harness.plan.seeds import ReplicateSeeds
 from harness.store import Store
@@ -224,7 +224,9 @@ class TestFailures:
         self, tmp_path: Path
     ) -> None:
         shared = shallow(iterations=2)
-        broken = dataclasses.replace(shared, network=ResNet(name="resnet18", layer="layer9"))
+        gone = ImageFolder(sha256="0" * 64, path=tmp_path / "gone")
+        images = dataclasses.replace(shared.images, source="folder", folder=gone)
+        broken = dataclasses.replace(shared, images=images)
         later = dataclasses.replace(shared, iterations=1)
         found = scheduler_of(tmp_path)
         found.offer([shared, broken, later], priority=-2)
@@ -232,7 +234,7 @@ class TestFailures:
         found.need([cell(0)], label="a")
         for _ in range(2):
             # A second time it must not be waited for in vain.
-            with pytest.raises(UnknownNameError, match="layer9"):
+            with pytest.raises(ImageError, match="gone"):
                 found.need([broken], label="b")
         found.need([shared, later], label="c")
         assert set(Store(tmp_path)) == names([cell(0), shared, later])

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.errors import StoreError
+from harness.errors import StoreError, UnknownNameError
 from harness.files import write_atomically
 from harness.store import SCHEMA, Record, Store
 
@@ -103,6 +103,16 @@ class TestRoundTrip:
     def test_a_record_that_is_not_there_is_named(self, store: Store) -> None:
         with pytest.raises(StoreError):
             store.read(ID)
+
+    def test_a_name_that_a_record_lacks_is_answered_with_those_it_has(self, store: Store) -> None:
+        store.write(record())
+        found = store.read(ID)
+        mappings: tuple[Mapping[str, object], ...] = found.values, found.traces, found.labels
+        for mapping in mappings:
+            with pytest.raises(UnknownNameError) as caught:
+                mapping["absent"]
+            assert all(name in caught.value.remedy for name in mapping)
+            assert mapping.get("absent") is None
 
 
 class TestAtomicity:

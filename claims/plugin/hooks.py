@@ -13,13 +13,22 @@ import pytest
 from claims.plugin.options import Options
 from claims.plugin.progress import ConsoleProgress
 from claims.plugin.session import LOCK, ClaimSession, Parameters
-from harness.errors import ClaimError, DepthClaimsError, WorkerError
+from harness.errors import (
+    ClaimError,
+    DepthClaimsError,
+    ModuleError,
+    SettingError,
+    SpectrumError,
+    UnknownNameError,
+    WeightsError,
+    WorkerError,
+)
 from harness.lab.condition import Condition
 from harness.lab.lab import Lab
 from harness.verdict.evidence import Effect
 from harness.verdict.lock import LockOutcome, LockStatus
 from harness.verdict.results import ConditionResult
-from reports.summary import effect_of
+from reports.summary import effect_of, full_name
 from reports.text.console import final_line, final_table
 from reports.words import finding
 
@@ -27,6 +36,16 @@ SESSION = pytest.StashKey[ClaimSession]()
 _NUMBER = pytest.StashKey[int]()
 _FAILURE = pytest.StashKey[DepthClaimsError]()
 _CLAIM, _VERDICT = "claim", "verdict"
+
+_ALONE = (
+    ModuleError,
+    SettingError,
+    SpectrumError,
+    UnknownNameError,
+    WeightsError,
+    WorkerError,
+)
+"""Errors of a single condition, whose test fails alone; others concern the run and end it."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -137,9 +156,9 @@ def lab(request: pytest.FixtureRequest) -> Lab:
             if _NUMBER not in item.stash:
                 item.stash[_NUMBER] = session.add(condition, nodeid=_nodeid(item))
             result, outcome = session.judge(item.stash[_NUMBER])
-        except WorkerError as error:
-            # Only these cells are affected.
-            pytest.fail(str(error), pytrace=False)
+        except _ALONE as error:
+            text = f"{full_name(condition)}: {error}"
+            raise pytest.fail.Exception(text, pytrace=False) from None
         except DepthClaimsError as error:
             # pytest lets nothing else out of a test; the run loop turns it into one message.
             raise pytest.exit.Exception(str(error), pytest.ExitCode.USAGE_ERROR) from error
@@ -147,6 +166,17 @@ def lab(request: pytest.FixtureRequest) -> Lab:
         _end(outcome, confirmatory=condition.confirmatory)
 
     return session.lab(parameters=_parameters(item), receive=judge)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """A mistake in what a claim's test states fails that test, in one line."""
+    try:
+        return (yield)
+    except DepthClaimsError as error:
+        if "lab" not in pyfuncitem.fixturenames:
+            raise
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 def pytest_report_teststatus(

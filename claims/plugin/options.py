@@ -14,8 +14,9 @@ from harness.execution.device import DEVICES, resolve_device
 from harness.execution.executors import FORMS, parse_executor
 from harness.lab.lab import Custom
 from harness.plan.decoders import PRECISIONS
+from harness.plan.fields import known
 from harness.plan.images import ImageFolder
-from harness.plan.networks import WeightsFile
+from harness.plan.networks import RESNET_LAYERS, RESNETS, ResNet, WeightsFile
 from harness.plan.profile import PROFILES, Profile
 from harness.subjects.imagenet import imagenet_weights
 
@@ -212,12 +213,7 @@ def _network(network: str | None, *, weights: Path | None) -> str | None:
                 remedy="Name it with --network NAME",
             )
         return None
-    # torch is imported only where the user names a network.
-    from harness.subjects.resnet import resnet_names
-
-    names = resnet_names()
-    if network not in names:
-        raise UnknownNameError.nearest(network, names, what="ResNet of torchvision")
+    known(network, RESNETS, what="ResNet of torchvision")
     return network
 
 
@@ -227,7 +223,7 @@ def _weights(
     """The weights, loaded once to see that they fit, and what is to be said of them."""
     if weights is None or network is None:
         return None, ()
-    from harness.plan.networks import RESNET_LAYERS, ResNet
+    # torch is imported only where the user names weights.
     from harness.subjects.resnet import initial_resnet
     from harness.subjects.weights import left_out_text, load_file
 

@@ -7,15 +7,18 @@ measuring and deciding all use it.
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 from harness.claim import Claim
 from harness.lab.crossed_design import Cells, CrossedBlock
 from harness.lab.multiverse import REPLICATES, Variation, around
 from harness.lab.precision_check import reference_cell
 from harness.plan.cells import Cell
+from harness.plan.fields import check, is_a, known
 from harness.plan.seeds import ReplicateSeeds, replicates
-from harness.store import Record
+from harness.store import Named, Record
 from harness.verdict.results import Table
 
 Effects = Callable[[Mapping[str, Record]], Mapping[str, float]]
@@ -71,6 +74,13 @@ class Condition:
         Why the condition cannot be measured here; None if it can.
     external_weights : bool
         Whether its network is not the one that the claim is about; no verdict is locked then.
+
+    Raises
+    ------
+    UnknownNameError
+        Where the claim has no such estimand.
+    SettingError
+        Where there would be no replicate.
     """
 
     claim: Claim
@@ -87,6 +97,40 @@ class Condition:
     control: Control = no_control
     skip_reason: str | None = None
     external_weights: bool = False
+
+    def __post_init__(self) -> None:
+        known(self.estimand, tuple(self.claim.estimands), what=f"estimand of {self.claim.id}")
+        check(
+            is_a(numbers.Integral, self.max_replicates) and self.max_replicates > 0,
+            f"max_replicates={self.max_replicates!r} of {self.claim.id}",
+            rule="a condition is measured in one replicate or more",
+            remedy="Choose 12, 24 or 48, at which a verdict can be reached",
+        )
+
+    def effects_of(self, records: Mapping[str, Record]) -> Mapping[str, float]:
+        """What a replicate yields, from its records by role.
+
+        Raises
+        ------
+        UnknownNameError
+            Where an effect that is judged is not among them, or the effects ask for a role or a
+            value that there is not.
+        SettingError
+            Where they are not numbers by name.
+        """
+        found: Any = self.effects(Named(records, what=f"role of a cell of {self.claim.id}"))
+        numbered = isinstance(found, Mapping) and all(
+            isinstance(value, numbers.Real) for value in found.values()
+        )
+        check(
+            numbered,
+            f"{found!r}".partition("\n")[0],
+            rule="the effects of a replicate are numbers by name",
+            remedy='Return a dict of floats, as {"r": records["role"].values["r"]}',
+        )
+        for criterion in self.claim.estimands[self.estimand].criteria:
+            known(criterion.effect, tuple(found), what="effect among those that the test yields")
+        return cast(Mapping[str, float], found)
 
     @property
     def looks(self) -> tuple[tuple[int, float], ...]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from harness.claim import Claim
 from harness.lab.condition import Condition, Control, Effects, Tables, no_control, no_tables
 from harness.lab.crossed_design import Cells
 from harness.lab.precision_check import at_precision
 from harness.plan.cells import Cell
+from harness.plan.fields import check
 from harness.plan.images import ImageFolder, Images
 from harness.plan.networks import ResNet, WeightsFile
 from harness.plan.profile import Profile
@@ -109,7 +111,14 @@ class Lab:
         `estimand` may be left out if the claim has only one.
         """
 
-        def placed(asked: Mapping[str, Cell]) -> dict[str, Cell]:
+        def placed(asked: Any) -> dict[str, Cell]:
+            check(
+                isinstance(asked, Mapping)
+                and all(isinstance(cell, Cell) for cell in asked.values()),
+                f"the cells of {claim.id}",
+                rule="a replicate consists of cells by role",
+                remedy='Return a dict of cells, as {"role": Inversion(...)}',
+            )
             return {role: at_precision(cell, self.precision) for role, cell in asked.items()}
 
         self.receive(

@@ -124,7 +124,7 @@ class Runner:
         block = condition.block
         if condition.family is not None and block is not None:
             name = estimand.criteria[0].effect
-            effects = [condition.effects(self._read_all(cells))[name] for cells in block.cells]
+            effects = [condition.effects_of(self._read_all(cells))[name] for cells in block.cells]
             found = block.components(effects)
             if found is not None:
                 self.components[condition.family] = found
@@ -216,7 +216,7 @@ def _replicate(number: int, records: Mapping[str, Record], condition: Condition)
     descents = [record for record in records.values() if record.cell["type"] == Inversion.__name__]
     return Replicate(
         index=number,
-        effects=condition.effects(records),
+        effects=condition.effects_of(records),
         descended=all(record.values["m_g"] <= record.values["m_g0"] / 2 for record in descents)
         if descents
         else None,

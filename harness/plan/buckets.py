@@ -90,8 +90,7 @@ def _depth(mates: tuple[Cell, ...]) -> int:
     network = getattr(mates[0], "network", None)
     if not isinstance(network, ResNet) or isinstance(mates[0], Train):
         return -1
-    names = (*RESNET_LAYERS, network.layer)
-    return names.index(network.layer)
+    return RESNET_LAYERS.index(network.layer)
 
 
 def _shared(cell: Cell) -> object:

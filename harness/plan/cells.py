@@ -17,7 +17,7 @@ import importlib.metadata
 
 from harness.errors import SettingError, UnknownNameError
 from harness.plan.decoders import PRECISIONS, Blur, Decoder, LinearSolve
-from harness.plan.fields import check
+from harness.plan.fields import check, check_types
 from harness.plan.images import ARTICLE_START, NOISE_TEXT, Images, Start
 from harness.plan.networks import MLP, Network, ResNet
 from harness.plan.seeds import ReplicateSeeds, Stream
@@ -45,10 +45,18 @@ class Cell:
         The replicate.
     batch : int
         Replicates computed together, in aligned blocks; rounding depends on it.
+
+    Raises
+    ------
+    SettingError
+        Where a setting is not of its kind: a network has to be settings, not a module.
     """
 
     seeds: ReplicateSeeds
     batch: int = 1
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
 
 def block(cell: Cell) -> tuple[Cell, ...]:
@@ -99,6 +107,7 @@ class Inversion(Cell):
     restarts: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.precision not in PRECISIONS:
             raise UnknownNameError.nearest(self.precision, PRECISIONS, what="precision")
         check(
@@ -189,6 +198,7 @@ class Reflection(OfReconstruction):
     crops: int = 16
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         training = self.network.training
         check(
             training is not None and training.content == "photographs",
@@ -398,6 +408,7 @@ class Train(Cell):
     network: ResNet
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.network.training is None:
             raise SettingError(
                 self.network.name,

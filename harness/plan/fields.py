@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import numbers
+import types
+import typing
 from typing import TYPE_CHECKING
 
 from harness.errors import SettingError, UnknownNameError
@@ -24,31 +27,59 @@ _TYPES = {
 }
 
 
-def is_a(kind: type, value: object) -> bool:
+def is_a(kind: type | types.UnionType, value: object) -> bool:
     """Whether a value is of a kind; truth values are no numbers."""
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def check_types(settings: DataclassInstance) -> None:
-    """Refuse a whole number, a number or a name that is none, in fields annotated so.
+    """Refuse what is not of its field's kind: a number, a name, or settings.
+
+    Fields of other kinds, such as tuples, are not looked at.
 
     Raises
     ------
     SettingError
         For the first such field.
     """
+    for name, (what, kind) in _kinds(type(settings)).items():
+        value = getattr(settings, name)
+        if not is_a(kind, value):
+            raise SettingError(
+                f"{name}={_one_line(value)} of {type(settings).__name__}",
+                rule=f"it is {what}",
+                remedy=_REMEDIES.get(name, f"Give {what}"),
+            )
+
+
+_REMEDIES = {
+    "network": "Give one of these; a network of your own by its name, as "
+    'module("my_net.py:make", layer="features.3")'
+}
+"""Of what is easily mistaken, by field."""
+
+
+@functools.cache
+def _kinds(settings: type[DataclassInstance]) -> dict[str, tuple[str, typing.Any]]:
+    """What each field has to be, in words and as a type; of those that can be told."""
+    found: dict[str, tuple[str, typing.Any]] = {}
+    hints = typing.get_type_hints(settings)
     for field in dataclasses.fields(settings):
         annotation, _, optional = str(field.type).partition(" | ")
-        value = getattr(settings, field.name)
-        if annotation not in _TYPES or (optional and value is None):
-            continue
-        what, kind = _TYPES[annotation]
-        check(
-            is_a(kind, value),
-            f"{field.name}={value!r} of {type(settings).__name__}",
-            rule=f"it is {what}",
-            remedy=f"Give {what}",
-        )
+        hint = hints[field.name]
+        if annotation in _TYPES:
+            what, kind = _TYPES[annotation]
+            found[field.name] = what, kind | None if optional else kind
+        elif isinstance(hint, type | types.UnionType) and hint is not bool:
+            kinds = typing.get_args(hint) or (hint,)
+            names = ("None" if each is types.NoneType else each.__name__ for each in kinds)
+            found[field.name] = " or ".join(names), hint
+    return found
+
+
+def _one_line(value: object) -> str:
+    first, _, more = repr(value).partition("\n")
+    return f"{first[:80]}..." if more or len(first) > 80 else first
 
 
 def known(name: str, names: tuple[str, ...], *, what: str) -> None:

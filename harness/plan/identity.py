@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
+import numpy as np
+
 from harness.plan.cells import Cell
 from harness.plan.networks import Network
 
@@ -82,4 +84,6 @@ def _plain(value: Any) -> object:
         return value.name.lower()
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
     return value

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from pathlib import Path
 
-from harness.plan.fields import OUTSIDE_IDENTITY, check, check_types
+from harness.plan.fields import OUTSIDE_IDENTITY, check, check_types, known
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,6 +15,10 @@ class ImageFolder:
 
     sha256: str
     path: Path = dataclasses.field(metadata=OUTSIDE_IDENTITY, compare=False)
+
+
+SOURCES = ("photographs", "dead-leaves", "digits", "folder")
+"""Where images come from; "folder" is the user's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,9 +34,16 @@ class Images:
     channels : int
         3, or 1 for the mean of the three.
     source : str
-        "photographs", "dead-leaves", "digits" or "folder".
+        One of `SOURCES`.
     folder : ImageFolder or None
         The folder, for source "folder".
+
+    Raises
+    ------
+    UnknownNameError
+        Where there is no such source.
+    SettingError
+        Where a number is out of range.
     """
 
     pixels: int
@@ -40,6 +51,22 @@ class Images:
     channels: int = 3
     source: str = "photographs"
     folder: ImageFolder | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        known(self.source, SOURCES, what="source of images")
+        check(
+            self.pixels > 0 and (self.rows is None or 0 < self.rows <= self.pixels),
+            f"pixels={self.pixels}, rows={self.rows}",
+            rule="an image has at least one pixel, and no more rows than columns",
+            remedy="Choose such sizes, or leave rows out for a square",
+        )
+        check(
+            self.channels in (1, 3),
+            f"channels={self.channels}",
+            rule="an image has three channels, or their mean",
+            remedy="Choose 3 or 1",
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:

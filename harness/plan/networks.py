@@ -7,11 +7,26 @@ from pathlib import Path
 
 from harness.errors import WeightsError
 from harness.files import sha256_of
-from harness.plan.fields import OUTSIDE_IDENTITY, SCHEDULES, check, known
+from harness.plan.fields import OUTSIDE_IDENTITY, SCHEDULES, check, check_types, known
 
 RESNET_LAYERS = ("conv1", "stem", "layer1", "layer2", "layer3", "layer4")
 """Layers of a ResNet, from shallow to deep: conv1 before BatchNorm, stem after max-pooling; the
 article's Conv2 to Conv5 are layer1 to layer4."""
+
+
+RESNETS = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+)
+"""torchvision's networks that have a ResNet's layers."""
 
 
 ACTIVATIONS = ("none", "relu", "leaky-relu", "tanh", "sigmoid")
@@ -121,7 +136,7 @@ class ResNet:
     Parameters
     ----------
     name : str
-        torchvision's name ("resnet50").
+        One of `RESNETS`.
     layer : str
         One of `RESNET_LAYERS`.
     weights : WeightsFile or None
@@ -130,6 +145,13 @@ class ResNet:
         Share of torchvision's channels that each layer has.
     training : Training or None
         How its initial weights are trained; None leaves them as they are.
+
+    Raises
+    ------
+    UnknownNameError
+        Where there is no such network or layer.
+    SettingError
+        Where a number is out of range, or the settings contradict each other.
     """
 
     name: str
@@ -139,6 +161,9 @@ class ResNet:
     training: Training | None = None
 
     def __post_init__(self) -> None:
+        check_types(self)
+        known(self.name, RESNETS, what="ResNet of torchvision")
+        known(self.layer, RESNET_LAYERS, what="layer of a ResNet")
         check(
             0 < self.width_multiplier <= 1,
             self.width_multiplier,
@@ -170,6 +195,13 @@ class MLP:
         or "orthogonal".
     bias : bool
         Whether layers have biases, U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+
+    Raises
+    ------
+    UnknownNameError
+        Where there is no such activation or initialisation.
+    SettingError
+        Where it has no layers or no units.
     """
 
     inputs: int
@@ -177,6 +209,17 @@ class MLP:
     activation: str = "none"
     initialisation: str = "default"
     bias: bool = True
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        known(self.activation, ACTIVATIONS, what="activation")
+        known(self.initialisation, INITIALISATIONS, what="initialisation")
+        check(
+            len(self.widths) > 0 and min(self.inputs, *self.widths) > 0,
+            self,
+            rule="a stack has at least one layer, and every layer at least one unit",
+            remedy="Choose such widths",
+        )
 
     @property
     def linear(self) -> bool:

@@ -12,7 +12,7 @@ from torch import nn
 
 from harness.encoders.network import NetworkEncoder
 from harness.encoders.simplify import fold_batchnorm
-from harness.errors import UnknownNameError
+from harness.plan.fields import known
 from harness.plan.networks import RESNET_LAYERS, ResNet
 from harness.subjects.generators import global_seed
 from harness.subjects.training.trained_weights import load_trained, trained_path
@@ -48,15 +48,6 @@ _WHOLE = _Last[nn.Module]()
 _ENCODER = _Last[NetworkEncoder]()
 
 
-def resnet_names() -> tuple[str, ...]:
-    """Names of torchvision's networks that have a ResNet's layers."""
-    return tuple(
-        name
-        for name in models.list_models(module=models)
-        if name.startswith(("resnet", "resnext", "wide_resnet"))
-    )
-
-
 def initial_resnet(network: ResNet, *, seed: int) -> nn.Module:
     """The whole network before any training.
 
@@ -68,15 +59,7 @@ def initial_resnet(network: ResNet, *, seed: int) -> nn.Module:
         Name, width multiplier and the classes of its training; its layer is ignored.
     seed : int
         Of torchvision's own initialisation.
-
-    Raises
-    ------
-    UnknownNameError
-        Where torchvision has no such ResNet.
     """
-    names = resnet_names()
-    if network.name not in names:
-        raise UnknownNameError.nearest(network.name, names, what="ResNet of torchvision")
     with global_seed(seed):
         whole: nn.Module = (
             models.get_model(network.name, weights=None)
@@ -101,8 +84,6 @@ def build_resnet(network: ResNet, *, seed: int) -> nn.Module:
 
     Raises
     ------
-    UnknownNameError
-        Where torchvision has no such ResNet.
     WeightsError
         Where the weights file cannot be used, or the network has not been trained yet.
     """
@@ -120,8 +101,7 @@ def truncated_resnet(whole: nn.Module, *, layer: str) -> nn.Sequential:
     Nothing follows, so that no in-place operation can overwrite the output: that of conv1 is
     before BatchNorm, that of layer1 to layer4 after their last ReLU.
     """
-    if layer not in RESNET_LAYERS:
-        raise UnknownNameError.nearest(layer, RESNET_LAYERS, what="layer of a ResNet")
+    known(layer, RESNET_LAYERS, what="layer of a ResNet")
     children = ["conv1"]
     if layer != "conv1":
         children += ["bn1", "relu", "maxpool"]

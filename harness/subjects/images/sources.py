@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.errors import ImageError, UnknownNameError
+from harness.plan.images import SOURCES
 from harness.subjects.images.dead_leaves import draw_dead_leaves
 from harness.subjects.images.folder import list_images, load_image
 from harness.subjects.images.photographs import draw_photograph, random_crop
-
-SOURCES = ("photographs", "dead-leaves", "digits", "folder")
-"""Where images come from; "folder" is the user's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,14 +2,14 @@
 #
 #   PYTHON    the Python that makes the environment (3.11 or newer)
 #   PIP_ARGS  passed on to `pip install`, for instance the index of a CUDA build of torch
-#   ARGS      passed on to pytest, and by calibrate to harness.statistics.calibration
+#   ARGS      passed on to pytest
 #
 # Exit status: 0 if and only if that of pytest is 0; make turns every other status into 2 and names
 # the original in its last line ("Error 1"). Where the number counts, call pytest itself:
 # .venv/bin/python -m pytest claims/
 
 .DEFAULT_GOAL := help
-.PHONY: help verify test test-all calibrate benchmark cuda lint environment clean
+.PHONY: help verify test test-all benchmark cuda lint environment clean
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -42,9 +42,6 @@ test: environment  ## run the project's own tests, without the slow ones
 
 test-all: environment  ## run all of the project's own tests
 	@$(pytest) $(ARGS)
-
-calibrate: environment  ## simulate the whole decision procedure; table and calibration.json
-	@$(bin)/python -m harness.statistics.calibration $(ARGS)
 
 # `make benchmark EXTRAS=` leaves the peers out; the comparisons with them are skipped then.
 benchmark: export EXTRAS := peers

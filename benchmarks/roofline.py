@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.cases import Case
-from harness.execution.peak_rate import arithmetic_gflops, best_seconds
+from benchmarks.peak_rate import arithmetic_gflops, best_seconds
 from harness.plan.networks import MLP, Network, ResNet
 from harness.subjects.resnet import build_resnet, truncated_resnet
 

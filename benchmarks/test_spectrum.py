@@ -11,11 +11,11 @@ import torch
 
 from benchmarks.cases import Case, resnet
 from benchmarks.facts import case_facts
+from benchmarks.peak_rate import synchronize
 from benchmarks.tables import SPECTRUM, Facts
 from benchmarks.tasks import Task, draw_tasks
 from harness.encoders.runtime import precision_of
 from harness.encoders.spectrum import decompose, jacobian
-from harness.execution.peak_rate import synchronize
 
 pytest.importorskip("pytest_benchmark", reason="the benchmarks need pytest-benchmark")
 

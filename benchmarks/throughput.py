@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.loops.loop import Loop
-from harness.execution.peak_rate import synchronize
+from benchmarks.peak_rate import synchronize
 
 SECONDS = 0.1
 """Least time of a round: short ones find the quiet moments of a shared machine."""

@@ -82,18 +82,6 @@ STOP_WORDS: Mapping[Stop, str] = {
     Stop.EXHAUSTED: "undecided at the last look of this profile",
 }
 
-DECODER_NAMES: Mapping[str, str] = {
-    "Descent": "descent",
-    "Adam": "Adam",
-    "LBFGS": "L-BFGS",
-    "GaussNewton": "Gauss-Newton",
-    "LinearSolve": "linear solve",
-}
-"""Decoders, by their type in a record's cell."""
-
-NETWORK_NAMES: Mapping[str, str] = {"MLP": "fully connected"}
-"""Networks that are better described by their type than by their name."""
-
 CONDITION_NAMES: Mapping[str, str] = {
     "article": "decoder: the article's descent, with a blur after every step on ResNets",
     "article-nominal": "decoder: the same with the article's step, without blur",

@@ -170,24 +170,6 @@ def make_run(conditions: Sequence[ConditionResult], **changes: object) -> Run:
             "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
             "precision": "IEEE float32 (no TF32)",
             "seeds": seeding(),
-            "peak_rate": [
-                {
-                    "processor": "<i>P</i>",
-                    "device": "cpu",
-                    "threads": 2,
-                    "gflops": 129.3,
-                    "cells": 9,
-                }
-            ],
-            "throughput": {
-                "cells_an_hour": 7473,
-                "image_steps_a_second": 901.4,
-                "of_one_worker": {
-                    "image_steps": 352_600,
-                    "seconds": 702.0,
-                    "image_steps_a_second": 502.3,
-                },
-            },
         },
         "measured": 812,
         "reused": 204,

@@ -27,6 +27,7 @@ from benchmarks.loops.engine import Engine
 from benchmarks.loops.loop import Observer
 from benchmarks.loops.lucent import LucentLoop
 from benchmarks.loops.plenoptic import PlenopticLoop
+from benchmarks.peak_rate import arithmetic_gflops
 from benchmarks.peers import ARTICLE, EAGER, LUCENT, PEERS, PLAIN, PLENOPTIC, Peer, imported
 from benchmarks.quality import Arrivals, Trial, arrivals, best_trial
 from benchmarks.roofline import Roofline, Work, memory_gbytes, step_work
@@ -35,7 +36,6 @@ from benchmarks.tables import QUALITY, SPECTRUM, THROUGHPUT, Facts, as_markdown,
 from benchmarks.tasks import Task, draw_tasks
 from benchmarks.throughput import Throughput, fastest
 from harness.encoders.runtime import precision_of
-from harness.execution.peak_rate import arithmetic_gflops
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")

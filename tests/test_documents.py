@@ -85,7 +85,6 @@ MISSING = object()
         ("run.multiverses.B8.main.shares.perhaps", 0.5),
         ("run.components.disconnect.parts.0.share", 1.5),
         ("run.family.expected_wrong", MISSING),
-        ("run.provenance.throughput.of_one_worker.seconds", MISSING),
     ],
 )
 def test_the_schema_refuses_what_breaks_the_contract(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_fixtures import PLAIN, condition, judged, make_claim, make_run, make_store, simple
+from report_fixtures import PLAIN, condition, judged, make_claim, make_run, make_store
 
 from harness.claim import (
     Claim,
@@ -33,7 +34,6 @@ from reports.documents.build import document
 from reports.documents.read import run_of
 from reports.documents.tables import replicates
 from reports.figures import intervals
-from reports.figures.course import course
 from reports.figures.records import Library
 from reports.page.evidence import evidence
 from reports.page.panels import multiverse_view
@@ -44,15 +44,25 @@ from reports.words import quantity
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_course_passes_the_published_gates() -> None:
-    found = course(simple([0.9] * 20 + [0.1] * 4))
-    assert found is not None
-    # 12 of 12, 20 of 24 and 35 of 48 support; 0, 4 and 13 refute.
-    assert [(gate.n, gate.supports, gate.refutes) for gate in found.gates] == [
-        (12, 12, 0), (24, 20, 4), (48, 35, 13),
-    ]  # fmt: skip
-    assert [gate.taken for gate in found.gates] == [True, False, False]
-    assert found.counts == [(n, n) for n in range(13)]  # every one an event
+@pytest.mark.parametrize(
+    ("parts", "bounds"),
+    [
+        # 12 of 12, 20 of 24 and 35 of 48 support; 0, 4 and 13 refute.
+        (1, ("all support, none refutes", "20 or more support, 4 or fewer refute",
+             "35 or more support, 13 or fewer refute")),
+        # Refuting shares alpha: 4 of 24 has P = .00154, above .3 * .01 / 2.
+        (2, ("all support, none refutes", "20 or more support, 3 or fewer refute",
+             "35 or more support, 13 or fewer refute")),
+    ],
+)  # fmt: skip
+def test_the_published_bounds_decide_at_each_look(parts: int, bounds: tuple[str, ...]) -> None:
+    criteria = [Criterion(effect=name, label=name, above=0.25) for name in "xy"[:parts]]
+    stated = conjunction("z", *criteria) if parts > 1 else event("z", *criteria)
+    effect = itertools.cycle([1.0, 0.0])
+    item = condition(
+        make_claim("Z", "z", stated), {}, lambda _: dict.fromkeys("xy", next(effect)), n=48
+    )
+    assert tuple(decides for _, decides in evidence(item).looks) == bounds
 
 
 def test_an_invalid_replicate_is_no_event_wherever_it_is_drawn(tmp_path: Path) -> None:
@@ -64,9 +74,6 @@ def test_an_invalid_replicate_is_no_event_wherever_it_is_drawn(tmp_path: Path) -
     assert item.decision.parts[0].events == 11
     (read,) = run_of(document(summarise(run))).conditions
     assert read.decision.failed == item.decision.failed == (3,)
-    found = course(read)
-    assert found is not None
-    assert found.counts == [(n, n if n < 4 else n - 1) for n in range(13)]
     drawn = intervals.replicates([read], falling.criteria)
     assert drawn is not None
     ((_, row),) = drawn[1]
@@ -75,9 +82,6 @@ def test_an_invalid_replicate_is_no_event_wherever_it_is_drawn(tmp_path: Path) -
     assert [row["as_claimed"] for row in table.rows] == [k != 3 for k in range(12)]
     # An older document has how many are invalid, and not which.
     older = dataclasses.replace(read, decision=dataclasses.replace(read.decision, failed=()))
-    found = course(older)
-    assert found is not None
-    assert found.counts == [(0, 0), (12, 11)]  # none, and the look
     table = replicates(summarise(make_run([older])), Library(make_store(tmp_path)))
     assert {row["as_claimed"] for row in table.rows} == {None}
 
@@ -90,16 +94,6 @@ def test_an_invalid_photograph() -> None:
     found = evidence(dataclasses.replace(item, beyond=counted))
     assert found.photographs == (("cat", "invalid", False), ("rocket", "0.500", True))
     assert quantity(math.nan, Scale.LOG) == quantity(math.nan, Scale.LINEAR) == "not finite"
-
-
-def test_refuting_shares_alpha_among_parts() -> None:
-    claim = make_claim(
-        "Z", "z", conjunction("z", PLAIN, Criterion(effect="y", label="y", above=0.25))
-    )
-    found = course(condition(claim, {}, lambda _: {"x": 1.0, "y": 1.0}, n=12))
-    assert found is not None
-    # 4 of 24 has P = .00154, above .3 * .01 / 2; 0 of 12 and 13 of 48 stay below theirs.
-    assert [(gate.supports, gate.refutes) for gate in found.gates] == [(12, 0), (20, 3), (35, 13)]
 
 
 def test_the_seeds_can_be_drawn_again_with_numpy() -> None:
@@ -126,7 +120,6 @@ def test_one_replicate_settles_a_claim(
     assert found is not None
     assert found.effects == (("m_g / m_r", effect),)
     assert place in (item.decision.counterexample, item.decision.witness)
-    assert course(item) is None or judge is existential
 
 
 def test_a_multiverse_is_drawn_against_the_margin_of_its_own_effect() -> None:

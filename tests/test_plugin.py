@@ -14,7 +14,6 @@ import termios
 import tomllib
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -636,20 +635,9 @@ def test_a_run_from_a_full_store_imports_no_torch(tmp_path: Path) -> None:
     words = ("claims/test_lower_bounds.py", "-k", "16 and default")
     output = run_watched(tmp_path, *words, "--executor=serial")
     assert "imported: torch torchvision\n" in output
-    measured = provenance_of_the_run(tmp_path)
-    assert measured["peak_rate"][0]["gflops"] > 0
-    assert measured["throughput"]["cells_an_hour"] > 0
     output = run_watched(tmp_path, *words)
     assert "0 cells measured" in output
     assert "imported:\n" in output
-    again = provenance_of_the_run(tmp_path)
-    assert again["peak_rate"] == measured["peak_rate"]  # as the records know it
-    assert "cells_an_hour" not in again.get("throughput", {})
-
-
-def provenance_of_the_run(folder: Path) -> Any:
-    """The provenance of the last reported run."""
-    return json.loads((folder / "r" / "claims.json").read_text("utf-8"))["run"]["provenance"]
 
 
 def run_watched(folder: Path, *words: str) -> str:

@@ -128,35 +128,24 @@ def address_of(page: Any) -> str:
     return address
 
 
-def test_every_facet_filters_and_is_kept_in_the_address(visit: Open) -> None:
+def test_filters_are_kept_in_the_address(visit: Open) -> None:
     page = visit()
     total = len(rows_of(page))
-    for facet in ("section", "network", "decoder"):
-        select = page.locator(f"select[data-facet='{facet}']")
-        if not select.count():
-            continue
-        for option in select.locator("option").all()[1:]:
-            value = option.get_attribute("value")
-            select.select_option(value)
-            shown = rows_of(page)
-            assert 0 < len(shown) < total, value
-            assert shown == [
-                item.get_attribute("data-claim")
-                for item in page.locator("details.claim:visible").all()
-            ]
-            assert page.locator(".forest-row:visible").count() == len(shown)
-        select.select_option("")
-    assert len(rows_of(page)) == total
-    page.locator("select[data-facet='network']").select_option("resnet18")
+    section = page.locator("#section")
+    for option in section.locator("option").all()[1:]:
+        value = option.get_attribute("value")
+        section.select_option(value)
+        shown = rows_of(page)
+        assert 0 < len(shown) < total, value
+        assert shown == [
+            item.get_attribute("data-claim") for item in page.locator("details.claim:visible").all()
+        ]
+        assert page.locator(".forest-row:visible").count() == len(shown)
     page.locator("[data-filter='refuted']").click()
     page.locator("#search").fill("copy")
     shared, expected = address_of(page), rows_of(page)
-    assert expected == ["A1", "A2"][: len(expected)]
     other = visit(at=shared[shared.index("?") :])
     assert rows_of(other) == expected
-    other.locator("#A1 > summary").click()
-    conditions = other.locator("#A1 table.conditions").first.locator("tbody th:visible")
-    assert {text.split()[0] for text in conditions.all_inner_texts()} == {"resnet18"}
     other.locator("#clear").click()
     assert len(rows_of(other)) == total
     assert "?" not in address_of(other)
@@ -209,44 +198,10 @@ def test_every_link_leads_somewhere(visit: Open) -> None:
     assert len(names) == len(set(names))
 
 
-def test_the_scheme_can_be_chosen(visit: Open) -> None:
-    page = visit(color_scheme="light")
-    paper = "getComputedStyle(document.body).backgroundColor"
-    assert luminance(page.evaluate(paper)) > 0.8
-    page.get_by_role("button", name="Dark").click()
-    assert luminance(page.evaluate(paper)) < 0.1
-    page.get_by_role("button", name="Light").click()
-    assert luminance(page.evaluate(paper)) > 0.8
-    page.get_by_role("button", name="Dark").click()
-    page.emulate_media(media="print")
-    assert luminance(page.evaluate(paper)) > 0.9
-
-
-def test_arrows_go_from_claim_to_claim(visit: Open) -> None:
-    page = visit()
-    page.locator("#A1 > summary").focus()
-    page.keyboard.press("ArrowDown")
-    assert page.evaluate("document.activeElement.parentElement.id") == "A2"
-    page.keyboard.press("End")
-    assert page.evaluate("document.activeElement.parentElement.id") == "X9"
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("Home")
-    page.keyboard.press("ArrowUp")
-    assert page.evaluate("document.activeElement.parentElement.id") == "A1"
-    page.keyboard.press("Enter")
-    assert page.locator("#A1").evaluate("e => e.open")
-    page.locator("#search").fill("float64")
-    page.keyboard.press("Escape")
-    assert page.locator("#search").input_value() == ""
-
-
 def test_a_link_to_a_figure_opens_it(visit: Open) -> None:
     page = visit(at="#figure-distances-50")
     assert page.locator("#figure-distances-50").evaluate("e => e.open")
     assert page.locator("#figure-distances-50 path.line").count() == 2  # m_g and m_r of A2
-    page.locator("#figure-distances-50 > summary").focus()
-    page.keyboard.press("Home")
-    assert page.evaluate("document.activeElement.parentElement.id") == "figure-layers-untrained"
     page.locator("nav a[href='#figures']").click()
     assert page.evaluate("document.getElementById('figures').getBoundingClientRect().top") < 100
 
@@ -274,8 +229,7 @@ def test_the_plot_has_every_effect_of_every_deciding_condition(visit: Open, tmp_
 def test_evidence_and_panels_are_drawn(visit: Open) -> None:
     page = visit(at="#B8")
     page.locator("#B8 .rerun > summary").first.click()
-    walk = page.locator("#B8 .course .line").first.bounding_box()
-    assert walk["width"] > 150
+    assert page.locator("#B8 .evidence table[aria-label='Looks that were taken'] tr").count() > 1
     assert page.locator("#B8 .curve use").count() == 12
     assert page.locator("#B8 .share-bar i").count() == 2
     assert page.locator("#spread ~ .components .share").count() == 7
@@ -394,7 +348,7 @@ def test_on_paper_claims_are_open_and_tables_fit(visit: Open) -> None:
     row = page.locator("table.claims tr.row").first
     assert row.evaluate("e => getComputedStyle(e).display") == "table-row"
     assert page.evaluate("document.documentElement.scrollWidth") <= 720
-    assert page.locator(".tools:visible, .page-tools:visible").count() == 0
+    assert page.locator(".tools:visible").count() == 0
 
 
 def violations(page: Any) -> list[str]:

@@ -136,10 +136,7 @@ class TestRecords:
         (first,), (second,) = names([cell(0)]), names([cell(1)])
         assert set(store.read(first).thumbnails) == {"target", "start", "noised", "reconstruction"}
         assert store.read(second).thumbnails == {}
-        known = dict(store.read(second).provenance)
-        assert isinstance(rate := known.pop("gflops"), float)
-        assert rate > 0
-        assert known == {"commit": "abc", **machine(), "threads": 1}
+        assert store.read(second).provenance == {"commit": "abc", **machine(), "threads": 1}
         assert store.read(second).cell["type"] == "Inversion"
 
     @pytest.mark.parametrize("threads", [1, 2])

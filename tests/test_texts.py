@@ -10,9 +10,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from report_fixtures import (
@@ -100,14 +98,6 @@ def sequence(run: Run) -> list[Run]:
     return [run, dataclasses.replace(run, ended="2025-11-24T06:40:12+00:00"), third]
 
 
-def with_rates(run: Run) -> list[Run]:
-    """Runs that know the rate of one worker, or nothing, and that measured no cell, or one."""
-    known: Any = run.provenance
-    one = {**known, "throughput": {"of_one_worker": known["throughput"]["of_one_worker"]}}
-    given: Sequence[tuple[int, Any]] = ((0, one), (1, one), (0, {}))
-    return [dataclasses.replace(run, measured=n, provenance=each) for n, each in given]
-
-
 @pytest.mark.parametrize(
     "name", ["console", "summary", "badge", "citation", "comparison", "history", "provenance"]
 )
@@ -122,10 +112,7 @@ def test_outputs_as_a_whole(name: str, run: Run, partial: Run, sequence: list[Ru
         "badge": lambda: map(badge, shown),
         "citation": lambda: map(citation, shown),
         "comparison": lambda: [console.comparison(compare(sequence[0], sequence[2]))],
-        "provenance": lambda: [
-            "\n".join(f"{name}: {value}" for name, value in facts(each))
-            for each in (run, *with_rates(run))
-        ],
+        "provenance": lambda: ["\n".join(f"{name}: {value}" for name, value in facts(run))],
         "history": lambda: [console.history(history(sequence))],
     }
     text = f"\n{'=' * 100}\n".join(texts[name]()).strip() + "\n"

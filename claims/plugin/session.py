@@ -22,7 +22,6 @@ from harness.errors import ClaimError, OptionError
 from harness.execution.device import resolve_device
 from harness.execution.provenance import provenance
 from harness.execution.scheduler import Scheduler
-from harness.execution.throughput import run_throughput
 from harness.lab.condition import Condition
 from harness.lab.lab import Custom, Lab
 from harness.lab.runner import Runner, not_run
@@ -348,8 +347,6 @@ class ClaimSession:
         used = self._runner.used if self._runner else set()
         measured = self._scheduler.measured if self._scheduler else set()
         workers = self._scheduler.workers if self._scheduler else None
-        records = self._runner.records if self._runner else {}
-        seconds = time.monotonic() - self._began
         return Run(
             profile=self.options.profile.name,
             device=self.device,
@@ -359,12 +356,11 @@ class ClaimSession:
             provenance={
                 **self._provenance,
                 **({"workers": workers} if workers else {}),
-                **run_throughput(records, measured=measured, seconds=seconds),
                 "seeds": seeding(),
             },
             measured=len(measured),
             reused=len(used - measured),
-            seconds=seconds,
+            seconds=time.monotonic() - self._began,
             ended=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
             custom=self.custom.described(),
             every_condition=self._every_condition,

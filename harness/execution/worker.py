@@ -11,12 +11,9 @@ from pathlib import Path
 import torch
 
 from harness.checkpoint import Checkpoint
-from harness.encoders.runtime import precision_of
 from harness.encoders.runtime import threads as torch_threads
 from harness.execution.allocator import keep_freed_memory
-from harness.execution.peak_rate import worker_gflops
 from harness.execution.provenance import machine
-from harness.measurements.inversion import lacks_memory
 from harness.measurements.measure import measure
 from harness.plan.buckets import Bucket
 from harness.plan.identity import canonical
@@ -44,17 +41,12 @@ def measure_bucket(
     threads : int
         Of torch.
     provenance : mapping
-        Goes into each record, with this machine, the threads, and their peak rate.
+        Goes into each record, with this machine and the threads.
     """
     began = time.monotonic()
     keep_freed_memory()
     with torch_threads(threads):
-        here = {
-            **provenance,
-            **machine(),
-            "threads": threads,
-            "gflops": _peak_rate(device, threads),
-        }
+        here = {**provenance, **machine(), "threads": threads}
         try:
             _measure(bucket, records=Store(store), device=device, provenance=here)
         except RuntimeError:
@@ -77,17 +69,6 @@ def exit_if_gpu_is_lost(device: str) -> None:
         torch.cuda.synchronize()
     except RuntimeError:
         os._exit(1)
-
-
-def _peak_rate(device: str, threads: int) -> float | None:
-    """Rate of this process's float32 arithmetic; None where no memory is left to measure it."""
-    try:
-        with precision_of("float32", device=torch.device(device)):
-            return worker_gflops(device, threads)
-    except RuntimeError as error:
-        if not lacks_memory(error):
-            raise
-        return None
 
 
 def _measure(

@@ -52,11 +52,6 @@ class Runner:
         self._choices: dict[tuple[str, str], list[Choice]] = {}
 
     @property
-    def records(self) -> Mapping[str, Record]:
-        """The records read so far, by identity."""
-        return self._records
-
-    @property
     def multiverses(self) -> dict[str, dict[str, Multiverse]]:
         """Summaries of the multiverses measured so far, by claim and estimand."""
         found: dict[str, dict[str, Multiverse]] = {}

@@ -48,7 +48,7 @@ class Mark:
 class Drawing:
     """A figure: what it shows in words, its height in pixels, and what is drawn.
 
-    `framed` figures leave room for the labels of their axes; `notes` are short texts at places.
+    `framed` figures leave room for the labels of their axes.
     """
 
     description: str = ""
@@ -57,7 +57,6 @@ class Drawing:
     marks: tuple[Mark, ...] = ()
     x_ticks: Ticks = ()
     y_ticks: Ticks = ()
-    notes: tuple[tuple[float, float, str], ...] = ()
     framed: bool = False
 
     @property

@@ -61,22 +61,6 @@ class Cells:
     records: Mapping[str, Record]
     gallery: Mapping[str, Record]
 
-    @property
-    def networks(self) -> tuple[str, ...]:
-        """The networks of the records, as the page's filter names them."""
-        named = self.condition.parameters.get("network")
-        return _distinct(
-            [
-                *([str(named)] if named is not None else []),
-                *(_network(record.cell.get("network")) for record in self.records.values()),
-            ]
-        )
-
-    @property
-    def decoders(self) -> tuple[str, ...]:
-        """The decoders of the records, as the page's filter names them."""
-        return _distinct(_decoder(record.cell.get("decoder")) for record in self.records.values())
-
 
 def cells_of(condition: ConditionResult, library: Library) -> Cells:
     """The cells of one condition."""
@@ -138,21 +122,3 @@ def chart_groups(cells: Sequence[Cells], *, limit: int) -> list[tuple[str, dict[
         if (lines := list(records.items()))
         for start in range(0, len(lines), limit)
     ]
-
-
-def _network(cell: object) -> str:
-    if not isinstance(cell, Mapping):
-        return ""
-    kind = str(cell.get("type", ""))
-    return words.NETWORK_NAMES.get(kind) or str(cell.get("name", kind))
-
-
-def _decoder(cell: object) -> str:
-    if not isinstance(cell, Mapping):
-        return ""
-    kind = str(cell.get("type", ""))
-    return words.DECODER_NAMES.get(kind, kind)
-
-
-def _distinct(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for name in names if name))

@@ -75,8 +75,6 @@ class ClaimView:
     traces: tuple[TraceView, ...]
     galleries: tuple[Gallery, ...]
     multiverses: tuple[MultiverseView, ...]
-    networks: tuple[str, ...]
-    decoders: tuple[str, ...]
     problems: tuple[str, ...]
     command: str
 
@@ -95,18 +93,9 @@ class Claims:
         """The view of one claim."""
         self._library.problems.clear()
         ordered = (*summary.confirmatory, *summary.exploratory)
-        cells = {id(item): cells_of(item, self._library) for item in ordered}
         grouped = by_estimand(summary.conditions)
         axes = {name: axes_of(conditions) for name, conditions in grouped.items()}
-        views = {
-            id(item): condition_view(
-                item,
-                axes[item.estimand],
-                networks=cells[id(item)].networks,
-                decoders=cells[id(item)].decoders,
-            )
-            for item in ordered
-        }
+        views = {id(item): condition_view(item, axes[item.estimand]) for item in ordered}
         bars = intervals.bars_against_margin(
             part
             for condition in summary.confirmatory
@@ -115,7 +104,7 @@ class Claims:
                 weakest=condition is summary.weakest and len(summary.confirmatory) > 1,
             )
         )
-        shown = without_repeats(cells.values())
+        shown = without_repeats(cells_of(item, self._library) for item in ordered)
         claim = summary.claim
         around = self._summary.run.multiverses.get(claim.id, {})
         return ClaimView(
@@ -135,8 +124,6 @@ class Claims:
             multiverses=tuple(
                 multiverse_view(found, claim.estimands[name]) for name, found in around.items()
             ),
-            networks=_names(view.networks for view in views.values()),
-            decoders=_names(view.decoders for view in views.values()),
             problems=tuple(dict.fromkeys(self._library.problems)),
             command=_command(summary.conditions),
         )
@@ -212,10 +199,6 @@ class Claims:
             return False
         self._free -= size
         return True
-
-
-def _names(groups: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for group in groups for name in group))
 
 
 def _command(conditions: Sequence[ConditionResult]) -> str:

@@ -30,18 +30,13 @@ class EffectView:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConditionView:
-    """A row of a table of conditions.
-
-    `networks` and `decoders` are what the condition's cells name, for the page's filters.
-    """
+    """A row of a table of conditions."""
 
     condition: ConditionResult
     name: str
     effects: tuple[EffectView, ...]
     deciding: EffectView | None
     evidence: EvidenceView
-    networks: tuple[str, ...]
-    decoders: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,13 +61,7 @@ class EstimandView:
     replicates: tuple[ReplicatesView, ...]
 
 
-def condition_view(
-    condition: ConditionResult,
-    axes: Mapping[str, Axis],
-    *,
-    networks: Sequence[str],
-    decoders: Sequence[str],
-) -> ConditionView:
+def condition_view(condition: ConditionResult, axes: Mapping[str, Axis]) -> ConditionView:
     """The view of one condition on the axes of its estimand."""
     effects = {
         name: _effect(part, group, axes.get(name), verdict=_mark(part, condition))
@@ -86,8 +75,6 @@ def condition_view(
         effects=tuple(effects.values()),
         deciding=None if weakest is None else effects.get(weakest.criterion.effect),
         evidence=evidence(condition),
-        networks=tuple(networks),
-        decoders=tuple(decoders),
     )
 
 

@@ -6,11 +6,12 @@ import dataclasses
 import math
 
 from harness.claim import Kind
+from harness.statistics.sequential import boundaries
 from harness.verdict.evidence import Part
 from harness.verdict.results import ConditionResult
 from harness.verdict.verdict import Look
 from reports import words
-from reports.figures.course import Course, Gate, course
+from reports.summary import deciding_part
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,6 @@ class EvidenceView:
 
     stop: str
     looks: tuple[tuple[Look, str], ...]
-    course: Course | None
     case: CaseView | None
     photographs: tuple[tuple[str, str, bool], ...]
     further: tuple[tuple[str, str], ...]
@@ -42,12 +42,10 @@ class EvidenceView:
 def evidence(condition: ConditionResult) -> EvidenceView:
     """The view of a condition's evidence."""
     decision = condition.decision
-    drawn = course(condition)
-    gates = {gate.n: gate for gate in drawn.gates} if drawn else {}
+    bounds = _bounds(condition)
     return EvidenceView(
         stop=_stop(condition),
-        looks=tuple((look, _decides(gates.get(look.n))) for look in decision.path),
-        course=drawn,
+        looks=tuple((look, bounds.get(look.n, "")) for look in decision.path),
         case=_case(condition),
         photographs=_photographs(condition),
         further=tuple(text for part in decision.parts for text in _further(part)),
@@ -70,14 +68,28 @@ def _stop(condition: ConditionResult) -> str:
     return f"{at}: {words.STOP_WORDS[decision.stop]}{needed}."
 
 
-def _decides(gate: Gate | None) -> str:
-    """How many events decide at a look."""
+def _bounds(condition: ConditionResult) -> dict[int, str]:
+    """How many events of the deciding part decide at each look, in words."""
+    part = deciding_part(condition)
+    if part is None or condition.judged_by.kind is Kind.EXACT:
+        return {}
+    claim, share = condition.claim, part.criterion.share
+    # Refuting shares alpha among the parts, supporting does not.
+    parts = len(condition.decision.parts)
+    supporting = boundaries(p0=share, alpha=claim.alpha, looks=claim.looks)
+    refuting = boundaries(p0=share, alpha=claim.alpha / parts, looks=claim.looks)
+    return {
+        n: _decides(n, supports, refutes)
+        for (n, supports, _), (_, _, refutes) in zip(supporting, refuting, strict=True)
+    }
+
+
+def _decides(n: int, supports: int | None, refutes: int | None) -> str:
     ways = []
-    if gate is not None and gate.supports is not None:
-        every = gate.supports == gate.n
-        ways.append("all support" if every else f"{gate.supports} or more support")
-    if gate is not None and gate.refutes is not None:
-        ways.append(f"{gate.refutes} or fewer refute" if gate.refutes else "none refutes")
+    if supports is not None:
+        ways.append("all support" if supports == n else f"{supports} or more support")
+    if refutes is not None:
+        ways.append(f"{refutes} or fewer refute" if refutes else "none refutes")
     return ", ".join(ways)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 from reports import words
 from reports.documents.citation import citation
 from reports.figures.records import Library
@@ -36,8 +34,6 @@ def render(summary: Summary, library: Library) -> str:
             outcomes=words.OUTCOME_MEANINGS,
             names=words.CONDITION_NAMES,
             sections=tuple(dict.fromkeys(item.claim.section for item in summary.claims)),
-            networks=_all(view.networks for view in claims.values()),
-            decoders=_all(view.decoders for view in claims.values()),
             components=tuple(components_view(name, item) for name, item in run.components.items()),
             seeds=seeds_text(seeds) if isinstance(seeds, dict) else "",
             facts=facts(run),
@@ -65,8 +61,3 @@ def _groups(
     if summary.others:
         groups.append((None, [(item, False) for item in summary.others]))
     return groups
-
-
-def _all(groups: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    """Every name that occurs, sorted."""
-    return tuple(sorted({name for group in groups for name in group}))

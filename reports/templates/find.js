@@ -6,11 +6,10 @@
   tools.hidden = false;
   const search = document.getElementById("search");
   const verdicts = all("[data-filter]", tools);
-  const choices = all("select[data-facet]", tools);
+  const section = document.getElementById("section");
   const claims = all("details.claim");
   const shown = all("[data-claim]");
   const texts = new Map(claims.map((claim) => [claim, claim.textContent.toLowerCase()]));
-  const names = (element, facet) => JSON.parse(element.dataset[facet] ?? "[]");
   const pressed = (button) => button.getAttribute("aria-pressed") === "true";
 
   const remember = () => {
@@ -18,7 +17,7 @@
     if (search.value.trim()) query.set("q", search.value.trim());
     const off = verdicts.filter((button) => !pressed(button));
     if (off.length) query.set("without", off.map((button) => button.dataset.filter).join(","));
-    for (const choice of choices) if (choice.value) query.set(choice.dataset.facet, choice.value);
+    if (section.value) query.set("section", section.value);
     const text = query.toString();
     try {
       history.replaceState(null, "", `${text ? `?${text}` : location.pathname}${location.hash}`);
@@ -30,28 +29,17 @@
   const apply = () => {
     const wanted = search.value.trim().toLowerCase();
     const chosen = new Set(verdicts.filter(pressed).map((button) => button.dataset.filter));
-    const facets = choices.filter((choice) => choice.value);
-    const fits = (element) =>
-      facets.every((choice) => names(element, choice.dataset.facet).includes(choice.value));
     const matching = new Set(
       claims
         .filter(
           (claim) =>
-            chosen.has(claim.dataset.verdict) && texts.get(claim).includes(wanted) && fits(claim),
+            chosen.has(claim.dataset.verdict) &&
+            texts.get(claim).includes(wanted) &&
+            ["", claim.dataset.section].includes(section.value),
         )
         .map((claim) => claim.dataset.claim),
     );
     shown.forEach((item) => (item.hidden = !matching.has(item.dataset.claim)));
-    // Within a claim, conditions on other networks or decoders step back.
-    all("tr[data-network]").forEach((row) => {
-      const other = facets.some(
-        (choice) =>
-          choice.dataset.facet in row.dataset &&
-          !names(row, choice.dataset.facet).includes(choice.value),
-      );
-      row.hidden = other;
-      row.nextElementSibling.hidden = other;
-    });
     all("table.claims tbody").forEach((body) => {
       body.hidden = !body.querySelector("tr.row:not([hidden])");
     });
@@ -68,10 +56,8 @@
   search.value = given.get("q") ?? "";
   const off = (given.get("without") ?? "").split(",");
   verdicts.forEach((b) => b.setAttribute("aria-pressed", !off.includes(b.dataset.filter)));
-  choices.forEach((choice) => {
-    const value = given.get(choice.dataset.facet) ?? "";
-    if (Array.from(choice.options).some((option) => option.value === value)) choice.value = value;
-  });
+  const known = Array.from(section.options, (option) => option.value);
+  section.value = known.find((value) => value === given.get("section")) ?? "";
   apply();
 
   search.addEventListener("input", change);
@@ -80,7 +66,7 @@
     search.value = "";
     change();
   });
-  choices.forEach((choice) => choice.addEventListener("change", change));
+  section.addEventListener("change", change);
   verdicts.forEach((button) =>
     button.addEventListener("click", () => {
       button.setAttribute("aria-pressed", !pressed(button));
@@ -89,7 +75,7 @@
   );
   document.getElementById("clear").addEventListener("click", () => {
     search.value = "";
-    choices.forEach((choice) => (choice.value = ""));
+    section.value = "";
     verdicts.forEach((button) => button.setAttribute("aria-pressed", true));
     change();
     search.focus();

@@ -44,12 +44,10 @@ class Simulated:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """The outcome in one world; parameters as in `World`.
+    """The outcome in one world.
 
     Parameters
     ----------
-    holds : bool or None
-        Whether the claim is true there; None where neither verdict would be wrong.
     simulations : int
         Series simulated.
     wrong_definite : float
@@ -60,8 +58,6 @@ class Row:
         Share with the definite verdict that is right.
     power_exact : float or None
         The same by the binomial law.
-    power_by_look : tuple of float
-        Share decided rightly up to each look.
     coverage : float
         Share whose interval, at the look at which the series stopped, holds the true median; the
         least over the parts.
@@ -71,21 +67,11 @@ class Row:
         Share that stopped at this look with an interval that misses; the most over the parts.
     """
 
-    kind: str
-    parts: int
-    effect: float
-    others: float
-    noise: str
-    icc: float
-    scale: float
-    failing: float
-    holds: bool | None
     simulations: int
     wrong_definite: float
     wrong_exact: float | None
     power: float
     power_exact: float | None
-    power_by_look: tuple[float, ...]
     coverage: float
     coverage_by_look: tuple[float, ...]
     missed_by_look: tuple[float, ...]
@@ -145,21 +131,11 @@ def calibrate(
         missed.append(float((~inside & here).mean(axis=0).max()))
     wrong_exact, power_exact = exact_rates(world, alpha=alpha, looks=looks)
     return Row(
-        kind=world.kind.value,
-        parts=world.parts,
-        effect=world.effect,
-        others=world.others,
-        noise=world.noise,
-        icc=world.icc,
-        scale=world.scale,
-        failing=world.failing,
-        holds=world.holds,
         simulations=simulations,
         wrong_definite=float(wrong.mean()),
         wrong_exact=wrong_exact,
         power=float(right.mean()),
         power_exact=power_exact,
-        power_by_look=tuple(float((right & (found.n <= n)).mean()) for n, _ in looks),
         coverage=float(at_stop.mean(axis=0).min()),
         coverage_by_look=tuple(by_look),
         missed_by_look=tuple(missed),
@@ -208,8 +184,8 @@ def complaints(
     row : Row
         The outcome.
     strict : bool
-        Whether the share of wrong verdicts itself has to be at most alpha (the complete form), or
-        only its lower Monte Carlo bound (the short one).
+        Whether the share of wrong verdicts itself has to be at most alpha, or only its lower Monte
+        Carlo bound, as after few simulations.
     alpha, looks
         As simulated.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable
 
@@ -12,9 +11,6 @@ from torch.nn.functional import conv2d
 
 SIZES = {"cpu": 1024, "cuda": 8192}
 """Rows of the square matrices: large enough that arithmetic is the bottleneck."""
-
-MODEST = {"cpu": 1024, "cuda": 4096}
-"""Rows that take a worker little memory and a few tenths of a second."""
 
 _SIDE = 16
 """Rows and columns of the images that are convolved."""
@@ -63,22 +59,6 @@ def arithmetic_gflops(
         return max(
             flops / best_seconds(run, device=device, repeats=repeats) / 1e9 for flops, run in work
         )
-
-
-@functools.cache
-def worker_gflops(device: str, threads: int) -> float:  # noqa: ARG001 - a key of the cache
-    """The peak rate of a worker's float32 arithmetic, measured once in a process.
-
-    Parameters
-    ----------
-    device : str
-        "cpu" or "cuda".
-    threads : int
-        Those that torch uses now.
-    """
-    place = torch.device(device)
-    rate = arithmetic_gflops(dtype=torch.float32, device=place, size=MODEST[place.type])
-    return round(rate, 1)
 
 
 def best_seconds(work: Callable[[], object], *, device: torch.device, repeats: int) -> float:

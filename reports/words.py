@@ -67,6 +67,7 @@ KIND_WORDS: Mapping[Kind, str] = {
 
 OUTCOME_MEANINGS: Mapping[str, str] = {
     "matched": "the reconstruction's output is closer to the target's than the noised image's is",
+    "stuck": "no step from the start lowered the loss",
     "plateau": "the loss did not fall in the last quarter of the run",
     "not converged": "the loss was still falling when the run ended",
     "diverged": "the loss ended above its initial value",

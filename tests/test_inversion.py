@@ -39,6 +39,7 @@ def outcome(
     *,
     m_g: float = 2.0,
     m_r: float = 1.0,
+    moved: bool = True,
     finite: bool = True,
 ) -> Outcome:
     """Of one sample whose loss was first, late and last."""
@@ -48,6 +49,7 @@ def outcome(
         last=torch.tensor([last], dtype=torch.float64),
         m_g=torch.tensor([m_g], dtype=torch.float64),
         m_r=torch.tensor([m_r], dtype=torch.float64),
+        moved=torch.tensor([moved]),
         finite=torch.tensor([finite]),
     )
     return found
@@ -201,7 +203,7 @@ class TestEnds:
             decoder=dataclasses.replace(SOLVERS[name], tolerance=0.1, priors=()),
             iterations=60,
         )
-        assert set(found.outcomes) == {Outcome.PLATEAU}
+        assert set(found.outcomes) == {Outcome.STUCK}
         looks = isinstance(SOLVERS[name], LBFGS | GaussNewton)
         expected = TerminationReason.STATIONARY if looks else TerminationReason.LENGTH
         assert set(found.reasons) == {expected}
@@ -215,7 +217,7 @@ class TestEnds:
         best = run(
             stretch(1.0, 3.0, 0.1), dataclasses.replace(descent, returns="best"), iterations=12
         )
-        assert best.outcomes == (Outcome.MATCHED, Outcome.PLATEAU, Outcome.UNFINISHED)
+        assert best.outcomes == (Outcome.MATCHED, Outcome.STUCK, Outcome.UNFINISHED)
         assert best.at[1:].tolist() == [0, 12]
 
     def test_an_overflow_on_the_way_is_not_finite(self) -> None:
@@ -223,7 +225,7 @@ class TestEnds:
         assert run(stretch(1.0), descent, iterations=9).outcomes == (Outcome.NON_FINITE,)
         # The best before it is finite, and returned.
         best = run(stretch(1.0), dataclasses.replace(descent, returns="best"), iterations=9)
-        assert best.outcomes == (Outcome.PLATEAU,)
+        assert best.outcomes == (Outcome.STUCK,)
         assert best.at.tolist() == [0]
 
     @EVERY

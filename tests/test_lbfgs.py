@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from harness.encoders.encoder import AffineEncoder, Encoder, ModuleEncoder
 from harness.inversion import loop
 from harness.inversion.clock import HostClock
+from harness.inversion.decoders.kicks import Kicks
 from harness.inversion.decoders.lbfgs import LBFGSMethod, Pairs
 from harness.inversion.objective import Pixels, Problem
 from harness.inversion.outcome import Outcome
@@ -92,7 +93,12 @@ class TestOptima:
             iterations=300,
         )
         # A rank-deficient or ill-conditioned draw has slow directions; its loss is still least.
-        loop.run(LBFGSMethod(LBFGS(), problem), start=start, trace=trace, image=Pixels().image)
+        loop.run(
+            LBFGSMethod(LBFGS(), problem, Kicks.of(Pixels(), start)),
+            start=start,
+            trace=trace,
+            image=Pixels().image,
+        )
         for sample in range(2):
             matrix = encoder.matrix[sample].numpy()
             beyond = (target - encoder.offset)[sample].numpy()

@@ -17,6 +17,7 @@ class Outcome(enum.StrEnum):
     """What a run came to; `message` is a sentence."""
 
     MATCHED = "matched"
+    STUCK = cells.STUCK
     PLATEAU = "plateau"
     UNFINISHED = cells.UNFINISHED
     DIVERGED = "diverged"
@@ -30,6 +31,7 @@ class Outcome(enum.StrEnum):
 
 _MESSAGES = {
     Outcome.MATCHED: "The output is nearer to the target than the noised image's output is.",
+    Outcome.STUCK: "The decoder never left its start: no step from there lowered the loss.",
     Outcome.PLATEAU: "The loss no longer fell in the last quarter of the run.",
     Outcome.UNFINISHED: "The loss was still falling when the run ended.",
     Outcome.DIVERGED: "The loss ended above where it began.",
@@ -44,6 +46,7 @@ def classify(
     last: Float[Tensor, " batch"],
     m_g: Float[Tensor, " batch"],
     m_r: Float[Tensor, " batch"],
+    moved: Bool[Tensor, " batch"],
     finite: Bool[Tensor, " batch"],
 ) -> tuple[Outcome, ...]:
     """The outcome of each sample.
@@ -54,6 +57,8 @@ def classify(
         The loss at the start, at three quarters and at the end of the run.
     m_g, m_r : tensor, shape (batch,)
         Final distance of the outputs, and the reference.
+    moved : tensor of bool, shape (batch,)
+        Whether the reconstruction is another image than the start.
     finite : tensor of bool, shape (batch,)
         Whether all numbers of the sample stayed finite.
     """
@@ -66,6 +71,8 @@ def classify(
             outcomes.append(Outcome.DIVERGED)
         elif m_g[sample] < m_r[sample]:
             outcomes.append(Outcome.MATCHED)
+        elif not moved[sample]:
+            outcomes.append(Outcome.STUCK)
         elif plateau[sample]:
             outcomes.append(Outcome.PLATEAU)
         else:

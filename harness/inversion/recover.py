@@ -149,7 +149,7 @@ def recover(
     traces = {name: table[..., row].T for row, name in enumerate(QUANTITIES)}
     points = trace_points(iterations)
     late = points.index(iterations * 3 // 4)
-    images, m_g = reached.images[chosen], reached.m_g[chosen]
+    images, begun, m_g = reached.images[chosen], reached.begun[chosen], reached.m_g[chosen]
     finite = (
         torch.isfinite(target).flatten(1).all(1)
         & torch.isfinite(images).flatten(1).all(1)
@@ -158,7 +158,7 @@ def recover(
     )
     return Reconstructions(
         images=images,
-        begun=reached.begun[chosen],
+        begun=begun,
         m_g=m_g,
         m_i=reached.m_i[chosen],
         m_r=m_r,
@@ -170,6 +170,7 @@ def recover(
             last=traces["loss"][-1],
             m_g=m_g,
             m_r=m_r,
+            moved=(images != begun).flatten(1).any(1),
             finite=finite,
         ),
         reasons=tuple(map(TerminationReason, reached.reason[chosen].tolist())),

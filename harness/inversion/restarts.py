@@ -16,6 +16,7 @@ from harness.encoders.layout import channels_last
 from harness.inversion.decoders.best_so_far import BestSoFar
 from harness.inversion.decoders.first_order import AdamMethod, DescentMethod
 from harness.inversion.decoders.gauss_newton import GaussNewtonMethod
+from harness.inversion.decoders.kicks import Kicks
 from harness.inversion.decoders.lbfgs import LBFGSMethod
 from harness.inversion.decoders.linear import LinearMethod
 from harness.inversion.distances import l2
@@ -116,14 +117,18 @@ def reach(
         images=start,
         iterations=iterations,
     )
-    method = _method(decoder, problem, iterations=iterations, like=start)
+    kicks = Kicks.of(problem.parametrization, start)
+    method = _method(decoder, problem, iterations=iterations, like=start, kicks=kicks)
+    points = problem.parametrization.point(start)
+    if not isinstance(decoder, LinearSolve):  # which needs no gradient
+        points = kicks.start(method, points)
     if decoder.returns == "best" or decoder.tolerance > 0:
         # Otherwise nothing is compared: the article's descent computes no loss between traced
         # iterations.
         limits = enough.repeat_interleave(starts, 0)
         method = BestSoFar(method, best=decoder.returns == "best", enough=limits)
     trace = Trace(trace_points(iterations), original=originals)
-    image, points = problem.parametrization.image, problem.parametrization.point(start)
+    image = problem.parametrization.image
     end = method.sample_state(
         run(method, start=points, trace=trace, image=image, checkpoint=checkpoint)
     )
@@ -154,7 +159,9 @@ def _repeated(values: Tensor, times: int) -> Tensor:
     )
 
 
-def _method(decoder: Decoder, problem: Problem, *, iterations: int, like: Tensor) -> Method[Any]:
+def _method(
+    decoder: Decoder, problem: Problem, *, iterations: int, like: Tensor, kicks: Kicks
+) -> Method[Any]:
     """The decoder applied to a problem."""
     match decoder:
         case Descent():
@@ -162,8 +169,8 @@ def _method(decoder: Decoder, problem: Problem, *, iterations: int, like: Tensor
         case Adam():
             return AdamMethod.of(decoder, problem, iterations=iterations, like=like)
         case LBFGS():
-            return LBFGSMethod(decoder, problem)
+            return LBFGSMethod(decoder, problem, kicks)
         case LinearSolve():
             return LinearMethod.of(decoder, problem)
         case GaussNewton():
-            return GaussNewtonMethod(decoder, problem)
+            return GaussNewtonMethod(decoder, problem, kicks)

@@ -17,7 +17,7 @@ from harness.lab.condition import Condition
 from harness.lab.multiverse import LOOKS
 from harness.lab.precision_check import disagreement, reference_cell
 from harness.lab.tables import describing_tables, labelled
-from harness.plan.cells import NON_FINITE, Cell, Inversion
+from harness.plan.cells import FAILED, Cell, Inversion
 from harness.plan.identity import context, identity
 from harness.plan.seeds import replicates
 from harness.statistics.clusters import Beyond, beyond
@@ -215,11 +215,15 @@ def _replicate(number: int, records: Mapping[str, Record], condition: Condition)
         descended=all(record.values["m_g"] <= record.values["m_g0"] / 2 for record in descents)
         if descents
         else None,
-        failed_control="a value became infinite or not a number"
-        if any(record.outcome == NON_FINITE for record in records.values())
-        else condition.control(records),
+        failed_control=_failure(records) or condition.control(records),
         shown=next(labelled(records, "counterexample"), None),
     )
+
+
+def _failure(records: Mapping[str, Record]) -> str | None:
+    """What went wrong with a measurement itself, if anything did."""
+    outcomes = {record.outcome for record in records.values()}
+    return next((said for outcome, said in FAILED.items() if outcome in outcomes), None)
 
 
 def _beyond(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.metadata
+from collections.abc import Mapping
 
 from harness.errors import SettingError, UnknownNameError
 from harness.plan.decoders import PRECISIONS, Blur, Decoder, LinearSolve
@@ -27,6 +28,15 @@ BATCH = 12
 
 NON_FINITE = "non-finite"
 """Outcome of a cell in which a value became infinite or not a number."""
+
+STUCK = "stuck"
+"""Outcome of a run whose decoder never left its start."""
+
+FAILED: Mapping[str, str] = {
+    NON_FINITE: "a value became infinite or not a number",
+    STUCK: "a decoder never left its start",
+}
+"""Outcomes of cells whose values say nothing about a layer, in words."""
 
 UNFINISHED = "not converged"
 """Outcome of a run that ended above m_r while its loss was still falling."""

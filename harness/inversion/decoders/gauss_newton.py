@@ -12,11 +12,12 @@ import dataclasses
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from harness.encoders.encoder import JVP, VJP
 from harness.inversion.clock import Clock
+from harness.inversion.decoders.kicks import Kicks
 from harness.inversion.distances import l2, per_sample
 from harness.inversion.method import SampleState, TerminationReason, reason_at_start
 from harness.inversion.objective import Evaluation, Problem
@@ -33,21 +34,29 @@ class GaussNewtonState:
     ----------
     evaluation : Evaluation
         At the last accepted point.
-    first : tensor, shape (batch,)
-        The gradient's norm at the start.
+    first, initial : tensor, shape (batch,)
+        The gradient's norm and the objective at the start.
     damping, growth : tensor, shape (batch,)
         Nielsen's mu and nu.
-    trials : tensor of int, shape (batch,)
-        Steps rejected in a row.
+    initial_damping : tensor, shape (batch,)
+        mu at the start, and after a kick.
+    trials, kicks : tensor of int, shape (batch,)
+        Steps rejected in a row, and kicks of the run so far.
+    kicked : tensor of bool, shape (batch,)
+        Whether the next step is a kick, which is accepted in any case.
     reason : tensor of int, shape (batch,)
         As in `SampleState`.
     """
 
     evaluation: Evaluation
     first: Float[Tensor, " batch"]
+    initial: Float[Tensor, " batch"]
     damping: Float[Tensor, " batch"]
     growth: Float[Tensor, " batch"]
+    initial_damping: Float[Tensor, " batch"]
     trials: Int[Tensor, " batch"]
+    kicks: Int[Tensor, " batch"]
+    kicked: Bool[Tensor, " batch"]
     reason: Int[Tensor, " batch"]
 
 
@@ -56,11 +65,12 @@ class GaussNewtonMethod:
     """Minimise the sum of squares of every sample.
 
     A sample ends once its gradient has fallen to `decoder.stationary` of the first, or once no step
-    lowers the sum any more, however strongly it is damped.
+    lowers the sum any more, however strongly it is damped, and kicks are spent or not due.
     """
 
     decoder: GaussNewton
     problem: Problem
+    noise: Kicks
 
     def begin(self, start: Tensor) -> GaussNewtonState:
         """The state at a start."""
@@ -69,12 +79,17 @@ class GaussNewtonMethod:
         norm = l2(evaluation.gradient)
         # The squared norm of J along the gradient, which sets the scale of the damping.
         square = (l2(jvp(evaluation.gradient)) / _positive(norm)).square()
+        damping = _representable(self.decoder.damping * square)
         return GaussNewtonState(
             evaluation=evaluation,
             first=norm,
-            damping=_representable(self.decoder.damping * square),
+            initial=self.problem.value(evaluation),
+            damping=damping,
+            initial_damping=damping,
             growth=torch.full_like(norm, 2),
             trials=torch.zeros_like(norm, dtype=torch.long),
+            kicks=torch.zeros_like(norm, dtype=torch.long),
+            kicked=torch.zeros_like(norm, dtype=torch.bool),
             reason=reason_at_start(norm),
         )
 
@@ -85,12 +100,14 @@ class GaussNewtonMethod:
         step, model = least_squares(
             jvp, vjp, here.residual, damping=state.damping, iterations=self.decoder.inner
         )
+        kick = per_sample(state.kicked, like=step)
+        step = torch.where(kick, self.noise.at(state.kicks - 1), step)
         there = self.problem.evaluate(here.point + step)
         misfit = l2(here.residual)
         gained = misfit.square() - l2(there.residual).square()
         gain = gained / _positive(misfit.square() - model.square())
         running = state.reason == TerminationReason.LENGTH
-        accepted = running & (gained > 0)
+        accepted = running & ((gained > 0) | (state.kicked & gained.isfinite()))
 
         def taken(new: Tensor, old: Tensor) -> Tensor:
             return torch.where(per_sample(accepted, like=old), new, old)
@@ -100,17 +117,31 @@ class GaussNewtonMethod:
             taken(there.residual, here.residual),
             taken(there.gradient, here.gradient),
         )
+        norm = l2(evaluation.gradient)
         trials = torch.where(accepted, 0, state.trials + 1)
-        stationary = accepted & (l2(evaluation.gradient) <= self.decoder.stationary * state.first)
-        stuck = running & (trials == _TRIALS)
-        ended = torch.where(stuck, TerminationReason.STUCK.value, state.reason)
+        lost = running & ~accepted & ((trials == _TRIALS) | state.kicked)
+        kicked = running & self.noise.due(
+            lost,
+            norm=norm,
+            value=self.problem.value(evaluation),
+            first=(state.first, state.initial),
+            count=state.kicks,
+        )
+        stationary = accepted & ~kicked & (norm <= self.decoder.stationary * state.first)
+        ended = torch.where(lost & ~kicked, TerminationReason.STUCK.value, state.reason)
         trusted = (1 - (2 * gain - 1) ** 3).clamp(min=1 / 3, max=2)
+        damping = _representable(state.damping * torch.where(accepted, trusted, state.growth))
+        afresh = kicked | state.kicked
         return GaussNewtonState(
             evaluation=evaluation,
             first=state.first,
-            damping=_representable(state.damping * torch.where(accepted, trusted, state.growth)),
-            growth=torch.where(accepted, 2, 2 * state.growth),
-            trials=trials,
+            initial=state.initial,
+            damping=torch.where(afresh, state.initial_damping, damping),
+            growth=torch.where(accepted | afresh, 2, 2 * state.growth),
+            initial_damping=state.initial_damping,
+            trials=torch.where(kicked, 0, trials),
+            kicks=state.kicks + kicked,
+            kicked=kicked,
             reason=torch.where(stationary, TerminationReason.STATIONARY.value, ended),
         )
 

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from harness.inversion.clock import Clock
+from harness.inversion.decoders.kicks import Kicks
 from harness.inversion.distances import l2, per_sample
 from harness.inversion.method import SampleState, TerminationReason, reason_at_start
 from harness.inversion.objective import Problem
@@ -158,24 +159,29 @@ class LBFGSState:
     ----------
     here : SampleState
         At the last accepted point.
-    first : tensor, shape (batch,)
-        The gradient's norm at the start.
+    first, initial : tensor, shape (batch,)
+        The gradient's norm and the objective at the start.
     direction : tensor, shape (batch, ...)
         Of the line search.
     slope, size : tensor, shape (batch,)
         Derivative along it, and the size of the next trial.
-    trials : tensor of int, shape (batch,)
-        Of this line search, so far.
+    trials, kicks : tensor of int, shape (batch,)
+        Trials of this line search, and kicks of the run, so far.
+    kicked : tensor of bool, shape (batch,)
+        Whether the next trial is a kick, which is accepted in any case.
     pairs : Pairs
         The history.
     """
 
     here: SampleState
     first: Float[Tensor, " batch"]
+    initial: Float[Tensor, " batch"]
     direction: Tensor
     slope: Float[Tensor, " batch"]
     size: Float[Tensor, " batch"]
     trials: Int[Tensor, " batch"]
+    kicks: Int[Tensor, " batch"]
+    kicked: Bool[Tensor, " batch"]
     pairs: Pairs
 
 
@@ -184,11 +190,13 @@ class LBFGSMethod:
     """Minimise the objective of every sample.
 
     A sample ends once its gradient has fallen to `decoder.stationary` of the first, or once no step
-    along its steepest descent lowers the objective any more; it then stays where it is.
+    along its steepest descent lowers the objective any more and kicks are spent or not due; it then
+    stays where it is.
     """
 
     decoder: LBFGS
     problem: Problem
+    noise: Kicks
 
     def begin(self, start: Tensor) -> LBFGSState:
         """The state at a start; the first trial is along the steepest descent."""
@@ -197,10 +205,13 @@ class LBFGSMethod:
         return LBFGSState(
             here=dataclasses.replace(here, reason=reason_at_start(norm)),
             first=norm,
+            initial=here.value,
             direction=-here.gradient,
             slope=-norm.square(),
             size=_polyak(here.value, norm.square()),
             trials=torch.zeros_like(here.reason),
+            kicks=torch.zeros_like(here.reason),
+            kicked=torch.zeros_like(here.reason, dtype=torch.bool),
             pairs=Pairs.none(start.flatten(1), size=self.decoder.history),
         )
 
@@ -212,7 +223,8 @@ class LBFGSMethod:
         value = self.problem.value(found)
         running = here.reason == TerminationReason.LENGTH
         enough = value <= here.value + _DECREASE * state.size * state.slope
-        accepted = running & enough & (state.slope < 0)
+        searched = running & enough & (state.slope < 0) & ~state.kicked
+        accepted = searched | (running & state.kicked & value.isfinite())
 
         def taken(new: Tensor, old: Tensor) -> Tensor:
             return torch.where(per_sample(accepted, like=old), new, old)
@@ -220,21 +232,32 @@ class LBFGSMethod:
         point = taken(here.point + moved, here.point)
         gradient = taken(found.gradient, here.gradient)
         best, norm = taken(value, here.value), l2(gradient)
-        # After a line search that failed, one along the steepest descent; after that, none.
+        # After a line search that failed, one along the steepest descent; after that, a kick.
         trials = torch.where(accepted, 0, state.trials + 1)
-        failed = running & ((trials == _TRIALS) | (state.slope >= 0))
-        stuck = failed & (state.pairs.count == 0)
-        stationary = accepted & (norm <= self.decoder.stationary * state.first)
+        failed = running & ~accepted & ((trials == _TRIALS) | (state.slope >= 0) | state.kicked)
+        lost = failed & (state.pairs.count == 0)
+        kicked = running & self.noise.due(
+            lost,
+            norm=norm,
+            value=best,
+            first=(state.first, state.initial),
+            count=state.kicks,
+        )
+        stuck = lost & ~kicked
+        stationary = accepted & ~kicked & (norm <= self.decoder.stationary * state.first)
         pairs = state.pairs.add(
             moved.flatten(1),
             (found.gradient - here.gradient).flatten(1),
-            where=accepted,
+            where=searched,
             clock=clock,
-        ).forget(where=failed)
+        ).forget(where=failed | kicked)
         direction = pairs.direction(gradient.flatten(1), clock=clock).reshape(point.shape)
+        direction = torch.where(
+            per_sample(kicked, like=point), self.noise.at(state.kicks), direction
+        )
         slope = (direction * gradient).flatten(1).sum(1)
         turned = accepted | failed
-        fresh = torch.where(pairs.count > 0, 1, _polyak(best, norm.square()))
+        fresh = torch.where(kicked | (pairs.count > 0), 1, _polyak(best, norm.square()))
         return LBFGSState(
             here=SampleState(
                 point=point,
@@ -249,10 +272,13 @@ class LBFGSMethod:
                 at=here.at,
             ),
             first=state.first,
+            initial=state.initial,
             direction=torch.where(per_sample(turned, like=point), direction, state.direction),
             slope=torch.where(turned, slope, state.slope),
             size=torch.where(turned, fresh, _shorter(state, value)),
             trials=torch.where(failed, 0, trials),
+            kicks=state.kicks + kicked,
+            kicked=kicked,
             pairs=pairs,
         )
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ModuleError,
         RecoveryError,
         SettingError,
+        StuckWarning,
         UnknownNameError,
         WeightsError,
     )
@@ -54,6 +55,7 @@ __all__ = [
     "RecoveryError",
     "SettingError",
     "Start",
+    "StuckWarning",
     "UnknownNameError",
     "WeightsError",
     "Whitening",

@@ -111,3 +111,7 @@ class WorkerError(DepthClaimsError):
 
 class OptionError(DepthClaimsError):
     """A command-line option with a value that it cannot take."""
+
+
+class StuckWarning(UserWarning):
+    """A decoder never left its start: what it returns says nothing about the layer."""

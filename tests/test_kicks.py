@@ -6,6 +6,7 @@ import random
 
 import pytest
 import torch
+from inversion_cases import one_thread  # noqa: F401  (a fixture for all)
 from torch import Tensor, nn
 
 import harness
@@ -50,27 +51,25 @@ def _same_draws() -> None:
 
 def never_at_its_start(seeds: range) -> None:
     for seed in seeds:
-        module, images = pooled(seed), torch.rand(1, 3, 14, 14)
-        begun = losses(harness.invert(module, images, start=flat(images), steps=1))
+        module, images = pooled(seed), torch.rand(1, 3, 12, 12)
         others = [
-            harness.invert(
-                module, images, decoder=harness.Adam(), start=start, steps=40, seed=seed
-            )
+            harness.invert(module, images, decoder=harness.Adam(), start=start, steps=40, seed=seed)
             for start in (flat(images), None)
         ]
         least = torch.stack([losses(other) for other in others]).min()
         decoder = list(DECODERS.values())[seed % len(DECODERS)]
         found = harness.invert(module, images, decoder=decoder, start=flat(images), steps=40)
+        begun = others[0].traces["m_g"][0].square()
         assert found.outcomes[0] is not Outcome.STUCK or least > 0.9 * begun, seed
 
 
 def test_no_decoder_ends_at_its_start_where_another_lowers_the_loss() -> None:
-    never_at_its_start(range(24))
+    never_at_its_start(range(20))
 
 
 @pytest.mark.slow
 def test_no_decoder_ends_at_its_start_in_two_hundred_networks() -> None:
-    never_at_its_start(range(24, 200))
+    never_at_its_start(range(20, 200))
 
 
 @pytest.mark.parametrize("name", ["l-bfgs", "whitened", "gauss-newton"])
@@ -86,9 +85,8 @@ def test_a_flat_start_is_as_good_as_a_noisy_one_to_a_line_search(name: str) -> N
 @pytest.mark.parametrize("name", DECODERS)
 def test_a_start_without_active_units_is_left_for_one_with_a_gradient(name: str) -> None:
     convolution = nn.Conv2d(3, 8, 3)
-    with torch.no_grad():
-        convolution.bias.fill_(-0.3)  # type: ignore[union-attr]
-        convolution.weight.abs_()
+    nn.init.constant_(convolution.weight, 0.2)
+    nn.init.constant_(convolution.bias, -0.3)  # type: ignore[arg-type]
     module, images = nn.Sequential(convolution, nn.ReLU()).eval(), torch.rand(2, 3, 10, 10)
     start = torch.zeros_like(images)
     found = harness.invert(module, images, decoder=DECODERS[name], start=start, steps=30)
@@ -117,4 +115,4 @@ def test_a_start_that_is_the_image_is_matched_and_left_alone() -> None:
     images = torch.rand(1, 3, 12, 12)
     found = harness.invert(pooled(1), images, start=images, steps=5)
     assert found.outcomes == (Outcome.MATCHED,)
-    assert torch.equal(found.images, images)
+    torch.testing.assert_close(found.images, images)

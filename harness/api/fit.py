@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from harness.encoders.encoder import Encoder
+from harness.encoders.first_use import first_line
 from harness.errors import DepthClaimsError, ImageError, ModuleError
 from harness.plan.decoders import Decoder, GaussNewton, LinearSolve
 
@@ -51,41 +52,37 @@ def check_shape(encoder: Encoder, images: Tensor, *, name: str) -> None:
         ) from error
 
 
-def check_samples(
-    encoder: Encoder, images: Tensor, *, starts: Tensor, eps: float, name: str
+def check_dependence(
+    encoder: Encoder, images: Tensor, *, others: Sequence[Tensor], name: str
 ) -> None:
-    """Refuse a network that is random, or whose output for a sample depends on the others.
+    """Refuse a network whose output is the same for all that is encoded.
 
     Parameters
     ----------
     encoder, images, name
         As for `check_shape`.
-    starts : tensor, shape (batch * starts, ...)
-        Where the decoder starts.
-    eps : float
-        Rounding error of the network's numbers.
+    others : sequence of tensor, shape (batch * k, ...)
+        Noised images, and starts: k of each image, following each other.
 
     Raises
     ------
     ModuleError
-        If it is, or cannot take a batch of another size.
+        If it is.
     """
-    one, pair = images[:1], torch.cat([images[:1], starts[:1]])
-    with _refusing(
-        name,
-        rule="it fails for another number of samples",
-        remedy="Give a network that takes batches of any size",
-    ):
-        alone, again, together = (encoder.encode(batch) for batch in (one, one, pair))
-    tolerance = max(1e-3, 16 * eps) * float(together.norm())
-    for output, rule in (
-        (again, "it is random: it returns something else for the same image"),
-        (together[:1], "what it returns for an image depends on the others of the batch"),
-    ):
-        if output.shape != alone.shape or float((output - alone).norm()) > tolerance:
-            raise ModuleError(
-                name, rule=rule, remedy="Give a network that maps each image by itself"
-            )
+    target, differ = encoder.encode(images), False
+    for other in others:
+        repeated = images.repeat_interleave(len(other) // len(images), 0)
+        if not torch.equal(other, repeated):
+            differ = True
+            if not torch.equal(encoder.encode(other), encoder.encode(repeated)):
+                return
+    if differ and bool(target.isfinite().all()):
+        raise ModuleError(
+            name,
+            rule="its output does not depend on its input: it is the same for the image, for the "
+            "noised image and for the start",
+            remedy="Choose a layer whose units are active",
+        )
 
 
 def check_gradient(encoder: Encoder, images: Tensor, *, decoder: Decoder, name: str) -> None:
@@ -127,8 +124,3 @@ def _refusing(name: str, *, rule: str, remedy: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise ModuleError(name, rule=f"{rule} ({first_line(error)})", remedy=remedy) from error
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error."""
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -6,23 +6,27 @@ import contextlib
 import copy
 import math
 import numbers
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from harness.api.fit import check_gradient, check_samples, check_shape, first_line
+from harness.api.fit import check_dependence, check_gradient, check_shape
+from harness.api.preprocessing import Normalization, Wrapping, preprocessing
 from harness.api.recovery import Recovery
-from harness.encoders.adapters import Cast, Normalized
-from harness.encoders.cutting import truncated
+from harness.encoders.adapters import Cast
+from harness.encoders.cutting import truncated, unwrapped
 from harness.encoders.encoder import AffineEncoder, Encoder
+from harness.encoders.first_use import agree, first_line
 from harness.encoders.layout import channels_last
 from harness.encoders.network import COMPILED, NetworkEncoder, check_eval_mode
-from harness.encoders.runtime import precision_of
-from harness.errors import DeviceError, ImageError, ModuleError, SettingError, UnknownNameError
+from harness.encoders.runtime import Precision, precision_of
+from harness.errors import DeviceError, ImageError, ModuleError, SettingError, StuckWarning
 from harness.execution.device import resolve_device
-from harness.inversion.recover import check_decoder, recover
+from harness.inversion.outcome import Outcome
+from harness.inversion.recover import Reconstructions, check_decoder, recover
 from harness.plan.decoders import LBFGS, Decoder, LinearSolve, Whitening
 from harness.plan.fields import check, is_a
 from harness.plan.images import ARTICLE_START, Start
@@ -30,10 +34,6 @@ from harness.plan.seeds import ReplicateSeeds, Source
 from harness.subjects.generators import torch_generator
 
 _PRECISIONS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bf16"}
-
-_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-Normalization = str | tuple[Sequence[float], Sequence[float]] | None
 
 
 def invert(
@@ -64,7 +64,8 @@ def invert(
         What the network takes, but for `normalize`; images usually have values in [0, 1].
     layer : str or None
         The layer to invert, a dotted name as in `module.named_modules()`; "relu_1" is the second
-        call of "relu". None inverts the output of the whole module.
+        call of "relu", and "rnn[0]" the first of the tensors that "rnn" returns. None inverts the
+        output of the whole module.
     decoder : Decoder or None
         How; one of `Descent`, `Adam`, `LBFGS`, `GaussNewton` and `LinearSolve`. None is
         `LBFGS(priors=(Whitening(),))` for images and `LBFGS()` for anything else.
@@ -78,9 +79,10 @@ def invert(
         N(0.7, 1/20).
     noise : float
         Standard deviation of the noise whose effect on the output is the reference, m_r.
-    normalize : None, "imagenet" or a pair of sequences
-        Mean and standard deviation of each channel, subtracted and divided by before the network:
-        a part of what is inverted, so that images stay in [0, 1].
+    normalize : None, "imagenet", a pair of sequences, or a callable
+        What images go through before the network: mean and standard deviation of each channel,
+        subtracted and divided by, or any transform of a batch, as torchvision has them. It is a
+        part of what is inverted, so that images stay in [0, 1].
     seed : int
         Of starts and noise.
     device : str or torch.device
@@ -107,6 +109,11 @@ def invert(
     DeviceError
         If the device is not there.
 
+    Warns
+    -----
+    StuckWarning
+        If a decoder never left its start.
+
     Examples
     --------
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
@@ -120,14 +127,78 @@ def invert(
     _check_noise(noise)
     _check_layer(layer)
     _check_images(module, images)
+    module = unwrapped(module)
     if decoder is None:
         decoder = LBFGS(priors=(Whitening(),) if images.dim() == 4 else ())
     check_decoder(decoder)
-    scaling = _scaling(normalize, images)
     name = type(module).__name__
     check_eval_mode(module)
     _check_weights(module, name=name)
     place = _device(device, module)
+    precision_name = _precision(module, images, name=name)
+    part = module if layer is None else truncated(module, layer=layer)
+    with _undisturbed(place), precision_of(precision_name, device=place) as precision:
+        part = _copied(part, name=name, device=place)
+        first = _starts(start, images, starts=starts, seed=seed)
+        noised = images.detach().cpu() + noise * _draws(images, Source.NOISE, number=1, seed=seed)
+        original, first, noised = (
+            channels_last(values.detach().clone().to(place, precision.images))
+            for values in (images, first, noised)
+        )
+        wrap = _wrapping(normalize, original, precision=precision)
+
+        def run(network: NetworkEncoder) -> Reconstructions:
+            encoder = wrap(network)
+            check_shape(encoder, original, name=name)
+            if network.path != COMPILED:
+                check_gradient(encoder, original, decoder=decoder, name=name)
+            check_dependence(encoder, original, others=(noised, first), name=name)
+            if isinstance(decoder, LinearSolve):
+                encoder = _affine(encoder, torch.cat([original, noised, first]))
+            return recover(
+                encoder,
+                original,
+                start=first,
+                noised=noised,
+                decoder=decoder,
+                iterations=steps,
+                reference=wrap(network.own),
+            )
+
+        network = NetworkEncoder(part, owned=True)
+        found = run(network)
+        outputs = (wrap(each).encode(found.images) for each in (network, network.own))
+        if not agree(*outputs, like=found.images.to(precision.network)):
+            reason = (
+                "the outputs of a compiled plan differ from the module's own at what it reached"
+            )
+            network = NetworkEncoder(part, owned=True, autograd=reason)
+            found = run(network)
+    _warn_if_stuck(found.outcomes, starts=starts)
+    return Recovery.of(
+        found,
+        original=images,
+        layer=f"{layer} of {name}" if layer else name,
+        decoder=repr(decoder),
+        path=network.path,
+    )
+
+
+def _warn_if_stuck(outcomes: Sequence[Outcome], *, starts: int) -> None:
+    stuck = outcomes.count(Outcome.STUCK)
+    if stuck:
+        tried = "its start" if starts == 1 else f"any of its {starts} starts"
+        warnings.warn(
+            f"{stuck} of {len(outcomes)} images: the decoder never left {tried}, which says "
+            "nothing about the layer. Give other starts, as by start=harness.Start(mean=0.5, "
+            "sd=0.2), or another decoder",
+            StuckWarning,
+            stacklevel=3,
+        )
+
+
+def _precision(module: nn.Module, images: Tensor, *, name: str) -> str:
+    """The name of the precision that a module computes in."""
     weights = [each.dtype for each in module.parameters() if each.is_floating_point()]
     dtype = weights[0] if weights else images.dtype
     if dtype not in _PRECISIONS:
@@ -136,42 +207,15 @@ def invert(
             rule=f"it computes in {str(dtype).removeprefix('torch.')}",
             remedy="Convert it, as by module.float()",
         )
-    first = _starts(start, images, starts=starts, seed=seed)
-    part = module if layer is None else truncated(module, layer=layer)
-    with _undisturbed(place), precision_of(_PRECISIONS[dtype], device=place) as precision:
-        network = NetworkEncoder(_copied(part, name=name, device=place))
-        encoder: Encoder = network
-        if precision.network != precision.images:
-            encoder = Cast(encoder, inside=precision.network, outside=precision.images)
-        if scaling is not None:
-            mean, sd = (each.to(place, precision.images) for each in scaling)
-            encoder = Normalized(encoder, mean, sd)
-        noised = images.detach().cpu() + noise * _draws(images, Source.NOISE, number=1, seed=seed)
-        original, first, noised = (
-            channels_last(values.detach().clone().to(place, precision.images))
-            for values in (images, first, noised)
-        )
-        check_shape(encoder, original, name=name)
-        if network.path != COMPILED:
-            eps = torch.finfo(precision.network).eps
-            check_samples(encoder, original, starts=first, eps=eps, name=name)
-            check_gradient(encoder, original, decoder=decoder, name=name)
-        if isinstance(decoder, LinearSolve):
-            encoder = _affine(encoder, torch.cat([original, noised, first]))
-        found = recover(
-            encoder,
-            original,
-            start=first,
-            noised=noised,
-            decoder=decoder,
-            iterations=steps,
-        )
-    return Recovery.of(
-        found,
-        original=images,
-        layer=f"{layer} of {name}" if layer else name,
-        decoder=repr(decoder),
-    )
+    return _PRECISIONS[dtype]
+
+
+def _wrapping(normalize: Normalization, images: Tensor, *, precision: Precision) -> Wrapping:
+    """From an encoder of what a network takes to one of images in their precision."""
+    before = preprocessing(normalize, images, like=images)
+    if precision.network == precision.images:
+        return before
+    return lambda encoder: before(Cast(encoder, inside=precision.network, outside=precision.images))
 
 
 def _whole(name: str, number: Any, *, least: int) -> int:
@@ -229,9 +273,10 @@ def _check_images(module: Any, images: Any) -> None:
             rule="images are floating-point numbers",
             remedy="Convert them, as by images.float() / 255",
         )
-    convolution = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+    kinds = nn.Conv1d, nn.Conv2d, nn.Conv3d
+    convolution = next((part for part in module.modules() if isinstance(part, kinds)), None)
     # torch's convolutions would take it without complaint.
-    single = convolution is not None and images.shape[:-2] == (convolution.in_channels,)
+    single = convolution is not None and images.dim() == 1 + len(convolution.kernel_size)
     if images.dim() < 2 or not len(images) or single:
         raise ImageError(
             f"images of shape {tuple(images.shape)}",
@@ -247,29 +292,6 @@ def _check_weights(module: nn.Module, *, name: str) -> None:
         raise ModuleError(
             name, rule="it has no weights yet", remedy="Call it with images, or load its weights"
         )
-
-
-def _scaling(normalize: Normalization, images: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Mean and standard deviation of the channels, each of shape (channels, 1, 1)."""
-    if normalize is None:
-        return None
-    if isinstance(normalize, str):
-        if normalize != "imagenet":
-            raise UnknownNameError.nearest(normalize, ["imagenet"], what="normalisation")
-        normalize = _IMAGENET
-    try:
-        mean, sd = (torch.as_tensor(each, dtype=torch.float64).flatten() for each in normalize)
-        fits = {len(mean), len(sd)} == {images.shape[1]} and images.dim() == 4
-        fits = fits and bool((mean.isfinite() & sd.isfinite() & (sd > 0)).all())
-    except (TypeError, ValueError, RuntimeError):
-        fits = False
-    if not fits:
-        raise SettingError(
-            f"normalize={normalize!r} with images of shape {tuple(images.shape)}",
-            rule="each channel of an image has a mean and a standard deviation above 0",
-            remedy="Give as many of both as images have channels",
-        )
-    return mean[:, None, None], sd[:, None, None]
 
 
 def _device(device: str | torch.device, module: nn.Module) -> torch.device:
@@ -301,28 +323,36 @@ def _device(device: str | torch.device, module: nn.Module) -> torch.device:
 def _undisturbed(place: torch.device) -> Iterator[None]:
     """Without the modes of torch that may be on around a call, and with its random state kept."""
     devices = [place] if place.type == "cuda" else []
+    # A default device costs time at each of torch's functions.
+    elsewhere = torch.get_default_device().type != place.type
     with (
         torch.inference_mode(False),
         torch.autocast(place.type, enabled=False),
         torch.random.fork_rng(devices),
+        place if elsewhere else contextlib.nullcontext(),
     ):
         yield
 
 
 def _copied(module: nn.Module, *, name: str, device: torch.device) -> nn.Module:
     """A copy of a module for computing, which leaves the caller's as it is."""
-    # A cut makes containers anew, in train mode.
     try:
-        return copy.deepcopy(module).to(device).eval().requires_grad_(False)
+        copied = copy.deepcopy(module).to(device)
+        # A cut makes containers anew, in train mode.
+        for part in copied.modules():
+            part.training = False
+        for weight in copied.parameters():
+            weight.requires_grad_(False)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # the module's own code can fail in any way
         raise ModuleError(
             name,
             rule=f"it cannot be copied ({first_line(error)})",
-            remedy="Give a plain module: not scripted, and with parametrizations.weight_norm in "
-            "place of the older weight_norm",
+            remedy="Give a module with parametrizations.weight_norm in place of the older "
+            "weight_norm",
         ) from error
+    return copied
 
 
 def _affine(encoder: Encoder, samples: Tensor) -> AffineEncoder:
@@ -370,5 +400,5 @@ def _draws(images: Tensor, source: Source, *, number: int, seed: int) -> Tensor:
     for image in range(len(images)):
         generator = torch_generator(seeds, source, image)
         shape = number, *images.shape[1:]
-        drawn.append(torch.randn(shape, dtype=torch.float64, generator=generator))
+        drawn.append(torch.randn(shape, dtype=torch.float64, generator=generator, device="cpu"))
     return torch.cat(drawn)

@@ -41,6 +41,8 @@ class Recovery:
     ----------
     layer, decoder : str
         What was inverted, and how.
+    path : str
+        How the network was computed: "compiled plan", or "autograd: " and why.
     images : tensor, shape (batch, ...)
         The reconstructions.
     original, start : tensor, shape (batch, ...)
@@ -65,6 +67,7 @@ class Recovery:
 
     layer: str
     decoder: str
+    path: str
     images: Tensor
     original: Tensor
     start: Tensor
@@ -78,11 +81,14 @@ class Recovery:
     traces: dict[str, Float[Tensor, "iterations batch"]]
 
     @classmethod
-    def of(cls, found: Reconstructions, *, original: Tensor, layer: str, decoder: str) -> Recovery:
+    def of(
+        cls, found: Reconstructions, *, original: Tensor, layer: str, decoder: str, path: str
+    ) -> Recovery:
         """The recovery of what the engine reached."""
         return cls(
             layer=layer,
             decoder=decoder,
+            path=path,
             images=found.images.cpu().contiguous(),
             original=original.detach().to("cpu", found.images.dtype).clone(),
             start=found.begun.cpu().contiguous(),
@@ -155,6 +161,7 @@ class Recovery:
             "schema": SCHEMA,
             "layer": self.layer,
             "decoder": self.decoder,
+            "path": self.path,
             "outcomes": [outcome.value for outcome in self.outcomes],
             "reasons": [reason.name for reason in self.reasons],
             "iterations": self.iterations,
@@ -202,6 +209,7 @@ def load(path: str | Path) -> Recovery:
         recovery = Recovery(
             layer=words["layer"],
             decoder=words["decoder"],
+            path=words["path"],
             outcomes=tuple(map(Outcome, words["outcomes"])),
             reasons=tuple(TerminationReason[name] for name in words["reasons"]),
             iterations=tuple(words["iterations"]),

@@ -118,3 +118,37 @@ class Normalized(Adapter):
 
     def _vjp(self, vjp: VJP, _: torch.Size) -> VJP:
         return lambda cotangent: vjp(cotangent) / self.sd
+
+
+@dataclasses.dataclass(frozen=True)
+class Composed:
+    """An encoder of what another one yields.
+
+    Parameters
+    ----------
+    encoder, first : Encoder
+        The second and the first of both.
+    """
+
+    encoder: Encoder
+    first: Encoder
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Outputs of a batch of inputs."""
+        return self.encoder.encode(channels_last(self.first.encode(inputs)))
+
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
+        """Outputs of a batch of inputs, and their VJP."""
+        between, first_vjp = self.first.vjp(inputs)
+        output, vjp = self.encoder.vjp(channels_last(between))
+        return output, lambda cotangent: first_vjp(vjp(cotangent))
+
+    def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
+        """Outputs of a batch of inputs, their JVP and their VJP."""
+        between, first_jvp, first_vjp = self.first.linearize(inputs)
+        output, jvp, vjp = self.encoder.linearize(channels_last(between))
+        return (
+            output,
+            lambda tangent: jvp(channels_last(first_jvp(tangent))),
+            lambda cotangent: first_vjp(vjp(cotangent)),
+        )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor, fx, nn
 
+from harness.encoders.encoder import entries_of
 from harness.errors import ModuleError, UnknownNameError
 
 
@@ -25,17 +29,62 @@ def truncated(module: nn.Module, *, layer: str) -> nn.Module:
     layer : str
         A name as in `module.named_modules()`. A layer that is called more than once stands for
         its first call; "relu_1" is the second call of "relu", as in torchvision's feature
-        extraction.
+        extraction. Of a layer that has several names, the second name is the second call. Where a
+        layer returns several tensors, "rnn[0]" or "head[logits]" is one of them; "[0]" is one of
+        what the whole module returns.
 
     Raises
     ------
     UnknownNameError
         If the module has no such layer.
     ModuleError
-        If the forward pass does not call the layer (or not that often); where the graph cannot
-        be traced, only once the result is called.
+        If the forward pass does not call the layer (or not that often), or returns no such entry;
+        where the graph cannot be traced, only once the result is called.
     """
+    name, entries = _parted(layer)
+    part = _cut(module, name) if name else module
+    return _Entry(part, entries) if entries else part
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """A module without the wrappers that parallelise or compile it, or parts of it."""
+    while (inner := _wrapped(module)) is not None:
+        module = inner
+    if any(_wrapped(part) is not None for part in module.modules()):
+        module = copy.deepcopy(module)
+        for part in [*module.modules()]:
+            for name, child in part.named_children():
+                if _wrapped(child) is not None:
+                    setattr(part, name, unwrapped(child))
+    return module
+
+
+def _wrapped(module: nn.Module) -> nn.Module | None:
+    """The module in a wrapper; None for any other module."""
+    if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        inner: nn.Module = module.module
+        return inner
+    # Its class is not imported for a comparison, since that takes seconds.
+    compiled = type(module).__name__ == "OptimizedModule"
+    return module.get_submodule("_orig_mod") if compiled else None
+
+
+def _parted(layer: str) -> tuple[str, tuple[str, ...]]:
+    """The name of a layer, and entries of what it returns: "rnn[1][0]" is "rnn", ("1", "0")."""
+    found = re.fullmatch(r"([^\[\]]*)((?:\[[^\[\]]+\])*)", layer)
+    if found is None or not layer:
+        return layer, ()
+    return found[1], tuple(re.findall(r"\[([^\[\]]+)\]", found[2]))
+
+
+def _cut(module: nn.Module, layer: str) -> nn.Module:
     name, call = _resolve(module, layer)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ModuleError(
+            f"{layer} of {type(module).__name__}",
+            rule="layers inside a scripted, traced or frozen module cannot be reached",
+            remedy="Give the module that it was made of, or leave the layer out",
+        )
     if "forward" in vars(module) or module._forward_pre_hooks:
         return _Stopped(module, name, call)  # a tracer would call the forward pass of its class
     target = module.get_submodule(name)
@@ -53,19 +102,23 @@ def truncated(module: nn.Module, *, layer: str) -> nn.Module:
 
 def _resolve(module: nn.Module, layer: str) -> tuple[str, int]:
     """The name of a submodule, and which of its calls is meant, from 0."""
-    names = [name for name, _ in module.named_modules() if name]
-    if layer in names:
-        return layer, 0
-    numbered = re.fullmatch(r"(.+)_(\d+)", layer)
-    if numbered and numbered[1] in names:
-        return numbered[1], int(numbered[2])
-    if not names:
+    every = {name: part for name, part in module.named_modules(remove_duplicate=False) if name}
+    # Wrappers have a place in names, which they have lost.
+    plain = ".".join(each for each in layer.split(".") if each not in ("_orig_mod", "module"))
+    for wanted in (layer, plain):
+        if wanted in every:
+            same = [name for name, part in every.items() if part is every[wanted]]
+            return same[0], same.index(wanted)
+        numbered = re.fullmatch(r"(.+)_(\d+)", wanted)
+        if numbered and numbered[1] in every:
+            return numbered[1], int(numbered[2])
+    if not every:
         raise UnknownNameError(
             repr(layer),
             rule=f"{type(module).__name__} has no layers inside",
             remedy="Leave the layer out to take the output of the whole module",
         )
-    near = difflib.get_close_matches(layer, names, n=5, cutoff=0.3)
+    near = difflib.get_close_matches(layer, every, n=5, cutoff=0.3)
     children = [name for name, _ in module.named_children()]
     raise UnknownNameError.nearest(
         layer, near or children, what=f"layer in {type(module).__name__}"
@@ -115,12 +168,36 @@ class _Part(fx.GraphModule):
         return code
 
 
+class _Entry(nn.Module):
+    """One of several things that a module returns, by its name or number."""
+
+    def __init__(self, part: nn.Module, entries: Sequence[str]) -> None:
+        super().__init__()
+        self.inside, self._entries = part, tuple(entries)
+        self.training = part.training
+
+    def forward(self, inputs: Tensor) -> Any:
+        output = self.inside(inputs)
+        for entry in self._entries:
+            held = entries_of(output)
+            numbered = dict(enumerate(held.values()))
+            if entry in held:
+                output = held[entry]
+            elif entry.isdecimal() and int(entry) in numbered:
+                output = numbered[int(entry)]
+            else:
+                raise UnknownNameError.nearest(
+                    entry, held, what=f"entry in a {type(output).__name__}"
+                )
+        return output
+
+
 class _Stopped(nn.Module):
     """A module that returns what one of its layers does, as soon as it does."""
 
     def __init__(self, module: nn.Module, name: str, call: int) -> None:
         super().__init__()
-        self.module, self._name, self._call = module, name, call
+        self.inside, self._name, self._call = module, name, call
         self.training = module.training
 
     def forward(self, inputs: Tensor) -> Any:
@@ -132,11 +209,11 @@ class _Stopped(nn.Module):
                 raise _ReachedError(output)
             left -= 1
 
-        hook = self.module.get_submodule(self._name).register_forward_hook(stop)
+        hook = self.inside.get_submodule(self._name).register_forward_hook(stop)
         try:
-            self.module(inputs)
+            self.inside(inputs)
         except _ReachedError as reached:
             return reached.value
         finally:
             hook.remove()
-        _refuse(self.module, self._name)
+        _refuse(self.inside, self._name)

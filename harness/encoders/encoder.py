@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -94,14 +94,30 @@ class ModuleEncoder:
         made = f"a {type(output).__name__}"
         if isinstance(output, Tensor):
             if output.shape[:1] == inputs.shape[:1] and output.is_floating_point():
+                # Casts inside a network do not show outside.
+                output = output.to(inputs.dtype)
                 return output if output.dim() > 1 else output[:, None]
             made += f" of shape {tuple(output.shape)} and dtype {output.dtype}"
         raise ModuleError(
             type(self.module).__name__,
             rule=f"of {len(inputs)} samples it returns {made}, and what is inverted is one tensor "
             "of real numbers with a row a sample",
-            remedy="Wrap it in a module that returns such a tensor alone",
+            remedy=f'Name an entry after the layer, as in "layer[{names[0]}]"; there are '
+            + ", ".join(names)
+            if (names := [*entries_of(output)])
+            else "Wrap it in a module that returns such a tensor alone",
         )
+
+
+def entries_of(output: object) -> dict[str, Any]:
+    """What a module returned, by names or numbers; empty for one tensor."""
+    if isinstance(output, Mapping):
+        return {str(name): each for name, each in output.items()}
+    if isinstance(output, tuple) and hasattr(output, "_fields"):
+        return dict(zip(output._fields, output, strict=True))
+    if isinstance(output, (tuple, list)):
+        return {str(number): each for number, each in enumerate(output)}
+    return {}
 
 
 @contextlib.contextmanager

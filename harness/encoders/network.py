@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from harness.encoders.adapters import Contiguous
 from harness.encoders.compiled import CompiledPlan
 from harness.encoders.encoder import JVP, VJP, Encoder, ModuleEncoder
+from harness.encoders.first_use import check_samples, difference, first_line
+from harness.encoders.overrides import Watch
 from harness.encoders.runtime import tf32_allowed
 from harness.encoders.tracing import TracedGraph, UntraceableError, trace
 from harness.errors import ModuleError
@@ -28,7 +30,8 @@ def check_eval_mode(module: nn.Module) -> None:
         If one is.
     """
     for name, part in module.named_modules():
-        if part.training and type(part) not in MODELESS:
+        # A frozen module has no modes.
+        if getattr(part, "training", False) and type(part) not in MODELESS:
             raise ModuleError(
                 f"{type(module).__name__}{name and f', {name}'}",
                 rule="in train mode a layer may be random, or mix the samples of a batch",
@@ -39,36 +42,43 @@ def check_eval_mode(module: nn.Module) -> None:
 class NetworkEncoder:
     """A module in eval mode as an encoder, computed in the fastest way that it allows.
 
+    The first outputs and the first VJP of a shape are compared with the module's own; where they
+    differ, the module itself is run by autograd from then on. A module that is changed after its
+    first use is looked at anew.
+
     torchvision's networks are best imported as `from harness.subjects.vision import models`: this
     also works where torchvision lacks its compiled operators and `import torchvision` fails.
 
     Parameters
     ----------
     module : nn.Module
-        It maps a batch to one tensor with a row a sample, which depends on that sample alone; of a
-        module that mixes samples, which is not detected, results mean nothing. Its parameters are
-        read at the first call with inputs of a shape, and must not be changed afterwards.
+        It maps a batch to one tensor with a row a sample, which depends on that sample alone.
+    owned : bool
+        Whether nobody else has the module, so that it need not be looked at again.
+    autograd : str
+        Why the module itself is to be run by autograd; empty for a compiled plan where there can
+        be one.
 
     Raises
     ------
     ModuleError
-        If any part of it is in train mode; when it is called, if its parameters have another dtype
-        or device than the images, or if it returns anything but one tensor of real numbers with a
-        row a sample.
+        If any part of it is in train mode; when it is called, if it is random, mixes the samples of
+        a batch, if its parameters have another dtype or device than the images, or if it returns
+        anything but one tensor of real numbers with a row a sample.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, *, owned: bool = False, autograd: str = "") -> None:
         check_eval_mode(module)
         self.module = module
-        self._reason = ""
-        self._graph: TracedGraph | None = None
-        try:
-            self._graph = trace(module)
-        except UntraceableError as error:
-            self._reason = str(error)
-        # Never dropped, since a captured graph reads weights where they were. functools.cache on a
-        # method would keep the encoder, and its memory on the device, alive.
+        self.own: Encoder = Contiguous(ModuleEncoder(module))
+        self._autograd = autograd
+        self._watch = None if owned else Watch(module)
+        # Never dropped while the module stays as it is, since a captured graph reads weights where
+        # they were. functools.cache on a method would keep the encoder, and its memory on the
+        # device, alive.
         self._prepared: dict[tuple[object, ...], Encoder] = {}
+        self._graph: TracedGraph | None = None
+        self._trace()
 
     @property
     def path(self) -> str:
@@ -77,32 +87,63 @@ class NetworkEncoder:
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Outputs of a batch of inputs."""
-        return self._for(inputs).encode(inputs)
+        return self._for(inputs, use="outputs").encode(inputs)
 
     def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
         """Outputs of a batch of inputs, and their VJP."""
-        return self._for(inputs).vjp(inputs)
+        return self._for(inputs, use="VJP").vjp(inputs)
 
     def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
         """Outputs of a batch of inputs, their JVP and their VJP."""
-        return self._for(inputs).linearize(inputs)
+        return self._for(inputs, use="VJP").linearize(inputs)
 
-    def _for(self, inputs: Tensor) -> Encoder:
-        place = inputs.shape, inputs.dtype, inputs.device
-        # On a GPU the fastest way to convolve also depends on the precision of products.
-        known = (*place, *tf32_allowed()) if inputs.is_cuda else place
-        if known not in self._prepared:
-            self._prepared[known] = self._prepare(*place)
-        return self._prepared[known]
+    def _trace(self) -> None:
+        """Look at the module anew."""
+        self._prepared.clear()
+        self._graph, self._reason = None, self._autograd
+        self._sampled = False
+        if self._reason:
+            return
+        try:
+            self._graph = trace(self.module)
+        except UntraceableError as error:
+            self._reason = str(error)
 
-    def _prepare(self, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Encoder:
-        self._check(dtype, device)
+    def _for(self, inputs: Tensor, *, use: str) -> Encoder:
+        if self._watch is not None and self._watch.has_changed():
+            self._trace()
+        place: tuple[object, ...] = (inputs.shape, inputs.dtype, inputs.device)
+        if inputs.is_cuda:  # the fastest way to convolve also depends on the precision of products
+            place += tf32_allowed()
+        if (*place, use) not in self._prepared:
+            before = [each for known, each in self._prepared.items() if known[:-1] == place]
+            found = before[0] if before else self._prepare(inputs)
+            self._prepared[*place, use] = self._compared(found, inputs)
+        return self._prepared[*place, use]
+
+    def _prepare(self, inputs: Tensor) -> Encoder:
+        self._check(inputs.dtype, inputs.device)
+        if not self._sampled:
+            check_samples(self.own.encode, self.module, inputs)
+            self._sampled = True
         if self._graph is not None:
             try:
-                return CompiledPlan(self._graph, torch.zeros(shape, dtype=dtype, device=device))
-            except UntraceableError as error:
-                self._graph, self._reason = None, str(error)
-        return Contiguous(ModuleEncoder(self.module))
+                return CompiledPlan(self._graph, torch.zeros_like(inputs))
+            except (MemoryError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:  # whatever torch says of settings that it takes elsewhere
+                self._graph, self._reason = None, first_line(error)
+        return self.own
+
+    def _compared(self, found: Encoder, inputs: Tensor) -> Encoder:
+        """The encoder found, or the module's own where the two differ."""
+        if self._graph is None:
+            return self.own
+        if reason := difference(found, self.own, inputs):
+            self._graph, self._reason = None, reason
+            self._prepared.clear()
+            return self.own
+        return found
 
     def _check(self, dtype: torch.dtype, device: torch.device) -> None:
         """Refuse images that differ from all parameters in dtype or device."""

@@ -20,14 +20,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.encoders.operations.operation import UntraceableError
 from harness.encoders.operations.table import FORMS, VIEWS, overwrites
+from harness.encoders.overrides import overriding_reason
 
 __all__ = ["Attribute", "Node", "Result", "TracedGraph", "UntraceableError", "trace"]
-
-_EVERYWHERE = nn.modules.module
-"""Where torch has hooks that hold for all modules."""
-
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-"""Hooks of a module; those for all modules have the same names after "_global"."""
 
 _SHAPES = frozenset({"shape", "ndim", "dtype", "device"})
 """Attributes of a tensor that do not depend on its numbers."""
@@ -135,7 +130,8 @@ def trace(module: nn.Module) -> TracedGraph:
     UntraceableError
         If it does anything for which there is no operation.
     """
-    _refuse_hooks(module)
+    if reason := overriding_reason(module):
+        raise UntraceableError(reason)
     whole = nn.Sequential(module)  # which calls it as a layer, whatever it is
     values: dict[fx.Node, Any] = {}
     notes = _Notes(whole)
@@ -155,15 +151,6 @@ def trace(module: nn.Module) -> TracedGraph:
     if not isinstance(result, Result) or result.number not in notes.flowing:
         raise UntraceableError("it does not return one tensor that depends on its input")
     return _needed(notes.nodes, result.number)
-
-
-def _refuse_hooks(module: nn.Module) -> None:
-    everywhere = any(getattr(_EVERYWHERE, f"_global{hooks}") for hooks in _HOOKS)
-    for part in module.modules():
-        if everywhere or any(getattr(part, hooks) for hooks in _HOOKS):
-            raise UntraceableError("it has hooks")
-        if "forward" in vars(part):
-            raise UntraceableError(f"the forward pass of a {type(part).__name__} is replaced")
 
 
 class _Tracer(fx.Tracer):

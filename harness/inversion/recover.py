@@ -96,6 +96,7 @@ def recover(
     iterations: int,
     checkpoint: Checkpoint | None = None,
     together: int | None = None,
+    reference: Encoder | None = None,
 ) -> Reconstructions:
     """Recover a batch of images from their outputs; every sample is independent of the others.
 
@@ -118,6 +119,8 @@ def recover(
         For runs that should survive a kill; to be removed once the result is safe.
     together : int or None
         Restarts of each image to run as samples of one batch; None for all.
+    reference : Encoder or None
+        O computed in another way, by which the final m_g and m_r are measured.
 
     Raises
     ------
@@ -150,6 +153,9 @@ def recover(
     points = trace_points(iterations)
     late = points.index(iterations * 3 // 4)
     images, begun, m_g = reached.images[chosen], reached.begun[chosen], reached.m_g[chosen]
+    if reference is not None:
+        own = reference.encode(original)
+        m_g, m_r = (l2(reference.encode(each) - own) for each in (images, noised))
     finite = (
         torch.isfinite(target).flatten(1).all(1)
         & torch.isfinite(images).flatten(1).all(1)
@@ -170,7 +176,7 @@ def recover(
             last=traces["loss"][-1],
             m_g=m_g,
             m_r=m_r,
-            moved=(images != begun).flatten(1).any(1),
+            moved=(images != begun).flatten(1).any(1) | (iterations == 0),
             finite=finite,
         ),
         reasons=tuple(map(TerminationReason, reached.reason[chosen].tolist())),

@@ -157,4 +157,5 @@ def encoder_of(
     module = copy.deepcopy(truncated_resnet(whole, layer=layer)).to(device, dtype)
     fold_batchnorm(module)
     # mypy does not know the keyword that nn.Module.to documents.
-    return NetworkEncoder(module.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return NetworkEncoder(module, owned=True)

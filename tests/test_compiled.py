@@ -479,9 +479,6 @@ UNTRACEABLE: dict[str, Callable[[], nn.Module]] = {
     "chosen by a list": lambda: Returning(lambda x: x[:, [0, 2]]),
     "products of values": lambda: Returning(lambda x: x @ x.mT),
     "weights that flow": lambda: Returning(lambda x: F.conv2d(x, x[:1, :, :3, :3])),
-    "constants beside values": lambda: Returning(
-        lambda x: torch.cat([x, torch.ones(2, 1, 11, 11, dtype=torch.float64)], 1)
-    ),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from harness.checkpoint import Checkpoint
+from harness.inversion.decoders.kicks import Kicks
 from harness.inversion.method import Method, S, cloned, tensors
 from harness.inversion.steppers import Image, drive, running
 from harness.inversion.trace import Trace
@@ -18,9 +19,12 @@ def run(
     start: Tensor,
     trace: Trace,
     image: Image,
+    kicks: Kicks | None = None,
     checkpoint: Checkpoint | None = None,
-) -> S:
-    """Run a decoder until the last iteration of a trace, or until all samples have ended.
+) -> tuple[S, Tensor]:
+    """The last state of a decoder, and the points that it started from.
+
+    It runs until the last iteration of a trace, or until all samples have ended.
 
     The host waits for the device at traced iterations only.
 
@@ -34,10 +38,13 @@ def run(
         Filled during the run.
     image : callable
         From points to images, for the trace.
+    kicks : Kicks or None
+        By which it leaves points without a gradient before the run.
     checkpoint : Checkpoint or None
         Read at the start, and written now and then.
     """
-    state, first = method.begin(start), 0
+    state, begun = kicks.begin(method, start) if kicks else (method.begin(start), start)
+    first = 0
     # An earlier version may have written one with another layout.
     saved = checkpoint.load(like={**tensors(state), _TABLE: trace.table}) if checkpoint else None
     if saved is not None:
@@ -61,4 +68,4 @@ def run(
             driver.step()
         if checkpoint and checkpoint.due(size):
             checkpoint.save({**tensors(driver.state), _TABLE: trace.table}, iteration=iteration + 1)
-    return driver.state
+    return driver.state, begun

@@ -119,9 +119,6 @@ def reach(
     )
     kicks = Kicks.of(problem.parametrization, start)
     method = _method(decoder, problem, iterations=iterations, like=start, kicks=kicks)
-    points = problem.parametrization.point(start)
-    if not isinstance(decoder, LinearSolve):  # which needs no gradient
-        points = kicks.start(method, points)
     if decoder.returns == "best" or decoder.tolerance > 0:
         # Otherwise nothing is compared: the article's descent computes no loss between traced
         # iterations.
@@ -129,9 +126,15 @@ def reach(
         method = BestSoFar(method, best=decoder.returns == "best", enough=limits)
     trace = Trace(trace_points(iterations), original=originals)
     image = problem.parametrization.image
-    end = method.sample_state(
-        run(method, start=points, trace=trace, image=image, checkpoint=checkpoint)
+    last, points = run(
+        method,
+        start=problem.parametrization.point(start),
+        trace=trace,
+        image=image,
+        kicks=None if isinstance(decoder, LinearSolve) else kicks,  # which needs no gradient
+        checkpoint=checkpoint,
     )
+    end = method.sample_state(last)
     images = image(end.point)
 
     def apart(values: Tensor) -> Tensor:

@@ -97,17 +97,20 @@ class Kicks:
         number = count.clamp_max(len(self.noise) - 1)
         return self.noise[number, torch.arange(len(number), device=number.device)]
 
-    def start(self, method: Method[S], points: Tensor) -> Tensor:
-        """Points to start from that have a gradient, where kicks find one."""
+    def begin(self, method: Method[S], points: Tensor) -> tuple[S, Tensor]:
+        """A decoder's state at points that have a gradient, where kicks find some; the points."""
 
-        def is_flat(points: Tensor) -> Bool[Tensor, " batch"]:
-            here = method.sample_state(method.begin(points))
+        def is_flat(state: S) -> Bool[Tensor, " batch"]:
+            here = method.sample_state(state)
             return (here.gradient == 0).flatten(1).all(1) & (here.value > 0)
 
-        kicked, flat = points, is_flat(points)
+        state, kicked = method.begin(points), points
+        if not is_flat(state).any():
+            return state, points
         for kick in self.noise:
-            if not flat.any():
-                break
-            kicked = torch.where(per_sample(flat, like=points), kicked + kick, kicked)
-            flat = is_flat(kicked)
-        return torch.where(per_sample(flat, like=points), points, kicked)
+            flat = per_sample(is_flat(state), like=points)
+            kicked = torch.where(flat, kicked + kick, kicked)
+            state = method.begin(kicked)
+        lost = per_sample(is_flat(state), like=points)
+        kicked = torch.where(lost, points, kicked)
+        return method.begin(kicked), kicked

@@ -527,6 +527,7 @@ class TestUntraceable:
             Returning(lambda x: torch.fft.fft(x)),
             Returning(lambda x: x.new_zeros(2, 3)),
             Returning(lambda x: torch.rand_like(x)),
+            Returning(torch.no_grad()(lambda x: x * 2)),
             nn.Softmax(1),
             nn.Bilinear(3, 3, 2),
         ],

@@ -8,6 +8,7 @@ that it overwrites.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import operator
 import types
 from collections.abc import Callable, Mapping
@@ -30,8 +31,13 @@ _SHAPES = frozenset({"shape", "ndim", "dtype", "device"})
 _SHAPE_FUNCTIONS = frozenset({"size", "dim", "ndimension", "numel", "getattr"})
 """Functions of a tensor that do not depend on its numbers."""
 
-_NAMESPACES: tuple[object, ...] = (torch, F, operator)
-"""Where functions are known by their names."""
+_NAMES = {
+    function: name
+    for space in (torch, F, operator)
+    for name, function in vars(space).items()
+    if inspect.isroutine(function) and not name.startswith("_")
+}
+"""Names of functions."""
 
 _OTHERS = {"torchvision.ops.stochastic_depth": "stochastic_depth"}
 """Functions of other libraries, by their modules."""
@@ -168,6 +174,12 @@ class _Tracer(fx.Tracer):
             forward = types.MethodType(_normalised, m)
         return super().call_module(m, forward, args, kwargs)
 
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        """Refuse what is computed without a derivative, of which a graph knows nothing."""
+        if not torch.is_grad_enabled():
+            raise UntraceableError("it computes without gradients")
+        return super().create_node(*args, **kwargs)
+
 
 def _normalised(layer: _BatchNorm, x: Any) -> Any:
     """What a BatchNorm in eval mode computes."""
@@ -184,7 +196,10 @@ def _traced(module: nn.Module) -> fx.Graph:
     """
     tracer = _Tracer()
     try:
-        return tracer.trace(module)
+        with torch.enable_grad():
+            return tracer.trace(module)
+    except UntraceableError:
+        raise
     except Exception as error:  # the module's own code can fail on a symbol in any way
         layer, place = _innermost(tracer.module_stack)
         if layer.__module__.startswith("torch.nn"):
@@ -277,10 +292,10 @@ def _name(step: fx.Node) -> tuple[str, bool]:
 
 def _function_name(function: Any) -> str:
     """The name of a function of torch; of another, one that no operation has."""
-    name: str = getattr(function, "__name__", repr(function))
-    if function is getattr or any(getattr(space, name, None) is function for space in _NAMESPACES):
-        return name
-    return _OTHERS.get(getattr(function, "__module__", ""), f"the function {name}")
+    if function is getattr:
+        return "getattr"
+    others = _OTHERS.get(getattr(function, "__module__", ""))
+    return _NAMES.get(function) or others or f"the function {function.__name__}"
 
 
 def _call(step: fx.Node) -> Callable[..., Any]:

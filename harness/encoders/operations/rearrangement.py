@@ -80,7 +80,9 @@ def shaped(x: Tensor, shape: Sequence[int]) -> Tensor:
     """A tensor in another shape; images channels last, by at most one copy."""
     if len(shape) != 4:
         return x.reshape(shape)
-    whole = x.new_empty(shape).contiguous(memory_format=torch.channels_last)
+    whole = torch.empty(
+        tuple(shape), dtype=x.dtype, device=x.device, memory_format=torch.channels_last
+    )
     try:
         parts = whole.view(x.shape)
     except RuntimeError:  # its parts do not lie evenly
@@ -164,6 +166,11 @@ def _parts(x: Value, lengths: Sequence[int], dim: int) -> tuple[Rearrangement, .
         _getitem(x, (*[slice(None)] * axis, slice(start, start + length)))
         for start, length in zip(starts, lengths, strict=True)
     )
+
+
+def _narrow(x: Value, dim: int, start: int, length: int) -> Rearrangement:
+    _, part = _parts(x, [start, length], dim)
+    return part
 
 
 def _chunk(x: Value, chunks: int, dim: int = 0) -> tuple[Rearrangement, ...]:
@@ -267,6 +274,7 @@ FORMS: dict[str, Form] = {
     "squeeze": _squeeze,
     "expand": _expand,
     "getitem": _getitem,
+    "narrow": _narrow,
     "chunk": _chunk,
     "split": _split,
     "cat": _cat,

@@ -30,9 +30,9 @@ class Product:
     transposed: Tensor
 
     @classmethod
-    def of(cls, weight: Tensor, *, rows: int) -> Product:
+    def of(cls, weight: Tensor, *, rows: int, few: int = 4) -> Product:
         """The product with A, from A^T, for some number of rows."""
-        return cls(*both_ways(weight, rows=rows))
+        return cls(*both_ways(weight, rows=rows, few=few))
 
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """X A, plus a bias where one is given."""
@@ -43,15 +43,15 @@ class Product:
         return cotangent @ self.transposed
 
 
-def both_ways(weight: Tensor, *, rows: int) -> tuple[Tensor, Tensor]:
+def both_ways(weight: Tensor, *, rows: int, few: int = 4) -> tuple[Tensor, Tensor]:
     """A and A^T, or a batch of them, from A^T, laid out for products with some number of rows.
 
     Rows times a matrix are faster where the matrix is contiguous, so A has a memory of its own. For
-    up to four rows only reading the matrix counts: there A is a view of A^T, which is still in the
+    few rows only reading the matrix counts: there A is a view of A^T, which is still in the
     cache on the way back.
     """
     weight = weight.contiguous()
-    return weight.mT if rows <= 4 else weight.mT.contiguous(), weight
+    return weight.mT if rows <= few else weight.mT.contiguous(), weight
 
 
 @dataclasses.dataclass(frozen=True)

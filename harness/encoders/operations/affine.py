@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -26,6 +27,10 @@ from harness.encoders.operations.operation import (
     numbers,
     row,
 )
+
+
+_FEW = 32
+"""Rows of sequences, or pixels, up to which a linear layer takes as long as reading its matrix."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +107,10 @@ def _on_last_axis(product: Product) -> tuple[Linear, Transpose]:
 
 def _linear(x: Value, weight: Tensor, bias: Tensor | None = None) -> Affine:
     constants(weight, bias)
-    product = Product.of(weight, rows=x.example.numel() // max(x.shape[-1], 1))
     if len(x.shape) == 2:
+        product = Product.of(weight, rows=len(x.example))
         return Affine(AffineMap(product, product.transpose, bias))
+    product = Product.of(weight, rows=math.prod(x.shape[:-1]), few=_FEW)
     return Affine(AffineMap(*_on_last_axis(product), bias))
 
 

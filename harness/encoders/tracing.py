@@ -295,7 +295,8 @@ def _function_name(function: Any) -> str:
     if function is getattr:
         return "getattr"
     others = _OTHERS.get(getattr(function, "__module__", ""))
-    return _NAMES.get(function) or others or f"the function {function.__name__}"
+    own = getattr(function, "__name__", type(function).__name__)
+    return _NAMES.get(function) or others or f"the function {own}"
 
 
 def _call(step: fx.Node) -> Callable[..., Any]:

@@ -28,7 +28,6 @@ from harness.encoders.operations.operation import (
     row,
 )
 
-
 _FEW = 32
 """Rows of sequences, or pixels, up to which a linear layer takes as long as reading its matrix."""
 

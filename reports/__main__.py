@@ -61,7 +61,7 @@ def _compare(chosen: argparse.Namespace) -> int:
             f"{RUNS} folder of a store",
         )
     page = compare.render(found, names=(str(chosen.a), str(chosen.b)))
-    write_all(chosen.report, {compare.PAGE: page, compare.TABLE: compare.to_csv(found)})
+    write_all(chosen.report, {compare.PAGE: page})
     print(console.comparison(found))
     print(f"report: {chosen.report / compare.PAGE}")
     return _CHANGED if found.changed else 0

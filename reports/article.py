@@ -74,29 +74,6 @@ class LineChart:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Distribution(Selection):
-    """The distribution of the points of a replicate.
-
-    Parameters
-    ----------
-    title, name : str
-        Title of the chart, and name of its curve.
-    role : str
-        Record of the first replicate that has the points.
-    trace : str
-        Trace of that record with the points.
-    rules : tuple of LineSource
-        Single numbers of the same replicate, drawn as vertical lines.
-    """
-
-    title: str
-    name: str
-    role: str
-    trace: str
-    rules: tuple[LineSource, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Figure:
     """A figure of the article, and what is drawn from the records for it.
 
@@ -110,8 +87,6 @@ class Figure:
         Claims that answer it.
     images, traces : tuple of Selection
         Conditions whose reconstructions, and whose distances along the iterations, are drawn.
-    distributions : tuple of Distribution
-        Distributions of points.
     charts : tuple of LineChart
         Medians over replicates.
     """
@@ -122,7 +97,6 @@ class Figure:
     claims: tuple[str, ...]
     images: tuple[Selection, ...] = ()
     traces: tuple[Selection, ...] = ()
-    distributions: tuple[Distribution, ...] = ()
     charts: tuple[LineChart, ...] = ()
 
 

@@ -163,13 +163,6 @@ def test_captures_of_uneven_length_are_no_steps_on_a_gpu(clock: Clock) -> None:
     assert found.step_seconds == pytest.approx(1e-4, rel=0.05)
 
 
-def test_loops_of_a_round_run_one_after_the_other(clock: Clock) -> None:
-    parts = [Staged(clock, step=step) for step in (0.01, 0.03)]
-    found = Throughput(parts, images=2, device=CPU, seconds=0.1)
-    assert found.step_seconds == pytest.approx(0.04)
-    assert len(found.round()) == 2
-
-
 def test_the_batch_with_the_most_image_steps_is_the_fastest(clock: Clock) -> None:
     small = Throughput([Staged(clock, step=0.01)], images=1, device=CPU)
     large = Throughput([Staged(clock, step=0.05)], images=8, device=CPU)

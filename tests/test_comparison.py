@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import subprocess
 import sys
@@ -87,8 +86,6 @@ def test_a_changed_verdict_comes_first_and_sets_the_exit_status(tmp_path: Path) 
     assert found.changed
     a, b = saved(before, tmp_path / "a.json"), saved(after, tmp_path / "b.json")
     assert main(["compare", a, b, "--report", str(tmp_path / "out")]) == 1
-    with (tmp_path / "out" / "comparison.csv").open() as file:
-        assert [row["changed"] for row in csv.DictReader(file)] == ["true", "false"]
     assert (tmp_path / "out" / "comparison.html").exists()
 
 

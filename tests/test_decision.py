@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.claim import Kind
-from harness.statistics.decision import Ruling, SequentialRun, combined_p, decided
+from harness.statistics.decision import Ruling, SequentialRun, decided
 
 Bools = npt.NDArray[np.bool_]
 
@@ -65,13 +65,6 @@ def test_every_path_of_one_event_a_replicate() -> None:
     found = ruled(Kind.EVENT, events)
     for path, ruling, looks in zip(paths, found.ruling, found.looks, strict=True):
         assert (ruling, looks) == by_the_text(path), path
-
-
-def test_parts_together() -> None:
-    p_supported, p_refuted = combined_p(np.array([[0.002, 0.3]]), np.array([[0.9, 0.004]]))
-    assert p_supported == pytest.approx([0.3])
-    assert p_refuted == pytest.approx([0.008])
-    assert combined_p(np.ones((1, 4)), np.ones((1, 4)))[1] == pytest.approx([1.0])
 
 
 def test_failures_are_no_events_and_too_many_are_invalid() -> None:

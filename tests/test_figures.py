@@ -19,16 +19,14 @@ from stated_claims import stated_conditions
 from harness.claim import Criterion, Scale, event
 from harness.lab.condition import Condition
 from harness.measurements.measure import measure
-from harness.measurements.measurement import Measurement
 from harness.plan.cells import ActiveUnits, Cell, Conditioning, LinearProbe, Neighbours
 from harness.plan.images import Images
 from harness.plan.networks import MLP, ResNet
 from harness.plan.seeds import ReplicateSeeds
-from harness.store import Record, Store
+from harness.store import Record
 from harness.verdict.results import ConditionResult
-from reports.article import STAR, Distribution, Figure, LineChart, LineSource, Selection, figures
-from reports.figures.charts import Chart, chosen
-from reports.figures.distributions import distribution_chart
+from reports.article import STAR, Figure, LineChart, LineSource, Selection, figures
+from reports.figures.charts import Chart
 from reports.figures.line_charts import in_order, line_chart, points_of, spread
 from reports.write import write_report
 
@@ -76,34 +74,21 @@ def kind(asked: Cell) -> tuple[str, bool]:
 
 
 @pytest.fixture(scope="module")
-def taken() -> dict[tuple[str, bool], Measurement]:
-    """What is measured, by kind."""
-    return {kind(small): measure([small], device="cpu")[0] for small in SMALL}
-
-
-@pytest.fixture(scope="module")
-def named(taken: dict[tuple[str, bool], Measurement]) -> dict[tuple[str, bool], set[str]]:
+def named() -> dict[tuple[str, bool], set[str]]:
     """Names of the numbers that records have, by kind."""
-    return {of: set(measurement.values) for of, measurement in taken.items()}
+    return {kind(small): set(measure([small], device="cpu")[0].values) for small in SMALL}
 
 
 @pytest.mark.parametrize("figure", figures().values(), ids=lambda figure: figure.key)
 def test_what_a_figure_is_drawn_from_is_measured(
-    figure: Figure,
-    named: dict[tuple[str, bool], set[str]],
-    taken: dict[tuple[str, bool], Measurement],
+    figure: Figure, named: dict[tuple[str, bool], set[str]]
 ) -> None:
     assert figure.claims
     assert figure.images or figure.traces or figure.charts
     for some in (*figure.images, *figure.traces):
         assert fitting(some), some
-    rules = [rule for spread in figure.distributions for rule in spread.rules]
-    for line in (*(line for profile in figure.charts for line in profile.lines), *rules):
+    for line in (line for chart in figure.charts for line in chart.lines):
         check(line, fitting(line), named)
-    for each in figure.distributions:
-        for fitted in fitting(each):
-            asked = fitted.cells(ReplicateSeeds(replicate=0))[each.role]
-            assert each.trace in taken[kind(asked)].traces
 
 
 def check(
@@ -136,65 +121,6 @@ def check(
         assert len(roles) == 1
     elif STAR in line.role:
         assert max(map(len, cells)) > 1
-
-
-# --- points of one replicate ------------------------------------------------------------------
-
-SPREAD = Distribution(
-    title="Points",
-    name="a''",
-    claim="Z",
-    role="points",
-    trace="distance",
-    rules=(
-        LineSource(name="a'", claim="Z", role="points", value="m_n"),
-        LineSource(name="near", claim="Z", role="reconstruction", value="m_i"),
-        LineSource(name="unknown", claim="Z", role="reconstruction", value="m_x"),
-    ),
-)
-
-
-def spread_over(*distances: float) -> Record:
-    traces = {"distance": distances, "iteration": tuple(map(float, range(len(distances))))}
-    return dataclasses.replace(record("z", ratio=0.5), values={"m_n": 3.0}, traces=traces)
-
-
-def test_a_distribution_is_that_of_the_first_replicate_with_its_rules() -> None:
-    library = Records(
-        {
-            "p0": spread_over(40.0, 10.0, 20.0, 30.0),
-            "p1": spread_over(1.0),
-            "c0": measured(m_i=5.0),
-        }
-    )
-    conditions = [of({"points": ("p0", "p1"), "reconstruction": ("c0", "c0")})]
-    chart = distribution_chart(SPREAD, conditions, library)
-    assert chart is not None
-    assert chart.series == ((1, "a''"), (2, "a'"), (3, "near"))
-    assert [mark.title for mark in chart.drawing.marks] == [
-        "a' 3.00",
-        "near 5.00",
-        *(f"{25 * k} % of the points up to {10 * k}.0" for k in (1, 2, 3, 4)),
-    ]
-    assert chart.drawing.description == "Points: a'' from 10.0 to 40.0; a' 3.00; near 5.00"
-    assert distribution_chart(SPREAD, [], library) is None
-
-
-def test_a_distribution_of_many_points_is_small_and_keeps_its_ends() -> None:
-    points = tuple(float(k) for k in range(1, 5001))
-    library = Records({"p": spread_over(*points)})
-    chart = distribution_chart(SPREAD, [of({"points": ("p",)})], library)
-    assert chart is not None
-    titles = [mark.title for mark in chart.drawing.marks if mark.symbol == "series-1"]
-    assert titles[0].endswith("up to 1.00")
-    assert titles[-1].endswith("up to 5,000")
-    assert chart.drawing.size < 5_000
-
-
-@pytest.mark.parametrize("wrong", [0.0, math.nan, math.inf])
-def test_points_without_a_place_are_not_drawn(wrong: float) -> None:
-    library = Records({"p": spread_over(1.0, wrong)})
-    assert distribution_chart(SPREAD, [of({"points": ("p",)})], library) is None
 
 
 # --- medians over replicates ------------------------------------------------------------------
@@ -256,14 +182,6 @@ def test_points_are_taken_along_the_star(
     assert list(found) == list(expected)
     for at, values in expected.items():
         assert found[at] == pytest.approx(values, nan_ok=True)
-
-
-def test_conditions_are_chosen_by_claim_and_parameters() -> None:
-    one, other = of({}, layer=4, network="a"), of({}, layer=5, network="a")
-    assert chosen(Selection(claim="Z", where={"network": "a"}), [one, other]) == [one, other]
-    assert chosen(Selection(claim="Z", where={"layer": 5}), [one, other]) == [other]
-    assert chosen(Selection(claim="Z", where={"decoder": STAR}), [one, other]) == []
-    assert chosen(Selection(claim="Y"), [one, other]) == []
 
 
 def charted(chart: LineChart, *numbers: float) -> Chart:
@@ -330,23 +248,6 @@ def test_a_failed_replicate_lies_below_where_more_is_better() -> None:
     (whisker,) = (stroke for stroke in chart.drawing.strokes if "whisker" in stroke.css)
     assert re.fullmatch(r"M50.0 100V[1-9][\d.]*", whisker.path)  # from the lower edge
     assert [mark.title for mark in chart.drawing.marks] == ["Adam, conv1: 2.00 [-∞, 4.00], n = 9"]
-
-
-def test_more_is_better_for_similarity_and_for_what_is_found() -> None:
-    charts = [chart for figure in figures().values() for chart in figure.charts]
-    better = {line.value for chart in charts if chart.more_is_better for line in chart.lines}
-    worse = {line.value for chart in charts if not chart.more_is_better for line in chart.lines}
-    assert better == {"ssim", "r_squared", "rank_share"}
-    assert worse.isdisjoint(better)
-
-
-def test_a_chart_has_one_title() -> None:
-    titles: dict[str, set[str]] = {}
-    for figure in figures().values():
-        for chart in figure.charts:
-            same = repr(dataclasses.replace(chart, title=""))
-            titles.setdefault(same, set()).add(chart.title)
-    assert all(len(found) == 1 for found in titles.values())
 
 
 @pytest.mark.parametrize(
@@ -446,14 +347,3 @@ def test_an_example_of_what_was_trained_on_is_a_picture(tmp_path: Path) -> None:
     page = write_report(make_run([item]), store, tmp_path / "out").read_text("utf-8")
     assert page.count("<h3>Recovered images</h3>") == 2
     assert "<h3>Images</h3>" not in page
-
-
-def test_a_figure_without_records_of_its_store_is_still_listed(tmp_path: Path) -> None:
-    claim = make_claim("C7", "It decays.", event("z", PLAIN))
-    item = condition(claim, {}, normal("x", 1, 0.1), records={"1000": ("a" * 64,)})
-    empty: Store = make_store(tmp_path)
-    page = write_report(make_run([item]), empty, tmp_path / "out").read_text("utf-8")
-    figure = page[page.index('id="figure-iterations"') :]
-    assert figure.count('class="problem"') == 1  # named once, though several charts ask for it
-    assert "Record aaaaaaaaaaaa: " in figure
-    assert "None of it can be drawn." in figure

@@ -65,18 +65,6 @@ def test_same_limits_as_scipy(n: int, level: float) -> None:
         assert ours == limit or (math.isinf(ours) and math.isnan(limit))
 
 
-def test_limits_of_many_series_are_each_by_itself() -> None:
-    values = np.random.default_rng(0).normal(size=(4, 3, 12))
-    values[0, 0, 3], values[1, 1, 5] = np.nan, np.inf
-    low, high = median_limits(values, tail=0.001)
-    assert low.shape == high.shape == (4, 3)
-    for row, column in np.ndindex(4, 3):
-        alone = median_interval(list(values[row, column]), tail=0.001)
-        assert alone is not None
-        assert (alone.low is None) == math.isinf(low[row, column])
-        assert alone.high is None or alone.high == high[row, column]
-
-
 @pytest.mark.parametrize(
     ("values", "tail", "expected"),
     [
@@ -146,10 +134,6 @@ def test_shares_as_statsmodels_has_them(events: int, n: int) -> None:
     assert share_interval(events, n, level=0.95) == pytest.approx(
         proportion_confint(events, n, alpha=0.05, method="beta")
     )
-
-
-def test_share_of_nothing() -> None:
-    assert share_interval(0, 0, level=0.95) == (0.0, 1.0)
 
 
 def test_superiority_is_the_mann_whitney_u_over_the_pairs() -> None:

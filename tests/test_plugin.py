@@ -75,17 +75,6 @@ def test_a_verdict_without_a_lock(
         assert source_code not in text(result)
 
 
-def test_a_claim_is_mixed_where_its_conditions_disagree(suite: Suite) -> None:
-    body = """
-    @pytest.mark.parametrize("kind", ["supported", "refuted"])
-    def test_both(lab, kind):
-        judge(lab, claim("Z1"), kind)
-    """
-    result = suite.write(test_z=body).run()
-    result.assert_outcomes(passed=1, failed=1)
-    assert suite.verdicts() == {"Z1": "mixed"}
-
-
 def test_what_is_not_selected_is_not_run(suite: Suite) -> None:
     result = suite.write(test_z=of("supported", "refuted")).run("-k", "supported")
     result.assert_outcomes(passed=1, deselected=1)
@@ -329,16 +318,6 @@ def test_a_verdict_with_a_lock(
     result.stdout.re_match_lines([rf"test_z.py::test_{now}_1 {now.upper()}\b.*"])
     warned = any(line.startswith("warning:") for line in result.outlines)
     assert warned == (outcome == "skipped")
-
-
-def test_the_lock_of_a_changed_claim_is_dropped(suite: Suite) -> None:
-    suite.lock("supported", of=claim("Z1", margin=0.5))
-    result = suite.write(test_z=of("refuted")).run()
-    result.assert_outcomes(failed=1)
-    result.stdout.no_fnmatch_line("*supported is locked*")
-    result.stdout.fnmatch_lines(
-        ["warning: claims have changed since * Z1 (supported); *--update-verdicts"]
-    )
 
 
 def test_what_the_lock_says_of_many_conditions_is_one_warning(suite: Suite) -> None:

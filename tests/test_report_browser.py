@@ -206,26 +206,6 @@ def test_a_link_to_a_figure_opens_it(visit: Open) -> None:
     assert page.evaluate("document.getElementById('figures').getBoundingClientRect().top") < 100
 
 
-def test_no_character_is_a_key_of_the_whole_page(visit: Open) -> None:
-    page = visit()  # WCAG 2.1.4
-    before = page.evaluate("scrollY")
-    for character in map(chr, range(33, 127)):
-        page.keyboard.press(character)
-    assert page.evaluate("document.activeElement === document.body")
-    assert page.evaluate("scrollY") == before
-    assert page.locator("details.claim[open]").count() == 0
-
-
-def test_the_plot_has_every_effect_of_every_deciding_condition(visit: Open, tmp_path: Path) -> None:
-    run = full_run(make_store(tmp_path))
-    effects = sum(
-        len({part.criterion.effect for part in item.decision.parts})
-        for item in run.conditions
-        if item.confirmatory
-    )
-    assert visit().locator(".forest-row .bar").count() == effects
-
-
 def test_evidence_and_panels_are_drawn(visit: Open) -> None:
     page = visit(at="#B8")
     page.locator("#B8 .rerun > summary").first.click()

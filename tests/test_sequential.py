@@ -15,7 +15,7 @@ from scipy import stats
 
 from harness.claim import ALPHA, LOOKS
 from harness.errors import ClaimError
-from harness.statistics.multiplicity import expected_wrong, holm
+from harness.statistics.multiplicity import holm
 from harness.statistics.sequential import (
     boundaries,
     chances,
@@ -38,11 +38,6 @@ def p_values(events: Sequence[bool], *, p0: float = 0.5) -> tuple[float, float]:
     for look in each_look(np.asarray(events, dtype=bool), p0=p0):
         found = float(look.p_supported), float(look.p_refuted)
     return found
-
-
-def upper_tail(events: int, n: int) -> Fraction:
-    """P(S >= events) for a fair coin, in exact arithmetic."""
-    return Fraction(sum(math.comb(n, k) for k in range(events, n + 1)), 2**n)
 
 
 def test_boundaries_are_those_of_the_design() -> None:
@@ -76,18 +71,6 @@ def test_published_critical_values(n: int, critical: tuple[int, ...]) -> None:
         assert boundaries(alpha=alpha, looks=((n, 1.0),)) == ((n, n - value, value),)
 
 
-def test_many_series_at_once_are_each_by_itself() -> None:
-    events = np.random.default_rng(0).random((5, 3, 40)) < 0.7
-    together = list(each_look(events, p0=0.4))
-    assert [look.n for look in together] == [12, 24]
-    for row in range(5):
-        for column in range(3):
-            *_, alone = each_look(events[row, column], p0=0.4)
-            assert alone.events == together[-1].events[row, column]
-            assert alone.p_supported == together[-1].p_supported[row, column]
-            assert alone.p_refuted == together[-1].p_refuted[row, column]
-
-
 def test_sequential_p_is_the_least_over_the_looks() -> None:
     events = [True] * 10 + [False] * 2 + [True] * 10 + [False] * 2
     by_look = [tails(10, 12, 0.5)[0] / 0.2, tails(20, 24, 0.5)[0] / 0.3]
@@ -105,13 +88,6 @@ def test_more_events_never_weaken_support(events: list[bool], p0: float) -> None
             more = p_values([*events[:index], True, *events[index + 1 :]], p0=p0)
             assert more[0] <= supported
             assert more[1] >= refuted
-
-
-def test_exact_error_of_the_whole_procedure() -> None:
-    """At p0 each direction errs by at most alpha / 2."""
-    last = chances(0.5)[-1]
-    assert 0.001 < last.supported <= ALPHA / 2
-    assert last.refuted == pytest.approx(last.supported)
 
 
 def test_exact_law_in_exact_arithmetic() -> None:
@@ -207,10 +183,6 @@ def test_holm_published_example() -> None:
     # R: p.adjust(c(.01, .02, .03, .04), "holm")
     assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx((0.06, 0.04, 0.06, 0.06))
     assert holm([]) == ()
-
-
-def test_expected_wrong_adds_up() -> None:
-    assert expected_wrong([0.01] * 40) == pytest.approx(0.4)
 
 
 def test_theil_sen() -> None:

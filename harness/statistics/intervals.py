@@ -115,8 +115,6 @@ def hodges_lehmann(values: Sequence[float]) -> float:
 @functools.cache
 def share_interval(events: int, n: int, *, level: float) -> tuple[float, float]:
     """Clopper-Pearson limits of a share, at least `level` between them."""
-    if not n:
-        return 0.0, 1.0
     # Imported here: it takes most of a second, and reports have the limits already.
     from scipy import stats
 

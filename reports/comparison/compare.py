@@ -6,9 +6,7 @@ network is compared replicate by replicate.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
@@ -30,7 +28,7 @@ from reports.summary import (
     setting_text,
 )
 
-PAGE, TABLE = "comparison.html", "comparison.csv"
+PAGE = "comparison.html"
 
 LEVEL = 0.95
 """Of the intervals of differences; these are descriptive, and no verdict depends on them."""
@@ -196,36 +194,6 @@ def render(found: Comparison, *, names: tuple[str, str]) -> str:
             level=LEVEL,
         )
     )
-
-
-def to_csv(found: Comparison) -> str:
-    """A row per condition that both measured; effects on a logarithmic scale are log ratios."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    ends = [f"{name}_{run}" for run in "ab" for name in ("value", "low", "high")]
-    difference = ("difference", "difference_low", "difference_high")
-    writer.writerow(
-        [
-            *("claim", "condition", "confirmatory", "verdict_a", "verdict_b", "changed"),
-            *("effect", "scale", *ends, *difference, "pairs"),
-        ]
-    )
-    for pair in found.pairs:
-        known = pair.effect_before or pair.effect_after
-        writer.writerow(
-            [
-                *(pair.claim, pair.name, str(pair.confirmatory).lower()),
-                *(pair.before.value, pair.after.value, str(pair.changed).lower()),
-                *((known.name, known.scale.value) if known else ("", "")),
-                *(
-                    end
-                    for effect in (pair.effect_before, pair.effect_after, pair.difference)
-                    for end in ((effect.value, effect.low, effect.high) if effect else [""] * 3)
-                ),
-                pair.pairs,
-            ]
-        )
-    return buffer.getvalue()
 
 
 def _matched(

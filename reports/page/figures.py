@@ -6,9 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from harness.verdict.results import ConditionResult
-from reports.article import Distribution, Figure, LineChart, LineSource, Selection, figures
+from reports.article import Figure, LineChart, Selection, figures
 from reports.figures.charts import Chart, chosen
-from reports.figures.distributions import distribution_chart
 from reports.figures.galleries import Gallery, galleries
 from reports.figures.line_charts import line_chart
 from reports.figures.records import Cells, Library, by_caption, cells_of, without_repeats
@@ -31,7 +30,6 @@ class FigureView:
     figure: Figure
     claims: tuple[ClaimSummary, ...]
     galleries: tuple[Gallery, ...]
-    distributions: tuple[ChartView, ...]
     line_charts: tuple[ChartView, ...]
     traces: tuple[TraceView, ...]
     problems: tuple[str, ...]
@@ -39,7 +37,7 @@ class FigureView:
     @property
     def measured(self) -> bool:
         """Whether anything is drawn."""
-        return bool(self.galleries or self.distributions or self.line_charts or self.traces)
+        return bool(self.galleries or self.line_charts or self.traces)
 
 
 def figure_views(summary: Summary, made: Claims, library: Library) -> tuple[FigureView, ...]:
@@ -77,8 +75,8 @@ def _view(
             for condition in chosen(selection, conditions)
         )
 
-    def views(asked: Iterable[Distribution | LineChart]) -> tuple[ChartView, ...]:
-        drawn = ((each, made.chart(_chart(each, conditions, library))) for each in asked)
+    def views(asked: Iterable[LineChart]) -> tuple[ChartView, ...]:
+        drawn = ((each, made.chart(line_chart(each, conditions, library))) for each in asked)
         return tuple(
             ChartView(chart=chart, claims=_claims(each, chart))
             for each, chart in drawn
@@ -89,7 +87,6 @@ def _view(
         figure=figure,
         claims=claims,
         galleries=galleries(by_caption(cells(figure.images)), made.album),
-        distributions=views(figure.distributions),
         line_charts=views(figure.charts),
         traces=made.traces(cells(figure.traces)),
         # Last, when all has been asked for.
@@ -97,18 +94,7 @@ def _view(
     )
 
 
-def _chart(
-    asked: Distribution | LineChart, conditions: Sequence[ConditionResult], library: Library
-) -> Chart | None:
-    if isinstance(asked, Distribution):
-        return distribution_chart(asked, conditions, library)
-    return line_chart(asked, conditions, library)
-
-
-def _claims(asked: Distribution | LineChart, chart: Chart) -> tuple[str, ...]:
+def _claims(asked: LineChart, chart: Chart) -> tuple[str, ...]:
     """The claims of the lines that could be drawn."""
-    lines: Iterable[Distribution | LineSource] = (
-        (asked, *asked.rules) if isinstance(asked, Distribution) else asked.lines
-    )
     drawn = {name for _, name in chart.series}
-    return tuple(dict.fromkeys(line.claim for line in lines if line.name in drawn))
+    return tuple(dict.fromkeys(line.claim for line in asked.lines if line.name in drawn))

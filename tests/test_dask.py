@@ -31,13 +31,16 @@ from small_cells import (
 )
 from waiting import wait_until
 
-from harness.errors import ExecutorError, WorkerError
+from harness.errors import ExecutorError, UnknownNameError, WorkerError
 from harness.execution import dask_compatibility as compatibility
 from harness.execution import dask_workers as dask
 from harness.execution import scheduler
 from harness.execution.dask_workers import DaskWorkers
-from harness.plan.cells import Cell
+from harness.plan.cells import Cell, Inversion
 from harness.plan.decoders import LBFGS
+from harness.plan.images import Images
+from harness.plan.networks import module
+from harness.plan.seeds import ReplicateSeeds
 from harness.store import Store
 
 distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
@@ -193,6 +196,35 @@ def test_a_killed_worker_costs_its_bucket_and_nothing_else(two: Cluster, tmp_pat
     one.need([*brief, *held, *more], label="a")
     assert contents(tmp_path / "dask") == contents(tmp_path / "serial")
     assert not list((tmp_path / "dask").rglob("*.part"))
+
+
+def test_a_network_of_ones_own_is_made_by_the_worker(cluster: Cluster, tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "sizes_of_it.py").write_text("WIDTH = 5\n")
+    (folder / "my_net.py").write_text(
+        "from torch import nn\nfrom sizes_of_it import WIDTH\n"
+        "def make(): return nn.Sequential(nn.Conv2d(3, WIDTH, 3), nn.ReLU())\n"
+    )
+
+    def stated(layer: str) -> Cell:
+        return Inversion(
+            seeds=ReplicateSeeds(replicate=0),
+            network=module("my_net.py:make", layer=layer, folder=folder),
+            images=Images(pixels=8),
+            decoder=LBFGS(),
+            iterations=2,
+        )
+
+    found = scheduler_of(tmp_path / "dask", executor=cluster.executor)
+    try:
+        found.need([stated("1")], label="a")
+        with pytest.raises(UnknownNameError, match="'2'"):
+            found.need([stated("2")], label="b")
+    finally:
+        found.close()
+    scheduler_of(tmp_path / "serial").need([stated("1")], label="a")
+    assert contents(tmp_path / "dask") == contents(tmp_path / "serial")
 
 
 def records(suite: Suite) -> int:

@@ -165,7 +165,7 @@ def lab(request: pytest.FixtureRequest) -> Lab:
         item.user_properties += _properties(result)
         _end(outcome, confirmatory=condition.confirmatory)
 
-    return session.lab(parameters=_parameters(item), receive=judge)
+    return session.lab(parameters=_parameters(item), receive=judge, folder=item.path.parent)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -238,7 +238,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def _plan(item: pytest.Function, session: ClaimSession) -> bool:
     """Let a test state its condition; returns whether it did."""
-    number = session.plan(item.obj, parameters=_parameters(item), nodeid=_nodeid(item))
+    number = session.plan(
+        item.obj, parameters=_parameters(item), nodeid=_nodeid(item), folder=item.path.parent
+    )
     if number is not None:
         item.stash[_NUMBER] = number
         if session.conditions[number].claim.headline is not None:

@@ -165,8 +165,10 @@ class ClaimSession:
 
     # --- collecting -------------------------------------------------------------------------
 
-    def lab(self, *, parameters: Parameters, receive: Callable[[Condition], None]) -> Lab:
-        """A lab for one test."""
+    def lab(
+        self, *, parameters: Parameters, receive: Callable[[Condition], None], folder: Path
+    ) -> Lab:
+        """A lab for one test, whose file is in a folder."""
         return Lab(
             profile=self.options.profile,
             custom=self.custom,
@@ -176,9 +178,12 @@ class ClaimSession:
             device=self.device,
             weights=self.options.store / WEIGHTS,
             imagenet=self.options.imagenet,
+            folder=folder,
         )
 
-    def plan(self, test: Callable[..., None], *, parameters: Parameters, nodeid: str) -> int | None:
+    def plan(
+        self, test: Callable[..., None], *, parameters: Parameters, nodeid: str, folder: Path
+    ) -> int | None:
         """Let a test state its condition without measuring it.
 
         Returns
@@ -194,7 +199,8 @@ class ClaimSession:
         """
         stated: list[Condition] = []
         try:
-            test(lab=self.lab(parameters=parameters, receive=stated.append), **parameters)
+            lab = self.lab(parameters=parameters, receive=stated.append, folder=folder)
+            test(lab=lab, **parameters)
             for condition in stated:
                 condition.cells_up_to(condition.sizes[0])
         except (Exception, pytest.skip.Exception, pytest.fail.Exception):

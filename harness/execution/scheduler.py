@@ -15,7 +15,7 @@ from harness.execution.executors import Workers, open_executor
 from harness.execution.remote import measure_bucket
 from harness.plan.buckets import Bucket, buckets
 from harness.plan.cells import Cell, Search
-from harness.plan.networks import MLP, PrescribedSpectrum, ResNet
+from harness.plan.networks import MLP, ModuleFactory, PrescribedSpectrum, ResNet
 from harness.store import Store
 
 ARRIVAL = 90.0
@@ -363,6 +363,8 @@ def _described(bucket: Bucket) -> str:
     match getattr(cell, "network", None):
         case ResNet() as network:
             words.append(f"of {network.name} at {network.layer}")
+        case ModuleFactory() as network:
+            words.append(f"of {network.source.path.name}:{network.name}")
         case MLP() as network:
             words.append(f"of an MLP {'-'.join(map(str, (network.inputs, *network.widths)))}")
         case PrescribedSpectrum() as network:

@@ -19,7 +19,7 @@ from harness.plan.buckets import Bucket
 from harness.plan.identity import canonical
 from harness.store import Record, Store
 from harness.subjects.images.png import png_base64
-from harness.subjects.resnet import forget_encoder
+from harness.subjects.last import forget_encoder
 
 THUMBNAILS_OF = 0
 """The replicate whose images are stored."""

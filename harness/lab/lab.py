@@ -14,7 +14,7 @@ from harness.lab.precision_check import at_precision
 from harness.plan.cells import Cell
 from harness.plan.fields import check
 from harness.plan.images import ImageFolder, Images
-from harness.plan.networks import ResNet, WeightsFile
+from harness.plan.networks import ModuleFactory, ResNet, WeightsFile, module
 from harness.plan.profile import Profile
 from harness.store import WEIGHTS
 
@@ -60,6 +60,8 @@ class Lab:
         The folder of weights that are trained here.
     imagenet : WeightsFile or None
         ImageNet weights of ResNet-50, if this machine has them.
+    folder : Path
+        The folder of the test's file.
     """
 
     profile: Profile
@@ -70,10 +72,27 @@ class Lab:
     device: str = "cpu"
     weights: Path = Path(".store", WEIGHTS)
     imagenet: WeightsFile | None = None
+    folder: Path = Path()
 
     def resnet(self, name: str, layer: str) -> ResNet:
         """A ResNet up to a layer, with the user's weights if given."""
         return ResNet(name=name, layer=layer, weights=self.custom.weights)
+
+    def module(
+        self,
+        factory: str,
+        *,
+        layer: str | None = None,
+        arguments: Mapping[str, object] | None = None,
+        weights: str | Path | None = None,
+    ) -> ModuleFactory:
+        """A network of one's own; see `harness.plan.networks.module`.
+
+        Paths are relative to the folder of the test's file.
+        """
+        return module(
+            factory, layer=layer, arguments=arguments, weights=weights, folder=self.folder
+        )
 
     def stands_for(self, network: str, *, article: str) -> bool:
         """Whether a network is the article's, or the user's in its place."""

@@ -13,7 +13,7 @@ from harness.errors import SettingError
 from harness.plan.cells import Cell, Inversion
 from harness.plan.decoders import LBFGS, Adam, Blur, Decoder, Descent, Prior, decoder_name
 from harness.plan.images import ARTICLE_START, Start
-from harness.plan.networks import MLP, Network, PrescribedSpectrum, ResNet
+from harness.plan.networks import MLP, ModuleFactory, Network, PrescribedSpectrum, ResNet
 
 REPLICATES = 12
 """Replicates of every cell of a multiverse: the fewest that can decide."""
@@ -182,3 +182,5 @@ def _network_name(network: Network) -> str:
             return initialisation
         case PrescribedSpectrum():
             return "of a given spectrum"
+        case ModuleFactory(name=name):
+            return name

@@ -17,11 +17,12 @@ from harness.inversion.recover import Spread, recover
 from harness.measurements.measurement import Measurement
 from harness.measurements.reconstruction_quality import reconstruction_quality
 from harness.plan.cells import Inversion
-from harness.plan.networks import ResNet
+from harness.plan.networks import ModuleFactory, ResNet
+from harness.subjects.factory import check_takes
 from harness.subjects.images.originals import draw_original
 from harness.subjects.images.starts import draw_noise, draw_starts
+from harness.subjects.last import forget_encoder
 from harness.subjects.networks import build_encoder
-from harness.subjects.resnet import forget_encoder
 
 _FULL = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 """Messages of CUDA and its libraries where memory is full."""
@@ -138,7 +139,7 @@ def _invert(
     if precision.network != precision.images:
         encoder = Cast(encoder, inside=precision.network, outside=precision.images)
     # Where the network takes vectors, only priors need rows and columns.
-    of_vectors = not isinstance(cell.network, ResNet)
+    of_vectors = not isinstance(cell.network, ResNet | ModuleFactory)
     vectors = of_vectors and not cell.decoder.priors
     if of_vectors and not vectors:
         encoder = Reshaped(encoder)
@@ -146,6 +147,8 @@ def _invert(
     def placed(images: Tensor) -> Tensor:
         return (images.flatten(1) if vectors else images).to(device, precision.images)
 
+    if isinstance(cell.network, ModuleFactory):
+        check_takes(encoder, placed(originals), network=cell.network)
     recovery = recover(
         encoder,
         placed(originals),

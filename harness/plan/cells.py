@@ -20,7 +20,7 @@ from harness.errors import SettingError, UnknownNameError
 from harness.plan.decoders import PRECISIONS, Blur, Decoder, LinearSolve
 from harness.plan.fields import check, check_types
 from harness.plan.images import ARTICLE_START, NOISE_TEXT, Images, Start
-from harness.plan.networks import MLP, Network, ResNet
+from harness.plan.networks import MLP, ModuleFactory, Network, ResNet
 from harness.plan.seeds import ReplicateSeeds, Stream
 
 BATCH = 12
@@ -103,8 +103,8 @@ class Inversion(Cell):
     UnknownNameError
         Where there is no such precision.
     SettingError
-        Where a number is out of range, the decoder does not support the precision, or ResNets are
-        batched.
+        Where a number is out of range, the decoder does not support the precision, or ResNets or
+        modules are batched.
     """
 
     network: Network
@@ -133,9 +133,9 @@ class Inversion(Cell):
             remedy="Choose 1 for a single run",
         )
         check(
-            self.batch == 1 or not isinstance(self.network, ResNet),
+            self.batch == 1 or not isinstance(self.network, ResNet | ModuleFactory),
             f"batch={self.batch}",
-            rule="each replicate has its own ResNet, and ResNets are measured one at a time",
+            rule="each replicate has a network of its own, and such are measured one at a time",
             remedy="Choose batch=1",
         )
         check(

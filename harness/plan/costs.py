@@ -13,7 +13,14 @@ from typing import Any
 from harness.plan import cells
 from harness.plan.cells import Cell, Inversion
 from harness.plan.decoders import LBFGS, Decoder, GaussNewton
-from harness.plan.networks import MLP, RESNET_LAYERS, Network, ResNet
+from harness.plan.networks import (
+    MLP,
+    RESNET_LAYERS,
+    ModuleFactory,
+    Network,
+    PrescribedSpectrum,
+    ResNet,
+)
 
 MACHINES = {
     "cpu": "one core of a processor of about 2020, right within a factor of two",
@@ -27,6 +34,9 @@ _CONVOLUTIONS = {
     "resnet152": (1, 1, 11, 36, 144, 155),
 }
 """How many there are up to each of `RESNET_LAYERS`, those of shortcuts included."""
+
+_LIKELY = ResNet(name="resnet18", layer="layer2")
+"""What a network of one's own is taken for, since only running it would tell."""
 
 
 def estimate(mates: Sequence[Cell], *, device: str = "cpu") -> float:
@@ -64,6 +74,8 @@ def _inversion(cell: Inversion, *, mates: int, gpu: bool) -> float:
             # Drawing the image, comparing its reconstruction and packing the weights come first.
             setup = 0.08 + 0.005 * _convolutions(network, "layer4") * network.width_multiplier
             return setup + gradients * _resnet_gradient(network, pixels=cell.images.pixels)
+        case ModuleFactory():
+            return 0.2 + gradients * _resnet_gradient(_LIKELY, pixels=cell.images.pixels)
         case network:
             layers, weights = _dense(network)
             return gradients * (5e-5 + 4e-4 * (layers > 1) + 1e-9 * weights * mates)
@@ -87,7 +99,7 @@ def _resnet_gradient(network: ResNet, *, pixels: int, layer: str | None = None) 
 
 def _gpu_gradient(cell: Inversion, *, mates: int) -> float:
     double = cell.precision == "float64"
-    match cell.network:
+    match _LIKELY if isinstance(cell.network, ModuleFactory) else cell.network:
         case ResNet() as network:
             layers = _convolutions(network, network.layer)
             work = cell.restarts * 6e-3 * (cell.images.pixels / 299) ** 2 * layers / 53
@@ -102,7 +114,7 @@ def _gpu_gradient(cell: Inversion, *, mates: int) -> float:
 def _gpu_setup(network: Network, *, mates: int) -> float:
     """Seconds of drawing the weights and of capturing a step."""
     match network:
-        case ResNet():
+        case ResNet() | ModuleFactory():
             return 0.35
         case MLP():
             widths = (network.inputs, *network.widths)
@@ -126,12 +138,11 @@ def _convolutions(network: ResNet, layer: str) -> int:
     return dict(zip(RESNET_LAYERS, counts, strict=True)).get(layer, counts[-1])
 
 
-def _dense(network: Network) -> tuple[int, int]:
+def _dense(network: MLP | PrescribedSpectrum) -> tuple[int, int]:
     """Layers and weights of a step; linear stacks are composed into one layer."""
     if isinstance(network, MLP) and not network.linear:
         widths = (network.inputs, *network.widths)
         return len(network.widths), sum(a * b for a, b in itertools.pairwise(widths))
-    assert not isinstance(network, ResNet)
     outputs = network.widths[-1] if isinstance(network, MLP) else network.outputs
     return 1, network.inputs * outputs
 

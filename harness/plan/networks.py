@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
-from harness.errors import WeightsError
+from harness.errors import SettingError, WeightsError
 from harness.files import sha256_of
 from harness.plan.fields import OUTSIDE_IDENTITY, SCHEDULES, check, check_types, known
+from harness.plan.sources import Source, check_arguments, find
 
 RESNET_LAYERS = ("conv1", "stem", "layer1", "layer2", "layer3", "layer4")
 """Layers of a ResNet, from shallow to deep: conv1 before BatchNorm, stem after max-pooling; the
@@ -254,4 +257,95 @@ class PrescribedSpectrum:
         )
 
 
-Network = ResNet | MLP | PrescribedSpectrum
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModuleFactory:
+    """A network of one's own: what a function returns, up to a layer, in eval mode.
+
+    The function is called anew for every replicate, with torch's, numpy's and Python's random
+    generators seeded by the replicate. The network takes images, shape (batch, channels, rows,
+    columns). Make one by `module`, which checks what can be known without running the code.
+
+    Parameters
+    ----------
+    name : str
+        The function's, or a class's, in its file.
+    layer : str or None
+        A dotted name as in `module.named_modules()`, known once the module is made; None for the
+        output of the whole module.
+    source : Source
+        The file.
+    arguments : str
+        What it is called with, by name, as JSON.
+    weights : WeightsFile or None
+        Loaded into what it returns; None leaves the weights as they were drawn.
+    """
+
+    name: str
+    layer: str | None
+    source: Source
+    arguments: str = "{}"
+    weights: WeightsFile | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self)
+
+
+def module(
+    factory: str,
+    *,
+    layer: str | None = None,
+    arguments: Mapping[str, object] | None = None,
+    weights: str | Path | None = None,
+    folder: Path = Path(),
+) -> ModuleFactory:
+    """A network of one's own, by the name of the function that makes it.
+
+    Its measurements are known by the content of the function's file and of the files beside it
+    that it imports, by the arguments, and by the content of the weights: once one of them is
+    edited, all is measured anew. Data that the code reads by itself is not looked at.
+
+    Parameters
+    ----------
+    factory : str
+        "my_net.py:make", or "package.module:make" for what can be imported.
+    layer : str or None
+        The layer to invert, as in `module.named_modules()`; None for the whole module's output.
+    arguments : mapping or None
+        What it is called with, by name: names, numbers, truth values, None, and lists or
+        dictionaries of these; tuples arrive as lists.
+    weights : str, Path or None
+        A file for `harness.load_weights`; None has weights drawn anew for every replicate.
+    folder : Path
+        To which the paths are relative.
+
+    Raises
+    ------
+    ModuleError
+        Where there is no such file or module, or it is no Python.
+    UnknownNameError
+        Where the file has no such function.
+    SettingError
+        Where it does not take these arguments, or JSON cannot hold them.
+    WeightsError
+        Where there is no such weights file.
+    """
+    source, name = find(factory, folder=folder)
+    check_arguments(source, name, given := arguments or {})
+    try:
+        text = json.dumps(given, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise SettingError(
+            f"the arguments of {factory}",
+            rule=f"they are names and finite numbers, and lists of these ({error})",
+            remedy="Give such a value, and make of it what the network needs in the function",
+        ) from error
+    return ModuleFactory(
+        name=name,
+        layer=layer,
+        source=source,
+        arguments=text,
+        weights=None if weights is None else WeightsFile.of((folder / weights).resolve()),
+    )
+
+
+Network = ResNet | MLP | PrescribedSpectrum | ModuleFactory

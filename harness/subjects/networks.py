@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from harness.encoders.encoder import Encoder
-from harness.plan.networks import MLP, Network, PrescribedSpectrum, ResNet
+from harness.plan.networks import MLP, ModuleFactory, Network, PrescribedSpectrum, ResNet
 from harness.plan.seeds import ReplicateSeeds, Source
+from harness.subjects.factory import factory_encoder
 from harness.subjects.generators import torch_generator, weights_seed
 from harness.subjects.mlp import mlp_encoder
 from harness.subjects.prescribed_spectrum import prescribed_spectrum_encoder
@@ -24,7 +25,7 @@ def build_encoder(
 ) -> Encoder:
     """Encoder of the networks of some replicates, one a sample.
 
-    A ResNet takes one replicate at a time, since its weights are the replicate's own.
+    A ResNet or a module takes one replicate at a time, since its weights are the replicate's own.
     """
     match network:
         case MLP():
@@ -38,3 +39,6 @@ def build_encoder(
         case ResNet():
             (seeds,) = replicates
             return resnet_encoder(network, seed=weights_seed(seeds), dtype=dtype, device=device)
+        case ModuleFactory():
+            (seeds,) = replicates
+            return factory_encoder(network, seed=weights_seed(seeds), dtype=dtype, device=device)

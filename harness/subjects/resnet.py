@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
-from typing import Generic, TypeVar
 
 import torch
 from torch import nn
@@ -15,37 +13,13 @@ from harness.encoders.simplify import fold_batchnorm
 from harness.plan.fields import known
 from harness.plan.networks import RESNET_LAYERS, ResNet
 from harness.subjects.generators import global_seed
+from harness.subjects.last import LAST_ENCODER, Last
 from harness.subjects.training.trained_weights import load_trained, trained_path
 from harness.subjects.vision import models
 from harness.subjects.weights import load_file
 from harness.subjects.width_multiplier import scaled_resnet
 
-Built = TypeVar("Built")
-
-
-class _Last(Generic[Built]):
-    """A cache of one item: a bucket measures many cells of one network, layer by layer.
-
-    The previous item is freed before the next is built, so that memory never holds two.
-    """
-
-    def __init__(self) -> None:
-        self._held: dict[object, Built] = {}
-
-    def get(self, key: object, build: Callable[[], Built]) -> Built:
-        """The item of a key, built unless it was the last."""
-        if key not in self._held:
-            self._held.clear()
-            self._held[key] = build()
-        return self._held[key]
-
-    def forget(self) -> None:
-        """Free the item."""
-        self._held.clear()
-
-
-_WHOLE = _Last[nn.Module]()
-_ENCODER = _Last[NetworkEncoder]()
+_WHOLE = Last[nn.Module]()
 
 
 def initial_resnet(network: ResNet, *, seed: int) -> nn.Module:
@@ -120,7 +94,7 @@ def resnet_encoder(
 
     See `encoder_of`; `forget_encoder` frees the memory that it holds.
     """
-    return _ENCODER.get(
+    return LAST_ENCODER.get(
         (network, seed, dtype, device),
         lambda: encoder_of(
             whole_resnet(network, seed=seed),
@@ -129,11 +103,6 @@ def resnet_encoder(
             device=device,
         ),
     )
-
-
-def forget_encoder() -> None:
-    """Free the cached encoder and the memory of its weights on their device."""
-    _ENCODER.forget()
 
 
 def whole_resnet(network: ResNet, *, seed: int) -> nn.Module:

@@ -244,6 +244,7 @@ class TestChecks:
             {"batch": 0},
             {"batch": 12},
             {"precision": "bf16", "network": STACK, "decoder": LinearSolve()},
+            {"decoder": LinearSolve()},
         ],
     )
     def test_an_inversion_that_cannot_be_measured_is_refused(self, changes: dict[str, Any]) -> None:

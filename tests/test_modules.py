@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from plugin_suite import Suite, environment
+from plugin_suite import ROOT, Suite, environment
 from torch import nn
 
 from harness.errors import DepthClaimsError, ModuleError, SettingError, UnknownNameError
@@ -29,6 +30,7 @@ pytest_plugins = ("pytester",)
 
 NET = """
 import random
+import re
 
 import numpy as np
 import torch
@@ -452,6 +454,21 @@ def fails():
 
 def vector():
     return nn.Linear(5, 2)
+
+
+class Random(nn.Module):
+    def forward(self, images):
+        return nn.functional.dropout(images)
+
+
+class Detached(nn.Module):
+    def forward(self, images):
+        return images.detach() * 2
+
+
+class Constant(nn.Module):
+    def forward(self, images):
+        return images * 0
 """
 
 CLAIM = """
@@ -490,7 +507,8 @@ def test_pooling(lab):
 MISTAKES = """
 @pytest.mark.parametrize("name", [
     "nets/none.py:make", "nets/my_net.py:maek", "nets/broken.py:make", "nets/my_net.py:fails",
-    "nets/my_net.py:vector", "nets.nothing:make",
+    "nets/my_net.py:vector", "nets.nothing:make", "nets/my_net.py:Random",
+    "nets/my_net.py:Detached", "nets/my_net.py:Constant",
 ])
 def test_name(lab, name):
     state(lab, "P2", lambda pooling: lab.module(name))
@@ -538,13 +556,16 @@ class TestClaims:
     def test_a_mistake_fails_its_own_test_in_one_line(self, suite: Suite) -> None:
         (suite.folder / "nets" / "broken.py").write_text("def make(:\n")
         result = suite.write(test_z=CLAIM + MISTAKES).run()
-        result.assert_outcomes(failed=10, skipped=1)
+        result.assert_outcomes(failed=13, skipped=1)
         for parts in (
             ("none.py: ", "cannot be read"),
             ("'maek': ", "Choose make"),
             ("broken.py, line 1: ", "no Python"),
             ("my_net.py:fails: ", "ValueError: no such size"),
-            ("my_net.py:vector: ", "(1, 3, 8, 8)"),
+            ("images of shape (1, 3, 8, 8): ", "shapes"),
+            ("Random: ", "it is random"),
+            ("my_net.py:Detached: ", "differentiated"),
+            ("my_net.py:Constant: ", "does not depend"),
             ("nets.nothing: ", "no such Python module"),
             ("'30': ", "3"),
             ("my_net.py:make: it takes other arguments", "pooling"),
@@ -557,12 +578,26 @@ class TestClaims:
         assert not any(line.startswith((">", "E  ")) for line in result.outlines)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("executor", ["processes:1"])
-    def test_workers_load_the_file_themselves(self, suite: Suite, executor: str) -> None:
+    def test_workers_load_the_file_themselves(self, suite: Suite) -> None:
         suite.write(test_z=CLAIM)
-        process = suite.start(f"--executor={executor}")
+        process = suite.start("--executor=processes:1")
         output, _ = process.communicate(timeout=600)
         assert "1 skipped" in output
         assert measured(suite) == 4
         suite.run()
         assert measured(suite) == 0
+
+    @pytest.mark.slow
+    def test_the_documented_claim(self, suite: Suite) -> None:
+        """The example of the page on claims of one's own comes to what the page says."""
+        page = (ROOT / "docs" / "own-claims.md").read_text(encoding="utf-8")
+        conftest, network, test = re.findall(
+            r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL
+        )
+        (suite.folder / "conftest.py").write_text(conftest)
+        (suite.folder / "my_net.py").write_text(network)
+        (suite.folder / "test_pooling.py").write_text(test)
+        suite.run().assert_outcomes(passed=1)
+        assert suite.verdicts() == {"P1": "supported"}
+        assert "in 12 of 12 replicates" in suite.conditions()[0][2]
+        assert measured(suite) == 24

@@ -16,6 +16,7 @@ from claims.plugin.session import LOCK, ClaimSession, Parameters
 from harness.errors import (
     ClaimError,
     DepthClaimsError,
+    ImageError,
     ModuleError,
     SettingError,
     SpectrumError,
@@ -38,6 +39,7 @@ _FAILURE = pytest.StashKey[DepthClaimsError]()
 _CLAIM, _VERDICT = "claim", "verdict"
 
 _ALONE = (
+    ImageError,
     ModuleError,
     SettingError,
     SpectrumError,

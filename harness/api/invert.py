@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.api.fit import check_dependence, check_gradient, check_shape
 from harness.api.preprocessing import Normalization, Wrapping, preprocessing
 from harness.api.recovery import Recovery
 from harness.encoders.adapters import Cast
 from harness.encoders.cutting import truncated, unwrapped
 from harness.encoders.encoder import AffineEncoder, Encoder
 from harness.encoders.first_use import agree, first_line
+from harness.encoders.fit import check_dependence, check_gradient, check_shape
 from harness.encoders.layout import channels_last
 from harness.encoders.network import COMPILED, NetworkEncoder, check_eval_mode
 from harness.encoders.runtime import Precision, precision_of

@@ -110,7 +110,7 @@ def check_samples(encode: Callable[[Tensor], Tensor], module: nn.Module, inputs:
         )
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error."""
     return str(error).partition("\n")[0] or type(error).__name__
 

@@ -364,7 +364,7 @@ def _described(bucket: Bucket) -> str:
         case ResNet() as network:
             words.append(f"of {network.name} at {network.layer}")
         case ModuleFactory() as network:
-            words.append(f"of {network.source.path.name}:{network.name}")
+            words.append(f"of {network.text}")
         case MLP() as network:
             words.append(f"of an MLP {'-'.join(map(str, (network.inputs, *network.widths)))}")
         case PrescribedSpectrum() as network:

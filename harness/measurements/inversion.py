@@ -11,6 +11,7 @@ from torch import Tensor
 
 from harness.checkpoint import Checkpoint
 from harness.encoders.adapters import Cast, Reshaped
+from harness.encoders.fit import check_dependence, check_gradient, check_shape
 from harness.encoders.runtime import Precision, precision_of
 from harness.errors import DeviceError
 from harness.inversion.recover import Spread, recover
@@ -18,7 +19,6 @@ from harness.measurements.measurement import Measurement
 from harness.measurements.reconstruction_quality import reconstruction_quality
 from harness.plan.cells import Inversion
 from harness.plan.networks import ModuleFactory, ResNet
-from harness.subjects.factory import check_takes
 from harness.subjects.images.originals import draw_original
 from harness.subjects.images.starts import draw_noise, draw_starts
 from harness.subjects.last import forget_encoder
@@ -147,13 +147,17 @@ def _invert(
     def placed(images: Tensor) -> Tensor:
         return (images.flatten(1) if vectors else images).to(device, precision.images)
 
+    images, start, near = map(placed, (originals, starts, noised))
     if isinstance(cell.network, ModuleFactory):
-        check_takes(encoder, placed(originals), network=cell.network)
+        name = cell.network.text
+        check_shape(encoder, images, name=name)
+        check_gradient(encoder, images, decoder=cell.decoder, name=name)
+        check_dependence(encoder, images, others=(near, start), name=name)
     recovery = recover(
         encoder,
-        placed(originals),
-        start=placed(starts),
-        noised=placed(noised),
+        images,
+        start=start,
+        noised=near,
         decoder=cell.decoder,
         iterations=cell.iterations,
         checkpoint=checkpoint,

@@ -139,6 +139,15 @@ class Inversion(Cell):
             remedy="Choose batch=1",
         )
         check(
+            not (
+                isinstance(self.network, ResNet | ModuleFactory)
+                and isinstance(self.decoder, LinearSolve)
+            ),
+            f"decoder={self.decoder}",
+            rule="only networks without activations can be solved exactly",
+            remedy="Choose LBFGS or GaussNewton",
+        )
+        check(
             self.precision != "bf16" or not isinstance(self.decoder, LinearSolve),
             f"precision={self.precision}",
             rule="an exact solution needs a pseudo-inverse, which no library computes in bfloat16",

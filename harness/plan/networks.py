@@ -289,6 +289,11 @@ class ModuleFactory:
     def __post_init__(self) -> None:
         check_types(self)
 
+    @property
+    def text(self) -> str:
+        """What it is called: its file and function."""
+        return f"{self.source.path.name}:{self.name}"
+
 
 def module(
     factory: str,

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from harness.encoders.cutting import truncated
-from harness.encoders.encoder import Encoder
+from harness.encoders.first_use import first_line
 from harness.encoders.network import NetworkEncoder
-from harness.errors import DepthClaimsError, ModuleError, UnknownNameError
+from harness.errors import ModuleError, UnknownNameError
 from harness.plan.networks import ModuleFactory
 from harness.plan.sources import Source, check_call
 from harness.subjects.generators import every_global_state, seed_globally
@@ -33,7 +33,7 @@ _MADE: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 def factory_encoder(
     network: ModuleFactory, *, seed: int, dtype: torch.dtype, device: torch.device
-) -> Encoder:
+) -> NetworkEncoder:
     """Encoder of a network of one's own up to its layer, cached: do not change it.
 
     Raises
@@ -46,7 +46,7 @@ def factory_encoder(
         made = build_module(network, seed=seed)
         part = made if network.layer is None else truncated(made, layer=network.layer)
         # A cut makes containers anew, in train mode.
-        return NetworkEncoder(part.to(device, dtype).eval())
+        return NetworkEncoder(part.to(device, dtype).eval(), owned=True)
 
     return LAST_ENCODER.get((network, seed, dtype, device), build)
 
@@ -73,7 +73,7 @@ def build_module(network: ModuleFactory, *, seed: int) -> nn.Module:
     WeightsError
         Where the weights file cannot be used.
     """
-    name = f"{network.source.path.name}:{network.name}"
+    name = network.text
     arguments = json.loads(network.arguments)
     with every_global_state(), _beside(network.source):
         factory = _attribute(_imported(network.source), network.name, name=name)
@@ -100,26 +100,6 @@ def build_module(network: ModuleFactory, *, seed: int) -> nn.Module:
     return made.eval().requires_grad_(False)
 
 
-def check_takes(encoder: Encoder, images: Tensor, *, network: ModuleFactory) -> None:
-    """Refuse images that a network of one's own cannot take.
-
-    Raises
-    ------
-    ModuleError
-        Where its forward pass fails.
-    """
-    try:
-        encoder.encode(images)
-    except (DepthClaimsError, MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # the module's own code can fail in any way
-        raise ModuleError(
-            f"{network.source.path.name}:{network.name}",
-            rule=f"it cannot take images of shape {tuple(images.shape)} ({_first_line(error)})",
-            remedy="Return a module that takes a batch of such images alone",
-        ) from error
-
-
 def _imported(source: Source) -> types.ModuleType:
     """The module of a file, run anew; that of a package as Python keeps it."""
     if Source.of(source.path, module=source.module) != source:
@@ -144,7 +124,7 @@ def _imported(source: Source) -> types.ModuleType:
     except (Exception, SystemExit) as error:
         raise ModuleError(
             source.path,
-            rule=f"the file cannot be run ({type(error).__name__}: {_first_line(error)})",
+            rule=f"the file cannot be run ({type(error).__name__}: {first_line(error)})",
             remedy="Mend it, so that it can be imported",
         ) from error
     return loaded
@@ -207,10 +187,6 @@ def _called(factory: Callable[..., Any], arguments: dict[str, Any], *, name: str
     except (Exception, SystemExit) as error:
         raise ModuleError(
             name,
-            rule=f"it raises {type(error).__name__}: {_first_line(error)}",
+            rule=f"it raises {type(error).__name__}: {first_line(error)}",
             remedy="Mend the function; it is called with the arguments that the claim gives",
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

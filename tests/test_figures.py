@@ -319,7 +319,7 @@ def test_figures_and_claims_lead_to_each_other(tmp_path: Path) -> None:
     page = write_report(full_run(store), store, tmp_path / "out").read_text("utf-8")
     shown = re.findall(r'<details class="figure fold" id="figure-([\w-]+)"', page)
     assert shown == [key for key, figure in figures().items() if key in shown]  # in order
-    assert {"layers-untrained", "distances-50", "iterations"} <= set(shown)
+    assert {"layers-untrained", "distances-50"} <= set(shown)
     assert "noise-blur" not in shown  # none of its claims is here
     assert page.count('href="#figure-distances-50"') == 2  # B3, and its own link
     figure = page[page.index('id="figure-distances-50"') : page.index('id="figure-conv5-50"')]

@@ -140,7 +140,7 @@ def test_the_page_has_every_claim_with_its_figures(folder: Path, run: Run) -> No
     for item in summarise(run).claims:
         assert f'id="{item.claim.id}"' in page
         assert f'href="#{item.claim.id}"' in page
-    assert page.count('<svg class="drawing forest"') == 11  # all but the one that was not run
+    assert page.count('<svg class="drawing forest"') == 9  # all but the one that was not run
     assert page.count('<svg class="drawing track"') >= len(run.conditions) - 1
     assert "<dt>Commit</dt>" in page
     assert "with uncommitted changes" in page

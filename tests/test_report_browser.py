@@ -82,7 +82,7 @@ def visit(browser: Any, file: Path) -> Iterator[Open]:
 def test_it_opens_with_verdicts_and_intervals(visit: Open) -> None:
     page = visit()
     assert page.locator(".card").count() == 5
-    assert page.locator(".counts li").all_inner_texts()[0].split() == ["5", "supported"]
+    assert page.locator(".counts li").all_inner_texts()[0].split() == ["4", "supported"]
     assert page.locator(".drawing.forest .bar").count() > 20
     assert page.locator("details.claim[open]").count() == 0
 
@@ -292,12 +292,12 @@ def test_filters_and_search(visit: Open) -> None:
     rows = page.locator("table.claims tr.row:visible")
     total = rows.count()
     page.locator("[data-filter='supported']").click()
-    assert rows.count() == total - 5
-    assert page.locator("details.claim:visible").count() == total - 5
+    assert rows.count() == total - 4
+    assert page.locator("details.claim:visible").count() == total - 4
     page.locator("[data-filter='supported']").click()
     page.locator("#search").fill("FLOAT64")
     assert rows.count() == 1
-    assert "1 of 12" in page.locator("#found").inner_text()
+    assert "1 of 10" in page.locator("#found").inner_text()
     page.locator("#search").fill("")
     page.locator("#open-all").click()
     assert page.locator("details.claim[open]").count() == total
@@ -315,7 +315,7 @@ def test_without_scripts_tables_and_charts_are_there(visit: Open) -> None:
     page = visit(java_script_enabled=False)
     page.locator("#A1 > summary").click()
     assert page.locator("#A1 .traces path.line").first.bounding_box()["width"] > 200
-    assert page.locator("table.claims tr.row:visible").count() == 12
+    assert page.locator("table.claims tr.row:visible").count() == 10
     assert page.locator(".tools:visible").count() == 0
 
 
@@ -323,7 +323,7 @@ def test_on_paper_claims_are_open_and_tables_fit(visit: Open) -> None:
     page = visit(width=720, color_scheme="dark")  # about A4 between its margins
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.locator("details.claim[open]").count() == 12
+    assert page.locator("details.claim[open]").count() == 10
     assert luminance(page.evaluate("getComputedStyle(document.body).backgroundColor")) > 0.9
     row = page.locator("table.claims tr.row").first
     assert row.evaluate("e => getComputedStyle(e).display") == "table-row"

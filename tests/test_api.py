@@ -429,14 +429,35 @@ def a_recovery() -> harness.Recovery:
     return harness.invert(convolutional(), IMAGES, layer="2", steps=4)
 
 
-def test_it_is_shown_in_a_line_for_each_image(found: harness.Recovery) -> None:
-    assert len(repr(found).splitlines()) == 1 + 2
+def test_it_prints_in_six_lines_however_many_images(found: harness.Recovery) -> None:
     many = harness.invert(orthogonal(4), normal(30, 4, seed=1), steps=1)
-    assert len(repr(many).splitlines()) == 1 + 10 + 1
-    assert found._repr_html_().count("<tr") == 2 + 2
-    odd = dataclasses.replace(many, layer="<b>layer</b>")._repr_html_()
+    assert {len(repr(each).splitlines()) for each in (found, many)} == {6}
+    assert "2 of 3 x 10 x 10" in repr(found)
+
+
+def test_a_notebook_shows_targets_and_reconstructions(found: harness.Recovery) -> None:
+    assert found._repr_html_().count("<img") == 2 * 2
+    vectors = harness.invert(orthogonal(4), normal(3, 4, seed=1), steps=1)
+    odd = dataclasses.replace(vectors, layer="<b>layer</b>")._repr_html_()
     assert "<b>" not in odd
-    assert "and 20 more" in odd
+    assert "<img" not in odd
+
+
+@pytest.mark.parametrize("role", ["target", "start", "reconstruction"])
+def test_its_images_are_pictures(found: harness.Recovery, role: str) -> None:
+    whole = {"target": found.original, "start": found.start, "reconstruction": found.images}
+    pixels = np.asarray(found.image(1, role=role)) / 255
+    truth = whole[role][1].clamp(0, 1).permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(pixels, truth, atol=0.5 / 255 + 1e-6)
+
+
+def test_pictures_that_are_not_there_are_refused(found: harness.Recovery) -> None:
+    vectors = harness.invert(orthogonal(4), normal(1, 4, seed=1), steps=1)
+    for wrong in (lambda: vectors.image(), lambda: found.image(2), lambda: found.image("0")):
+        with pytest.raises(harness.SettingError):
+            wrong()
+    with pytest.raises(harness.UnknownNameError):
+        found.image(role="copy")
 
 
 def test_its_table_has_a_row_for_each_image(found: harness.Recovery) -> None:
@@ -461,6 +482,7 @@ def test_what_is_saved_is_loaded(found: harness.Recovery, tmp_path: Path) -> Non
     assert (again.outcomes, again.reasons) == (found.outcomes, found.reasons)
     assert again.reasons[0] is TerminationReason.LENGTH
     assert (again.iterations, again.decoder) == (found.iterations, found.decoder)
+    assert again.path == found.path == "compiled plan"
     assert again.traces.keys() == found.traces.keys()
     assert [path.name for path in tmp_path.iterdir()] == ["found"]
 

@@ -26,8 +26,7 @@ def recovery_chart(recovery: Recovery) -> alt.VConcatChart:
 
 def _images(recovery: Recovery) -> list[alt.FacetChart]:
     """A row for each image, a column for each role; nothing where samples are no images."""
-    shape = recovery.images.shape
-    if len(shape) != 4 or shape[1] not in (1, 3):
+    if not recovery.pictured:
         return []
     roles = {
         "target": recovery.original,

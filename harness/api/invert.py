@@ -337,7 +337,8 @@ def _undisturbed(place: torch.device) -> Iterator[None]:
 def _copied(module: nn.Module, *, name: str, device: torch.device) -> nn.Module:
     """A copy of a module for computing, which leaves the caller's as it is."""
     try:
-        copied = copy.deepcopy(module).to(device)
+        with torch.no_grad():  # or scripted modules would have no leaves
+            copied = copy.deepcopy(module).to(device)
         # A cut makes containers anew, in train mode.
         for part in copied.modules():
             part.training = False

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import html
 import json
+import numbers
 import operator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import safetensors
 import safetensors.torch
 from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-from harness.errors import RecoveryError
+from harness.errors import RecoveryError, UnknownNameError
 from harness.files import write_atomically
 from harness.inversion.method import TerminationReason
 from harness.inversion.outcome import Outcome
 from harness.inversion.recover import Reconstructions
 from harness.inversion.trace import QUANTITIES
+from harness.plan.fields import check, is_a
+from harness.subjects.images.png import picture, png_base64
 
 if TYPE_CHECKING:
     import altair as alt
@@ -30,7 +37,8 @@ SCHEMA = 1
 
 _TENSORS = ("images", "original", "start", "m_g", "m_i", "m_r", "at")
 
-_LINES = 10
+_PICTURES = 8
+"""Images that a notebook shows, at most."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -108,21 +116,81 @@ class Recovery:
         return self.m_i / self.traces["m_i"][0]
 
     def __repr__(self) -> str:
-        rows = [
-            f"{sample}: r {float(self.r[sample]):.2f}, m_g {float(self.m_g[sample]):.3g}, "
-            f"m_r {float(self.m_r[sample]):.3g}, {outcome}"
-            for sample, outcome in enumerate(self.outcomes[:_LINES])
-        ]
-        if (more := len(self.outcomes) - _LINES) > 0:
-            rows.append(f"and {more} more")
-        return "\n".join([f"Recovery from {self.layer}", *rows])
+        shape = " x ".join(map(str, self.images.shape[1:]))
+        counts = collections.Counter(outcome.value for outcome in self.outcomes)
+        rows = {
+            "samples": f"{len(self.outcomes)} of {shape}",
+            "r": _spread(self.r),
+            "m_g, m_r": f"{_spread(self.m_g)}, {_spread(self.m_r)}",
+            "outcomes": ", ".join(f"{count} {outcome}" for outcome, count in counts.items()),
+            "path": self.path,
+        }
+        lines = [f"  {name:<10}{said}" for name, said in rows.items()]
+        decoder = self.decoder.partition("(")[0]
+        return "\n".join([f"Recovery from {self.layer} by {decoder}", *lines])
 
     def _repr_html_(self) -> str:
-        """A table, for notebooks."""
-        table = self.table().head(_LINES).to_html(float_format="{:.3g}".format)
-        title, *rows = str(self).splitlines()
-        more = "".join(f"<p>{html.escape(row)}</p>" for row in rows[_LINES:])
-        return f"<p>{html.escape(title)}</p>{table}{more}"
+        """What `repr` says, and targets above reconstructions where samples are images."""
+        said = f"<pre>{html.escape(repr(self))}</pre>"
+        if not self.pictured:
+            return said
+        rows = []
+        for role in ("target", "reconstruction"):
+            urls = map(png_base64, self._pixels(role)[:_PICTURES])
+            cells = "".join(
+                f'<td><img src="data:image/png;base64,{url}" alt="{role} {number}" '
+                'style="width: 96px; image-rendering: pixelated"></td>'
+                for number, url in enumerate(urls)
+            )
+            rows.append(f"<tr><th>{role}</th>{cells}</tr>")
+        more = len(self.outcomes) - _PICTURES
+        beyond = f"<p>and {more} more</p>" if more > 0 else ""
+        return f"{said}<table>{''.join(rows)}</table>{beyond}"
+
+    @property
+    def pictured(self) -> bool:
+        """Whether samples are images of one or three channels."""
+        return self.images.dim() == 4 and self.images.shape[1] in (1, 3)
+
+    def image(self, number: int = 0, *, role: str = "reconstruction") -> Image.Image:
+        """One of the images as a picture, its values clipped to [0, 1].
+
+        Parameters
+        ----------
+        number : int
+            Which image of the batch.
+        role : str
+            "reconstruction", "target" or "start".
+
+        Raises
+        ------
+        SettingError
+            If samples are no images of one or three channels, or there is no such image.
+        UnknownNameError
+            If there is no such role.
+        """
+        pixels = self._pixels(role)
+        check(
+            self.pictured,
+            f"samples of shape {tuple(self.images.shape[1:])}",
+            rule="pictures have one or three channels, rows and columns",
+            remedy="Take .images, a tensor",
+        )
+        check(
+            is_a(numbers.Integral, number) and -len(pixels) <= number < len(pixels),
+            f"number={number!r}",
+            rule=f"there are {len(pixels)} images",
+            remedy="Choose one of them, from 0 on",
+        )
+        return picture(pixels[number])
+
+    def _pixels(self, role: str) -> NDArray[np.float64]:
+        """The samples of a role."""
+        roles = {"reconstruction": self.images, "target": self.original, "start": self.start}
+        if role not in roles:
+            raise UnknownNameError.nearest(role, roles, what="role")
+        pixels: NDArray[np.float64] = roles[role].double().numpy()
+        return pixels
 
     def table(self) -> pd.DataFrame:
         """A row for each image, with its distances, its outcome and why its run ended."""
@@ -175,6 +243,12 @@ class Recovery:
                 rule=f"the recovery cannot be written there ({error})",
                 remedy="Choose another place",
             ) from error
+
+
+def _spread(values: Tensor) -> str:
+    """A number, or the median of several with their range."""
+    least, median, most = (float(values.double().quantile(share)) for share in (0, 0.5, 1))
+    return f"{median:.3g}" if len(values) == 1 else f"{median:.3g} ({least:.3g} to {most:.3g})"
 
 
 def load(path: str | Path) -> Recovery:

@@ -110,7 +110,9 @@ class NetworkEncoder:
             self._reason = str(error)
 
     def _for(self, inputs: Tensor, *, use: str) -> Encoder:
-        if self._watch is not None and self._watch.has_changed():
+        # By autograd a module is followed whatever becomes of it.
+        compiled = self._graph is not None
+        if compiled and self._watch is not None and self._watch.has_changed():
             self._trace()
         place: tuple[object, ...] = (inputs.shape, inputs.dtype, inputs.device)
         if inputs.is_cuda:  # the fastest way to convolve also depends on the precision of products
@@ -119,6 +121,8 @@ class NetworkEncoder:
             before = [each for known, each in self._prepared.items() if known[:-1] == place]
             found = before[0] if before else self._prepare(inputs)
             self._prepared[*place, use] = self._compared(found, inputs)
+            if self._watch is not None:
+                self._watch.has_changed()  # its own code, which has just been run, may do so
         return self._prepared[*place, use]
 
     def _prepare(self, inputs: Tensor) -> Encoder:

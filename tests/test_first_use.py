@@ -428,18 +428,16 @@ class TestWorks:
         assert bool((found.m_g < found.traces["m_g"][0]).all())
 
     @pytest.mark.parametrize(
-        "decoder", [harness.Adam(), harness.Descent(loss="l2"), harness.LBFGS()]
+        "decoder", [harness.Adam(), harness.Descent(loss="l2"), harness.LBFGS()], ids=repr
     )
-    def test_half_precision_works_or_is_refused(
-        self, dtype: torch.dtype, decoder: harness.Adam
-    ) -> None:
-        try:
-            found = harness.invert(net().to(dtype), IMAGES.to(dtype), decoder=decoder, steps=20)
-        except harness.ModuleError as error:
-            assert dtype == torch.float16
-            assert "float16" in str(error)
-        else:
-            assert bool((found.m_g < found.traces["m_g"][0]).all())
+    def test_bfloat16(self, decoder: harness.Adam | harness.Descent | harness.LBFGS) -> None:
+        module, images = net().bfloat16(), IMAGES.bfloat16()
+        found = harness.invert(module, images, decoder=decoder, steps=20)
+        assert bool((found.m_g < found.traces["m_g"][0]).all())
+
+    def test_half_precision_is_refused(self) -> None:
+        with pytest.raises(harness.ModuleError, match="float16"):
+            harness.invert(net().half(), IMAGES.half(), steps=20)
 
 
 class Recurrent(nn.Module):
@@ -501,8 +499,12 @@ class TestTransforms:
         plain = harness.invert(net(), IMAGES, normalize=(mean, sd), steps=4)
         found = harness.invert(net(), IMAGES, normalize=Normalize(mean, sd), steps=4)
         assert torch.equal(found.images, plain.images)
-        first = harness.invert(nn.Sequential(Normalize(mean, sd), net()).eval(), IMAGES, steps=4)
-        torch.testing.assert_close(first.m_r, plain.m_r)
+        whole = nn.Sequential(Normalize(mean, sd), net()).eval()
+        for layer, inner in ((None, None), ("1.0", "0")):
+            first = harness.invert(whole, IMAGES, layer=layer, steps=4)
+            plain = harness.invert(net(), IMAGES, layer=inner, normalize=(mean, sd), steps=4)
+            torch.testing.assert_close(first.m_r, plain.m_r)
+            assert first.path == COMPILED
 
     def test_any_other_transform_is_differentiated(self) -> None:
         def smaller(images: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from harness.encoders.adapters import Composed, Normalized
 from harness.encoders.encoder import Encoder
 from harness.encoders.network import NetworkEncoder
+from harness.encoders.transforms import is_normalize
 from harness.errors import SettingError, UnknownNameError
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -57,7 +58,7 @@ def preprocessing(normalize: Normalization, images: Tensor, *, like: Tensor) -> 
         if normalize != "imagenet":
             raise UnknownNameError.nearest(normalize, ["imagenet"], what="normalisation")
         normalize = _IMAGENET
-    if type(normalize).__name__ == "Normalize":  # torchvision's; it is not imported for that
+    if is_normalize(normalize):
         normalize = normalize.mean, normalize.std  # type: ignore[union-attr]
     if callable(normalize):
         module = normalize if isinstance(normalize, nn.Module) else _Transform(normalize)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from harness.encoders.encoder import entries_of
+from harness.encoders.transforms import is_normalize
 from harness.errors import ModuleError, UnknownNameError
 
 
@@ -147,6 +148,10 @@ class _Tracer(fx.Tracer):
     def __init__(self, target: nn.Module, call: int) -> None:
         super().__init__()
         self._target, self._left = target, call
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Torch's layers are, and torchvision's `Normalize`."""
+        return is_normalize(m) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         """Stop at the layer; otherwise as usual."""

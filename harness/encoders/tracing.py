@@ -8,6 +8,7 @@ that it overwrites.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import operator
 import types
@@ -22,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from harness.encoders.operations.operation import UntraceableError
 from harness.encoders.operations.table import FORMS, VIEWS, overwrites
 from harness.encoders.overrides import overriding_reason
+from harness.encoders.transforms import is_normalize, normalize
 
 __all__ = ["Attribute", "Node", "Result", "TracedGraph", "UntraceableError", "trace"]
 
@@ -169,8 +171,12 @@ class _Tracer(fx.Tracer):
         return False
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        """Leave out the check of BatchNorm on its input's dimensions, which asks for a shape."""
-        if isinstance(m, _BatchNorm) and type(m).forward is _BatchNorm.forward:
+        """Leave out checks of an input's dimensions, which ask for a shape."""
+        if is_normalize(m):
+            weights = (each.dtype for each in self.root.parameters() if each.is_floating_point())
+            dtype = next(weights, torch.get_default_dtype())
+            forward = functools.partial(normalize, m, dtype=dtype)
+        elif isinstance(m, _BatchNorm) and type(m).forward is _BatchNorm.forward:
             forward = types.MethodType(_normalised, m)
         return super().call_module(m, forward, args, kwargs)
 

@@ -434,6 +434,7 @@ def taken_apart(draw: st.DrawFn) -> Case:
         st.sampled_from(
             [
                 lambda x: x.chunk(2, 2)[1],
+                lambda x: x.unbind(2)[-1] + x.unbind(-2)[0],
                 lambda x: 3 * x.split([2, rows - 2], dim=2)[1],
                 lambda x: x.split(2, 3)[0] * x.split(2, 3)[1],
                 lambda x: torch.chunk(x, 3, dim=-1)[0],

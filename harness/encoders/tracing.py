@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.encoders.operations.operation import UntraceableError
-from harness.encoders.operations.table import FORMS, VIEWS, overwrites
+from harness.encoders.operations.table import FORMS, SKIPPED, VIEWS, option
 from harness.encoders.overrides import overriding_reason
 from harness.encoders.transforms import is_normalize, normalize
 
@@ -243,7 +243,10 @@ class _Notes:
         """Add a call, and its result to the values so far."""
         name, in_place = _name(step)
         args, kwargs = self.replaced((step.args, dict(step.kwargs)), values)
-        in_place = in_place or overwrites(name, args, kwargs)
+        if name in SKIPPED and option(name, "training", args, kwargs) is False:
+            values[step] = args[0]  # another name for it
+            return
+        in_place = in_place or bool(option(name, "inplace", args, kwargs))
         layer, place = _innermost(step.meta.get("nn_module_stack"))
         what = layer.__name__ if layer.__module__.startswith("torch.nn.modules") else name
         if layer is nn.Sequential:
@@ -289,8 +292,9 @@ class _Notes:
 def _name(step: fx.Node) -> tuple[str, bool]:
     """The name of a function, and whether it is one that overwrites its input."""
     name = step.target if isinstance(step.target, str) else _function_name(step.target)
-    if step.target in vars(operator).values() and name[0] == "i" and name[1:] in vars(operator):
-        return name[1:], True  # operator.iadd, which stands for +=
+    if step.target in vars(operator).values():  # operator.iadd stands for +=
+        in_place = name[0] == "i" and name[1:] in vars(operator)
+        return name[in_place:], in_place
     if name.endswith("_") and not name.startswith("_"):
         return name[:-1], True
     return name, False

@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 
+from harness.encoders.layout import channels_last
 from harness.encoders.operations.arithmetic import ScaleShift
 from harness.encoders.operations.operation import (
     Form,
@@ -79,6 +80,7 @@ class GroupNorm:
 
     def forward(self, x: Tensor) -> tuple[Tensor, Memory]:
         """The output; the input, its means and the inverses of its deviations."""
+        x = channels_last(x)  # torch takes no parts of other tensors
         y, mean, scale = torch.ops.aten.native_group_norm(
             x, self.weight, self.bias, *self._sizes(x), self.groups, self.eps
         )
@@ -98,8 +100,7 @@ class GroupNorm:
     def apply_vjp(self, memory: Memory, cotangent: Tensor) -> tuple[Tensor]:
         """The cotangent of the input."""
         x, mean, scale = memory
-        # torch reads both as if they lay alike.
-        cotangent = cotangent.contiguous(memory_format=_memory_format(x))
+        cotangent = channels_last(cotangent)  # torch reads both as if they lay alike
         gradient, _, _ = torch.ops.aten.native_group_norm_backward(
             *(cotangent, x, mean, scale, self.weight, *self._sizes(x), self.groups),
             (True, False, False),
@@ -108,11 +109,6 @@ class GroupNorm:
 
     def _sizes(self, x: Tensor) -> tuple[int, int, int]:
         return x.shape[0], x.shape[1], math.prod(x.shape[2:])
-
-
-def _memory_format(x: Tensor) -> torch.memory_format:
-    images = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if images else torch.contiguous_format
 
 
 def _normalised_tangent(

@@ -183,6 +183,12 @@ def _split(x: Value, split_size_or_sections: Any, dim: int = 0) -> tuple[Rearran
     return _parts(x, [part.shape[dim] for part in parts], dim)
 
 
+def _unbind(x: Value, dim: int = 0) -> tuple[Rearrangement, ...]:
+    axis = dim % len(x.shape)
+    samples_stay([axis])
+    return tuple(_getitem(x, (*[slice(None)] * axis, place)) for place in range(x.shape[axis]))
+
+
 def _values(given: Any) -> Sequence[Value]:
     if not all(isinstance(each, Value) for each in given):
         raise UntraceableError("constants are put together with what flows")
@@ -253,9 +259,7 @@ def _stochastic_depth(x: Value, p: float, mode: str, training: bool = True) -> V
     return _dropout(x, p, training)
 
 
-FORMS: dict[str, Form] = {
-    "contiguous": _itself,
-    "clone": _itself,
+SKIPPED: dict[str, Form] = {
     "dropout": _dropout,
     "dropout1d": _dropout,
     "dropout2d": _dropout,
@@ -263,6 +267,13 @@ FORMS: dict[str, Form] = {
     "alpha_dropout": _dropout,
     "feature_alpha_dropout": _dropout,
     "stochastic_depth": _stochastic_depth,
+}
+"""Forms of functions that return their input itself unless the network is trained."""
+
+FORMS: dict[str, Form] = {
+    **SKIPPED,
+    "contiguous": _itself,
+    "clone": _itself,
     "reshape": _reshape,
     "view": _reshape,
     "flatten": _flatten,
@@ -277,6 +288,7 @@ FORMS: dict[str, Form] = {
     "narrow": _narrow,
     "chunk": _chunk,
     "split": _split,
+    "unbind": _unbind,
     "cat": _cat,
     "concat": _cat,
     "stack": _stack,

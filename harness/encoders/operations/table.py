@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.encoders.operations import (
@@ -29,14 +29,18 @@ FORMS: Mapping[str, Form] = {
 VIEWS = rearrangement.VIEWS
 """Functions whose outputs share memory with their input, or may do so."""
 
+SKIPPED = rearrangement.SKIPPED
+"""Functions that return their input itself unless they are told that the network is trained."""
+
 CHOOSES = frozenset({"conv2d"})
 """Functions whose forms take `without`, algorithms that are not to be taken."""
 
 
-def overwrites(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Whether a function is told to overwrite its input, by its argument `inplace`."""
+def option(name: str, argument: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """An argument that a function is called with, or that it has by default; None without one."""
     try:
         bound = inspect.signature(FORMS[name]).bind(*args, **kwargs)
     except (KeyError, TypeError):  # no operation, or not with these arguments
-        return bool(kwargs.get("inplace"))
-    return bool(bound.arguments.get("inplace"))
+        return kwargs.get(argument)
+    bound.apply_defaults()
+    return bound.arguments.get(argument)

@@ -99,7 +99,8 @@ PLENOPTICS = tuple(_plenoptic(rate) for rate in (0.05, 0.1, 0.2))
 Found = tuple[Trial, Arrivals]
 
 
-def _task(layer: str, batch: int, device: torch.device) -> Task:
+def task_at(layer: str, batch: int, device: torch.device) -> Task:
+    """Images to reconstruct from a layer of ResNet-18."""
     case = resnet("resnet18", layer, pixels=64, batch=batch)
     with precision_of(case.precision, device=device) as precision:
         (task,) = draw_tasks(case, precision=precision, device=device)
@@ -108,8 +109,8 @@ def _task(layer: str, batch: int, device: torch.device) -> Task:
 
 def _found(trials: tuple[Trial, ...], layer: str) -> Found:
     """The best trial at a layer, and what came of it."""
-    trial = best_trial(trials, alone=_task(layer, 1, CPU))
-    return trial, arrivals(trial, _task(layer, IMAGES, CPU))
+    trial = best_trial(trials, alone=task_at(layer, 1, CPU))
+    return trial, arrivals(trial, task_at(layer, IMAGES, CPU))
 
 
 @pytest.fixture(scope="session")
@@ -168,7 +169,7 @@ def _measure(
     """Time the gradients of a trial and of its peer, and state the rates."""
 
     def throughput(trial: Trial) -> Throughput:
-        task = _task(layer, trial.batch, device)
+        task = task_at(layer, trial.batch, device)
         return Throughput([trial.loop(task)], images=task.batch, device=device)
 
     trial, arrived = found

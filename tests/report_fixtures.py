@@ -507,7 +507,6 @@ def odd_runs() -> Iterator[Any]:
             [long],
             provenance=provenance,
             seconds=nan,
-            ended="yesterday",
             custom={"images": NASTY},
         ),
         id="long names",

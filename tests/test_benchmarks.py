@@ -395,7 +395,7 @@ def test_fixed_quality_is_stated_with_plenoptics(
 ) -> None:
     imported("plenoptic")
     small = task_of(resnet("resnet18", "conv1", pixels=16, batch=3), "float32")
-    monkeypatch.setattr(test_quality, "_task", lambda *_: small)
+    monkeypatch.setattr(test_quality, "task_at", lambda *_: small)
     full = type("Config", (), {"getoption": lambda *_: True})()
     trial = dataclasses.replace(test_quality.PLENOPTICS[0], gradients=30)
 

@@ -196,7 +196,14 @@ def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("profile", None), ("measured", "3"), ("seconds", "long"), ("custom", 1)]
+    ("key", "value"),
+    [
+        ("profile", None),
+        ("measured", "3"),
+        ("seconds", "long"),
+        ("custom", 1),
+        ("ended", "yesterday"),
+    ],
 )
 def test_a_damaged_document_is_one_error(
     content: Any, tmp_path: Path, key: str, value: object, capsys: pytest.CaptureFixture[str]

@@ -686,6 +686,8 @@ def test_elsewhere_a_line_says_how_far_it_is(suite: Suite, told_at_once: None) -
     suite.store = suite.folder / "fresh"
     result = suite.write(test_z=of("supported", "inconclusive")).run("-v")
     result.stdout.re_match_lines([r"\d+/12 cells, about \d+ s left, next Z1 *"])
+    more = r"\d+/24 cells, about \d+ s left, next Z2, 12 of them for its further look *"
+    result.stdout.re_match_lines([more])
     # The verdict stands on a line that names its test.
     result.stdout.re_match_lines([r"test_z.py::test_supported_1 SUPPORTED .*"])
 

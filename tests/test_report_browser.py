@@ -228,7 +228,9 @@ def test_axe_finds_nothing(visit: Open, scheme: str, width: int) -> None:
 @pytest.mark.slow
 def test_axe_finds_nothing_in_comparison_and_history(visit: Open, tmp_path: Path) -> None:
     run = full_run(make_store(tmp_path))
-    other = dataclasses.replace(run, conditions=run.conditions[:-3], device="cuda", ended="2026")
+    other = dataclasses.replace(
+        run, conditions=run.conditions[:-3], device="cuda", ended="2026-01-02T03:04:05+00:00"
+    )
     pages = {
         "compare.html": compare.render(compare.compare(run, other), names=("a", "<b>")),
         "history.html": history.render(history.history([run, other, run])),

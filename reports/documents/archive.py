@@ -37,7 +37,8 @@ def archive_run(run: Run, store: Store) -> Path:
     """
     content = dumps(document(summarise(run)), compact=True).encode("utf-8")
     # The digest distinguishes runs that end in the same second.
-    name = f"{_moment(run.ended)}-{hashlib.sha256(content).hexdigest()[:8]}.json"
+    moment = dt.datetime.fromisoformat(run.ended).astimezone(dt.UTC)
+    name = f"{moment:%Y%m%dT%H%M%SZ}-{hashlib.sha256(content).hexdigest()[:8]}.json"
     path = store.folder / RUNS / name
     try:
         path.parent.mkdir(exist_ok=True)
@@ -96,12 +97,3 @@ def _readable(paths: Iterable[Path]) -> Iterator[Run]:
     for path in paths:
         with contextlib.suppress(StoreError):
             yield read_run(path)
-
-
-def _moment(ended: str) -> str:
-    """A time in UTC, as a name that sorts; "unknown" for any other text."""
-    try:
-        moment = dt.datetime.fromisoformat(ended)
-    except ValueError:
-        return "unknown"
-    return moment.astimezone(dt.UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -16,20 +16,12 @@ def citation(summary: Summary) -> str:
     found = counts_text(item.verdict for item in summary.claims)
     commit = str(run.provenance.get("commit") or "unknown")[:12]
     digest = run.claims_digest[:12]
-    ended = _date(run.ended)
+    ended = dt.datetime.fromisoformat(run.ended).date().isoformat()
     extent = "" if run.whole else f"{extent_text(run)}, "
     note = (
-        f"Run of {ended or 'an unknown date'} (profile {setting_text(run)}, {extent}"
+        f"Run of {ended} (profile {setting_text(run)}, {extent}"
         f"commit {commit}, claims {digest}): {found}"
     )
-    entry = {"title": f"{{{_TITLE}}}", "year": ended[:4] or "n.d.", "note": note}
+    entry = {"title": f"{{{_TITLE}}}", "year": ended[:4], "note": note}
     fields = "".join(f"  {name} = {{{value}}},\n" for name, value in entry.items())
     return f"{_TITLE}. {note}.\n\n@misc{{depth-claims-{digest},\n{fields}}}\n"
-
-
-def _date(text: str) -> str:
-    """The day of a time; empty for any other text."""
-    try:
-        return dt.datetime.fromisoformat(text).date().isoformat()
-    except ValueError:
-        return ""

@@ -6,6 +6,7 @@ Numbers that were not finite come back as NaN.
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import enum
 import json
 import math
@@ -61,11 +62,15 @@ def read_run(path: Path) -> Run:
 
 
 def run_of(content: Json) -> Run:
-    """The run of a parsed document."""
+    """The run of a parsed document.
+
+    Raises what is no document of a run: a wrong type, a missing key, a date that is none.
+    """
     if content["schema"] == schema_1.SCHEMA:
         content = schema_1.upgraded(content)
     claims = [(_CONVERTER.structure(item, Claim), item["conditions"]) for item in content["claims"]]
     run = _CONVERTER.structure({**content["run"], "claims": [], "conditions": []}, Run)
+    dt.datetime.fromisoformat(run.ended)
     return dataclasses.replace(
         run,
         claims=tuple(claim for claim, _ in claims),

@@ -63,11 +63,8 @@ def slug(text: str) -> str:
 
 
 def when(text: str) -> str:
-    """A date in words; other text as it is."""
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError:
-        return text
+    """A date in words."""
+    moment = dt.datetime.fromisoformat(text)
     return f"{moment.day} {moment:%B %Y, %H:%M}"
 
 

@@ -155,6 +155,19 @@ def setting_text(run: Run) -> str:
     return ", ".join((f"{run.profile} on {run.device}", *own))
 
 
+def own_subjects(run: Run) -> dict[str, str]:
+    """The user's own subjects, and how many of the conditions have them where not all do."""
+    measured = [item for item in run.conditions if item.measured]
+    counts = {name: sum(name in item.custom for item in measured) for name in run.custom}
+    return {
+        # Older documents do not say which conditions.
+        name: value
+        if counts[name] in (0, len(measured))
+        else f"{value} (in {counts[name]} of {len(measured)} conditions)"
+        for name, value in run.custom.items()
+    }
+
+
 def extent_text(run: Run) -> str:
     """How much of the claims a run covers, "whole" or "partial, 3 of 60 claims measured"."""
     if run.whole:

@@ -14,12 +14,17 @@ import termios
 import tomllib
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import cast
 
 import pytest
+import torch
 from PIL import Image
 from plugin_suite import ALONE, ROOT, Suite, claim, environment, of, one_message, text
 
 from claims.plugin import progress
+from harness.lab.lab import Custom
+from harness.plan.networks import ResNet, WeightsFile
+from harness.subjects.resnet import build_resnet
 from harness.verdict.lock import Entry, Lock, read_lock, write_lock
 from harness.verdict.verdict import Verdict
 from reports.documents.archive import latest
@@ -446,6 +451,102 @@ def test_the_users_network_takes_the_place_of_a_tests_own(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["*::test_it[[]resnext50_32x4d] SUPPORTED*"])
     command = json.loads((suite.report / "claims.json").read_text())["claims"][0]["conditions"][0]
     assert "--network resnext50_32x4d" in json.dumps(command)
+
+
+OWN = """
+from harness.plan.cells import ZeroUnits
+
+def state(lab, name, network):
+    images = lab.photographs(pixels=32)
+    lab.judge(
+        claim(name),
+        cells=lambda seeds: {"zeros": ZeroUnits(seeds=seeds, network=network, images=images)},
+        effects=lambda seen: {"x": 1.0},
+        max_replicates=1,
+    )
+
+def test_its_own(lab):
+    state(lab, "Z1", lab.resnet("resnet18", "stem"))
+
+@pytest.mark.networks("resnet50")
+def test_marked(lab, network):
+    state(lab, "Z2", lab.resnet(network, "stem"))
+
+@pytest.mark.networks("resnet50")
+def test_marked_in_vain(lab, network):
+    state(lab, "Z3", lab.resnet("resnet18", "stem"))
+
+def test_none(lab):
+    judge(lab, claim("Z4"), "supported", max_replicates=1)
+"""
+
+
+class TestWhatWasMeasuredWithTheUsersOwn:
+    """A report names the user's network with the conditions alone that were measured with it."""
+
+    def measured(self, suite: Suite) -> dict[str, tuple[list[str], str]]:
+        """What each claim was measured with, and the command that measures it again."""
+        return {
+            found["id"]: (condition["evidence"]["custom"], condition["evidence"]["command"])
+            for found in json.loads((suite.report / "claims.json").read_text())["claims"]
+            for condition in found["conditions"]
+        }
+
+    def custom(self, suite: Suite) -> dict[str, str]:
+        document = json.loads((suite.report / "claims.json").read_text())
+        return cast(dict[str, str], document["run"]["custom"])
+
+    @pytest.fixture
+    def suite(self, suite: Suite) -> Suite:
+        return suite.write(test_z=OWN)
+
+    def test_a_network_and_its_weights(self, suite: Suite) -> None:
+        network = build_resnet(ResNet(name="resnet34", layer="conv1"), seed=0)
+        torch.save(network.state_dict(), suite.folder / "w.pt")
+        result = suite.run("--network", "resnet34", "--weights", "w.pt")
+        result.assert_outcomes(failed=1, skipped=3)
+        (said,) = (line for line in result.outlines if line.startswith("Z3 resnet34: "))
+        assert "network=resnet34" in said
+        assert "resnet18" in said
+        found = self.measured(suite)
+        assert {name: used for name, (used, _) in found.items()} == {
+            "Z1": [],
+            "Z2": ["network", "weights"],
+            "Z3": [],
+            "Z4": [],
+        }
+        for option in ("--network resnet34", "--weights"):
+            assert {name for name, (_, command) in found.items() if option in command} == {
+                "Z2",
+                "Z3",  # which was not measured
+            }
+        assert self.custom(suite)["network"] == "resnet34"
+        told = "resnet34 (in 1 of 3 conditions)"
+        result.stdout.fnmatch_lines([f"depth-claims * network {told}*"])
+        for name in ("claims.html", "summary.md"):
+            assert told in (suite.report / name).read_text()
+
+    def test_what_nothing_was_measured_with_is_no_label_and_told(self, suite: Suite) -> None:
+        result = suite.run("--network", "resnet34", "-k", "own or none")
+        result.assert_outcomes(skipped=2, deselected=2)
+        assert self.custom(suite) == {}
+        result.stdout.no_fnmatch_line("depth-claims *resnet34*")
+        result.stdout.fnmatch_lines(["warning: --network resnet34: nothing that was measured *"])
+
+    def test_images(self, suite: Suite) -> None:
+        images = suite.folder / "images"
+        images.mkdir()
+        Image.new("RGB", (40, 40), "red").save(images / "a.png")
+        suite.run("--images", "images", "-k", "own or none")
+        assert self.custom(suite).keys() == {"images"}
+        used = self.measured(suite)
+        assert (used["Z1"][0], used["Z4"][0]) == (["images"], [])
+
+    def test_a_resnet_of_another_name_never_has_the_users_weights(self) -> None:
+        weights = WeightsFile(sha256="0" * 64, path=Path("w.pt"))
+        custom = Custom(network="resnet18", weights=weights)
+        assert custom.resnet("resnet18", "conv1").weights == weights
+        assert custom.resnet("resnet34", "conv1").weights is None
 
 
 # Without measuring

@@ -8,7 +8,7 @@ import functools
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,7 @@ from harness.execution.scheduler import Scheduler
 from harness.lab.condition import Condition
 from harness.lab.lab import Custom, Lab
 from harness.lab.runner import Runner, not_run
-from harness.plan.seeds import seeding
+from harness.plan.seeds import ReplicateSeeds, seeding
 from harness.store import WEIGHTS, Store
 from harness.verdict.lock import (
     Entry,
@@ -155,6 +155,11 @@ class ClaimSession:
                 "claims have changed since they were locked, so that these locks are dropped: "
                 f"{', '.join(self._dropped)}; lock the new verdicts with --update-verdicts"
             )
+        if self.run is not None:
+            found += [
+                f"{option}: nothing that was measured has to do with it"
+                for option in self._without_effect
+            ]
         gone = self._stale_locks()
         if gone:
             found.append(
@@ -275,14 +280,16 @@ class ClaimSession:
         """Measure and decide a condition, and compare it with its lock."""
         condition = self.conditions[number]
         try:
-            result = self._ready().run(
-                condition, label=full_name(condition), command=self._command(number)
-            )
+            used = self._used(condition)
+            skipped = condition.skip_reason is not None
+            command = self._command(number, given=self.custom.described() if skipped else used)
+            result = self._ready().run(condition, label=full_name(condition), command=command)
         except Exception as error:
             self._errors[number] = f"{type(error).__name__}: {error}".splitlines()[0]
             raise
         finally:
             self._progress.clear()
+        result = dataclasses.replace(result, custom=used)
         self._results[number] = result
         custom = bool(self.custom.described())
         outcome = compare(
@@ -363,12 +370,17 @@ class ClaimSession:
                 **self._provenance,
                 **({"workers": workers} if workers else {}),
                 "seeds": seeding(),
+                **({"without_effect": unused} if (unused := self._without_effect) else {}),
             },
             measured=len(measured),
             reused=len(used - measured),
             seconds=time.monotonic() - self._began,
             ended=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
-            custom=self.custom.described(),
+            custom={
+                name: text
+                for name, text in self.custom.described().items()
+                if name in self._of_ones_own
+            },
             every_condition=self._every_condition,
             multiverses=self._runner.multiverses if self._runner else {},
             components=self._runner.components if self._runner else {},
@@ -383,7 +395,8 @@ class ClaimSession:
             reason = ENDED_BEFORE
         else:
             reason = NOT_SELECTED
-        return not_run(self.conditions[number], reason=reason, command=self._command(number))
+        command = self._command(number, given=self.custom.described())
+        return not_run(self.conditions[number], reason=reason, command=command)
 
     @property
     def _every_condition(self) -> bool:
@@ -413,22 +426,44 @@ class ClaimSession:
         write_lock(updated, self._root / LOCK)
         self.lock_changes = diff(self.lock, updated)
 
-    def _command(self, number: int) -> str:
-        """The command line that measures one condition of this run again."""
+    def _command(self, number: int, *, given: Collection[str]) -> str:
+        """The command line that measures one condition of this run again.
+
+        `given` are those of the user's own subjects that it has to do with.
+        """
         words = ["pytest", self._nodeids[number], "--profile", self.options.profile.name]
         if self.options.device != "auto":
             words += ["--device", self.options.device]
         if self.options.precision != "float32":
             words += ["--precision", self.options.precision]
-        if self.custom.network:
-            words += ["--network", self.custom.network]
-        if self.custom.weights:
-            words += ["--weights", str(self.custom.weights.path)]
         if self.options.imagenet:
             words += ["--imagenet", str(self.options.imagenet.path)]
-        if self.custom.images:
+        named = self.conditions[number].parameters.get("network") == self.custom.network
+        if self.custom.network and (named or "network" in given):
+            words += ["--network", self.custom.network]
+        if self.custom.weights and "weights" in given:
+            words += ["--weights", str(self.custom.weights.path)]
+        if self.custom.images and "images" in given:
             words += ["--images", str(self.custom.images.path)]
         return shlex.join(words)
+
+    @property
+    def _of_ones_own(self) -> set[str]:
+        """Which of the user's own subjects any condition was measured with."""
+        return {name for result in self._results.values() for name in result.custom}
+
+    @property
+    def _without_effect(self) -> list[str]:
+        """Options with subjects of the user's that nothing was measured with."""
+        given = self.custom.described().items()
+        return [f"--{name} {text}" for name, text in given if name not in self._of_ones_own]
+
+    def _used(self, condition: Condition) -> tuple[str, ...]:
+        """Which of the user's own subjects a condition is measured with."""
+        if condition.skip_reason is not None:
+            return ()
+        cells = condition.cells(ReplicateSeeds(replicate=0))
+        return self.custom.used_by([*cells.values(), *condition.gallery.values()])
 
 
 def _check_writable(report: Path) -> None:

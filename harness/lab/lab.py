@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from harness.lab.precision_check import at_precision
 from harness.plan.cells import Cell
 from harness.plan.fields import check
 from harness.plan.images import ImageFolder, Images
-from harness.plan.networks import ModuleFactory, ResNet, WeightsFile, module
+from harness.plan.networks import RESNETS, ModuleFactory, ResNet, WeightsFile, module
 from harness.plan.profile import Profile
+from harness.plan.seeds import ReplicateSeeds
 from harness.store import WEIGHTS
 
 
@@ -26,6 +27,27 @@ class Custom:
     network: str | None = None
     weights: WeightsFile | None = None
     images: ImageFolder | None = None
+
+    def used_by(self, cells: Iterable[Cell]) -> tuple[str, ...]:
+        """Which of them some of these cells are measured with: "network", "weights", "images"."""
+        found = set()
+        for cell in cells:
+            network, images = getattr(cell, "network", None), getattr(cell, "images", None)
+            if isinstance(network, ResNet) and network == self._stands_for(network):
+                found |= {"network", "weights"}
+            if self.images and isinstance(images, Images) and images.folder == self.images:
+                found.add("images")
+        return tuple(name for name in self.described() if name in found)
+
+    def _stands_for(self, network: ResNet) -> ResNet | None:
+        """The user's network at a layer of another one; None without any."""
+        return None if self.network is None else self.resnet(self.network, network.layer)
+
+    def resnet(self, name: str, layer: str) -> ResNet:
+        """A ResNet up to a layer, with the user's weights where it is the user's network."""
+        return ResNet(
+            name=name, layer=layer, weights=self.weights if name == self.network else None
+        )
 
     def described(self) -> dict[str, str]:
         """What was given, for the report."""
@@ -75,8 +97,8 @@ class Lab:
     folder: Path = Path()
 
     def resnet(self, name: str, layer: str) -> ResNet:
-        """A ResNet up to a layer, with the user's weights if given."""
-        return ResNet(name=name, layer=layer, weights=self.custom.weights)
+        """A ResNet up to a layer, with the user's weights where it is the user's network."""
+        return self.custom.resnet(name, layer)
 
     def module(
         self,
@@ -140,12 +162,17 @@ class Lab:
             )
             return {role: at_precision(cell, self.precision) for role, cell in asked.items()}
 
+        def of_replicate(seeds: ReplicateSeeds) -> dict[str, Cell]:
+            found = placed(cells(seeds))
+            self._check_network(claim, found)
+            return found
+
         self.receive(
             Condition(
                 claim=claim,
                 estimand=estimand or next(iter(claim.estimands)),
                 parameters=self.parameters,
-                cells=lambda seeds: placed(cells(seeds)),
+                cells=of_replicate,
                 effects=effects,
                 gallery=placed(gallery or {}),
                 tables=tables,
@@ -156,6 +183,19 @@ class Lab:
                 skip_reason=skip_reason,
                 external_weights=external_weights,
             )
+        )
+
+    def _check_network(self, claim: Claim, cells: Mapping[str, Cell]) -> None:
+        """Refuse a condition that goes by the name of a ResNet which none of its cells has."""
+        named = self.parameters.get("network")
+        networks = [getattr(cell, "network", None) for cell in cells.values()]
+        has = [network.name for network in networks if isinstance(network, ResNet)]
+        check(
+            named not in RESNETS or not has or named in has,
+            f"network={named} of {claim.id}",
+            rule=f"the condition goes by this name, and its cells have {' and '.join(has)}",
+            remedy="Take the network that the test is parametrized with: "
+            "lab.resnet(network, layer)",
         )
 
     def record(self, claim: Claim) -> None:

@@ -64,6 +64,8 @@ class ConditionResult:
         Identities of records with images large enough to look at, by what they show.
     beyond : Beyond or None
         The test on distinct photographs, each counted once; None if there is none.
+    custom : tuple of str
+        Which of the user's own subjects it was measured with: "network", "weights", "images".
     """
 
     claim: Claim
@@ -76,6 +78,7 @@ class ConditionResult:
     tables: tuple[Table, ...] = ()
     gallery: Mapping[str, str] = dataclasses.field(default_factory=dict)
     beyond: Beyond | None = None
+    custom: tuple[str, ...] = ()
 
     @property
     def judged_by(self) -> Estimand:
@@ -116,7 +119,7 @@ class Run:
     ended : str
         Date and time of the end, ISO 8601 with offset.
     custom : mapping of str to str
-        The user's own images, network or weights, if given.
+        The user's own images, network or weights, if any condition was measured with them.
     multiverses : mapping of str to (mapping of str to Multiverse)
         By claim and estimand, the cells around the confirmatory ones; those that were not measured
         are absent. Effects are those of the estimand's first criterion.

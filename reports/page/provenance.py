@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from harness.verdict.results import Run
 from reports import words
 from reports.documents.build import plain
+from reports.summary import own_subjects
 
 
 def facts(run: Run) -> list[tuple[str, str]]:
@@ -24,7 +25,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("Ended", run.ended),
         ("Time", words.duration(run.seconds)),
         ("Cells", f"{run.measured} measured, {run.reused} reused from the store"),
-        *((f"Your {name}", value) for name, value in run.custom.items()),
+        *((f"Your {name}", value) for name, value in own_subjects(run).items()),
         *([("Seeds", seeds_text(seeds))] if isinstance(seeds, Mapping) else []),
         *((key.replace("_", " ").capitalize(), _flat(value)) for key, value in provenance.items()),
     ]

@@ -10,7 +10,7 @@ from reports.page.figures import figure_views
 from reports.page.panels import components_view
 from reports.page.provenance import facts, seeds_text
 from reports.page.template import environment
-from reports.summary import ClaimSummary, HeadlineSummary, Summary
+from reports.summary import ClaimSummary, HeadlineSummary, Summary, own_subjects
 
 
 def render(summary: Summary, library: Library) -> str:
@@ -25,6 +25,7 @@ def render(summary: Summary, library: Library) -> str:
         .get_template("report.html")
         .render(
             run=run,
+            own=own_subjects(run),
             summary=summary,
             claims=claims,
             figures=figures,

@@ -20,6 +20,7 @@ from reports.summary import (
     deciding_part,
     effect_of,
     left_out_text,
+    own_subjects,
     run_text,
     summarise,
 )
@@ -99,7 +100,7 @@ class _Layout:
         self._text = max(10, width - _INDENT - sum(columns) - 2 * len(columns))
 
     def heading(self, run: Run) -> str:
-        custom = "".join(f" · {name} {value}" for name, value in run.custom.items())
+        custom = "".join(f" · {name} {value}" for name, value in own_subjects(run).items())
         return self._fit(f"depth-claims · profile {run.profile} · {run.device}{custom}")
 
     def columns(self) -> str:

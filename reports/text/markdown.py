@@ -13,6 +13,7 @@ from reports.summary import (
     effect_of,
     extent_text,
     left_out_text,
+    own_subjects,
 )
 from reports.words import VERDICT_MARKS, counts_text, duration, effect_text, finding
 
@@ -33,7 +34,9 @@ def to_markdown(summary: Summary) -> str:
     noun = "claim" if len(summary.claims) == 1 else "claims"
     found = counts_text(item.verdict for item in summary.claims)
     counted = f"{len(summary.claims)} {noun}: {found}"
-    own = ", ".join(f"{_cell(name)} **{_cell(value)}**" for name, value in run.custom.items())
+    own = ", ".join(
+        f"{_cell(name)} **{_cell(value)}**" for name, value in own_subjects(run).items()
+    )
     head = [
         "# depth-claims",
         "",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.encoders.encoder import Encoder
+from harness.encoders.encoder import VJP, Encoder
 from harness.encoders.runtime import tf32_allowed
 from harness.errors import DepthClaimsError, ModuleError
 
@@ -20,33 +20,45 @@ EXPONENT = 0.6
 _GRADIENT = 0.05
 """Share by which norms of gradients may differ, since ties may be broken either way."""
 
+DIFFERENT = "the outputs of a compiled plan differ from the module's own"
+
 _OVERWRITTEN = "has been modified by an inplace operation"
 
 _MIXED = 1e-3
 """Share of an output by which it may depend on the size of its batch, by rounding."""
 
 
-def difference(plan: Encoder, module: Encoder, inputs: Tensor) -> str:
-    """What a compiled plan computes otherwise than the module itself, in words; empty if nothing.
+def outputs_differ(outputs: Tensor, module: Encoder, inputs: Tensor) -> str:
+    """What is wrong with the outputs of a compiled plan, in words; empty if nothing.
 
     Parameters
     ----------
-    plan, module : Encoder
-        To be compared, by their outputs and by the norms of their VJPs.
+    outputs : tensor, shape (batch, ...)
+        Of the plan.
+    module : Encoder
+        The module itself.
     inputs : tensor, shape (batch, ...)
-        At which they are.
     """
-    theirs = module.encode(inputs)
-    ours, our_vjp = plan.vjp(inputs)
-    if not agree(ours, theirs, like=inputs):
-        return "the outputs of a compiled plan differ from the module's own"
+    return "" if agree(outputs, module.encode(inputs), like=inputs) else DIFFERENT
+
+
+def vjp_differs(found: tuple[Tensor, VJP], module: Encoder, inputs: Tensor) -> str:
+    """As `outputs_differ`, of outputs and a VJP; of the latter norms are compared.
+
+    Ties may be broken either way, and then gradients differ while both are right.
+    """
+    outputs, vjp = found
     try:
-        _, their_vjp = module.vjp(inputs)
-        own = _norms(their_vjp(theirs))
+        own, own_vjp = module.vjp(inputs)
+        norms = _norms(own_vjp(own))
     except RuntimeError as error:
         # Torch cannot differentiate what is overwritten; a plan has no need to.
-        return "" if _OVERWRITTEN in str(error) else f"it has no gradient: {first_line(error)}"
-    if not bool(((_norms(our_vjp(theirs)) - own).abs() <= _GRADIENT * own).all()):
+        if _OVERWRITTEN in str(error):
+            return outputs_differ(outputs, module, inputs)
+        return f"it has no gradient: {first_line(error)}"
+    if not agree(outputs, own, like=inputs):
+        return DIFFERENT
+    if not bool(((_norms(vjp(own)) - norms).abs() <= _GRADIENT * norms).all()):
         return "the gradients of a compiled plan differ from the module's own"
     return ""
 
@@ -60,54 +72,71 @@ def agree(ours: Tensor, theirs: Tensor, *, like: Tensor) -> bool:
     return bool((_norms(ours - theirs) <= eps**EXPONENT * _norms(theirs)).all())
 
 
-def check_samples(encode: Callable[[Tensor], Tensor], module: nn.Module, inputs: Tensor) -> None:
+def check_samples(
+    outputs: Tensor, encode: Callable[[Tensor], Tensor], module: nn.Module, inputs: Tensor
+) -> bool:
     """Refuse a network that is random, or whose output for a sample depends on the others.
+
+    It is run once, for a batch of another size.
 
     Parameters
     ----------
+    outputs : tensor, shape (batch, ...)
+        For these inputs, by a compiled plan or by the network itself.
     encode : callable
-        Outputs of the network for a batch.
+        Outputs of the network itself.
     module : nn.Module
         The network.
     inputs : tensor, shape (batch, ...)
-        Of which the first sample is encoded again, by itself and beside another one.
+
+    Returns
+    -------
+    bool
+        Whether the outputs are the network's.
 
     Raises
     ------
     ModuleError
         If it is, or cannot take a batch of another size.
     """
-    name = type(module).__name__
     alone = inputs[:1]
-    beside = torch.cat([alone, inputs[1:2] if len(inputs) > 1 else 1 - alone.flip(-1)])
+    other = alone if len(inputs) > 1 else torch.cat([alone, 1 - alone.flip(-1)])
     before = _random_states(inputs.device)
     try:
-        one, two = encode(alone), encode(beside)[:1]
+        found = encode(other)[:1]
     except (DepthClaimsError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         encode(inputs)  # an error of its own, where the images are at fault
         raise ModuleError(
-            name,
+            type(module).__name__,
             rule=f"it fails for another number of samples ({first_line(error)})",
             remedy="Give a network that takes batches of any size",
         ) from error
-    tolerance = max(_MIXED, 16 * torch.finfo(inputs.dtype).eps) * float(one.norm())
-    differs = one.shape != two.shape or float((one - two).norm()) > tolerance
-    random_numbers = _random_states(inputs.device) != before
-    if random_numbers or (differs and not torch.equal(encode(alone), one)):
+    is_random = _random_states(inputs.device) != before
+    if not is_random and agree(found, outputs[:1], like=inputs):
+        return True
+    again, own = encode(other)[:1], encode(inputs)[:1]
+    if is_random or not torch.equal(again, found):
         raise ModuleError(
-            _culprit(module, alone, alone) or name,
+            _culprit(module, other, other) or type(module).__name__,
             rule="it is random: it returns something else for the same image",
             remedy="Remove what is random, such as F.dropout without training=self.training",
         )
-    if differs:
+    if not _near(found, own):
         raise ModuleError(
-            _culprit(module, alone, beside) or name,
+            _culprit(module, inputs, other) or type(module).__name__,
             rule="what it returns for an image depends on the others of the batch",
             remedy="Use layers that map each image by itself, such as BatchNorm with running "
             "statistics",
         )
+    return agree(outputs, encode(inputs), like=inputs)
+
+
+def _near(one: Tensor, other: Tensor) -> bool:
+    """Whether an output is the same in two batches but for rounding."""
+    share = max(_MIXED, 16 * torch.finfo(one.dtype).eps)
+    return one.shape == other.shape and float((one - other).norm()) <= share * float(one.norm())
 
 
 def first_line(error: BaseException) -> str:
@@ -155,9 +184,6 @@ def _culprit(module: nn.Module, one: Tensor, two: Tensor) -> str:
         for hook in hooks:
             hook.remove()
     for (name, first), (_, second) in zip(*outputs, strict=False):
-        near = first.shape == second.shape and torch.allclose(
-            first.double(), second.double(), rtol=_MIXED, atol=_MIXED * float(first.double().norm())
-        )
-        if not near:
+        if not _near(first.double(), second.double()):
             return f"{name}, {type(whole.get_submodule(name)).__name__}"
     return ""

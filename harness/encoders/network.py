@@ -8,7 +8,13 @@ from torch import Tensor, nn
 from harness.encoders.adapters import Contiguous
 from harness.encoders.compiled import CompiledPlan
 from harness.encoders.encoder import JVP, VJP, Encoder, ModuleEncoder
-from harness.encoders.first_use import check_samples, difference, first_line
+from harness.encoders.first_use import (
+    DIFFERENT,
+    check_samples,
+    first_line,
+    outputs_differ,
+    vjp_differs,
+)
 from harness.encoders.overrides import Watch
 from harness.encoders.runtime import tf32_allowed
 from harness.encoders.tracing import TracedGraph, UntraceableError, trace
@@ -42,9 +48,9 @@ def check_eval_mode(module: nn.Module) -> None:
 class NetworkEncoder:
     """A module in eval mode as an encoder, computed in the fastest way that it allows.
 
-    The first outputs and the first VJP of a shape are compared with the module's own; where they
-    differ, the module itself is run by autograd from then on. A module that is changed after its
-    first use is looked at anew.
+    The first outputs and the first VJP for inputs of a shape are compared with the module's own;
+    where they differ, the module itself is run by autograd from then on. A module that is changed
+    after its first use is looked at anew.
 
     torchvision's networks are best imported as `from harness.subjects.vision import models`: this
     also works where torchvision lacks its compiled operators and `import torchvision` fails.
@@ -78,6 +84,7 @@ class NetworkEncoder:
         # device, alive.
         self._prepared: dict[tuple[object, ...], Encoder] = {}
         self._graph: TracedGraph | None = None
+        self._sampled = False
         self._trace()
 
     @property
@@ -87,15 +94,63 @@ class NetworkEncoder:
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Outputs of a batch of inputs."""
-        return self._for(inputs, use="outputs").encode(inputs)
+        encoder = self._prepared_for(inputs, use="outputs")
+        return self._first_outputs(inputs) if encoder is None else encoder.encode(inputs)
 
     def vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
         """Outputs of a batch of inputs, and their VJP."""
-        return self._for(inputs, use="VJP").vjp(inputs)
+        encoder = self._prepared_for(inputs, use="VJP")
+        return self._first_vjp(inputs) if encoder is None else encoder.vjp(inputs)
 
     def linearize(self, inputs: Tensor) -> tuple[Tensor, JVP, VJP]:
         """Outputs of a batch of inputs, their JVP and their VJP."""
-        return self._for(inputs, use="VJP").linearize(inputs)
+        encoder = self._prepared_for(inputs, use="VJP")
+        if encoder is None:
+            self._first_vjp(inputs)
+            return self.linearize(inputs)
+        return encoder.linearize(inputs)
+
+    def _prepared_for(self, inputs: Tensor, *, use: str) -> Encoder | None:
+        """The encoder of inputs of a shape; None at the first such use of it."""
+        # By autograd a module is followed whatever becomes of it.
+        compiled = self._graph is not None
+        if compiled and self._watch is not None and self._watch.has_changed():
+            self._trace()
+        return self._prepared.get((*_place_of(inputs), use))
+
+    def _first_outputs(self, inputs: Tensor) -> Tensor:
+        encoder, reason, sampled = self._encoder(inputs), "", self._sampled
+        outputs = encoder.encode(inputs)
+        if not sampled:
+            right = check_samples(outputs, self.own.encode, self.module, inputs)
+            self._sampled, reason = True, "" if right else DIFFERENT
+        # A single sample has been compared by then.
+        if encoder is not self.own and not reason and (sampled or len(inputs) > 1):
+            reason = outputs_differ(outputs, self.own, inputs)
+        settled = self._settled(encoder, inputs, use="outputs", reason=reason)
+        return outputs if settled is encoder else settled.encode(inputs)
+
+    def _first_vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
+        encoder, reason = self._encoder(inputs), ""
+        found = encoder.vjp(inputs)
+        if not self._sampled:
+            check_samples(found[0], self.own.encode, self.module, inputs)
+            self._sampled = True
+        if encoder is not self.own:
+            reason = vjp_differs(found, self.own, inputs)
+        settled = self._settled(encoder, inputs, use="VJP", reason=reason)
+        return found if settled is encoder else settled.vjp(inputs)
+
+    def _settled(self, encoder: Encoder, inputs: Tensor, *, use: str, reason: str) -> Encoder:
+        """The encoder for a use from now on: the module's own if there is a reason against it."""
+        if reason:
+            self._graph, self._reason = None, reason
+            self._prepared.clear()
+            encoder = self.own
+        self._prepared[*_place_of(inputs), use] = encoder
+        if self._watch is not None:
+            self._watch.has_changed()  # the module's own code, which has just been run, may do so
+        return encoder
 
     def _trace(self) -> None:
         """Look at the module anew."""
@@ -109,27 +164,12 @@ class NetworkEncoder:
         except UntraceableError as error:
             self._reason = str(error)
 
-    def _for(self, inputs: Tensor, *, use: str) -> Encoder:
-        # By autograd a module is followed whatever becomes of it.
-        compiled = self._graph is not None
-        if compiled and self._watch is not None and self._watch.has_changed():
-            self._trace()
-        place: tuple[object, ...] = (inputs.shape, inputs.dtype, inputs.device)
-        if inputs.is_cuda:  # the fastest way to convolve also depends on the precision of products
-            place += tf32_allowed()
-        if (*place, use) not in self._prepared:
-            before = [each for known, each in self._prepared.items() if known[:-1] == place]
-            found = before[0] if before else self._prepare(inputs)
-            self._prepared[*place, use] = self._compared(found, inputs)
-            if self._watch is not None:
-                self._watch.has_changed()  # its own code, which has just been run, may do so
-        return self._prepared[*place, use]
-
-    def _prepare(self, inputs: Tensor) -> Encoder:
+    def _encoder(self, inputs: Tensor) -> Encoder:
+        """A compiled plan for inputs of a shape, or the module itself."""
+        for use in ("outputs", "VJP"):
+            if (known := self._prepared.get((*_place_of(inputs), use))) is not None:
+                return known
         self._check(inputs.dtype, inputs.device)
-        if not self._sampled:
-            check_samples(self.own.encode, self.module, inputs)
-            self._sampled = True
         if self._graph is not None:
             try:
                 return CompiledPlan(self._graph, torch.zeros_like(inputs))
@@ -138,16 +178,6 @@ class NetworkEncoder:
             except Exception as error:  # whatever torch says of settings that it takes elsewhere
                 self._graph, self._reason = None, first_line(error)
         return self.own
-
-    def _compared(self, found: Encoder, inputs: Tensor) -> Encoder:
-        """The encoder found, or the module's own where the two differ."""
-        if self._graph is None:
-            return self.own
-        if reason := difference(found, self.own, inputs):
-            self._graph, self._reason = None, reason
-            self._prepared.clear()
-            return self.own
-        return found
 
     def _check(self, dtype: torch.dtype, device: torch.device) -> None:
         """Refuse images that differ from all parameters in dtype or device."""
@@ -159,6 +189,13 @@ class NetworkEncoder:
                 f"images are {_place(dtype, device)}",
                 remedy="Move one to the other by .to(...)",
             )
+
+
+def _place_of(inputs: Tensor) -> tuple[object, ...]:
+    """What a compiled plan is made for."""
+    place: tuple[object, ...] = (inputs.shape, inputs.dtype, inputs.device)
+    # On a GPU the fastest way to convolve also depends on the precision of products.
+    return (*place, *tf32_allowed()) if inputs.is_cuda else place
 
 
 def _place(dtype: torch.dtype, device: torch.device) -> str:

@@ -217,6 +217,12 @@ class TestValues:
         ]
         torch.testing.assert_close(found.m_g, torch.stack(truth), rtol=1e-4, atol=1e-4)
 
+    def test_a_run_that_overflows_is_no_difference(self) -> None:
+        far = harness.Descent(step=1e30, factor=1.0, loss="l2")
+        found = harness.invert(net(), IMAGES, decoder=far, steps=8)
+        assert {outcome.value for outcome in found.outcomes} == {"non-finite"}
+        assert found.path == COMPILED
+
 
 CHANGES: dict[str, Callable[[nn.Sequential], object]] = {
     "in place": lambda module: module[0].weight.mul_(2),

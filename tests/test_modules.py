@@ -262,7 +262,8 @@ class TestRefusedWhereTheCellIsMade:
 
 
 def built(network: ModuleFactory, *, seed: int = 1) -> nn.Module:
-    return build_module(network, seed=seed)
+    module, _ = build_module(network, seed=seed)
+    return module
 
 
 class TestMaking:
@@ -471,6 +472,20 @@ class Constant(nn.Module):
         return images * 0
 """
 
+HEADED = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, classes=5):
+        super().__init__()
+        self.body = nn.Conv2d(3, 4, 3)
+        self.head = nn.Linear(4, classes)
+
+    def forward(self, images):
+        return self.head(self.body(images).mean((2, 3)))
+"""
+
 CLAIM = """
 import pytest
 from harness.claim import Claim, Criterion, event
@@ -552,6 +567,22 @@ class TestClaims:
         (suite.folder / "nets" / "my_net.py").write_text(POOLING.format(width=5))
         suite.run()
         assert measured(suite) == 4
+
+    def test_a_head_that_the_weights_lack_is_told_in_the_report(self, suite: Suite) -> None:
+        (suite.folder / "nets" / "headed.py").write_text(HEADED)
+        seven = of(suite.folder, "nets/headed.py:Net", arguments={"classes": 7})
+        torch.save({"model": built(seven).state_dict()}, suite.folder / "w.pt")
+        body = """
+def test_headed(lab):
+    state(lab, "P6", lambda _: lab.module("nets/headed.py:Net", layer="LAYER", weights="w.pt"))
+"""
+        suite.write(test_z=CLAIM + body.replace("LAYER", "body"))
+        suite.run("-k", "headed").assert_outcomes(skipped=1, deselected=1)
+        assert "head.weight, head.bias" in (suite.report / "claims.json").read_text()
+        suite.write(test_z=CLAIM + body.replace("LAYER", "head"))
+        result = suite.run("-k", "headed")
+        result.assert_outcomes(failed=1, deselected=1)
+        result.stdout.fnmatch_lines(["P6: *w.pt: *do not fit headed.py:Net*"])
 
     def test_a_mistake_fails_its_own_test_in_one_line(self, suite: Suite) -> None:
         (suite.folder / "nets" / "broken.py").write_text("def make(:\n")

@@ -87,7 +87,20 @@ def _outcomes(records: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
         # Decoders without a step have no rho.
         rows.append((role, *(counts[outcome] for outcome in outcomes), "" if rho != rho else rho))
     return (
-        *_memory(runs),
+        *_noted(
+            runs,
+            "memory",
+            title="Memory ran out; these runs were split into smaller batches, which moves their "
+            "rounding.",
+            columns=("run", "replicates"),
+        ),
+        *_noted(
+            runs,
+            "left_out",
+            title="The weights have a head of another number of classes behind the layer; these "
+            "were left as they were drawn.",
+            columns=("run", "weights"),
+        ),
         Table(
             title="How many runs ended in each way, and the median of rho = step * |g|^2 / (2 f) "
             "at their ends.",
@@ -97,24 +110,17 @@ def _outcomes(records: Sequence[Mapping[str, Record]]) -> tuple[Table, ...]:
     )
 
 
-def _memory(runs: Mapping[str, Sequence[Record]]) -> tuple[Table, ...]:
-    """Which runs were split because memory ran out."""
-    split = [
-        (role, record.labels["memory"])
+def _noted(
+    runs: Mapping[str, Sequence[Record]], label: str, *, title: str, columns: tuple[str, str]
+) -> tuple[Table, ...]:
+    """What a label says of the runs that have it; no table where none has."""
+    said = [
+        (role, record.labels[label])
         for role, ended in runs.items()
         for record in ended
-        if "memory" in record.labels
+        if label in record.labels
     ]
-    if not split:
-        return ()
-    return (
-        Table(
-            title="Memory ran out; these runs were split into smaller batches, which moves their "
-            "rounding.",
-            columns=("run", "replicates"),
-            rows=tuple(dict.fromkeys(split)),
-        ),
-    )
+    return (Table(title=title, columns=columns, rows=tuple(dict.fromkeys(said))),) if said else ()
 
 
 def _median(values: Sequence[float]) -> float:

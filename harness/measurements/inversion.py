@@ -19,6 +19,7 @@ from harness.measurements.measurement import Measurement
 from harness.measurements.reconstruction_quality import reconstruction_quality
 from harness.plan.cells import Inversion
 from harness.plan.networks import ModuleFactory, ResNet
+from harness.subjects.factory import FactoryEncoder
 from harness.subjects.images.originals import draw_original
 from harness.subjects.images.starts import draw_noise, draw_starts
 from harness.subjects.last import forget_encoder
@@ -136,6 +137,7 @@ def _invert(
         dtype=precision.network,
         device=device,
     )
+    left_out = ", ".join(encoder.left_out) if isinstance(encoder, FactoryEncoder) else ""
     if precision.network != precision.images:
         encoder = Cast(encoder, inside=precision.network, outside=precision.images)
     # Where the network takes vectors, only priors need rows and columns.
@@ -200,6 +202,7 @@ def _invert(
                 labels={
                     "image": drawn[sample][1],
                     "termination_reason": recovery.reasons[sample].name.lower(),
+                    **({"left_out": left_out} if left_out else {}),
                 },
                 images={
                     "target": originals[sample].numpy(),

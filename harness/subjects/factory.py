@@ -31,9 +31,25 @@ _MADE: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 """What was made and is still there."""
 
 
+class FactoryEncoder(NetworkEncoder):
+    """A network of one's own as an encoder.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network up to its layer.
+    left_out : tuple of str
+        What its weights file left as it was drawn: a head behind the layer.
+    """
+
+    def __init__(self, module: nn.Module, *, left_out: tuple[str, ...]) -> None:
+        super().__init__(module, owned=True)
+        self.left_out = left_out
+
+
 def factory_encoder(
     network: ModuleFactory, *, seed: int, dtype: torch.dtype, device: torch.device
-) -> NetworkEncoder:
+) -> FactoryEncoder:
     """Encoder of a network of one's own up to its layer, cached: do not change it.
 
     Raises
@@ -42,17 +58,21 @@ def factory_encoder(
         As `build_module`; where there is no such layer; as `NetworkEncoder`.
     """
 
-    def build() -> NetworkEncoder:
-        made = build_module(network, seed=seed)
+    def build() -> FactoryEncoder:
+        made, left_out = build_module(network, seed=seed)
         part = made if network.layer is None else truncated(made, layer=network.layer)
         # A cut makes containers anew, in train mode.
-        return NetworkEncoder(part.to(device, dtype).eval(), owned=True)
+        return FactoryEncoder(part.to(device, dtype).eval(), left_out=left_out)
 
-    return LAST_ENCODER.get((network, seed, dtype, device), build)
+    found = LAST_ENCODER.get((network, seed, dtype, device), build)
+    assert isinstance(found, FactoryEncoder)  # by its key
+    return found
 
 
-def build_module(network: ModuleFactory, *, seed: int) -> nn.Module:
+def build_module(network: ModuleFactory, *, seed: int) -> tuple[nn.Module, tuple[str, ...]]:
     """What the function returns, whole, in eval mode, its parameters without gradients.
+
+    Its second part are the names that a weights file left out, as by `harness.load_weights`.
 
     Parameters
     ----------
@@ -95,9 +115,10 @@ def build_module(network: ModuleFactory, *, seed: int) -> nn.Module:
             remedy="Make a new one at each call: each replicate draws its own weights",
         )
     _MADE.add(made)
+    left_out: tuple[str, ...] = ()
     if network.weights is not None:
-        load_file(made, network.weights, name=name, layer=network.layer)
-    return made.eval().requires_grad_(False)
+        left_out = load_file(made, network.weights, name=name, layer=network.layer)
+    return made.eval().requires_grad_(False), left_out
 
 
 def _imported(source: Source) -> types.ModuleType:

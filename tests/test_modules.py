@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -314,15 +316,25 @@ class TestMaking:
         with pytest.raises(DepthClaimsError, match="do not fit"):
             built(of(folder, weights="w.pt"))
 
-    def test_an_edited_file_is_run_anew_even_within_a_second(self, tmp_path: Path) -> None:
-        body = "from torch import nn\ndef make(): return nn.{}(2)\n"
-        path = tmp_path / "net.py"
+    @pytest.mark.parametrize("edited", ["net.py", "kinds_of_it.py"])
+    def test_an_edit_counts_even_within_a_second(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edited: str
+    ) -> None:
+        monkeypatch.setattr(sys, "dont_write_bytecode", False)
         kinds = []
         for kind in ("AvgPool2d", "MaxPool2d"):  # as long as each other
-            path.write_text(body.format(kind))
+            other = "from torch import nn\nKind = nn.Identity\n"
+            (tmp_path / "net.py").write_text(
+                "from kinds_of_it import Kind\ndef make(): return Kind(2)\n"
+            )
+            (tmp_path / "kinds_of_it.py").write_text(other)
+            (tmp_path / edited).write_text(
+                f"from torch import nn\nKind = nn.{kind}\ndef make(): return Kind(2)\n"
+            )
+            for path in tmp_path.glob("*.py"):
+                os.utime(path, (1e9, 1e9))
             kinds.append(type(built(of(tmp_path))).__name__)
         assert kinds == ["AvgPool2d", "MaxPool2d"]
-        assert {each.name for each in tmp_path.iterdir()} <= {"net.py", "__pycache__"}
 
     def test_a_file_that_changed_since_the_cell_was_made_is_refused(self, folder: Path) -> None:
         (folder / "parts.py").write_text("")
@@ -334,8 +346,9 @@ class TestMaking:
             built(network)
 
     def test_what_lies_beside_it_is_its_own_whatever_else_has_that_name(
-        self, tmp_path: Path
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setitem(sys.modules, "own_sizes_of_it", other := ModuleType("other"))
         widths = []
         for number in (2, 3):
             folder = tmp_path / str(number)
@@ -349,7 +362,7 @@ class TestMaking:
             )
             widths.append(built(of(folder)).out_channels)
         assert widths == [2, 3]
-        assert "own_sizes_of_it" not in sys.modules
+        assert sys.modules["own_sizes_of_it"] is other
 
     def test_a_module_of_a_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         package = tmp_path / "another_package_of_nets"

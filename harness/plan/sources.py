@@ -149,7 +149,7 @@ class _Code:
 def _read(path: Path) -> _Code:
     try:
         about = path.stat()
-        return _parsed(path, about.st_mtime_ns, about.st_size)
+        return _parsed(path, (about.st_mtime_ns, about.st_ctime_ns, about.st_size))
     except OSError as error:
         raise ModuleError(
             path,
@@ -166,7 +166,7 @@ def _read(path: Path) -> _Code:
 
 
 @functools.lru_cache(maxsize=1024)
-def _parsed(path: Path, _modified: int, _size: int) -> _Code:
+def _parsed(path: Path, _version: tuple[int, ...]) -> _Code:
     content = path.read_bytes()
     return _Code(hashlib.sha256(content).hexdigest(), ast.parse(content, filename=str(path)))
 

@@ -139,7 +139,7 @@ def _imported(source: Source) -> types.ModuleType:
         assert spec is not None  # of a file that was read
         loaded = importlib.util.module_from_spec(spec)
         sys.modules[name] = loaded
-        # Compiled here: what Python keeps of a file is told from it by the second.
+        # Compiled here, from what the file holds now.
         code = compile(source.path.read_bytes(), source.path, "exec")
         exec(code, loaded.__dict__)
     except (Exception, SystemExit) as error:
@@ -158,12 +158,15 @@ def _beside(source: Source) -> Iterator[None]:
         with _first_on_path(source):
             yield
         return
-    names = source.beside
+    names, writes = source.beside, sys.dont_write_bytecode
+    # What Python keeps of a file is told from it by the second.
+    sys.dont_write_bytecode = True
     aside = {key: sys.modules.pop(key) for key in [*sys.modules] if _top(key) in names}
     try:
         with _first_on_path(source):
             yield
     finally:
+        sys.dont_write_bytecode = writes
         for key in [key for key in sys.modules if _top(key) in names]:
             del sys.modules[key]
         sys.modules.update(aside)

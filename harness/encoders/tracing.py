@@ -162,9 +162,27 @@ def trace(module: nn.Module) -> TracedGraph:
 
 
 class _Tracer(fx.Tracer):
-    """Traces layers as the functions that they call, and buffers as what may be overwritten."""
+    """Traces layers as the functions that they call, and buffers as what may be overwritten.
 
-    proxy_buffer_attributes = True
+    Parameters
+    ----------
+    module : nn.Module
+        The module that will be traced.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        held = [*module.named_parameters(), *module.named_buffers()]
+        self._held = {id(each): name for name, each in held}
+
+    def getattr(self, _: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
+        """A symbol for a parameter or a buffer; torch's own search looks at all of them."""
+        name = self._held.get(id(attr_val))
+        if name is None:
+            return attr_val
+        if name not in parameter_proxy_cache:
+            parameter_proxy_cache[name] = self.create_proxy("get_attr", name, (), {})
+        return parameter_proxy_cache[name]
 
     def is_leaf_module(self, *_: Any) -> bool:
         """No layer is one: none is known but by what it calls."""
@@ -200,7 +218,7 @@ def _traced(module: nn.Module) -> fx.Graph:
     A tracer refers to itself and to the module, whose weights would stay on a device until the next
     garbage collection.
     """
-    tracer = _Tracer()
+    tracer = _Tracer(module)
     try:
         with torch.enable_grad():
             return tracer.trace(module)
@@ -249,8 +267,6 @@ class _Notes:
         in_place = in_place or bool(option(name, "inplace", args, kwargs))
         layer, place = _innermost(step.meta.get("nn_module_stack"))
         what = layer.__name__ if layer.__module__.startswith("torch.nn.modules") else name
-        if layer is nn.Sequential:
-            what = name
         node = Node(name, _call(step), args, kwargs, len(self.nodes) + 1, False, _at(what, place))
         self.refuse_stale(node.uses)
         if node.uses & self.flowing and name not in _SHAPE_FUNCTIONS:

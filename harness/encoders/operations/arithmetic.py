@@ -186,8 +186,8 @@ def _div(x: Any, y: Any) -> Op:
             return Quotient()
         case Value(), _:
             return ScaleShift(x.shape, 1 / y)
-        case _ if isinstance(x, Tensor) and x.dim():
-            raise UntraceableError("a constant of many numbers is divided by what flows")
+        case _ if isinstance(x, Tensor) and (x + y.example).shape != y.shape:
+            raise UntraceableError("a constant is divided by what is broadcast to it")
         case _:
             return Elementwise(lambda y: x / y, lambda v, y: v * (-x / y.square()))
 

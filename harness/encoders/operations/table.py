@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,10 +37,15 @@ CHOOSES = frozenset({"conv2d"})
 """Functions whose forms take `without`, algorithms that are not to be taken."""
 
 
+@functools.cache
+def _signature(name: str) -> inspect.Signature:
+    return inspect.signature(FORMS[name])
+
+
 def option(name: str, argument: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """An argument that a function is called with, or that it has by default; None without one."""
     try:
-        bound = inspect.signature(FORMS[name]).bind(*args, **kwargs)
+        bound = _signature(name).bind(*args, **kwargs)
     except (KeyError, TypeError):  # no operation, or not with these arguments
         return kwargs.get(argument)
     bound.apply_defaults()

@@ -73,6 +73,8 @@ def kept():
     KEEP.append(nn.Conv2d(3, 2, 1))
     return KEEP[0]
 NUMBER = 3
+def lazy(): return nn.LazyConv2d(3, 1)
+def meta(): return nn.Conv2d(3, 3, 1, device="meta")
 def vector(): return nn.Linear(5, 2)
 """
 
@@ -391,6 +393,8 @@ class TestMaking:
             ("returns_class", {}, ("net.py:returns_class", "type")),
             ("decorated", {"size": 3}, ("net.py:decorated", "size")),
             ("ONE", {}, ("net.py:ONE", "Conv2d")),
+            ("lazy", {}, ("net.py:lazy", "no weights yet")),
+            ("meta", {}, ("net.py:meta", "no weights yet")),
             ("NUMBER", {}, ("net.py:NUMBER", "int")),
             ("Net.narrow", {}, ("'Net.narrow'", "make")),
         ],

@@ -19,7 +19,7 @@ from harness.encoders.adapters import Cast
 from harness.encoders.cutting import truncated, unwrapped
 from harness.encoders.encoder import AffineEncoder, Encoder
 from harness.encoders.first_use import agree, first_line
-from harness.encoders.fit import check_dependence, check_gradient, check_shape
+from harness.encoders.fit import check_dependence, check_gradient, check_shape, check_weights
 from harness.encoders.layout import channels_last
 from harness.encoders.network import COMPILED, NetworkEncoder, check_eval_mode
 from harness.encoders.runtime import Precision, precision_of
@@ -133,7 +133,7 @@ def invert(
     check_decoder(decoder)
     name = type(module).__name__
     check_eval_mode(module)
-    _check_weights(module, name=name)
+    check_weights(module, name=name)
     place = _device(device, module)
     precision_name = _precision(module, images, name=name)
     part = module if layer is None else truncated(module, layer=layer)
@@ -282,15 +282,6 @@ def _check_images(module: Any, images: Any) -> None:
             f"images of shape {tuple(images.shape)}",
             rule="a batch has a row for each image",
             remedy="Give a single image as image[None]",
-        )
-
-
-def _check_weights(module: nn.Module, *, name: str) -> None:
-    """Refuse a module without weights to compute with."""
-    weights = (*module.parameters(), *module.buffers())
-    if any(nn.parameter.is_lazy(each) or each.is_meta for each in weights):
-        raise ModuleError(
-            name, rule="it has no weights yet", remedy="Call it with images, or load its weights"
         )
 
 

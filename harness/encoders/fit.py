@@ -6,12 +6,29 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.encoders.encoder import Encoder
 from harness.encoders.first_use import first_line
 from harness.errors import DepthClaimsError, ImageError, ModuleError
 from harness.plan.decoders import Decoder, GaussNewton, LinearSolve
+
+
+def check_weights(module: nn.Module, *, name: str) -> None:
+    """Refuse a module without weights to compute with.
+
+    Raises
+    ------
+    ModuleError
+        If a parameter or buffer has no values, or no shape yet.
+    """
+    weights = (*module.parameters(), *module.buffers())
+    if any(nn.parameter.is_lazy(each) or each.is_meta for each in weights):
+        raise ModuleError(
+            name,
+            rule="it has no weights yet",
+            remedy="Call it with images once, or move it by .to_empty(device=...)",
+        )
 
 
 def check_shape(encoder: Encoder, images: Tensor, *, name: str) -> None:

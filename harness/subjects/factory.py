@@ -19,6 +19,7 @@ from torch import nn
 
 from harness.encoders.cutting import truncated
 from harness.encoders.first_use import first_line
+from harness.encoders.fit import check_weights
 from harness.encoders.network import NetworkEncoder
 from harness.errors import ModuleError, UnknownNameError
 from harness.plan.networks import ModuleFactory
@@ -115,6 +116,7 @@ def build_module(network: ModuleFactory, *, seed: int) -> tuple[nn.Module, tuple
             remedy="Make a new one at each call: each replicate draws its own weights",
         )
     _MADE.add(made)
+    check_weights(made, name=name)
     left_out: tuple[str, ...] = ()
     if network.weights is not None:
         left_out = load_file(made, network.weights, name=name, layer=network.layer)

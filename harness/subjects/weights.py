@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from harness.encoders.cutting import truncated
+from harness.encoders.fit import check_weights
 from harness.errors import ModuleError, WeightsError
 from harness.plan.networks import WeightsFile
 
@@ -130,13 +131,8 @@ def load_state(
     name : str
         The network's name, for the message.
     """
+    check_weights(module, name=name)
     expected = module.state_dict(keep_vars=True)
-    if any(nn.parameter.is_lazy(each) or each.is_meta for each in expected.values()):
-        raise ModuleError(
-            name,
-            rule="it has no weights yet that others could replace",
-            remedy="Call it with images once, or make it by .to_empty(device=...)",
-        )
     state = _under_names(_read(path), expected)
     _check_tensors(state, path=path)
     # Files older than PyTorch 0.4.1 lack the batch counters, which have no effect in eval mode.

@@ -20,6 +20,7 @@ import harness
 from harness.errors import ModuleError, UnknownNameError, WeightsError
 from harness.plan.networks import ResNet, WeightsFile
 from harness.subjects.resnet import build_resnet, resnet_encoder
+from harness.subjects.vision import models
 from harness.subjects.weights import load_state
 
 pytestmark = pytest.mark.filterwarnings(
@@ -327,6 +328,29 @@ class TestCheckpoints:
         safetensors.torch.save_model(network, str(tmp_path / "w.safetensors"))
         harness.load_weights(loaded, tmp_path / "w.safetensors")
         same(loaded, network)
+
+    def test_names_of_an_earlier_version_are_translated_by_the_network(
+        self, tmp_path: Path
+    ) -> None:
+        def transformer() -> nn.Module:
+            return models.VisionTransformer(
+                image_size=8, patch_size=4, num_layers=1, num_heads=1, hidden_dim=4, mlp_dim=6
+            )
+
+        network, loaded = trained(transformer()), transformer()
+        older = {
+            key.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): value
+            for key, value in network.state_dict().items()
+        }
+        assert older.keys() != network.state_dict().keys()
+        harness.load_weights(loaded, save(older, tmp_path / "w.pt"))
+        same(loaded, network)
+        # What only begins to fit changes nothing.
+        last = transformer()
+        fresh = {key: value.clone() for key, value in last.state_dict().items()}
+        with pytest.raises(WeightsError):
+            harness.load_weights(last, save({**older, "more": torch.ones(1)}, tmp_path / "w.pt"))
+        assert all(torch.equal(value, fresh[key]) for key, value in last.state_dict().items())
 
     @pytest.mark.parametrize(
         "content",

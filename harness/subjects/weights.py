@@ -147,6 +147,8 @@ def load_state(
     head = not (missing or surplus) and all(
         state[key].dim() > 0 and state[key].shape[1:] == expected[key].shape[1:] for key in unlike
     )
+    if surplus and _takes_older_names(module, state, expected):
+        return ()
     if missing or surplus or unlike:
         behind = layer is not None and head and _needed(module, layer=layer).isdisjoint(unlike)
         if not behind:
@@ -321,6 +323,28 @@ def _kind(dtype: torch.dtype) -> str:
 
 def _dtype(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def _takes_older_names(
+    module: nn.Module, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> bool:
+    """Load a state dict of an earlier version, whose names the module itself translates.
+
+    False, and nothing is changed, where it does not; or where numbers might be cast, since only
+    torch knows which name is which.
+    """
+    kinds = {value.dtype for value in expected.values()}
+    if any(value.dtype not in kinds for value in state.values()):
+        return False
+    before = {key: value.detach().clone() for key, value in expected.items()}
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError:
+        with torch.no_grad():
+            for key, value in before.items():
+                expected[key].copy_(value)
+        return False
+    return True
 
 
 def _needed(module: nn.Module, *, layer: str) -> set[str]:

@@ -171,7 +171,8 @@ class _Builder:
 
     def _made(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not node.flows:
-            return node.call(*map(_example, args), **kwargs)
+            args, kwargs = fx.node.map_aggregate((args, kwargs), _example)
+            return node.call(*args, **kwargs)
         if node.name == "getitem" and isinstance(args[0], tuple):
             return args[0][args[1]]  # a part that has been made already
         if node.name in CHOOSES:

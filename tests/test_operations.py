@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inversion_cases import normal, one_thread  # noqa: F401  (a fixture for all)
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from harness.encoders.compiled import CompiledPlan
@@ -431,6 +431,12 @@ def test_shapes_are_broadcast(name: str, first: tuple[int, ...], second: tuple[i
 
 CONSTANT = torch.arange(1, 7, dtype=torch.float64)
 
+
+def asserted(x: Tensor) -> Tensor:
+    torch._assert(x.shape[1] == 8, "of 8 channels")
+    return x.mean(1)
+
+
 ARRANGED: dict[str, Callable[[Tensor], Tensor]] = {
     "cat": lambda x: torch.cat([x, x.tanh(), x], 1),
     "cat, uneven": lambda x: torch.cat((x, x.sum(2, keepdim=True)), dim=-2),
@@ -469,6 +475,8 @@ ARRANGED: dict[str, Callable[[Tensor], Tensor]] = {
     "pixel unshuffle": lambda x: F.pixel_unshuffle(x[:, :, 1:], 2),
     "pad": lambda x: F.pad(x, (1, 0, -1, 2)),
     "pad channels": lambda x: F.pad(x, (0, 0, 0, 0, 1, 2)),
+    "called by name": lambda x: F.dropout(input=torch.tanh(input=x), training=False),
+    "shapes asserted": asserted,
     "constants": lambda x: CONSTANT / (x * x + 1) + CONSTANT * x.sum(3, keepdim=True),
     "overwritten without views": lambda x: (x * 2).view(x.size(0), -1).relu_(),
     "overwritten, then viewed": lambda x: (x * 2).relu_().transpose(1, 2),
@@ -520,6 +528,23 @@ def viewed_and_overwritten(x: Tensor) -> Tensor:
     return y
 
 
+def written_into(x: Tensor) -> Tensor:
+    y = x * 2
+    torch.add(x, 1, out=y)
+    return y
+
+
+@fx.wrap
+def negated(x: Tensor) -> None:
+    x.neg_()
+
+
+def written_by_a_stranger(x: Tensor) -> Tensor:
+    y = x * 2
+    negated(y)
+    return y
+
+
 NO_PLAN: dict[str, Callable[[Tensor], Tensor]] = {
     "a view read after its value is overwritten": flattened_and_overwritten,
     "a value read after its view is overwritten": viewed_and_overwritten,
@@ -539,6 +564,8 @@ NO_PLAN: dict[str, Callable[[Tensor], Tensor]] = {
     "a number of samples": lambda x: x.view(3, -1),
     "a row a sample": lambda x: x * torch.ones(3, 1, 1, 1, dtype=x.dtype),
     "normalised over the samples": lambda x: F.layer_norm(x, x.shape),
+    "written into": written_into,
+    "written by a stranger": written_by_a_stranger,
     "another dtype": lambda x: x * torch.ones(3, dtype=torch.float64),
     "random": lambda x: F.dropout(x, training=True),
     "places": lambda x: F.max_pool2d(x, 2, return_indices=True)[0],

@@ -37,9 +37,12 @@ _NAMES = {
     function: name
     for space in (torch, F, operator)
     for name, function in vars(space).items()
-    if inspect.isroutine(function) and not name.startswith("_")
+    if inspect.isroutine(function) and (function is torch._assert or not name.startswith("_"))
 }
 """Names of functions."""
+
+_UNKNOWN = "the function "
+"""How the names of other functions begin; they may do anything."""
 
 _OTHERS = {"torchvision.ops.stochastic_depth": "stochastic_depth"}
 """Functions of other libraries, by their modules."""
@@ -142,7 +145,7 @@ def trace(module: nn.Module) -> TracedGraph:
         raise UntraceableError(reason)
     whole = nn.Sequential(module)  # which calls it as a layer, whatever it is
     values: dict[fx.Node, Any] = {}
-    notes = _Notes(whole)
+    notes = _Notes()
     result: Any = None
     for step in _traced(whole).nodes:
         match step.op:
@@ -250,8 +253,7 @@ def _at(what: str, place: str) -> str:
 class _Notes:
     """The nodes so far, and which results are stale since their memory was overwritten."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
+    def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.flowing = {0}
         self._memory = {0: 0}  # of results that may share memory, the first
@@ -261,6 +263,11 @@ class _Notes:
         """Add a call, and its result to the values so far."""
         name, in_place = _name(step)
         args, kwargs = self.replaced((step.args, dict(step.kwargs)), values)
+        kwargs = dict(kwargs)
+        if not args and "input" in kwargs:  # as torch calls its first argument
+            args = (kwargs.pop("input"),)
+        if kwargs.get("out") is not None:
+            raise UntraceableError(f"{name} writes into a tensor that exists")
         if name in SKIPPED and option(name, "training", args, kwargs) is False:
             values[step] = args[0]  # another name for it
             return
@@ -322,7 +329,7 @@ def _function_name(function: Any) -> str:
         return "getattr"
     others = _OTHERS.get(getattr(function, "__module__", ""))
     own = getattr(function, "__name__", type(function).__name__)
-    return _NAMES.get(function) or others or f"the function {own}"
+    return _NAMES.get(function) or others or _UNKNOWN + own
 
 
 def _call(step: fx.Node) -> Callable[..., Any]:
@@ -341,6 +348,7 @@ def _needed(nodes: list[Node], output: int) -> TracedGraph:
         If there is no operation for one of the others.
     """
     wanted, kept = {output}, []
+    wanted |= {node.number for node in nodes if node.name.startswith(_UNKNOWN)}
     for node in reversed(nodes):
         if node.number in wanted:
             wanted |= node.uses

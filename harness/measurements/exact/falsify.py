@@ -69,6 +69,8 @@ def falsify(
         database=None,
         deadline=None,
         suppress_health_check=list(hypothesis.HealthCheck),
+        # To explain a counterexample, hypothesis would vary it more often than it took to find it.
+        phases=[phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain],
     )
     try:
         found = hypothesis.find(strategy, fails, settings=quiet, random=random.Random(seed))

@@ -577,3 +577,9 @@ NO_PLAN: dict[str, Callable[[Tensor], Tensor]] = {
 def test_no_plan(name: str) -> None:
     with pytest.raises(UntraceableError):
         CompiledPlan(trace(Applying(NO_PLAN[name]).eval()), torch.rand(3, 3, 3, 3))
+
+
+def test_no_plan_where_a_sample_is_repeated() -> None:
+    repeated = Applying(lambda x: x.expand(3, -1, -1, -1)).eval()
+    with pytest.raises(UntraceableError):
+        CompiledPlan(trace(repeated), torch.rand(1, 3, 3, 3))

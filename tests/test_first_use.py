@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import random
 from collections.abc import Callable, Iterator
 
@@ -223,6 +224,18 @@ class TestValues:
         assert {outcome.value for outcome in found.outcomes} == {"non-finite"}
         assert found.path == COMPILED
 
+    def test_a_gradient_that_is_not_finite_is_no_difference(self) -> None:
+        class Root(nn.Module):
+            def forward(self, inputs: Tensor) -> Tensor:
+                return inputs.sqrt()
+
+        images = IMAGES.clone()
+        images[0, 0, 0, 0] = 0
+        encoder = NetworkEncoder(Root().eval())
+        output, vjp = encoder.vjp(images)
+        assert vjp(output)[0, 0, 0, 0].isnan()
+        assert encoder.path == COMPILED
+
 
 CHANGES: dict[str, Callable[[nn.Sequential], object]] = {
     "in place": lambda module: module[0].weight.mul_(2),
@@ -253,6 +266,29 @@ def test_a_module_that_is_changed_after_its_first_use_is_looked_at_anew(name: st
     with torch.no_grad():
         CHANGES[name](module)
     assert_faithful(encoder, module)
+
+
+class Scaled(nn.Module):
+    """With a weight of one number, an empty buffer, and a weight that ends with nan."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.register_buffer("nothing", torch.empty(0))
+        self.unused = nn.Parameter(torch.tensor([1.0, float("nan")]))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * self.scale
+
+
+def test_weights_of_any_size_are_looked_at() -> None:
+    module = Scaled().eval()
+    encoder = NetworkEncoder(module)
+    assert encoder.path == COMPILED
+    _, jvp, _ = encoder.linearize(IMAGES)
+    torch.testing.assert_close(jvp(IMAGES), 2 * IMAGES)
+    module.scale.data.mul_(2)
+    torch.testing.assert_close(encoder.encode(IMAGES), 4 * IMAGES)
 
 
 def test_a_module_that_changes_itself_is_no_slower_for_it() -> None:
@@ -522,6 +558,16 @@ class TestTransforms:
         plain = harness.invert(whole.eval(), IMAGES, steps=10)
         torch.testing.assert_close(found.m_r, plain.m_r)
         assert bool((found.m_g < found.traces["m_g"][0]).all())
+
+    def test_a_transform_is_in_eval_mode_and_left_as_it_is(self) -> None:
+        transform = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout()).double()
+        found = harness.invert(net(), IMAGES, normalize=transform, steps=2)
+        assert transform.training
+        assert transform[0].weight.dtype == torch.float64
+        whole = nn.Sequential(copy.deepcopy(transform).float(), net()).eval()
+        torch.testing.assert_close(
+            found.m_r, harness.invert(whole, IMAGES, steps=2).m_r, rtol=1e-4, atol=0
+        )
 
     def test_a_random_transform_is_refused(self) -> None:
         with draws(), pytest.raises(harness.ModuleError, match="random"):

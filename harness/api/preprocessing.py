@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ def preprocessing(normalize: Normalization, images: Tensor, *, like: Tensor) -> 
         normalize = normalize.mean, normalize.std  # type: ignore[union-attr]
     if callable(normalize):
         module = normalize if isinstance(normalize, nn.Module) else _Transform(normalize)
-        transform = NetworkEncoder(module.eval())
+        transform = NetworkEncoder(copy.deepcopy(module).to(like).eval(), owned=True)
         return lambda encoder: Composed(encoder, transform)
     mean, sd = (each.to(like) for each in _scaling(normalize, images))
     return lambda encoder: Normalized(encoder, mean, sd)

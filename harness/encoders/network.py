@@ -107,7 +107,7 @@ class NetworkEncoder:
         encoder = self._prepared_for(inputs, use="VJP")
         if encoder is None:
             self._first_vjp(inputs)
-            return self.linearize(inputs)
+            encoder = self._encoder(inputs)
         return encoder.linearize(inputs)
 
     def _prepared_for(self, inputs: Tensor, *, use: str) -> Encoder | None:

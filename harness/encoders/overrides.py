@@ -47,11 +47,12 @@ class Watch:
         """Whether it was changed since this was last asked."""
         before, self._seen = self._seen, self._look()
         objects, numbers, elements = self._seen
+        # As bytes, since nan is the same as before.
         return not (
             len(objects) == len(before[0])
             and all(map(operator.is_, objects, before[0]))
             and numbers == before[1]
-            and torch.equal(elements, before[2])
+            and torch.equal(elements.view(torch.uint8), before[2].view(torch.uint8))
         )
 
     def _look(self) -> tuple[list[object], list[int], Tensor]:
@@ -74,7 +75,7 @@ class Watch:
                     if (
                         weight.device.type == "cpu"
                         and weight.is_floating_point()
-                        and len(weight.shape)
+                        and weight.numel()
                     ):
                         elements.append(weight.detach()[(-1,) * weight.dim()])
         return objects, numbers, torch.stack(elements) if elements else torch.empty(0)

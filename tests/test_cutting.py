@@ -95,4 +95,4 @@ def test_a_layer_that_is_not_called_is_refused() -> None:
         with pytest.raises(ModuleError):
             truncated(branching, layer=layer)(torch.zeros(1, 6))
     with pytest.raises(ModuleError):
-        truncated(models.vgg11().eval(), layer="features.2_1")
+        truncated(models.vgg11().eval(), layer="features.2_1")(torch.zeros(1, 3, 32, 32))

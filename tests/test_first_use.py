@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import random
 from collections.abc import Callable, Iterator
 
@@ -13,6 +14,7 @@ import torch
 from inversion_cases import one_thread  # noqa: F401  (a fixture for all)
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 import harness
 from harness.encoders.network import COMPILED, NetworkEncoder
@@ -348,6 +350,141 @@ def draws() -> Iterator[None]:
     np.random.set_state(numpys)  # noqa: NPY002
 
 
+def halved_in_place(outputs: Tensor) -> Tensor:
+    part = outputs[:, :3]
+    part *= 0.5
+    return outputs
+
+
+class Layered(Doing):
+    """A layer behind what is done to the outputs of another one."""
+
+    def __init__(self, do: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(do)
+        self.last = net()[2].eval()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.last(super().forward(inputs)).relu_()
+
+
+class TestLayers:
+    """A module up to a layer is run as it is, too."""
+
+    @pytest.mark.parametrize("name", [*BRANCHING, "in place"])
+    def test_code_on_the_way_to_a_layer(self, name: str) -> None:
+        module, moving = Layered(BRANCHING.get(name, halved_in_place)), harness.Adam(returns="last")
+        found = harness.invert(module, IMAGES, layer="last", decoder=moving, steps=3)
+        outputs = [
+            module.last(Doing.forward(module, each)).detach() for each in (found.images, IMAGES)
+        ]
+        truth = (outputs[0] - outputs[1]).flatten(1).norm(dim=1)
+        torch.testing.assert_close(found.m_g, truth, rtol=1e-4, atol=1e-5)
+
+    def test_what_is_random_on_the_way_to_a_layer(self) -> None:
+        module = Layered(lambda x: x * float(torch.rand(())))
+        before = torch.get_rng_state()
+        with pytest.raises(harness.ModuleError, match="random"):
+            harness.invert(module, IMAGES, layer="last", steps=2)
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_a_network_that_handles_every_error(self) -> None:
+        class Handling(Layered):
+            def forward(self, inputs: Tensor) -> Tensor:
+                try:
+                    return super().forward(inputs) if float(inputs.detach().sum()) else inputs
+                except Exception:  # as code does that has a second way
+                    return inputs * 0
+
+        found = harness.invert(Handling(torch.tanh), IMAGES, layer="last", steps=2)
+        plain = harness.invert(Layered(torch.tanh), IMAGES, layer="last", steps=2)
+        torch.testing.assert_close(found.m_r, plain.m_r)
+
+    def test_a_message_names_the_network(self) -> None:
+        module = Layered(lambda x: x.to(torch.complex64).abs())
+        module.last.forward = lambda x: [x]  # type: ignore[assignment, method-assign]
+        with pytest.raises(harness.ModuleError) as error:
+            harness.invert(module, IMAGES, layer="last", steps=1)
+        assert error.value.value == "Layered"
+
+
+class Keeping(nn.Module):
+    """Counts its calls and keeps what it computed, in every way in which a module can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu = net()[0], nn.ReLU()
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("again", torch.zeros(()))
+        self.number = torch.zeros(())
+        self.last: Tensor | None = None
+        self.seen: dict[str, list[object]] = {"shapes": []}
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.calls += 1
+        self.again = self.again + 1
+        self.number.add_(1)
+        self.last = self.conv(inputs)
+        self.seen["shapes"].append(inputs.shape)
+        self.seen["outputs"] = [self.last]
+        return self.relu(self.last)
+
+
+class TestState:
+    """A module is left as it is, and so is what it keeps."""
+
+    @pytest.mark.parametrize("layer", [None, "relu"])
+    def test_nothing_is_changed_by_an_inversion(self, layer: str | None) -> None:
+        module = Keeping().eval()
+        found = harness.invert(module, IMAGES, layer=layer, steps=2)
+        assert found.path == COMPILED
+        assert [float(each) for each in (module.calls, module.again, module.number)] == [0, 0, 0]
+        assert (module.last, module.seen) == (None, {"shapes": []})
+        assert type(module.calls) is Tensor
+
+    def test_a_trace_leaves_no_symbols_behind(self) -> None:
+        module = Keeping().eval()
+        NetworkEncoder(module)
+        assert (module.last, module.seen) == (None, {"shapes": []})
+        assert_faithful(NetworkEncoder(module), module)
+
+    @pytest.mark.filterwarnings("ignore::FutureWarning")
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda module: nn.utils.weight_norm(module[0]),
+            lambda module: nn.utils.spectral_norm(module[0]),
+            lambda module: prune.l1_unstructured(module[0], "weight", 0.5),
+            lambda module: module.register_forward_hook(
+                lambda m, i, o: setattr(m, "kept", {"all": (o,)})
+            ),
+        ],
+        ids=["weight norm", "spectral norm", "pruned", "kept by a hook"],
+    )
+    @pytest.mark.parametrize("layer", [None, "1"])
+    def test_results_with_a_graph_are_no_obstacle(
+        self, change: Callable[[nn.Module], object], layer: str | None
+    ) -> None:
+        module = net()
+        change(module)
+        with torch.random.fork_rng(devices=[]):
+            module.eval()(IMAGES)
+        found = harness.invert(module, IMAGES, layer=layer, decoder=harness.Adam(), steps=3)
+        part = module if layer is None else module[:2]
+        outputs = [part(each).detach() for each in (found.images, IMAGES)]
+        truth = (outputs[0] - outputs[1]).flatten(1).norm(dim=1)
+        torch.testing.assert_close(found.m_g, truth, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("draw", [random.random, np.random.rand, lambda: torch.rand(1)])
+    def test_random_states_are_restored(self, draw: Callable[[], object]) -> None:
+        def states() -> list[object]:
+            return [torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())]  # noqa: NPY002
+
+        before = states()
+        with pytest.raises(harness.ModuleError, match="random"):
+            harness.invert(Doing(lambda x: x * float(draw())), IMAGES, steps=1)
+        assert states() == before
+
+
 class TestRefused:
     @pytest.mark.parametrize("name", RANDOM)
     @pytest.mark.parametrize("batch", [1, 2])
@@ -496,6 +633,19 @@ class Recurrent(nn.Module):
         return found
 
 
+@dataclasses.dataclass
+class Found:
+    mean: Tensor
+    last: Tensor
+
+
+class Data(nn.Module):
+    """Returns a dataclass."""
+
+    def forward(self, inputs: Tensor) -> Found:
+        return Found(inputs.mean((2, 3)), inputs[:, -1])
+
+
 class Heads(nn.Module):
     def forward(self, tokens: Tensor) -> dict[str, Tensor]:
         return {"mean": tokens.mean(1), "last": tokens[:, -1]}
@@ -519,6 +669,13 @@ class TestEntries:
         with pytest.raises(harness.ModuleError) as error:
             harness.invert(Recurrent().eval(), IMAGES, layer=layer, steps=1)
         assert all(name in error.value.remedy for name in names)
+
+    def test_a_field_of_a_dataclass(self) -> None:
+        module = nn.Sequential(net(), Data()).eval()
+        found = harness.invert(module, IMAGES, layer="[last]", steps=2)
+        outputs = [module(each).last.detach() for each in (found.images, IMAGES)]
+        truth = (outputs[0] - outputs[1]).flatten(1).norm(dim=1)
+        torch.testing.assert_close(found.m_g, truth, rtol=1e-4, atol=1e-5)
 
     def test_an_entry_that_is_not_there(self) -> None:
         with pytest.raises(harness.UnknownNameError, match="last"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import numbers
 import warnings
@@ -20,6 +19,7 @@ from harness.encoders.cutting import truncated, unwrapped
 from harness.encoders.encoder import AffineEncoder, Encoder
 from harness.encoders.first_use import agree, first_line
 from harness.encoders.fit import check_dependence, check_gradient, check_shape, check_weights
+from harness.encoders.held import copied
 from harness.encoders.layout import channels_last
 from harness.encoders.network import COMPILED, NetworkEncoder, check_eval_mode
 from harness.encoders.runtime import Precision, precision_of
@@ -31,7 +31,7 @@ from harness.plan.decoders import LBFGS, Decoder, LinearSolve, Whitening
 from harness.plan.fields import check, is_a
 from harness.plan.images import ARTICLE_START, Start
 from harness.plan.seeds import ReplicateSeeds, Source
-from harness.subjects.generators import torch_generator
+from harness.subjects.generators import every_global_state, torch_generator
 
 _PRECISIONS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bf16"}
 
@@ -53,8 +53,8 @@ def invert(
     """Recover images from the output of a layer, starting from noise.
 
     Every image is a problem of its own: what is recovered of it does not depend on the others of
-    the batch, beyond rounding. Start and noise are drawn from `seed`, image by image; torch's
-    global random state is left alone, and so is the module.
+    the batch, beyond rounding. Start and noise are drawn from `seed`, image by image; global
+    random states are left alone, and so is the module.
 
     Parameters
     ----------
@@ -136,8 +136,8 @@ def invert(
     check_weights(module, name=name)
     place = _device(device, module)
     precision_name = _precision(module, images, name=name)
-    part = module if layer is None else truncated(module, layer=layer)
     with _undisturbed(place), precision_of(precision_name, device=place) as precision:
+        part = module if layer is None else truncated(module, layer=layer)
         part = _copied(part, name=name, device=place)
         first = _starts(start, images, starts=starts, seed=seed)
         noised = images.detach().cpu() + noise * _draws(images, Source.NOISE, number=1, seed=seed)
@@ -150,7 +150,7 @@ def invert(
         def run(network: NetworkEncoder) -> Reconstructions:
             encoder = wrap(network)
             check_shape(encoder, original, name=name)
-            if network.path != COMPILED:
+            if network.path != COMPILED or normalize is not None:
                 check_gradient(encoder, original, decoder=decoder, name=name)
             check_dependence(encoder, original, others=(noised, first), name=name)
             if isinstance(decoder, LinearSolve):
@@ -313,13 +313,12 @@ def _device(device: str | torch.device, module: nn.Module) -> torch.device:
 @contextlib.contextmanager
 def _undisturbed(place: torch.device) -> Iterator[None]:
     """Without the modes of torch that may be on around a call, and with its random state kept."""
-    devices = [place] if place.type == "cuda" else []
     # A default device costs time at each of torch's functions.
     elsewhere = torch.get_default_device().type != place.type
     with (
         torch.inference_mode(False),
         torch.autocast(place.type, enabled=False),
-        torch.random.fork_rng(devices),
+        every_global_state(),
         place if elsewhere else contextlib.nullcontext(),
     ):
         yield
@@ -329,11 +328,11 @@ def _copied(module: nn.Module, *, name: str, device: torch.device) -> nn.Module:
     """A copy of a module for computing, which leaves the caller's as it is."""
     try:
         with torch.no_grad():  # or scripted modules would have no leaves
-            copied = copy.deepcopy(module).to(device)
+            own = copied(module).to(device)
         # A cut makes containers anew, in train mode.
-        for part in copied.modules():
+        for part in own.modules():
             part.training = False
-        for weight in copied.parameters():
+        for weight in own.parameters():
             weight.requires_grad_(False)
     except torch.OutOfMemoryError:
         raise
@@ -341,10 +340,9 @@ def _copied(module: nn.Module, *, name: str, device: torch.device) -> nn.Module:
         raise ModuleError(
             name,
             rule=f"it cannot be copied ({first_line(error)})",
-            remedy="Give a module with parametrizations.weight_norm in place of the older "
-            "weight_norm",
+            remedy="Give a module that copy.deepcopy takes",
         ) from error
-    return copied
+    return own
 
 
 def _affine(encoder: Encoder, samples: Tensor) -> AffineEncoder:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 import re
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from harness.encoders.encoder import entries_of
+from harness.encoders.held import copied, unchanged
+from harness.encoders.part import Part
 from harness.encoders.transforms import is_normalize
 from harness.errors import ModuleError, UnknownNameError
 
@@ -19,9 +20,8 @@ from harness.errors import ModuleError, UnknownNameError
 def truncated(module: nn.Module, *, layer: str) -> nn.Module:
     """The part of a module that computes the output of a layer, and nothing after it.
 
-    In-place operations that follow the layer are gone, so its output is the layer's own. The cut
-    is made in the module's graph where that can be traced up to the layer; otherwise the module
-    itself is run, and left as soon as the layer has returned.
+    The module itself is run, and left as soon as the layer has returned, so that its output is the
+    layer's own, whatever follows it in place.
 
     Parameters
     ----------
@@ -44,7 +44,17 @@ def truncated(module: nn.Module, *, layer: str) -> nn.Module:
     """
     name, entries = _parted(layer)
     part = _cut(module, name) if name else module
-    return _Entry(part, entries) if entries else part
+    return Entry(part, entries) if entries else part
+
+
+def traceable(module: nn.Module) -> nn.Module:
+    """What a tracer sees of a module: of one that is cut, the graph up to the layer."""
+    match module:
+        case Cut() if module.graph is not None:
+            return module.graph
+        case Entry():
+            return Entry(traceable(module.inside), module.entries)
+    return module
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -52,7 +62,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
     while (inner := _wrapped(module)) is not None:
         module = inner
     if any(_wrapped(part) is not None for part in module.modules()):
-        module = copy.deepcopy(module)
+        module = copied(module)
         for part in [*module.modules()]:
             for name, child in part.named_children():
                 if _wrapped(child) is not None:
@@ -87,18 +97,19 @@ def _cut(module: nn.Module, layer: str) -> nn.Module:
             remedy="Give the module that it was made of, or leave the layer out",
         )
     if "forward" in vars(module) or module._forward_pre_hooks:
-        return _Stopped(module, name, call)  # a tracer would call the forward pass of its class
-    target = module.get_submodule(name)
-    tracer = _Tracer(target, call)
-    try:
-        tracer.trace(module)
-    except _ReachedError as reached:
-        graph = tracer.graph
-        graph.output(reached.value.node)
-        return _Part(module, graph, class_name=type(module).__name__)
-    except Exception:
-        return _Stopped(module, name, call)
-    _refuse(module, layer)
+        return Cut(module, name, call)  # a tracer would call the forward pass of its class
+    tracer = _Tracer(module.get_submodule(name), call)
+    with unchanged(module), torch.enable_grad():
+        try:
+            tracer.trace(module)
+        except _ReachedError as reached:
+            graph = tracer.graph
+            graph.output(reached.value.node)
+            traced = _Graph(module, graph, class_name=type(module).__name__)
+            return Cut(module, name, call, graph=traced)
+        except Exception:  # the module's own code can fail on a symbol in any way, ...
+            return Cut(module, name, call)
+    return Cut(module, name, call)  # ... or not call the layer because of it
 
 
 def _resolve(module: nn.Module, layer: str) -> tuple[str, int]:
@@ -126,16 +137,8 @@ def _resolve(module: nn.Module, layer: str) -> tuple[str, int]:
     )
 
 
-def _refuse(module: nn.Module, layer: str) -> NoReturn:
-    raise ModuleError(
-        f"{layer} of {type(module).__name__}",
-        rule="the forward pass does not call this layer, or not that often",
-        remedy="Choose a layer that it calls",
-    )
-
-
-class _ReachedError(Exception):
-    """The layer has been called; carries what it returned."""
+class _ReachedError(BaseException):
+    """The layer has been called; carries what it returned, past a network's own handlers."""
 
     def __init__(self, value: Any) -> None:
         super().__init__()
@@ -153,6 +156,12 @@ class _Tracer(fx.Tracer):
         """Torch's layers are, and torchvision's `Normalize`."""
         return is_normalize(m) or super().is_leaf_module(m, module_qualified_name)
 
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        """Refuse what is computed without a derivative, of which a graph knows nothing."""
+        if not torch.is_grad_enabled():
+            raise RuntimeError("it computes without gradients")
+        return super().create_node(*args, **kwargs)
+
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         """Stop at the layer; otherwise as usual."""
         if m is self._target:
@@ -163,7 +172,7 @@ class _Tracer(fx.Tracer):
         return super().call_module(m, forward, args, kwargs)
 
 
-class _Part(fx.GraphModule):
+class _Graph(fx.GraphModule):
     """A graph as a module; torch's own class also prints the errors that it raises."""
 
     def recompile(self) -> Any:
@@ -173,17 +182,25 @@ class _Part(fx.GraphModule):
         return code
 
 
-class _Entry(nn.Module):
-    """One of several things that a module returns, by its name or number."""
+class Entry(Part):
+    """One of several things that a module returns.
 
-    def __init__(self, part: nn.Module, entries: Sequence[str]) -> None:
-        super().__init__()
-        self.inside, self._entries = part, tuple(entries)
-        self.training = part.training
+    Parameters
+    ----------
+    inside : nn.Module
+        The module.
+    entries : sequence of str
+        Its name or number, that of the entry in it, and so on.
+    """
+
+    def __init__(self, inside: nn.Module, entries: Sequence[str]) -> None:
+        super().__init__(inside)
+        self.entries = tuple(entries)
 
     def forward(self, inputs: Tensor) -> Any:
+        """What the entry holds."""
         output = self.inside(inputs)
-        for entry in self._entries:
+        for entry in self.entries:
             held = entries_of(output)
             numbered = dict(enumerate(held.values()))
             if entry in held:
@@ -197,16 +214,31 @@ class _Entry(nn.Module):
         return output
 
 
-class _Stopped(nn.Module):
-    """A module that returns what one of its layers does, as soon as it does."""
+class Cut(Part):
+    """What one of the layers of a module returns; the module is left as soon as it does.
 
-    def __init__(self, module: nn.Module, name: str, call: int) -> None:
-        super().__init__()
-        self.inside, self._name, self._call = module, name, call
-        self.training = module.training
+    Parameters
+    ----------
+    inside : nn.Module
+        The module.
+    name : str
+        The layer's.
+    call : int
+        Which of its calls is meant, from 0.
+    graph : fx.GraphModule or None
+        What a tracer saw on the way to the layer: the same, but for code that looks at what it is
+        given. Its layers are shared.
+    """
+
+    def __init__(
+        self, inside: nn.Module, name: str, call: int, *, graph: fx.GraphModule | None = None
+    ) -> None:
+        super().__init__(inside)
+        self.name, self.call, self.graph = name, call, graph
 
     def forward(self, inputs: Tensor) -> Any:
-        left = self._call
+        """What the layer returns."""
+        left = self.call
 
         def stop(_: nn.Module, __: Any, output: Any) -> None:
             nonlocal left
@@ -214,11 +246,15 @@ class _Stopped(nn.Module):
                 raise _ReachedError(output)
             left -= 1
 
-        hook = self.inside.get_submodule(self._name).register_forward_hook(stop)
+        hook = self.inside.get_submodule(self.name).register_forward_hook(stop)
         try:
             self.inside(inputs)
         except _ReachedError as reached:
             return reached.value
         finally:
             hook.remove()
-        _refuse(self.inside, self._name)
+        raise ModuleError(
+            f"{self.name}{f'_{self.call}' if self.call else ''} of {type(self.inside).__name__}",
+            rule="the forward pass does not call this layer, or not that often",
+            remedy="Choose a layer that it calls",
+        )

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from harness.encoders.part import name_of
 from harness.errors import ModuleError
 
 VJP = Callable[[Tensor], Tensor]
@@ -99,7 +100,7 @@ class ModuleEncoder:
                 return output if output.dim() > 1 else output[:, None]
             made += f" of shape {tuple(output.shape)} and dtype {output.dtype}"
         raise ModuleError(
-            type(self.module).__name__,
+            name_of(self.module),
             rule=f"of {len(inputs)} samples it returns {made}, and what is inverted is one tensor "
             "of real numbers with a row a sample",
             remedy=f'Name an entry after the layer, as in "layer[{names[0]}]"; there are '
@@ -117,6 +118,8 @@ def entries_of(output: object) -> dict[str, Any]:
         return dict(zip(output._fields, output, strict=True))
     if isinstance(output, (tuple, list)):
         return {str(number): each for number, each in enumerate(output)}
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        return {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
     return {}
 
 

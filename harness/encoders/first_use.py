@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.encoders.encoder import VJP, Encoder
+from harness.encoders.part import name_of, whole_of
 from harness.encoders.runtime import tf32_allowed
 from harness.errors import DepthClaimsError, ModuleError
 
@@ -115,7 +116,7 @@ def check_samples(
     except Exception as error:
         encode(inputs)  # an error of its own, where the images are at fault
         raise ModuleError(
-            type(module).__name__,
+            name_of(module),
             rule=f"it fails for another number of samples ({first_line(error)})",
             remedy="Give a network that takes batches of any size",
         ) from error
@@ -125,13 +126,13 @@ def check_samples(
     again, own = encode(other)[:1], encode(inputs)[:1]
     if is_random or not torch.equal(again, found):
         raise ModuleError(
-            _culprit(module, other, other) or type(module).__name__,
+            _culprit(module, other, other) or name_of(module),
             rule="it is random: it returns something else for the same image",
             remedy="Remove what is random, such as F.dropout without training=self.training",
         )
     if not _near(found, own):
         raise ModuleError(
-            _culprit(module, inputs, other) or type(module).__name__,
+            _culprit(module, inputs, other) or name_of(module),
             rule="what it returns for an image depends on the others of the batch",
             remedy="Use layers that map each image by itself, such as BatchNorm with running "
             "statistics",
@@ -169,9 +170,7 @@ def _culprit(module: nn.Module, one: Tensor, two: Tensor) -> str:
     """The first layer whose outputs differ between two batches that begin with the same sample."""
     outputs: list[list[tuple[str, Tensor]]] = []
     hooks = []
-    whole = module
-    while isinstance(inside := getattr(whole, "inside", None), nn.Module):
-        whole = inside  # of a module that is cut at a layer
+    whole = whole_of(module)
     for name, part in whole.named_modules():
         if not name or isinstance(part, torch.jit.ScriptModule):
             continue

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from harness.encoders.adapters import Contiguous
 from harness.encoders.compiled import CompiledPlan
+from harness.encoders.cutting import traceable
 from harness.encoders.encoder import JVP, VJP, Encoder, ModuleEncoder
 from harness.encoders.first_use import (
     DIFFERENT,
@@ -16,6 +17,7 @@ from harness.encoders.first_use import (
     vjp_differs,
 )
 from harness.encoders.overrides import Watch
+from harness.encoders.part import name_of
 from harness.encoders.runtime import tf32_allowed
 from harness.encoders.tracing import TracedGraph, UntraceableError, trace
 from harness.errors import ModuleError
@@ -160,7 +162,7 @@ class NetworkEncoder:
         if self._reason:
             return
         try:
-            self._graph = trace(self.module)
+            self._graph = trace(traceable(self.module))
         except UntraceableError as error:
             self._reason = str(error)
 
@@ -184,7 +186,7 @@ class NetworkEncoder:
         weights = [weight for weight in self.module.parameters() if weight.is_floating_point()]
         if weights and all((each.dtype, each.device) != (dtype, device) for each in weights):
             raise ModuleError(
-                type(self.module).__name__,
+                name_of(self.module),
                 rule=f"its parameters are {_place(weights[0].dtype, weights[0].device)}, and the "
                 f"images are {_place(dtype, device)}",
                 remedy="Move one to the other by .to(...)",

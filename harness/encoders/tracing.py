@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from harness.encoders.held import unchanged
 from harness.encoders.operations.operation import UntraceableError
 from harness.encoders.operations.table import FORMS, SKIPPED, VIEWS, option
 from harness.encoders.overrides import overriding_reason
@@ -147,7 +148,9 @@ def trace(module: nn.Module) -> TracedGraph:
     values: dict[fx.Node, Any] = {}
     notes = _Notes()
     result: Any = None
-    for step in _traced(whole).nodes:
+    with unchanged(module):
+        graph = _traced(whole)
+    for step in graph.nodes:
         match step.op:
             case "placeholder":
                 values[step] = Result(0)

@@ -17,9 +17,9 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from harness.encoders.cutting import truncated
+from harness.encoders.cutting import Cut, truncated
 from harness.encoders.fit import check_weights
 from harness.errors import ModuleError, WeightsError
 from harness.plan.networks import WeightsFile
@@ -354,13 +354,16 @@ def _needed(module: nn.Module, *, layer: str) -> set[str]:
     it.
     """
     expected = module.state_dict(keep_vars=True)
-    part = truncated(module, layer=layer)
-    if isinstance(part, fx.GraphModule):
-        used = {id(each) for each in (*part.parameters(), *part.buffers())}
+    parts = truncated(module, layer=layer).modules()
+    cut = next((part for part in parts if isinstance(part, Cut)), None)
+    if cut is None:  # an entry of the whole output
+        return {*expected}
+    if cut.graph is not None:
+        used = {id(each) for each in (*cut.graph.parameters(), *cut.graph.buffers())}
         return {key for key, value in expected.items() if id(value) in used}
     order = {name: number for number, (name, _) in enumerate(module.named_modules())}
-    name = layer if layer in order else layer.rpartition("_")[0]
-    last = max(number for own, number in order.items() if own == name or own.startswith(f"{name}."))
+    inner = f"{cut.name}."
+    last = max(number for own, number in order.items() if f"{own}.".startswith(inner))
     return {key for key in expected if order.get(key.rpartition(".")[0], 0) <= last}
 
 

@@ -477,6 +477,7 @@ ARRANGED: dict[str, Callable[[Tensor], Tensor]] = {
     "pad channels": lambda x: F.pad(x, (0, 0, 0, 0, 1, 2)),
     "called by name": lambda x: F.dropout(input=torch.tanh(input=x), training=False),
     "shapes asserted": asserted,
+    "groups of parts": lambda x: F.group_norm(x[:, 2:], 3, eps=0.1).transpose(2, 3),
     "constants": lambda x: CONSTANT / (x * x + 1) + CONSTANT * x.sum(3, keepdim=True),
     "overwritten without views": lambda x: (x * 2).view(x.size(0), -1).relu_(),
     "overwritten, then viewed": lambda x: (x * 2).relu_().transpose(1, 2),
@@ -534,6 +535,18 @@ def written_into(x: Tensor) -> Tensor:
     return y
 
 
+def written_into_a_part(x: Tensor) -> Tensor:
+    y = x * 2
+    y.select(1, 0).neg_()
+    return y
+
+
+def written_into_an_attribute(x: Tensor) -> Tensor:
+    y = x * 2
+    y.data.neg_()
+    return y
+
+
 @fx.wrap
 def negated(x: Tensor) -> None:
     x.neg_()
@@ -544,6 +557,8 @@ def written_by_a_stranger(x: Tensor) -> Tensor:
     negated(y)
     return y
 
+
+SAMPLES = torch.ones(3, 1, 1, 1)
 
 NO_PLAN: dict[str, Callable[[Tensor], Tensor]] = {
     "a view read after its value is overwritten": flattened_and_overwritten,
@@ -562,9 +577,11 @@ NO_PLAN: dict[str, Callable[[Tensor], Tensor]] = {
     "samples broadcast": lambda x: x.flatten(1).mean(1) * x,
     "an axis before the samples": lambda x: x.expand(3, -1, -1, -1, -1),
     "a number of samples": lambda x: x.view(3, -1),
-    "a row a sample": lambda x: x * torch.ones(3, 1, 1, 1, dtype=x.dtype),
+    "a row a sample": lambda x: x * SAMPLES,
     "normalised over the samples": lambda x: F.layer_norm(x, x.shape),
     "written into": written_into,
+    "written into a part": written_into_a_part,
+    "written into an attribute": written_into_an_attribute,
     "written by a stranger": written_by_a_stranger,
     "another dtype": lambda x: x * torch.ones(3, dtype=torch.float64),
     "random": lambda x: F.dropout(x, training=True),

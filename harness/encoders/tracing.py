@@ -243,7 +243,7 @@ def _traced(module: nn.Module) -> fx.Graph:
 def _innermost(stack: Mapping[str, tuple[str, type]] | None) -> tuple[type, str]:
     """The class of the innermost of the layers that are called, and its name in the network."""
     if not stack:
-        return nn.Module, ""
+        return object, ""
     place, layer = list(stack.values())[-1]
     # The first part of a name is that of the network in the sequence around it.
     return layer, place.partition(".")[2]
@@ -261,6 +261,7 @@ class _Notes:
         self.flowing = {0}
         self._memory = {0: 0}  # of results that may share memory, the first
         self._stale: dict[int, str] = {}
+        self._unknown: set[int] = set()  # of functions that may return a part of their input
 
     def add(self, step: fx.Node, values: dict[fx.Node, Any]) -> None:
         """Add a call, and its result to the values so far."""
@@ -269,6 +270,8 @@ class _Notes:
         kwargs = dict(kwargs)
         if not args and "input" in kwargs:  # as torch calls its first argument
             args = (kwargs.pop("input"),)
+        if name == "getattr" and args[1] not in _SHAPES:
+            name = f"the attribute {args[1]}"
         if kwargs.get("out") is not None:
             raise UntraceableError(f"{name} writes into a tensor that exists")
         if name in SKIPPED and option(name, "training", args, kwargs) is False:
@@ -282,6 +285,8 @@ class _Notes:
         if node.uses & self.flowing and name not in _SHAPE_FUNCTIONS:
             node = dataclasses.replace(node, flows=True)
             self.flowing.add(node.number)
+            if name not in FORMS:
+                self._unknown.add(node.number)
         self.nodes.append(node)
         values[step] = Result(node.number)
         first = args[0] if args else None
@@ -289,6 +294,8 @@ class _Notes:
         if isinstance(first, Result) and first.number in self.flowing:
             if in_place or name in VIEWS:
                 self._memory[node.number] = self._memory[first.number]
+            if in_place and self._memory[first.number] in self._unknown:
+                raise UntraceableError(f"{node.place} overwrites what may be part of another")
             if in_place:
                 self._overwrite(first, node, values)
         elif in_place:
@@ -375,6 +382,4 @@ def _is_known(node: Node) -> bool:
     """Whether there is an operation for a node, or it can be computed when a plan is made."""
     if node.flows or node.name in FORMS:
         return node.name in FORMS and not _states_number_of_samples(node)
-    if node.name == "getattr":
-        return node.args[1] in _SHAPES
     return node.name in _SHAPE_FUNCTIONS or node.call in vars(operator).values()

@@ -513,12 +513,13 @@ class TestRefused:
         "module",
         [
             Doing(lambda x: x.detach()),
+            Doing(lambda x: x.detach() if isinstance(x, Tensor) else x),
             Doing(lambda x: torch.zeros(len(x), 4)),
             Doing(lambda x: torch.zeros_like(x) + 1),
             Doing(lambda x: x * 0 + 1),
             Doing(lambda x: (x - 1e3).relu()),
         ],
-        ids=["detached", "constant", "filled", "times zero", "dead"],
+        ids=["detached", "detached behind a plan", "constant", "filled", "times zero", "dead"],
     )
     def test_an_output_that_does_not_depend_on_the_input(self, module: nn.Module) -> None:
         with pytest.raises(harness.ModuleError):

@@ -43,11 +43,16 @@ def outputs_differ(outputs: Tensor, module: Encoder, inputs: Tensor) -> str:
     return "" if agree(outputs, module.encode(inputs), like=inputs) else DIFFERENT
 
 
-def vjp_differs(found: tuple[Tensor, VJP], module: Encoder, inputs: Tensor) -> str:
+def vjp_differs(found: tuple[Tensor, VJP], module: Encoder, inputs: Tensor, *, name: str) -> str:
     """As `outputs_differ`, of outputs and a VJP; of the latter norms are compared.
 
     Ties may be broken either way, and then gradients differ while both are right. Samples whose own
     gradients are not finite are left out.
+
+    Raises
+    ------
+    ModuleError
+        If the module, of this name, has no gradient.
     """
     outputs, vjp = found
     try:
@@ -57,13 +62,22 @@ def vjp_differs(found: tuple[Tensor, VJP], module: Encoder, inputs: Tensor) -> s
         # Torch cannot differentiate what is overwritten; a plan has no need to.
         if _OVERWRITTEN in str(error):
             return outputs_differ(outputs, module, inputs)
-        return f"it has no gradient: {first_line(error)}"
+        raise without_gradient(name, error) from error
     if not agree(outputs, own, like=inputs):
         return DIFFERENT
     near = (_norms(vjp(own)) - norms).abs() <= _GRADIENT * norms
     if not bool((near | ~norms.isfinite()).all()):
         return "the gradients of a compiled plan differ from the module's own"
     return ""
+
+
+def without_gradient(name: str, error: Exception) -> ModuleError:
+    """The error for a network that cannot be differentiated, from what torch says of it."""
+    return ModuleError(
+        name,
+        rule=f"its output cannot be differentiated by its input ({first_line(error)})",
+        remedy="Give a network without detach, no_grad, constants or quantised layers",
+    )
 
 
 def agree(ours: Tensor, theirs: Tensor, *, like: Tensor) -> bool:

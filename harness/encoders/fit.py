@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from harness.encoders.encoder import Encoder
-from harness.encoders.first_use import first_line
+from harness.encoders.first_use import first_line, without_gradient
 from harness.errors import DepthClaimsError, ImageError, ModuleError
 from harness.plan.decoders import Decoder, GaussNewton, LinearSolve
 
@@ -119,25 +118,14 @@ def check_gradient(encoder: Encoder, images: Tensor, *, decoder: Decoder, name: 
     """
     if isinstance(decoder, LinearSolve):
         return
-    with _refusing(
-        name,
-        rule="its output cannot be differentiated by its input",
-        remedy="Give a network without detach, no_grad, constants or quantised layers",
-    ):
+    try:
         if isinstance(decoder, GaussNewton):
             output, jvp, vjp = encoder.linearize(images)
             jvp(torch.zeros_like(images))
         else:
             output, vjp = encoder.vjp(images)
         vjp(torch.zeros_like(output))
-
-
-@contextlib.contextmanager
-def _refusing(name: str, *, rule: str, remedy: str) -> Iterator[None]:
-    """Turn what a network raises into a `ModuleError`."""
-    try:
-        yield
     except (DepthClaimsError, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:
-        raise ModuleError(name, rule=f"{rule} ({first_line(error)})", remedy=remedy) from error
+    except Exception as error:  # the module's own code can fail in any way
+        raise without_gradient(name, error) from error

@@ -139,7 +139,7 @@ class NetworkEncoder:
             check_samples(found[0], self.own.encode, self.module, inputs)
             self._sampled = True
         if encoder is not self.own:
-            reason = vjp_differs(found, self.own, inputs)
+            reason = vjp_differs(found, self.own, inputs, name=name_of(self.module))
         settled = self._settled(encoder, inputs, use="VJP", reason=reason)
         return found if settled is encoder else settled.vjp(inputs)
 

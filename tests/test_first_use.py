@@ -570,6 +570,24 @@ class TestWorks:
             harness.invert(module, IMAGES, layer="0", steps=2)
 
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_a_scripted_layer(self) -> None:
+        module = nn.Sequential(torch.jit.script(net()), nn.Tanh()).eval()
+        found = harness.invert(module, IMAGES, layer="0", steps=3)
+        plain = harness.invert(net(), IMAGES, steps=3)
+        torch.testing.assert_close(found.m_r, plain.m_r)
+        assert not nn.modules.module._global_forward_hooks
+        with pytest.raises(harness.ModuleError):
+            harness.invert(module, IMAGES, layer="0.0", steps=3)
+
+    @pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch about itself
+    def test_an_exported_module(self) -> None:
+        batch = torch.export.Dim("batch")
+        exported = torch.export.export(net(), (IMAGES,), dynamic_shapes=({0: batch},))
+        found = harness.invert(exported.module(), IMAGES, steps=3)
+        plain = harness.invert(net(), IMAGES, steps=3)
+        torch.testing.assert_close(found.m_r, plain.m_r)
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
     @pytest.mark.parametrize("layer", ["2", "module.2", "_orig_mod.2"])
     @pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile], ids=["parallel", "compiled"])
     def test_wrappers(self, wrap: Callable[[nn.Module], nn.Module], layer: str) -> None:

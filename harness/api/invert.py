@@ -261,16 +261,16 @@ def _check_images(module: Any, images: Any) -> None:
             rule="images are a tensor",
             remedy="Convert them, as by torch.from_numpy",
         )
-    if images.is_meta or images.layout != torch.strided:
+    if images.is_meta or images.is_nested or images.layout != torch.strided:
         raise ImageError(
             f"images of {images.layout} on {images.device}",
             rule="images are dense tensors with values",
             remedy="Convert them, as by images.to_dense()",
         )
-    if not images.is_floating_point():
+    if not images.is_floating_point() or images.dtype.itemsize < 2:
         raise ImageError(
             f"images of {str(images.dtype).removeprefix('torch.')}",
-            rule="images are floating-point numbers",
+            rule="images are floating-point numbers of two bytes or more",
             remedy="Convert them, as by images.float() / 255",
         )
     kinds = nn.Conv1d, nn.Conv2d, nn.Conv3d
@@ -282,6 +282,13 @@ def _check_images(module: Any, images: Any) -> None:
             f"images of shape {tuple(images.shape)}",
             rule="a batch has a row for each image",
             remedy="Give a single image as image[None]",
+        )
+    infinite = int((~images.isfinite()).flatten(1).any(1).sum())
+    if infinite:
+        raise ImageError(
+            f"{infinite} of {len(images)} images",
+            rule="they have values that are not finite",
+            remedy="Leave them out, or mend them",
         )
 
 
@@ -371,6 +378,13 @@ def _starts(start: Tensor | Start | None, images: Tensor, *, starts: int, seed: 
                 f"a start of shape {tuple(start.shape)} for images of shape {tuple(images.shape)}",
                 rule=f"it has a row for each of {starts} starts of an image",
                 remedy="Give as many rows, or leave the start out to have it drawn",
+            )
+        dense = not (start.is_meta or start.is_complex()) and start.layout == torch.strided
+        if not dense or not start.isfinite().all():
+            raise SettingError(
+                f"a start of {str(start.dtype).removeprefix('torch.')} on {start.device}",
+                rule="it has real numbers for all pixels, and these are finite",
+                remedy="Mend it, or leave the start out to have it drawn",
             )
         return start
     settings = ARTICLE_START if start is None else start

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from harness.encoders.adapters import Composed, Normalized
 from harness.encoders.encoder import Encoder
+from harness.encoders.held import copied
 from harness.encoders.network import NetworkEncoder
 from harness.encoders.transforms import is_normalize
 from harness.errors import SettingError, UnknownNameError
@@ -63,7 +63,7 @@ def preprocessing(normalize: Normalization, images: Tensor, *, like: Tensor) -> 
         normalize = normalize.mean, normalize.std  # type: ignore[union-attr]
     if callable(normalize):
         module = normalize if isinstance(normalize, nn.Module) else _Transform(normalize)
-        transform = NetworkEncoder(copy.deepcopy(module).to(like).eval(), owned=True)
+        transform = NetworkEncoder(copied(module).to(like).eval(), owned=True)
         return lambda encoder: Composed(encoder, transform)
     mean, sd = (each.to(like) for each in _scaling(normalize, images))
     return lambda encoder: Normalized(encoder, mean, sd)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils.hooks import RemovableHandle
 
 from harness.encoders.encoder import entries_of
 from harness.encoders.held import copied, unchanged
@@ -90,7 +91,8 @@ def _parted(layer: str) -> tuple[str, tuple[str, ...]]:
 
 def _cut(module: nn.Module, layer: str) -> nn.Module:
     name, call = _resolve(module, layer)
-    if isinstance(module, torch.jit.ScriptModule):
+    around = [module, *(module.get_submodule(outer) for outer in _around(name))]
+    if any(isinstance(part, torch.jit.ScriptModule) for part in around):
         raise ModuleError(
             f"{layer} of {type(module).__name__}",
             rule="layers inside a scripted, traced or frozen module cannot be reached",
@@ -110,6 +112,12 @@ def _cut(module: nn.Module, layer: str) -> nn.Module:
         except Exception:  # the module's own code can fail on a symbol in any way, ...
             return Cut(module, name, call)
     return Cut(module, name, call)  # ... or not call the layer because of it
+
+
+def _around(name: str) -> list[str]:
+    """The names of the modules that a layer is in."""
+    parts = name.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts))]
 
 
 def _resolve(module: nn.Module, layer: str) -> tuple[str, int]:
@@ -246,7 +254,7 @@ class Cut(Part):
                 raise _ReachedError(output)
             left -= 1
 
-        hook = self.inside.get_submodule(self.name).register_forward_hook(stop)
+        hook = _hooked(self.inside.get_submodule(self.name), stop)
         try:
             self.inside(inputs)
         except _ReachedError as reached:
@@ -258,3 +266,16 @@ class Cut(Part):
             rule="the forward pass does not call this layer, or not that often",
             remedy="Choose a layer that it calls",
         )
+
+
+def _hooked(layer: nn.Module, hook: Callable[[nn.Module, Any, Any], None]) -> RemovableHandle:
+    """Call a hook with what a layer returns, after its own hooks."""
+    if not isinstance(layer, torch.jit.ScriptModule):
+        return layer.register_forward_hook(hook)
+
+    # Scripted modules take no hooks but those that hold for all modules.
+    def of_all(part: nn.Module, inputs: Any, output: Any) -> None:
+        if part is layer:
+            hook(part, inputs, output)
+
+    return nn.modules.module.register_module_forward_hook(of_all)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from harness.encoders.adapters import Contiguous
 from harness.encoders.compiled import CompiledPlan
@@ -25,8 +25,9 @@ from harness.errors import ModuleError
 COMPILED = "compiled plan"
 """The path of modules that are computed without autograd."""
 
-MODELESS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity, nn.Flatten)
-"""Containers and layers that cutting creates anew, in train mode; eval mode is the same to them."""
+MODELESS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity, nn.Flatten)
+"""Containers and layers that cutting and exporting create anew, in train mode, though they have no
+modes."""
 
 
 def check_eval_mode(module: nn.Module) -> None:
@@ -38,8 +39,9 @@ def check_eval_mode(module: nn.Module) -> None:
         If one is.
     """
     for name, part in module.named_modules():
-        # A frozen module has no modes.
-        if getattr(part, "training", False) and type(part) not in MODELESS:
+        # A frozen module has no modes, and graphs have the one in which they were made.
+        graph = isinstance(part, fx.GraphModule) or type(part).__module__ == "torch.export._unlift"
+        if getattr(part, "training", False) and not graph and type(part) not in MODELESS:
             raise ModuleError(
                 f"{type(module).__name__}{name and f', {name}'}",
                 rule="in train mode a layer may be random, or mix the samples of a batch",

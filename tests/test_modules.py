@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -20,8 +21,9 @@ from plugin_suite import ROOT, Suite, environment
 from torch import nn
 
 from harness.errors import DepthClaimsError, ModuleError, SettingError, UnknownNameError
+from harness.measurements.measure import measure
 from harness.plan.cells import Inversion
-from harness.plan.decoders import Adam
+from harness.plan.decoders import Adam, Descent
 from harness.plan.identity import identity
 from harness.plan.images import Images
 from harness.plan.networks import ModuleFactory, module
@@ -456,6 +458,30 @@ class TestEncoding:
             factory_encoder(network, seed=1, dtype=torch.float32, device=torch.device("cpu"))
         one_line(caught.value, "'feature'", "features")
 
+    def test_what_a_plan_ends_at_is_measured_by_the_module(self, tmp_path: Path) -> None:
+        (tmp_path / "net.py").write_text(LATE)
+        network = of(tmp_path, "net.py:Late")
+        far = Descent(step=200.0, factor=1.0, loss="l2")
+        (found,) = measure(
+            [dataclasses.replace(cell(network), decoder=far, iterations=1)], device="cpu"
+        )
+        assert found.images["reconstruction"].max() > 3
+        late = built(network)
+        outputs = [
+            late(torch.from_numpy(found.images[name])) for name in ("reconstruction", "target")
+        ]
+        truth = float((outputs[0] - outputs[1]).norm())
+        assert found.values["m_g"] == pytest.approx(truth, rel=1e-5)
+
+
+LATE = """
+from torch import Tensor, nn
+
+class Late(nn.Module):
+    def forward(self, images):
+        far = isinstance(images, Tensor) and float(images.detach().amax()) > 3
+        return images * 5 if far else images * 1.0
+"""
 
 POOLING = """
 from torch import nn

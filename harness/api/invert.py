@@ -12,22 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.api.preprocessing import Normalization, Wrapping, preprocessing
+from harness.api.preprocessing import Normalization, preprocessing
 from harness.api.recovery import Recovery
 from harness.encoders.adapters import Cast
 from harness.encoders.cutting import truncated, unwrapped
-from harness.encoders.encoder import AffineEncoder, Encoder
-from harness.encoders.first_use import agree, first_line
-from harness.encoders.fit import check_dependence, check_gradient, check_shape, check_weights
-from harness.encoders.held import copied
+from harness.encoders.fit import check_weights
+from harness.encoders.held import working_copy
 from harness.encoders.layout import channels_last
-from harness.encoders.network import COMPILED, NetworkEncoder, check_eval_mode
+from harness.encoders.network import NetworkEncoder, check_eval_mode
 from harness.encoders.runtime import Precision, precision_of
 from harness.errors import DeviceError, ImageError, ModuleError, SettingError, StuckWarning
 from harness.execution.device import resolve_device
+from harness.inversion.checked import Wrapping, recover_checked
 from harness.inversion.outcome import Outcome
-from harness.inversion.recover import Reconstructions, check_decoder, recover
-from harness.plan.decoders import LBFGS, Decoder, LinearSolve, Whitening
+from harness.inversion.recover import check_decoder
+from harness.plan.decoders import LBFGS, Decoder, Whitening
 from harness.plan.fields import check, is_a
 from harness.plan.images import ARTICLE_START, Start
 from harness.plan.seeds import ReplicateSeeds, Source
@@ -138,49 +137,31 @@ def invert(
     precision_name = _precision(module, images, name=name)
     with _undisturbed(place), precision_of(precision_name, device=place) as precision:
         part = module if layer is None else truncated(module, layer=layer)
-        part = _copied(part, name=name, device=place)
+        part = working_copy(part, name=name, device=place)
         first = _starts(start, images, starts=starts, seed=seed)
         noised = images.detach().cpu() + noise * _draws(images, Source.NOISE, number=1, seed=seed)
         original, first, noised = (
             channels_last(values.detach().clone().to(place, precision.images))
             for values in (images, first, noised)
         )
-        wrap = _wrapping(normalize, original, precision=precision)
-
-        def run(network: NetworkEncoder) -> Reconstructions:
-            encoder = wrap(network)
-            check_shape(encoder, original, name=name)
-            if network.path != COMPILED or normalize is not None:
-                check_gradient(encoder, original, decoder=decoder, name=name)
-            check_dependence(encoder, original, others=(noised, first), name=name)
-            if isinstance(decoder, LinearSolve):
-                encoder = _affine(encoder, torch.cat([original, noised, first]))
-            return recover(
-                encoder,
-                original,
-                start=first,
-                noised=noised,
-                decoder=decoder,
-                iterations=steps,
-                reference=wrap(network.own),
-            )
-
-        network = NetworkEncoder(part, owned=True)
-        found = run(network)
-        outputs = (wrap(each).encode(found.images) for each in (network, network.own))
-        if not agree(*outputs, like=found.images.to(precision.network)):
-            reason = (
-                "the outputs of a compiled plan differ from the module's own at what it reached"
-            )
-            network = NetworkEncoder(part, owned=True, autograd=reason)
-            found = run(network)
+        found, path = recover_checked(
+            NetworkEncoder(part, owned=True),
+            original,
+            wrap=_wrapping(normalize, original, precision=precision),
+            start=first,
+            noised=noised,
+            decoder=decoder,
+            iterations=steps,
+            name=name,
+            dtype=precision.network,
+        )
     _warn_if_stuck(found.outcomes, starts=starts)
     return Recovery.of(
         found,
         original=images,
         layer=f"{layer} of {name}" if layer else name,
         decoder=repr(decoder),
-        path=network.path,
+        path=path,
     )
 
 
@@ -329,45 +310,6 @@ def _undisturbed(place: torch.device) -> Iterator[None]:
         place if elsewhere else contextlib.nullcontext(),
     ):
         yield
-
-
-def _copied(module: nn.Module, *, name: str, device: torch.device) -> nn.Module:
-    """A copy of a module for computing, which leaves the caller's as it is."""
-    try:
-        with torch.no_grad():  # or scripted modules would have no leaves
-            own = copied(module).to(device)
-        # A cut makes containers anew, in train mode.
-        for part in own.modules():
-            part.training = False
-        for weight in own.parameters():
-            weight.requires_grad_(False)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # the module's own code can fail in any way
-        raise ModuleError(
-            name,
-            rule=f"it cannot be copied ({first_line(error)})",
-            remedy="Give a module that copy.deepcopy takes",
-        ) from error
-    return own
-
-
-def _affine(encoder: Encoder, samples: Tensor) -> AffineEncoder:
-    """An encoder as a matrix and an offset, if it is linear at the samples and their negatives."""
-    if samples.dim() == 2:
-        zero = torch.zeros_like(samples[:1])
-        offset = encoder.encode(zero).flatten(1)
-        matrix = encoder.encode(torch.eye(samples.shape[1]).to(samples)).flatten(1) - offset
-        found = AffineEncoder(matrix.T.contiguous()[None], offset)
-        probes = torch.cat([samples, -samples])
-        truth = encoder.encode(probes).flatten(1)
-        if torch.allclose(found.encode(probes), truth, rtol=1e-3, atol=1e-3 * float(truth.std())):
-            return found
-    raise SettingError(
-        "LinearSolve",
-        rule="only a linear map of vectors, shape (batch, n), can be solved exactly",
-        remedy="Choose LBFGS or GaussNewton",
-    )
 
 
 def _starts(start: Tensor | Start | None, images: Tensor, *, starts: int, seed: int) -> Tensor:

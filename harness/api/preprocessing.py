@@ -9,18 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from harness.encoders.adapters import Composed, Normalized
-from harness.encoders.encoder import Encoder
-from harness.encoders.held import copied
+from harness.encoders.held import working_copy
 from harness.encoders.network import NetworkEncoder
 from harness.encoders.transforms import is_normalize
 from harness.errors import SettingError, UnknownNameError
+from harness.inversion.checked import Wrapping
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 Normalization = str | tuple[Sequence[float], Sequence[float]] | Callable[[Tensor], Tensor] | None
-
-Wrapping = Callable[[Encoder], Encoder]
-"""From an encoder of what a network takes to one of images."""
 
 
 class _Transform(nn.Module):
@@ -63,7 +60,8 @@ def preprocessing(normalize: Normalization, images: Tensor, *, like: Tensor) -> 
         normalize = normalize.mean, normalize.std  # type: ignore[union-attr]
     if callable(normalize):
         module = normalize if isinstance(normalize, nn.Module) else _Transform(normalize)
-        transform = NetworkEncoder(copied(module).to(like).eval(), owned=True)
+        own = working_copy(module, name=type(module).__name__, device=like.device)
+        transform = NetworkEncoder(own.to(like.dtype), owned=True)
         return lambda encoder: Composed(encoder, transform)
     mean, sd = (each.to(like) for each in _scaling(normalize, images))
     return lambda encoder: Normalized(encoder, mean, sd)

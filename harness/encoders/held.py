@@ -11,6 +11,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from harness.encoders.first_use import first_line
+from harness.errors import ModuleError
+
 _MUTABLE = (dict, collections.OrderedDict, collections.defaultdict, list, set)
 
 M = TypeVar("M", bound=nn.Module)
@@ -24,6 +27,35 @@ def copied(module: M) -> M:
     """
     results = (each for each in _held(module) if isinstance(each, Tensor) and not each.is_leaf)
     return copy.deepcopy(module, {id(each): each.detach().clone() for each in results})
+
+
+def working_copy(module: nn.Module, *, name: str, device: torch.device) -> nn.Module:
+    """A copy of a module for computing, which leaves the caller's as it is.
+
+    It is in eval mode, and its parameters take no gradients.
+
+    Raises
+    ------
+    ModuleError
+        If it cannot be copied; `name` is the network's.
+    """
+    try:
+        with torch.no_grad():  # or scripted modules would have no leaves
+            own = copied(module).to(device)
+        # A cut makes containers anew, in train mode.
+        for part in own.modules():
+            part.training = False
+        for weight in own.parameters():
+            weight.requires_grad_(False)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # the module's own code can fail in any way
+        raise ModuleError(
+            name,
+            rule=f"it cannot be copied ({first_line(error)})",
+            remedy="Give a module that copy.deepcopy takes",
+        ) from error
+    return own
 
 
 @contextlib.contextmanager

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import gc
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from harness.checkpoint import Checkpoint
 from harness.encoders.adapters import Cast, Reshaped
-from harness.encoders.fit import check_dependence, check_gradient, check_shape
+from harness.encoders.encoder import Encoder
 from harness.encoders.runtime import Precision, precision_of
 from harness.errors import DeviceError
+from harness.inversion.checked import recover_checked
 from harness.inversion.recover import Spread, recover
 from harness.measurements.measurement import Measurement
 from harness.measurements.reconstruction_quality import reconstruction_quality
@@ -131,40 +133,43 @@ def _invert(
     noised = originals + torch.stack(
         [draw_noise(cell.noise, cell.images, seeds) for seeds in replicates]
     )
-    encoder = build_encoder(
+    network = build_encoder(
         cell.network,
         replicates,
         dtype=precision.network,
         device=device,
     )
-    left_out = ", ".join(encoder.left_out) if isinstance(encoder, FactoryEncoder) else ""
-    if precision.network != precision.images:
-        encoder = Cast(encoder, inside=precision.network, outside=precision.images)
     # Where the network takes vectors, only priors need rows and columns.
     of_vectors = not isinstance(cell.network, ResNet | ModuleFactory)
     vectors = of_vectors and not cell.decoder.priors
-    if of_vectors and not vectors:
-        encoder = Reshaped(encoder)
+
+    def of_images(encoder: Encoder) -> Encoder:
+        if precision.network != precision.images:
+            encoder = Cast(encoder, inside=precision.network, outside=precision.images)
+        return Reshaped(encoder) if of_vectors and not vectors else encoder
 
     def placed(images: Tensor) -> Tensor:
         return (images.flatten(1) if vectors else images).to(device, precision.images)
 
     images, start, near = map(placed, (originals, starts, noised))
+    run: dict[str, Any] = {
+        "start": start,
+        "noised": near,
+        "decoder": cell.decoder,
+        "iterations": cell.iterations,
+        "checkpoint": checkpoint,
+        "together": together,
+    }
+    left_out = ""
     if isinstance(cell.network, ModuleFactory):
-        name = cell.network.text
-        check_shape(encoder, images, name=name)
-        check_gradient(encoder, images, decoder=cell.decoder, name=name)
-        check_dependence(encoder, images, others=(near, start), name=name)
-    recovery = recover(
-        encoder,
-        images,
-        start=start,
-        noised=near,
-        decoder=cell.decoder,
-        iterations=cell.iterations,
-        checkpoint=checkpoint,
-        together=together,
-    )
+        assert isinstance(network, FactoryEncoder)  # by its settings
+        name, dtype = cell.network.text, precision.network
+        recovery, _ = recover_checked(
+            network, images, wrap=of_images, name=name, dtype=dtype, **run
+        )
+        left_out = ", ".join(network.left_out)
+    else:
+        recovery = recover(of_images(network), images, **run)
     begun, reconstructions = (
         images.reshape(originals.shape).cpu().double()
         for images in (recovery.begun, recovery.images)

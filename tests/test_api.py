@@ -498,7 +498,8 @@ def test_files_that_cannot_be_used_are_errors(found: harness.Recovery, tmp_path:
     for name in ("text", "absent"):
         with pytest.raises(harness.RecoveryError):
             harness.load(tmp_path / name)
-    for path in (tmp_path / "no folder" / "found", tmp_path, ""):
+    paths: list[Any] = [tmp_path / "no folder" / "found", tmp_path, "", None]
+    for path in paths:
         with pytest.raises(harness.RecoveryError):
             found.save(path)
 
@@ -512,6 +513,8 @@ def test_files_that_cannot_be_used_are_errors(found: harness.Recovery, tmp_path:
         ({"traces.m_i": torch.zeros(1, 2)}, {}),
         ({"start": torch.zeros(2, 3)}, {}),
         ({}, {"layer": None}),
+        ({}, {"layer": 3}),
+        ({}, {"decoder": ["LBFGS"]}),
         ({}, {"schema": None}),
         ({}, {"schema": "1"}),
         ({}, {"schema": 99}),

@@ -237,7 +237,7 @@ class Recovery:
         content = safetensors.torch.save(tensors, metadata={"recovery": json.dumps(words)})
         try:
             write_atomically(Path(path), content)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise RecoveryError(
                 repr(str(path)),
                 rule=f"the recovery cannot be written there ({error})",
@@ -304,7 +304,12 @@ def _is_consistent(recovery: Recovery) -> bool:
     whole = recovery.original, recovery.start
     each = recovery.m_g, recovery.m_i, recovery.m_r, recovery.at
     return (
-        shape[:1] == (batch,)
+        batch > 0
+        and all(
+            isinstance(words, str) for words in (recovery.layer, recovery.decoder, recovery.path)
+        )
+        and all(is_a(int, iteration) for iteration in recovery.iterations)
+        and shape[:1] == (batch,)
         and len(recovery.reasons) == batch
         and all(images.shape == shape for images in whole)
         and all(values.shape == (batch,) for values in each)

@@ -92,6 +92,12 @@ def parametrized() -> nn.Module:
     return module.eval()
 
 
+def reversed_gradient(outputs: Tensor) -> Tensor:
+    with contextlib.suppress(RuntimeError):  # where there is no gradient
+        outputs.register_hook(torch.neg)
+    return outputs * 1.0
+
+
 class Louder(nn.Conv2d):
     def forward(self, inputs: Tensor) -> Tensor:
         return 3 * super().forward(inputs)
@@ -123,6 +129,7 @@ OVERRIDDEN: dict[str, Callable[[], nn.Module]] = {
     "subclass of a part": lambda: nn.Sequential(Softer(3, 4, 3), nn.ReLU()).eval(),
     "subclass that is called": lambda: nn.Sequential(net()[0], Called()).eval(),
     "guided": lambda: Doing(Guided.apply),
+    "hook of a tensor": lambda: Doing(reversed_gradient),
 }
 
 BRANCHING: dict[str, Callable[[Tensor], Tensor]] = {

@@ -274,6 +274,8 @@ class _Notes:
             name = f"the attribute {args[1]}"
         if kwargs.get("out") is not None:
             raise UntraceableError(f"{name} writes into a tensor that exists")
+        if name == "register_hook":
+            raise UntraceableError("a hook changes gradients")
         if name in SKIPPED and option(name, "training", args, kwargs) is False:
             values[step] = args[0]  # another name for it
             return

@@ -10,6 +10,7 @@ from inversion_cases import one_thread  # noqa: F401  (a fixture for all)
 from torch import Tensor, nn
 
 import harness
+from harness.inversion.decoders.kicks import KICKS, Kicks
 from harness.inversion.outcome import Outcome
 
 DECODERS = {
@@ -116,3 +117,40 @@ def test_a_start_that_is_the_image_is_matched_and_left_alone() -> None:
     found = harness.invert(pooled(1), images, start=images, steps=5)
     assert found.outcomes == (Outcome.MATCHED,)
     torch.testing.assert_close(found.images, images)
+
+
+@pytest.mark.parametrize(
+    ("stuck", "norm", "value", "count", "due"),
+    [
+        (True, 0.5, 0.5, 0, True),
+        (True, 0.5, 0.5, KICKS - 1, True),
+        (False, 0.0, 0.5, 0, True),
+        (False, 0.5, 0.5, 0, False),
+        (True, 1e-4, 0.5, 0, False),
+        (True, 0.5, 1e-6, 0, False),
+        (False, 0.0, 0.0, 0, False),
+        (True, 0.5, 0.5, KICKS, False),
+    ],
+    ids=[
+        "no step helps",
+        "one is left",
+        "no gradient",
+        "on its way",
+        "a minimum",
+        "a solution up to rounding",
+        "a solution",
+        "none is left",
+    ],
+)
+def test_a_kick_is_due_where_no_step_helps_short_of_a_minimum(
+    *, stuck: bool, norm: float, value: float, count: int, due: bool
+) -> None:
+    one = torch.ones(1)
+    found = Kicks(torch.zeros(KICKS, 1, 2)).due(
+        torch.tensor([stuck]),
+        norm=norm * one,
+        value=value * one,
+        first=(one, one),
+        count=torch.tensor([count]),
+    )
+    assert bool(found) is due

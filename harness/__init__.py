@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from harness.plan.decoders import (
         LBFGS,
         Adam,
+        AnnealedLBFGS,
         Blur,
         Descent,
         GaussNewton,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LBFGS",
     "Adam",
+    "AnnealedLBFGS",
     "Blur",
     "DepthClaimsError",
     "Descent",
@@ -70,6 +72,7 @@ _MODULES = {
     "harness.plan.decoders": (
         "LBFGS",
         "Adam",
+        "AnnealedLBFGS",
         "Blur",
         "Descent",
         "GaussNewton",

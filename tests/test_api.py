@@ -318,6 +318,7 @@ def test_what_it_refuses(
         (harness.Descent, {"step": "a"}),
         (harness.Descent, {"loss": 2}),
         (harness.LBFGS, {"history": 2.5}),
+        (harness.AnnealedLBFGS, {"colour": "a"}),
         (harness.GaussNewton, {"inner": 2.5}),
         (harness.LinearSolve, {"rcond": "a"}),
         (harness.Blur, {"kernel": 3.0}),

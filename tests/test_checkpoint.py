@@ -130,7 +130,9 @@ class TestInterrupted:
         checkpoint.remove()
         assert names(tmp_path / "running") == []
 
-    @pytest.mark.parametrize("name", ["article", "adam, whitened", "lbfgs", "adam, last"])
+    @pytest.mark.parametrize(
+        "name", ["article", "adam, whitened", "lbfgs", "annealed", "adam, last"]
+    )
     @pytest.mark.parametrize("kind", [Eager, InPlace, Graphed])
     def test_wherever_and_however_often_it_was_interrupted(
         self,

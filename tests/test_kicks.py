@@ -16,6 +16,7 @@ from harness.inversion.outcome import Outcome
 DECODERS = {
     "l-bfgs": harness.LBFGS(),
     "whitened": harness.LBFGS(priors=(harness.Whitening(),)),
+    "annealed": harness.AnnealedLBFGS(),
     "gauss-newton": harness.GaussNewton(inner=4),
     "descent": harness.Descent(returns="best", rule="polyak", step=1.0, factor=1.0),
 }
@@ -73,7 +74,7 @@ def test_no_decoder_ends_at_its_start_in_two_hundred_networks() -> None:
     never_at_its_start(range(20, 200))
 
 
-@pytest.mark.parametrize("name", ["l-bfgs", "whitened", "gauss-newton"])
+@pytest.mark.parametrize("name", ["l-bfgs", "whitened", "annealed", "gauss-newton"])
 def test_a_flat_start_is_as_good_as_a_noisy_one_to_a_line_search(name: str) -> None:
     module, images = pooled(3), torch.rand(2, 3, 16, 16)
     start, decoder = flat(images), DECODERS[name]

@@ -16,6 +16,7 @@ from harness.plan.decoders import (
     RETURNS,
     RULES,
     Adam,
+    AnnealedLBFGS,
     Blur,
     Descent,
     GaussNewton,
@@ -24,12 +25,15 @@ from harness.plan.decoders import (
 )
 from harness.plan.fields import SCHEDULES
 
-EACH = pytest.mark.parametrize("kind", [Descent, Adam, LBFGS, GaussNewton, LinearSolve])
+EACH = pytest.mark.parametrize(
+    "kind", [Descent, Adam, LBFGS, AnnealedLBFGS, GaussNewton, LinearSolve]
+)
 
 TAKEN: dict[type, set[type]] = {
     Descent: {Blur, Whitening},
     Adam: {Blur, Whitening},
     LBFGS: {Whitening},
+    AnnealedLBFGS: set(),
     GaussNewton: set(),
     LinearSolve: set(),
 }
@@ -103,6 +107,10 @@ def test_a_tolerance_is_a_share_of_the_target_or_any_multiple_of_m_r(
         (Adam, {"beta2": -0.1}),
         (LBFGS, {"history": 0}),
         (LBFGS, {"stationary": 1.0}),
+        (AnnealedLBFGS, {"history": 0}),
+        (AnnealedLBFGS, {"first": -0.1}),
+        (AnnealedLBFGS, {"last": math.inf}),
+        (AnnealedLBFGS, {"annealing": 0}),
         (GaussNewton, {"inner": 0}),
         (GaussNewton, {"damping": -1.0}),
         (GaussNewton, {"damping": 0.0}),

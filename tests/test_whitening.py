@@ -16,7 +16,7 @@ from harness.encoders.encoder import AffineEncoder
 from harness.errors import SettingError
 from harness.inversion.parametrizations.whitening import WhitenedSpectrum
 from harness.inversion.recover import recover
-from harness.plan.decoders import LBFGS, Adam, Decoder, Whitening
+from harness.plan.decoders import LBFGS, Adam, AnnealedLBFGS, Decoder, Whitening
 
 PRIOR = Whitening()
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9))
@@ -74,7 +74,11 @@ def test_a_photograph_is_nearly_white_in_its_coordinates() -> None:
 
 @pytest.mark.parametrize(
     ("decoder", "left"),
-    [(Adam(rate=0.05, priors=(PRIOR,)), 0.1), (LBFGS(priors=(PRIOR,)), 1e-6)],
+    [
+        (Adam(rate=0.05, priors=(PRIOR,)), 0.1),
+        (LBFGS(priors=(PRIOR,)), 1e-6),
+        (AnnealedLBFGS(), 1e-6),
+    ],
 )
 def test_decoders_recover_what_determines_the_image(decoder: Decoder, left: float) -> None:
     n = 2 * 6 * 5

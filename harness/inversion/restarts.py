@@ -13,6 +13,7 @@ from torch import Tensor
 from harness.checkpoint import Checkpoint
 from harness.encoders.encoder import Encoder
 from harness.encoders.layout import channels_last
+from harness.inversion.decoders.annealed import AnnealedFilters
 from harness.inversion.decoders.best_so_far import BestSoFar
 from harness.inversion.decoders.first_order import AdamMethod, DescentMethod
 from harness.inversion.decoders.gauss_newton import GaussNewtonMethod
@@ -25,7 +26,15 @@ from harness.inversion.method import Method
 from harness.inversion.objective import Problem
 from harness.inversion.schedule import trace_points
 from harness.inversion.trace import Trace
-from harness.plan.decoders import LBFGS, Adam, Decoder, Descent, GaussNewton, LinearSolve
+from harness.plan.decoders import (
+    LBFGS,
+    Adam,
+    AnnealedLBFGS,
+    Decoder,
+    Descent,
+    GaussNewton,
+    LinearSolve,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,6 +182,9 @@ def _method(
             return AdamMethod.of(decoder, problem, iterations=iterations, like=like)
         case LBFGS():
             return LBFGSMethod(decoder, problem, kicks)
+        case AnnealedLBFGS():
+            filters = AnnealedFilters.of(decoder, iterations=iterations, like=like)
+            return LBFGSMethod(decoder, problem, kicks, filters)
         case LinearSolve():
             return LinearMethod.of(decoder, problem)
         case GaussNewton():

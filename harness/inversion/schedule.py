@@ -1,4 +1,4 @@
-"""The plan of a run: step sizes, rates, and the iterations to trace."""
+"""The plan of a run: step sizes, rates, exponents, and the iterations to trace."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from harness.errors import UnknownNameError
-from harness.plan.decoders import Adam, Descent
+from harness.plan.decoders import Adam, AnnealedLBFGS, Descent
 from harness.plan.fields import SCHEDULES
 
 
@@ -34,6 +34,18 @@ def adam_rates(decoder: Adam, *, iterations: int) -> Float[NDArray[np.float64], 
         decoder.rate * (1 + np.cos(np.pi * np.arange(iterations) / iterations)) / 2
     )
     return rates
+
+
+def annealed_exponents(
+    decoder: AnnealedLBFGS, *, iterations: int
+) -> Float[NDArray[np.float64], "t 2"]:
+    """Exponents of frequencies and of colours after each gradient, that of the start included.
+
+    They fall linearly until the annealing has ended; that of colours from 1 to 0.
+    """
+    share = np.minimum(np.arange(iterations + 1) / decoder.annealing, 1.0)
+    smooth = decoder.first + share * (decoder.last - decoder.first)
+    return np.stack([smooth, 1 - share], axis=1)
 
 
 def trace_points(iterations: int, *, points: int = 48) -> tuple[int, ...]:

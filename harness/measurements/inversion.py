@@ -141,7 +141,7 @@ def _invert(
     )
     # Where the network takes vectors, only priors need rows and columns.
     of_vectors = not isinstance(cell.network, ResNet | ModuleFactory)
-    vectors = of_vectors and not cell.decoder.priors
+    vectors = of_vectors and not cell.decoder.takes_images
 
     def of_images(encoder: Encoder) -> Encoder:
         if precision.network != precision.images:

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.plan import cells
 from harness.plan.cells import Cell, Inversion
-from harness.plan.decoders import LBFGS, Decoder, GaussNewton
+from harness.plan.decoders import Decoder, GaussNewton, QuasiNewton
 from harness.plan.networks import (
     MLP,
     RESNET_LAYERS,
@@ -84,7 +84,7 @@ def _inversion(cell: Inversion, *, mates: int, gpu: bool) -> float:
 def _gradients_per_iteration(decoder: Decoder) -> float:
     """What an iteration of a decoder costs, over what a gradient costs."""
     match decoder:
-        case LBFGS():
+        case QuasiNewton():
             return 1.4
         case GaussNewton(inner=inner):
             return 2.0 + 1.2 * inner

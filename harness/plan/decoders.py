@@ -157,6 +157,11 @@ class Decoding:
             remedy="Leave out one of them",
         )
 
+    @property
+    def takes_images(self) -> bool:
+        """Whether it needs the rows and columns of an image."""
+        return bool(self.priors)
+
     def prior(self, kind: type[P]) -> P | None:
         """The prior of a kind, if there is one."""
         return next((prior for prior in self.priors if isinstance(prior, kind)), None)
@@ -231,8 +236,8 @@ class Adam(Decoding):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LBFGS(Decoding):
-    """L-BFGS with a line search for each sample (Nocedal and Wright 2006, algorithm 7.5).
+class QuasiNewton(Decoding):
+    """What both kinds of L-BFGS share.
 
     An iteration is one gradient: a trial of the line search, accepted or not.
 
@@ -250,13 +255,72 @@ class LBFGS(Decoding):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._refuse(Blur, reason="it changes the image between steps")
         check(
             self.history > 0 and 0 <= self.stationary < 1,
             self,
             rule="history is 1 or more, and stationary is from 0 to below 1",
             remedy="Choose numbers like the defaults",
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LBFGS(QuasiNewton):
+    """L-BFGS with a line search for each sample (Nocedal and Wright 2006, algorithm 7.5).
+
+    Parameters as for `QuasiNewton`.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._refuse(Blur, reason="it changes the image between steps")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnnealedLBFGS(QuasiNewton):
+    """L-BFGS of images, first along smooth changes, later along all.
+
+    Its initial inverse Hessian H0 is a filter: f to the power of -2 p, for the frequency f in
+    cycles per image, with a p that falls along the run. So the first steps change an image as
+    photographs vary, and the last ones reach its details. The pairs are kept.
+
+    Parameters
+    ----------
+    first, last : float
+        p at the start and at the end of annealing; 0 would leave pixels.
+    annealing : int
+        Gradients until H0 no longer changes.
+    colour : bool
+        Whether the channels of an image with three of them are first changed as they vary together
+        in photographs, too. Other images have no colours.
+    history, stationary
+        As for `QuasiNewton`.
+    """
+
+    first: float = 1.25
+    last: float = 0.25
+    annealing: int = 40
+    colour: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._refuse(Blur, Whitening, reason="its steps are smooth to begin with")
+        check(
+            0 <= self.first < math.inf and 0 <= self.last < math.inf and self.annealing > 0,
+            self,
+            rule="exponents are 0 or more and finite, and annealing takes 1 gradient or more",
+            remedy="Choose numbers like the defaults",
+        )
+        check(
+            isinstance(self.colour, bool),
+            f"colour={self.colour!r}",
+            rule="colours are taken into account or not",
+            remedy="Choose True or False",
+        )
+
+    @property
+    def takes_images(self) -> bool:
+        """True: the filter needs rows and columns."""
+        return True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -320,7 +384,7 @@ class LinearSolve(Decoding):
         )
 
 
-Decoder = Descent | Adam | LBFGS | GaussNewton | LinearSolve
+Decoder = Descent | Adam | LBFGS | AnnealedLBFGS | GaussNewton | LinearSolve
 
 
 PRECISIONS = ("float32", "tf32", "float64", "bf16")
@@ -339,6 +403,8 @@ def decoder_name(decoder: Decoder) -> str:
             return "adam"
         case LBFGS():
             return "l-bfgs"
+        case AnnealedLBFGS():
+            return "annealed l-bfgs"
         case GaussNewton():
             return "gauss-newton"
         case LinearSolve():

@@ -15,22 +15,73 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from harness.inversion.clock import Clock
+from harness.inversion.clock import Clock, HostClock
 from harness.inversion.decoders.kicks import Kicks
 from harness.inversion.distances import l2, per_sample
 from harness.inversion.method import SampleState, TerminationReason, reason_at_start
 from harness.inversion.objective import Problem
-from harness.plan.decoders import LBFGS
+from harness.plan.decoders import QuasiNewton
 
 _DECREASE = 1e-4
 _SHRINK = (0.1, 0.5)
 _TRIALS = 25
 _CURVATURE = 1e-10
+
+
+class InitialInverse(Protocol):
+    """H0, what H is before any pair, but for the factor gamma; symmetric and positive."""
+
+    def apply(self, vector: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """H0 v, in the shape of v: that of the point, or flat."""
+        ...
+
+    def square(
+        self, vector: Float[Tensor, "batch ..."], applied: Float[Tensor, "batch ..."], /
+    ) -> Float[Tensor, " batch"]:
+        """The product v H0 v, given H0 v as well."""
+        ...
+
+
+class InitialInverses(Protocol):
+    """H0 along a run."""
+
+    @property
+    def constant(self) -> bool:
+        """Whether it is the identity at any time, so that products of pairs can be kept."""
+        ...
+
+    def at(self, clock: Clock) -> InitialInverse:
+        """After so many gradients; that of the start is number 0."""
+        ...
+
+
+class Identity:
+    """H0 = I, at any time."""
+
+    constant = True
+
+    def at(self, _: Clock, /) -> Identity:
+        """Itself."""
+        return self
+
+    def apply(self, vector: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """The vector itself."""
+        return vector
+
+    def square(
+        self, vector: Float[Tensor, "batch ..."], _: Float[Tensor, "batch ..."], /
+    ) -> Float[Tensor, " batch"]:
+        """The squared norm."""
+        return l2(vector).square()
+
+
+IDENTITY = Identity()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +97,12 @@ class Pairs:
         s and y.
     curvature : tensor, shape (history, batch)
         s y, which is positive; 0 if a row holds no pair of a sample, whatever else it holds.
-    crossed, squares : tensor, shape (history, batch, history)
-        s_i y_j and y_i y_j.
+    crossed : tensor, shape (history, batch, history)
+        s_i y_j.
+    squares : tensor, shape (history, batch, history), or None
+        y_i y_j; None where H0 is not the identity, since y_i H0 y_j change with it.
     gamma : tensor, shape (batch,)
-        s y / y y of the last pair, 1 before there is one; it stays when that pair's row is
+        s y / y H0 y of the last pair, 1 before there is one; it stays when that pair's row is
         overwritten.
     count : tensor of int, shape (batch,)
         Pairs added since the last step along the steepest descent, whether or not still held.
@@ -59,20 +112,20 @@ class Pairs:
     changes: Float[Tensor, "history batch n"]
     curvature: Float[Tensor, "history batch"]
     crossed: Float[Tensor, "history batch history"]
-    squares: Float[Tensor, "history batch history"]
+    squares: Float[Tensor, "history batch history"] | None
     gamma: Float[Tensor, " batch"]
     count: Int[Tensor, " batch"]
 
     @classmethod
-    def none(cls, like: Float[Tensor, "batch n"], *, size: int) -> Pairs:
-        """Buffers without pairs."""
+    def none(cls, like: Float[Tensor, "batch n"], *, size: int, squares: bool = True) -> Pairs:
+        """Buffers without pairs, with or without `squares`."""
         batch, n = like.shape
         return cls(
             steps=like.new_zeros(size, batch, n),
             changes=like.new_zeros(size, batch, n),
             curvature=like.new_zeros(size, batch),
             crossed=like.new_zeros(size, batch, size),
-            squares=like.new_zeros(size, batch, size),
+            squares=like.new_zeros(size, batch, size) if squares else None,
             gamma=like.new_ones(batch),
             count=torch.zeros(batch, dtype=torch.long, device=like.device),
         )
@@ -84,6 +137,7 @@ class Pairs:
         *,
         where: Bool[Tensor, " batch"],
         clock: Clock,
+        initial: InitialInverse = IDENTITY,
     ) -> Pairs:
         """Add the pairs of some samples if they have positive curvature, in place.
 
@@ -97,16 +151,16 @@ class Pairs:
         clock.write(self.steps, step)
         clock.write(self.changes, change)
         clock.write(self.curvature, torch.where(good, product, 0))
-        along = _dots(self.changes, change)
-        for products, row, column in (
-            (self.crossed, _dots(self.changes, step), _dots(self.steps, change)),
-            (self.squares, along, along),
-        ):
-            clock.write(products, row)
-            clock.write(products.transpose(0, 2), column)
+        clock.write(self.crossed, _dots(self.changes, step))
+        clock.write(self.crossed.transpose(0, 2), _dots(self.steps, change))
+        if self.squares is not None:
+            along = _dots(self.changes, change)
+            clock.write(self.squares, along)
+            clock.write(self.squares.transpose(0, 2), along)
+        weighed = (change * initial.apply(change)).sum(1)
         return dataclasses.replace(
             self,
-            gamma=torch.where(good, product / square, self.gamma),
+            gamma=torch.where(good, product / weighed, self.gamma),
             count=self.count + good,
         )
 
@@ -120,13 +174,17 @@ class Pairs:
         )
 
     def direction(
-        self, gradient: Float[Tensor, "batch n"], *, clock: Clock
+        self,
+        gradient: Float[Tensor, "batch n"],
+        *,
+        clock: Clock,
+        initial: InitialInverse = IDENTITY,
     ) -> Float[Tensor, "batch n"]:
-        """-H g; -g for a sample without pairs.
+        """-H g; -H0 g for a sample without pairs.
 
         With S and Y of the pairs as rows, newest first, L the lower triangle of S Y^T and D its
         diagonal, the loops of the recursion solve L a = S g and
-        L^T b = D a - gamma (Y g - Y Y^T a), and H g = gamma (g - Y^T a) + S^T b.
+        L^T b = D a - gamma Y H0 (g - Y^T a), and H g = gamma H0 (g - Y^T a) + S^T b.
         """
         size = len(self.steps)
         # From age to row, and back.
@@ -134,20 +192,23 @@ class Pairs:
         curvature, gamma = self.curvature[turn].t(), self.gamma[:, None]
         held = curvature > 0
         both = held[:, :, None] & held[:, None]
-        crossed, squares = (
-            torch.where(both, products[turn][:, :, turn].transpose(0, 1), 0)
-            for products in (self.crossed, self.squares)
-        )
-        along_steps, along_changes = (
-            torch.where(held, _dots(rows, gradient)[:, turn], 0)
-            for rows in (self.steps, self.changes)
-        )
+
+        def of_pairs(products: Tensor) -> Tensor:
+            return torch.where(both, products[turn][:, :, turn].transpose(0, 1), 0)
+
+        def along(rows: Tensor, vector: Tensor) -> Tensor:
+            return torch.where(held, _dots(rows, vector)[:, turn], 0)
+
         # A row without a pair contributes 0.
-        lower = crossed.tril(-1) + torch.diag_embed(torch.where(held, curvature, 1))
-        first = _solve(lower, along_steps, upper=False)
-        met = along_changes - torch.bmm(squares, first[:, :, None])[:, :, 0]
+        lower = of_pairs(self.crossed).tril(-1) + torch.diag_embed(torch.where(held, curvature, 1))
+        first = _solve(lower, along(self.steps, gradient), upper=False)
+        rest = initial.apply(gradient - _combined(self.changes, first[:, turn]))
+        if self.squares is None:
+            met = along(self.changes, rest)
+        else:
+            squares = of_pairs(self.squares)
+            met = along(self.changes, gradient) - torch.bmm(squares, first[:, :, None])[:, :, 0]
         second = _solve(lower.mT, curvature * first - gamma * met, upper=True)
-        rest = gradient - _combined(self.changes, first[:, turn])
         return -(gamma * rest + _combined(self.steps, second[:, turn]))
 
 
@@ -192,27 +253,44 @@ class LBFGSMethod:
     A sample ends once its gradient has fallen to `decoder.stationary` of the first, or once no step
     along its steepest descent lowers the objective any more and kicks are spent or not due; it then
     stays where it is.
+
+    Parameters
+    ----------
+    decoder : QuasiNewton
+        Its settings.
+    problem : Problem
+        What is minimised.
+    noise : Kicks
+        Of the run.
+    initial : InitialInverses
+        H0; the steepest descent is that along -H0 g.
     """
 
-    decoder: LBFGS
+    decoder: QuasiNewton
     problem: Problem
     noise: Kicks
+    initial: InitialInverses = IDENTITY
 
     def begin(self, start: Tensor) -> LBFGSState:
         """The state at a start; the first trial is along the steepest descent."""
         here = self.problem.sample_state(self.problem.evaluate(start))
         norm = l2(here.gradient)
+        initial = self.initial.at(HostClock(0))
+        applied = initial.apply(here.gradient)
+        square = initial.square(here.gradient, applied)
         return LBFGSState(
             here=dataclasses.replace(here, reason=reason_at_start(norm)),
             first=norm,
             initial=here.value,
-            direction=-here.gradient,
-            slope=-norm.square(),
-            size=_polyak(here.value, norm.square()),
+            direction=-applied,
+            slope=-square,
+            size=_polyak(here.value, square),
             trials=torch.zeros_like(here.reason),
             kicks=torch.zeros_like(here.reason),
             kicked=torch.zeros_like(here.reason, dtype=torch.bool),
-            pairs=Pairs.none(start.flatten(1), size=self.decoder.history),
+            pairs=Pairs.none(
+                start.flatten(1), size=self.decoder.history, squares=self.initial.constant
+            ),
         )
 
     def step(self, state: LBFGSState, clock: Clock) -> LBFGSState:
@@ -245,19 +323,24 @@ class LBFGSMethod:
         )
         stuck = lost & ~kicked
         stationary = accepted & ~kicked & (norm <= self.decoder.stationary * state.first)
+        initial = self.initial.at(clock.next())
         pairs = state.pairs.add(
             moved.flatten(1),
             (found.gradient - here.gradient).flatten(1),
             where=searched,
             clock=clock,
+            initial=initial,
         ).forget(where=failed | kicked)
-        direction = pairs.direction(gradient.flatten(1), clock=clock).reshape(point.shape)
+        direction = pairs.direction(gradient.flatten(1), clock=clock, initial=initial)
+        direction = direction.reshape(point.shape)
+        # Where it matters there is no pair, and -H g is -H0 g.
+        square = initial.square(gradient, -direction)
         direction = torch.where(
             per_sample(kicked, like=point), self.noise.at(state.kicks), direction
         )
         slope = (direction * gradient).flatten(1).sum(1)
         turned = accepted | failed
-        fresh = torch.where(kicked | (pairs.count > 0), 1, _polyak(best, norm.square()))
+        fresh = torch.where(kicked | (pairs.count > 0), 1, _polyak(best, square))
         return LBFGSState(
             here=SampleState(
                 point=point,
@@ -294,7 +377,7 @@ class LBFGSMethod:
 def _polyak(
     value: Float[Tensor, " batch"], square: Float[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
-    """A first step on the objective's own scale: f / |g|^2, Polyak's for a least value of 0."""
+    """A first step on the objective's own scale: f / g H0 g, Polyak's for a least value of 0."""
     return value / square.clamp_min(torch.finfo(value.dtype).tiny)
 
 

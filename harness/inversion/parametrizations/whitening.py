@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from harness.encoders.encoder import VJP
 from harness.errors import SettingError
+from harness.inversion.spectrum import filtered, frequencies
 from harness.plan.decoders import Whitening
 
 
@@ -48,15 +48,12 @@ class WhitenedSpectrum:
                 rule="only images with rows and columns have such a spectrum",
                 remedy="Give images of shape (batch, channels, rows, columns)",
             )
-        rows, columns = images.shape[2:]
-        down, across = torch.fft.fftfreq(rows), torch.fft.rfftfreq(columns)
-        frequency = torch.hypot(down[:, None], across).double() * max(rows, columns)
-        amplitude = frequency.clamp_min(1.0) ** -prior.exponent
-        return cls(amplitude.to(images), columns)
+        amplitude = frequencies(images) ** -prior.exponent
+        return cls(amplitude.to(images), images.shape[3])
 
     def image(self, point: Float[Tensor, "batch c rows columns"]) -> Tensor:
         """The images of a batch of points."""
-        return self._filtered(point, self.amplitude)
+        return filtered(point, by=self.amplitude, columns=self.columns)
 
     def vjp(self, point: Float[Tensor, "batch c rows columns"]) -> tuple[Tensor, VJP]:
         """The images of a batch of points, and their VJP."""
@@ -64,9 +61,4 @@ class WhitenedSpectrum:
 
     def point(self, image: Float[Tensor, "batch c rows columns"]) -> Tensor:
         """The coordinates of a batch of images."""
-        return self._filtered(image, 1 / self.amplitude)
-
-    def _filtered(self, images: Tensor, by: Tensor) -> Tensor:
-        size = (len(self.amplitude), self.columns)
-        filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(images) * by, s=size)
-        return filtered
+        return filtered(image, by=1 / self.amplitude, columns=self.columns)

@@ -38,10 +38,10 @@ def truncated(module: nn.Module, *, layer: str) -> nn.Module:
     Raises
     ------
     UnknownNameError
-        If the module has no such layer.
+        If the module has no such layer; once the result is called, if it returns no such entry.
     ModuleError
-        If the forward pass does not call the layer (or not that often), or returns no such entry;
-        where the graph cannot be traced, only once the result is called.
+        If the layer is inside a scripted module; once the result is called, if the forward pass
+        does not call the layer, or not that often.
     """
     name, entries = _parted(layer)
     part = _cut(module, name) if name else module

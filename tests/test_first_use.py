@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils import prune
 
 import harness
+from harness.encoders.cutting import truncated
 from harness.encoders.network import COMPILED, NetworkEncoder
 
 IMAGES = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(3))
@@ -386,6 +387,14 @@ class TestLayers:
         ]
         truth = (outputs[0] - outputs[1]).flatten(1).norm(dim=1)
         torch.testing.assert_close(found.m_g, truth, rtol=1e-4, atol=1e-5)
+
+    def test_a_hook_of_a_tensor_on_the_way_to_a_layer(self) -> None:
+        module = Layered(reversed_gradient)
+        encoder = NetworkEncoder(truncated(module, layer="last"))
+        leaf = IMAGES.clone().requires_grad_()
+        output = module.last(Doing.forward(module, leaf))
+        (gradient,) = torch.autograd.grad(output, leaf, output.detach())
+        torch.testing.assert_close(encoder.vjp(IMAGES)[1](output.detach()), gradient)
 
     def test_what_is_random_on_the_way_to_a_layer(self) -> None:
         module = Layered(lambda x: x * float(torch.rand(())))

@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from harness.encoders.encoder import entries_of
 from harness.encoders.held import copied, unchanged
 from harness.encoders.part import Part
+from harness.encoders.tracer import Tracer
 from harness.encoders.transforms import is_normalize
 from harness.errors import ModuleError, UnknownNameError
 
@@ -153,7 +154,7 @@ class _ReachedError(BaseException):
         self.value = value
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(Tracer):
     """Traces a module up to a call of one of its layers, then raises `_ReachedError`."""
 
     def __init__(self, target: nn.Module, call: int) -> None:
@@ -163,12 +164,6 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Torch's layers are, and torchvision's `Normalize`."""
         return is_normalize(m) or super().is_leaf_module(m, module_qualified_name)
-
-    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
-        """Refuse what is computed without a derivative, of which a graph knows nothing."""
-        if not torch.is_grad_enabled():
-            raise RuntimeError("it computes without gradients")
-        return super().create_node(*args, **kwargs)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         """Stop at the layer; otherwise as usual."""

@@ -24,6 +24,7 @@ from harness.encoders.held import unchanged
 from harness.encoders.operations.operation import UntraceableError
 from harness.encoders.operations.table import FORMS, SKIPPED, VIEWS, option
 from harness.encoders.overrides import overriding_reason
+from harness.encoders.tracer import Tracer
 from harness.encoders.transforms import is_normalize, normalize
 
 __all__ = ["Attribute", "Node", "Result", "TracedGraph", "UntraceableError", "trace"]
@@ -167,7 +168,7 @@ def trace(module: nn.Module) -> TracedGraph:
     return _needed(notes.nodes, result.number)
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(Tracer):
     """Traces layers as the functions that they call, and buffers as what may be overwritten.
 
     Parameters
@@ -203,12 +204,6 @@ class _Tracer(fx.Tracer):
         elif isinstance(m, _BatchNorm) and type(m).forward is _BatchNorm.forward:
             forward = types.MethodType(_normalised, m)
         return super().call_module(m, forward, args, kwargs)
-
-    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
-        """Refuse what is computed without a derivative, of which a graph knows nothing."""
-        if not torch.is_grad_enabled():
-            raise UntraceableError("it computes without gradients")
-        return super().create_node(*args, **kwargs)
 
 
 def _normalised(layer: _BatchNorm, x: Any) -> Any:
@@ -274,8 +269,6 @@ class _Notes:
             name = f"the attribute {args[1]}"
         if kwargs.get("out") is not None:
             raise UntraceableError(f"{name} writes into a tensor that exists")
-        if name == "register_hook":
-            raise UntraceableError("a hook changes gradients")
         if name in SKIPPED and option(name, "training", args, kwargs) is False:
             values[step] = args[0]  # another name for it
             return

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.encoders.compiled import CompiledPlan
+from harness.encoders.cutting import truncated
 from harness.encoders.encoder import Encoder, ModuleEncoder
 from harness.encoders.network import NetworkEncoder
 from harness.encoders.simplify import fold_batchnorm
@@ -546,6 +547,14 @@ class TestTracing:
     def test_a_reason_names_the_layer(self) -> None:
         module = nn.Sequential(nn.Flatten(), nn.Sequential(nn.ReLU(), nn.Softmax(1)))
         assert NetworkEncoder(module.eval()).path.startswith("autograd: Softmax at 1.1 has no ")
+
+    @pytest.mark.parametrize("hooked", [False, True])
+    def test_of_a_network_that_is_cut_too(self, *, hooked: bool) -> None:
+        module = nn.Sequential(nn.Flatten(2), nn.LSTM(36, 4, batch_first=True)).eval()
+        if hooked:
+            module[1].register_forward_hook(lambda *_: None)
+        words = NetworkEncoder(truncated(module, layer="1[0]").eval()).path.split()
+        assert words[words.index("at") + 1] == "1"
 
     def test_sums_and_relus_are_fused_into_their_convolution(self) -> None:
         module = nn.Sequential(Residual(), nn.ReLU()).eval()

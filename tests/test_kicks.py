@@ -113,10 +113,12 @@ def test_a_decoder_that_no_noise_helps_is_stuck_and_returns_its_start(name: str)
     assert torch.equal(found.images, start)
 
 
-def test_a_start_that_is_the_image_is_matched_and_left_alone() -> None:
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_start_that_is_the_image_is_matched_and_left_alone(name: str) -> None:
     images = torch.rand(1, 3, 12, 12)
-    found = harness.invert(pooled(1), images, start=images, steps=5)
+    found = harness.invert(pooled(1), images, decoder=DECODERS[name], start=images, steps=5)
     assert found.outcomes == (Outcome.MATCHED,)
+    torch.testing.assert_close(found.start, images)
     torch.testing.assert_close(found.images, images)
 
 

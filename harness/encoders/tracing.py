@@ -24,6 +24,7 @@ from harness.encoders.held import unchanged
 from harness.encoders.operations.operation import UntraceableError
 from harness.encoders.operations.table import FORMS, SKIPPED, VIEWS, option
 from harness.encoders.overrides import overriding_reason
+from harness.encoders.part import Part, whole_of
 from harness.encoders.tracer import Tracer
 from harness.encoders.transforms import is_normalize, normalize
 
@@ -143,7 +144,7 @@ def trace(module: nn.Module) -> TracedGraph:
     UntraceableError
         If it does anything for which there is no operation.
     """
-    if reason := overriding_reason(module):
+    if reason := overriding_reason(whole_of(module)):
         raise UntraceableError(reason)
     whole = nn.Sequential(module)  # which calls it as a layer, whatever it is
     values: dict[fx.Node, Any] = {}
@@ -240,8 +241,9 @@ def _innermost(stack: Mapping[str, tuple[str, type]] | None) -> tuple[type, str]
     if not stack:
         return object, ""
     place, layer = list(stack.values())[-1]
-    # The first part of a name is that of the network in the sequence around it.
-    return layer, place.partition(".")[2]
+    # Names begin with that of the network in the sequence, and in the parts, around it.
+    around = 1 + sum(issubclass(kind, Part) for _, kind in stack.values())
+    return layer, ".".join(place.split(".")[around:])
 
 
 def _at(what: str, place: str) -> str:

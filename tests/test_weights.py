@@ -7,6 +7,7 @@ import pickle
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 import harness
 from harness.errors import ModuleError, UnknownNameError, WeightsError
@@ -416,6 +418,24 @@ class TestHeads:
             ResNet(name=NAME, layer="conv1", weights=WeightsFile.of(path)), seed=1
         )
         same(network.layer4, donor.layer4)  # type: ignore[arg-type]
+
+    def test_an_averaged_model_takes_weights_of_its_network(self, tmp_path: Path) -> None:
+        network, averaged = trained(Deep()), AveragedModel(Deep())
+        harness.load_weights(averaged, save(network.state_dict(), tmp_path / "w.pt"))
+        same(averaged.module, network)
+
+    @pytest.mark.parametrize(("path", "layer"), [(None, None), (3, None), ("w.pt", 3)])
+    def test_what_is_no_name(self, tmp_path: Path, path: Any, layer: Any) -> None:
+        file = save(Deep().state_dict(), tmp_path / "w.pt")
+        with pytest.raises(harness.DepthClaimsError):
+            harness.load_weights(Deep(), file if layer else path, layer=layer)
+
+    @pytest.mark.parametrize("traceable", [True, False])
+    @pytest.mark.parametrize("layer", ["head[0]", "[0]"])
+    def test_entries_of_a_layer_need_it(self, tmp_path: Path, traceable: bool, layer: str) -> None:
+        path = save(Deep(7).state_dict(), tmp_path / "w.pt")
+        with pytest.raises(WeightsError):
+            harness.load_weights(Deep(5, traceable=traceable), path, layer=layer)
 
     def test_a_wrong_layer_is_named(self, tmp_path: Path) -> None:
         path = save(Deep().state_dict(), tmp_path / "w.pt")

@@ -124,7 +124,6 @@ def invert(
     starts = _whole("starts", starts, least=1)
     seed = _whole("seed", seed, least=0)
     _check_noise(noise)
-    _check_layer(layer)
     _check_images(module, images)
     module = unwrapped(module)
     if decoder is None:
@@ -208,15 +207,6 @@ def _whole(name: str, number: Any, *, least: int) -> int:
         remedy="Choose such a number",
     )
     return int(number)
-
-
-def _check_layer(layer: Any) -> None:
-    check(
-        layer is None or isinstance(layer, str),
-        f"layer={layer!r}".partition("\n")[0],
-        rule="a layer is known by its name in module.named_modules()",
-        remedy='Give the name, such as "layer3" or "2"',
-    )
 
 
 def _check_noise(noise: Any) -> None:

@@ -17,6 +17,7 @@ from harness.encoders.part import Part
 from harness.encoders.tracer import Tracer
 from harness.encoders.transforms import is_normalize
 from harness.errors import ModuleError, UnknownNameError
+from harness.plan.fields import check
 
 
 def truncated(module: nn.Module, *, layer: str) -> nn.Module:
@@ -38,12 +39,20 @@ def truncated(module: nn.Module, *, layer: str) -> nn.Module:
 
     Raises
     ------
+    SettingError
+        If the name is none.
     UnknownNameError
         If the module has no such layer; once the result is called, if it returns no such entry.
     ModuleError
         If the layer is inside a scripted module; once the result is called, if the forward pass
         does not call the layer, or not that often.
     """
+    check(
+        isinstance(layer, str),
+        f"layer={layer!r}".partition("\n")[0],
+        rule="a layer is known by its name in module.named_modules()",
+        remedy='Give the name, such as "layer3" or "2"',
+    )
     name, entries = _parted(layer)
     part = _cut(module, name) if name else module
     return Entry(part, entries) if entries else part

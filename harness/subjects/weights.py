@@ -105,9 +105,15 @@ def load_weights(
     if layer is not None:
         truncated(module, layer=layer)  # refuses a wrong name
     name = type(module).__name__
-    left_out = load_state(module, path=Path(path), name=name, layer=layer)
+    try:
+        file = Path(path)
+    except TypeError as error:
+        raise WeightsError(
+            repr(path), rule="this is no path", remedy="Give the path of a file of weights"
+        ) from error
+    left_out = load_state(module, path=file, name=name, layer=layer)
     if left_out:
-        warnings.warn(left_out_text(Path(path), left_out), stacklevel=2)
+        warnings.warn(left_out_text(file, left_out), stacklevel=2)
     return left_out
 
 
@@ -135,8 +141,9 @@ def load_state(
     expected = module.state_dict(keep_vars=True)
     state = _under_names(_read(path), expected)
     _check_tensors(state, path=path)
-    # Files older than PyTorch 0.4.1 lack the batch counters, which have no effect in eval mode.
-    counters = {key for key in expected if key.endswith("num_batches_tracked")}
+    # Files older than PyTorch 0.4.1 lack the batch counters, which have no effect in eval mode; nor
+    # has the count of an averaged model.
+    counters = {key for key in expected if key.endswith("num_batches_tracked") or key == _AVERAGES}
     # safetensors stores tensors of several names once.
     given = {id(expected[key]) for key in set(expected) & set(state)}
     missing = sorted(

@@ -579,6 +579,7 @@ class TestWorks:
     def test_scripted_and_frozen_modules(self, *, freeze: bool) -> None:
         module = torch.jit.script(net())
         module = torch.jit.freeze(module) if freeze else module
+        assert NetworkEncoder(module).path == "autograd: code is scripted"
         found = harness.invert(module, IMAGES, steps=5)
         plain = harness.invert(net(), IMAGES, steps=5)
         torch.testing.assert_close(found.m_g, plain.m_g, rtol=1e-2, atol=1e-3)

@@ -18,6 +18,8 @@ def overriding_reason(module: nn.Module) -> str:
         return "torch has hooks for all modules"
     for name, part in module.named_modules():
         place = f" at {name}" if name else ""
+        if isinstance(part, torch.jit.ScriptModule):
+            return f"code is scripted{place}"
         if any(getattr(part, hooks) for hooks in _HOOKS):
             return f"there are hooks{place}"
         if parametrize.is_parametrized(part):
@@ -40,7 +42,9 @@ class Watch:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self._attributes = [vars(part) for part in module.modules()]
+        # What is scripted is left to autograd, which follows it anyway.
+        plain = (part for part in module.modules() if not isinstance(part, torch.jit.ScriptModule))
+        self._attributes = [vars(part) for part in plain]
         self._seen = self._look()
 
     def has_changed(self) -> bool:

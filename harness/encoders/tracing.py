@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from harness.encoders.first_use import first_line
 from harness.encoders.held import unchanged
 from harness.encoders.operations.operation import UntraceableError
 from harness.encoders.operations.table import FORMS, SKIPPED, VIEWS, option
@@ -230,7 +231,7 @@ def _traced(module: nn.Module) -> fx.Graph:
         layer, place = _innermost(tracer.module_stack)
         if layer.__module__.startswith("torch.nn"):
             raise UntraceableError(_at(layer.__name__, place) + " has no compiled form") from error
-        said = str(error).partition("\n")[0]
+        said, _, _ = first_line(error).partition(". ")  # without torch's advice to who traces
         raise UntraceableError(f"its graph cannot be traced: {said}") from error
     finally:
         vars(tracer).clear()

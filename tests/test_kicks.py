@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
@@ -120,6 +121,25 @@ def test_a_start_that_is_the_image_is_matched_and_left_alone(name: str) -> None:
     assert found.outcomes == (Outcome.MATCHED,)
     torch.testing.assert_close(found.start, images)
     torch.testing.assert_close(found.images, images)
+
+
+def test_a_kick_to_what_is_not_finite_is_not_taken() -> None:
+    class Cliff(nn.Module):
+        """Max-pooling, infinite for bright images that are not flat."""
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            least, most = inputs.flatten(1).aminmax(dim=1)
+            beyond = ((most - least > 0.01) & (most > 0.5))[:, None, None, None]
+            return nn.functional.max_pool2d(inputs, 2).masked_fill(beyond, torch.inf)
+
+    images = 0.2 * torch.rand(2, 3, 10, 10)
+    decoder = dataclasses.replace(DECODERS["gauss-newton"], returns="last")
+    with pytest.warns(harness.StuckWarning):
+        found = harness.invert(
+            Cliff().eval(), images, decoder=decoder, start=flat(images), steps=60
+        )
+    assert found.outcomes == (Outcome.STUCK,) * 2
+    assert torch.equal(found.images, flat(images))
 
 
 @pytest.mark.parametrize(

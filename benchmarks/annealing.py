@@ -1,4 +1,4 @@
-"""Gradients that kinds of L-BFGS need: `python -m benchmarks.annealing`, ten minutes on a core.
+"""Gradients that kinds of L-BFGS need: `python -m benchmarks.annealing`, a quarter of an hour.
 
 Each image is inverted until m_g is at most a tenth of m_r, for `BUDGET` gradients at most.
 Networks, crops, starts and noise have seeds of their own, from 9001 on.
@@ -95,7 +95,7 @@ SUBJECTS = (
     Subject(network=ResNet(name="resnet50", layer="layer4"), networks=3, images=2),
     *(
         Subject(
-            network=ResNet(name="resnet18", layer=layer, training=TRAINING), networks=2, images=3
+            network=ResNet(name="resnet18", layer=layer, training=TRAINING), networks=2, images=2
         )
         for layer in ("layer3", "layer4")
     ),

@@ -33,6 +33,7 @@ from harness.plan.decoders import (
     ARTICLE_WITHOUT_BLUR,
     LBFGS,
     Adam,
+    AnnealedLBFGS,
     Decoder,
     Descent,
     GaussNewton,
@@ -80,6 +81,7 @@ _GAUSS_NEWTON = _engine(GaussNewton(), f"{GaussNewton().inner} inner")
 CONTENDERS = {
     "l-bfgs": (_engine(LBFGS(), "history 20"),),
     "l-bfgs, whitened": (_engine(LBFGS(priors=(Whitening(),)), "history 20"),),
+    "l-bfgs, annealed": (_engine(AnnealedLBFGS(), "history 20"),),
     "adam": tuple(_engine(Adam(rate=rate), f"rate {rate} falling") for rate in (0.05, 0.1, 0.2)),
     # A step takes as long as some twenty gradients.
     "gauss-newton": (dataclasses.replace(_GAUSS_NEWTON, gradients=160, batch=8),),

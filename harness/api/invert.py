@@ -26,7 +26,7 @@ from harness.execution.device import resolve_device
 from harness.inversion.checked import Wrapping, recover_checked
 from harness.inversion.outcome import Outcome
 from harness.inversion.recover import check_decoder
-from harness.plan.decoders import LBFGS, Decoder, Whitening
+from harness.plan.decoders import LBFGS, AnnealedLBFGS, Decoder
 from harness.plan.fields import check, is_a
 from harness.plan.images import ARTICLE_START, Start
 from harness.plan.seeds import ReplicateSeeds, Source
@@ -66,8 +66,8 @@ def invert(
         call of "relu", and "rnn[0]" the first of the tensors that "rnn" returns. None inverts the
         output of the whole module.
     decoder : Decoder or None
-        How; one of `Descent`, `Adam`, `LBFGS`, `GaussNewton` and `LinearSolve`. None is
-        `LBFGS(priors=(Whitening(),))` for images and `LBFGS()` for anything else.
+        How; one of `Descent`, `Adam`, `LBFGS`, `AnnealedLBFGS`, `GaussNewton` and `LinearSolve`.
+        None is `AnnealedLBFGS()` for images and `LBFGS()` for anything else.
     steps : int
         Iterations of the decoder.
     starts : int
@@ -127,7 +127,7 @@ def invert(
     _check_images(module, images)
     module = unwrapped(module)
     if decoder is None:
-        decoder = LBFGS(priors=(Whitening(),) if images.dim() == 4 else ())
+        decoder = AnnealedLBFGS() if images.dim() == 4 else LBFGS()
     check_decoder(decoder)
     name = type(module).__name__
     check_eval_mode(module)

@@ -209,6 +209,12 @@ class TestChoice:
             (Packed, PixelShuffle, {"channels": (3, 64), "size": (32, 32), "batch": 1}),
             (Packed, PixelShuffle, {"channels": (3, 64), "size": (64, 64), "stride": (2, 2)}),
             (Convolution, Convolution, {"channels": (64, 64), "size": (8, 8), "batch": 1}),
+            (PointwiseProduct, PointwiseProduct, {"kernel": (1, 1), "padding": (0, 0)}),
+            (
+                PointwiseProduct,
+                PointwiseProduct,
+                {"kernel": (1, 1), "padding": (0, 0), "stride": (2, 2), "batch": 1},
+            ),
             (Im2col, Im2col, {"size": (4, 4), "stride": (2, 2)}),
             (Im2col, Im2col, {"size": (2, 2), "channels": (64, 64)}),
             (Winograd, Winograd, {"size": (4, 4), "channels": (256, 256)}),

@@ -20,7 +20,7 @@ from harness.encoders.convolutions.products import Im2col, PointwiseProduct
 from harness.encoders.convolutions.winograd import Winograd, fits_winograd
 from harness.encoders.runtime import products_are_as_precise, uses_tensor_cores
 
-FORMS = ("Winograd", "im2col", "oneDNN", "pixel shuffle")
+FORMS = ("pointwise product", "Winograd", "im2col", "oneDNN", "pixel shuffle")
 """The algorithms that a CPU has a choice of, besides torch's own."""
 
 _MANY_CHANNELS, _SMALL = 256, 4
@@ -66,6 +66,10 @@ def ways_on_cpu(convolution: Convolution, *, without: Collection[str]) -> tuple[
     """A and A^T of a regular convolution, as oneDNN or products of matrices are at their best."""
     batch, outputs = convolution.shape[0], convolution.output_size
     torchs = convolution, convolution.transpose
+    single = batch * math.prod(outputs) == 1  # one row is no faster as a product
+    if convolution.pointwise and not single and "pointwise product" not in without:
+        product = PointwiseProduct.of(convolution)
+        return product, product.transpose
     if batch > 1:
         small = max(outputs) <= _SMALL and min(convolution.weight.shape[:2]) >= _MANY_CHANNELS
         if small and fits_winograd(convolution) and "Winograd" not in without:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ class UntraceableError(Exception):
     """A module does something for which there is no operation; says what."""
 
 
+@runtime_checkable
 class Op(Protocol):
     """An operation of values that depend on the input, with a row a sample.
 

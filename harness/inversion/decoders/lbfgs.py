@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -34,6 +34,7 @@ _TRIALS = 25
 _CURVATURE = 1e-10
 
 
+@runtime_checkable
 class InitialInverse(Protocol):
     """H0, what H is before any pair, but for the factor gamma; symmetric and positive."""
 
@@ -48,6 +49,7 @@ class InitialInverse(Protocol):
         ...
 
 
+@runtime_checkable
 class InitialInverses(Protocol):
     """H0 along a run."""
 

@@ -18,6 +18,8 @@ from torch.nn.utils import prune
 
 import harness
 from harness.encoders.cutting import truncated
+from harness.encoders.encoder import ModuleEncoder
+from harness.encoders.first_use import vjp_differs
 from harness.encoders.network import COMPILED, NetworkEncoder
 
 IMAGES = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(3))
@@ -724,6 +726,15 @@ class TestEntries:
         assert torch.equal(found.m_r, harness.invert(module, IMAGES, steps=1).m_r)
 
 
+def test_a_plan_whose_gradient_fails_is_told_so() -> None:
+    def failing(_: Tensor) -> Tensor:
+        raise IndexError("out of range")
+
+    own = ModuleEncoder(net())
+    assert "out of range" in vjp_differs((own.encode(IMAGES), failing), own, IMAGES, name="net")
+    assert not vjp_differs(own.vjp(IMAGES), own, IMAGES, name="net")
+
+
 class TestTransforms:
     def test_torchvisions_normalize_is_a_mean_and_a_standard_deviation(self) -> None:
         from torchvision.transforms import Normalize
@@ -765,6 +776,13 @@ class TestTransforms:
     def test_a_random_transform_is_refused(self) -> None:
         with draws(), pytest.raises(harness.ModuleError, match="random"):
             harness.invert(net(), IMAGES, normalize=F.dropout, steps=2)
+
+    def test_a_transform_that_fails_is_named(self) -> None:
+        def pictures(images: Tensor) -> Tensor:
+            raise TypeError("pic should be PIL Image")
+
+        with pytest.raises(harness.ModuleError, match=r"^normalize="):
+            harness.invert(net(), IMAGES, normalize=pictures, steps=2)
 
     def test_what_is_no_transform_is_refused(self) -> None:
         with pytest.raises(harness.SettingError):

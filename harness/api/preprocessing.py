@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.encoders.adapters import Composed, Normalized
+from harness.encoders.fit import check_shape
 from harness.encoders.held import working_copy
 from harness.encoders.network import NetworkEncoder
 from harness.encoders.transforms import is_normalize
@@ -20,7 +21,7 @@ _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Normalization = str | tuple[Sequence[float], Sequence[float]] | Callable[[Tensor], Tensor] | None
 
 
-class _Transform(nn.Module):
+class Transform(nn.Module):
     """A transform of a batch of images as a module."""
 
     def __init__(self, transform: Callable[[Tensor], Tensor]) -> None:
@@ -28,6 +29,7 @@ class _Transform(nn.Module):
         self._transform = transform
 
     def forward(self, images: Tensor) -> Tensor:
+        """The images as the transform leaves them."""
         return self._transform(images)
 
 
@@ -59,9 +61,10 @@ def preprocessing(normalize: Normalization, images: Tensor, *, like: Tensor) -> 
     if is_normalize(normalize):
         normalize = normalize.mean, normalize.std  # type: ignore[union-attr]
     if callable(normalize):
-        module = normalize if isinstance(normalize, nn.Module) else _Transform(normalize)
+        module = normalize if isinstance(normalize, nn.Module) else Transform(normalize)
         own = working_copy(module, name=type(module).__name__, device=like.device)
         transform = NetworkEncoder(own.to(like.dtype), owned=True)
+        check_shape(transform, images, name=f"normalize={normalize!r}")
         return lambda encoder: Composed(encoder, transform)
     mean, sd = (each.to(like) for each in _scaling(normalize, images))
     return lambda encoder: Normalized(encoder, mean, sd)

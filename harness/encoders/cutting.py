@@ -70,18 +70,18 @@ def traceable(module: nn.Module) -> nn.Module:
 
 def unwrapped(module: nn.Module) -> nn.Module:
     """A module without the wrappers that parallelise or compile it, or parts of it."""
-    while (inner := _wrapped(module)) is not None:
+    while (inner := wrapped_module(module)) is not None:
         module = inner
-    if any(_wrapped(part) is not None for part in module.modules()):
+    if any(wrapped_module(part) is not None for part in module.modules()):
         module = copied(module)
         for part in [*module.modules()]:
             for name, child in part.named_children():
-                if _wrapped(child) is not None:
+                if wrapped_module(child) is not None:
                     setattr(part, name, unwrapped(child))
     return module
 
 
-def _wrapped(module: nn.Module) -> nn.Module | None:
+def wrapped_module(module: nn.Module) -> nn.Module | None:
     """The module in a wrapper; None for any other module."""
     if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         inner: nn.Module = module.module

@@ -26,6 +26,9 @@ class TerminationReason(enum.IntEnum):
     STUCK = 3
     NON_FINITE = 4
 
+    def __str__(self) -> str:
+        return self.name.lower()
+
     @property
     def message(self) -> str:
         """The reason as a sentence."""

@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from harness.encoders.cutting import Cut, truncated
+from harness.encoders.cutting import Cut, truncated, wrapped_module
 from harness.encoders.fit import check_weights
 from harness.errors import ModuleError, WeightsError
 from harness.plan.networks import WeightsFile
@@ -44,6 +44,9 @@ _OUTER = ("", "model.", "network.", "net.")
 
 _AVERAGES = "n_averaged"
 """The count of torch's averaged model, which has no effect on its outputs."""
+
+_NAMED = 4
+"""Weights that are named where many are left out."""
 
 _SCALAR = np.float64(0).__reduce__()[0]
 
@@ -73,8 +76,9 @@ def load_weights(
     path : str or Path
         A ``.safetensors`` file, or one written by ``torch.save``.
     layer : str or None
-        The layer that is to be inverted. A head of another number of classes behind it is left as
-        it is, with a warning. None stands for the output of the whole module.
+        The layer that is to be inverted. What lies behind it may be missing, and a head there may
+        have another number of classes: it is left as it is, with a warning. None stands for the
+        output of the whole module.
 
     Returns
     -------
@@ -89,7 +93,7 @@ def load_weights(
         If there is no such layer.
     WeightsError
         If the file is missing, damaged, holds code, or does not fit, in names, shapes or kinds of
-        numbers.
+        numbers, or if a weight is infinite or not a number.
 
     Examples
     --------
@@ -102,6 +106,8 @@ def load_weights(
         raise ModuleError(
             type(module).__name__, rule="a network is a torch.nn.Module", remedy="Give a module"
         )
+    while (inner := wrapped_module(module)) is not None:
+        module = inner
     if layer is not None:
         truncated(module, layer=layer)  # refuses a wrong name
     name = type(module).__name__
@@ -118,10 +124,12 @@ def load_weights(
 
 
 def left_out_text(path: Path, left_out: Iterable[str]) -> str:
-    """What is said of a head that was left out."""
+    """What is said of weights behind the layer that were left out."""
+    names = [*left_out]
+    said = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" * (len(names) > _NAMED))
     return (
-        f"{path}: its head has another number of classes, so that {', '.join(left_out)} stay as "
-        "they were; the layer to be inverted lies before them"
+        f"{path}: it has no weights for {said}, or of another shape, so that these stay as they "
+        "were; the layer to be inverted lies before them"
     )
 
 
@@ -151,14 +159,15 @@ def load_state(
     )
     surplus = sorted(set(state) - set(expected))
     unlike = [key for key in expected if key in state and state[key].shape != expected[key].shape]
-    head = not (missing or surplus) and all(
+    head = bool(unlike) and all(
         state[key].dim() > 0 and state[key].shape[1:] == expected[key].shape[1:] for key in unlike
     )
     if surplus and _takes_older_names(module, state, expected):
         return ()
     if missing or surplus or unlike:
-        behind = layer is not None and head and _needed(module, layer=layer).isdisjoint(unlike)
-        if not behind:
+        lacking = [*missing, *unlike]
+        fits = not surplus and (head or not unlike)
+        if not (layer and fits and _needed(module, layer=layer).isdisjoint(lacking)):
             misfit = [
                 f"{key} ({_shape(state[key])} in place of {_shape(expected[key])})"
                 for key in unlike
@@ -168,14 +177,13 @@ def load_state(
                 rule=f"the weights do not fit {name} ({_differences(missing, surplus, misfit)})",
                 remedy="Its head has another number of classes: give weights with the same "
                 "number, or invert a layer before it"
-                if head
-                else f"Give weights of {name}, or the network that these belong to (of the claims: "
-                "--network NAME)",
+                if head and not (missing or surplus)
+                else f"Give weights of {name}, or the network that these belong to",
             )
     fitting = {key: value for key, value in state.items() if key not in unlike}
     _check_numbers(fitting, expected, path=path)
     module.load_state_dict(fitting, strict=False)
-    return tuple(unlike)
+    return (*missing, *unlike)
 
 
 def load_file(
@@ -302,15 +310,21 @@ def _check_tensors(state: Mapping[str, Tensor], *, path: Path) -> None:
 def _check_numbers(
     state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, path: Path
 ) -> None:
-    """Refuse numbers that a parameter could not hold as they are."""
+    """Refuse numbers that a parameter could not hold as they are, and such as are none."""
     for key, value in state.items():
+        if not value.isfinite().all():
+            raise WeightsError(
+                path,
+                rule=f"{key} has values that are infinite or not a number",
+                remedy="Give weights of a network whose training has not diverged",
+            )
         kind = expected[key].dtype
         if value.dtype == kind:
             continue
         alike = _kind(value.dtype) == _kind(kind)
         if alike:
             held = value.to(kind).to(torch.float64)
-            alike = bool(((held == value.to(torch.float64)) | held.isnan()).all())
+            alike = bool((held == value.to(torch.float64)).all())
         if not alike:
             raise WeightsError(
                 path,

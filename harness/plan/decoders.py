@@ -195,6 +195,10 @@ class Descent(Decoding):
         How the size of a step follows from s = `factor * step`: s itself ("gradient"); s times
         loss / |g|^2, Polyak's step for a least loss of 0 ("polyak"); or s sqrt(n) / |g|, which
         changes elements by s in the root mean square ("normalised").
+    loss, priors, returns, tolerance, tolerance_of
+        What all decoders have: "l2" or "l1"; a tuple of priors; whether the "best" or the "last"
+        image is returned; and the share of a reference, "target" (|O(a)|) or "noised" (m_r), to
+        which m_g has to fall for a run to end early.
     """
 
     loss: str = "l1"
@@ -219,7 +223,17 @@ class Descent(Decoding):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Adam(Decoding):
-    """Adam on the input, its rate falling to zero along half a cosine (Kingma and Ba 2015)."""
+    """Adam on the input, its rate falling to zero along half a cosine (Kingma and Ba 2015).
+
+    Parameters
+    ----------
+    rate : float
+        Of the first step.
+    beta1, beta2 : float
+        Decay of both moments of the gradients.
+    loss, priors, returns, tolerance, tolerance_of
+        As for `Descent`.
+    """
 
     rate: float = 0.02
     beta1: float = 0.9
@@ -248,6 +262,8 @@ class QuasiNewton(Decoding):
         the gradient, if it has positive curvature; one that is rejected counts as well.
     stationary : float
         A sample ends once its gradient's norm has fallen to this share of the first.
+    loss, priors, returns, tolerance, tolerance_of
+        As for `Descent`.
     """
 
     history: int = 20
@@ -267,7 +283,14 @@ class QuasiNewton(Decoding):
 class LBFGS(QuasiNewton):
     """L-BFGS with a line search for each sample (Nocedal and Wright 2006, algorithm 7.5).
 
-    Parameters as for `QuasiNewton`.
+    Parameters
+    ----------
+    history : int
+        Evaluations to look back on.
+    stationary : float
+        A sample ends once its gradient's norm has fallen to this share of the first.
+    loss, priors, returns, tolerance, tolerance_of
+        As for `Descent`.
     """
 
     def __post_init__(self) -> None:
@@ -293,7 +316,9 @@ class AnnealedLBFGS(QuasiNewton):
         Whether the channels of an image with three of them are first changed as they vary together
         in photographs, too. Other images have no colours.
     history, stationary
-        As for `QuasiNewton`.
+        As for `LBFGS`.
+    loss, priors, returns, tolerance, tolerance_of
+        As for `Descent`, but there are no priors: H0 is one.
     """
 
     first: float = 1.25
@@ -338,6 +363,8 @@ class GaussNewton(Decoding):
         Initial damping relative to the squared norm of J, estimated along the gradient.
     stationary : float
         A sample ends once its gradient's norm has fallen to this share of the first.
+    loss, priors, returns, tolerance, tolerance_of
+        As for `Descent`.
     """
 
     inner: int = 10
@@ -369,6 +396,8 @@ class LinearSolve(Decoding):
     ----------
     rcond : float or None
         Singular values below this share of the largest count as 0; None means max(m, n) * eps.
+    loss, priors, returns, tolerance, tolerance_of
+        As for `Descent`.
     """
 
     rcond: float | None = None

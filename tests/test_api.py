@@ -460,7 +460,7 @@ def test_its_images_are_pictures(found: harness.Recovery, role: str) -> None:
 
 def test_pictures_that_are_not_there_are_refused(found: harness.Recovery) -> None:
     vectors = harness.invert(orthogonal(4), normal(1, 4, seed=1), steps=1)
-    for wrong in (lambda: vectors.image(), lambda: found.image(2), lambda: found.image("0")):
+    for wrong in (lambda: vectors.image(), lambda: found.image(2), lambda: found.image(-3)):
         with pytest.raises(harness.SettingError):
             wrong()
     with pytest.raises(harness.UnknownNameError):
@@ -499,7 +499,7 @@ def test_files_that_cannot_be_used_are_errors(found: harness.Recovery, tmp_path:
     for name in ("text", "absent"):
         with pytest.raises(harness.RecoveryError):
             harness.load(tmp_path / name)
-    paths: list[Any] = [tmp_path / "no folder" / "found", tmp_path, "", None]
+    paths: list[Any] = [tmp_path / "no folder" / "found", tmp_path, ""]
     for path in paths:
         with pytest.raises(harness.RecoveryError):
             found.save(path)

@@ -91,10 +91,10 @@ def test_a_link_opens_its_claim(visit: Open) -> None:
     page = visit(at="#C6")
     assert page.locator("#C6").evaluate("e => e.open")
     page.locator("table.claims a[href='#B3']").click()
-    page.wait_for_function("document.getElementById('B3').open")
+    page.locator("#B3[open]").wait_for(state="attached")
     page.locator("#B3 > summary").click()
     page.locator("table.claims a[href='#B3']").click()  # the same link once more
-    page.wait_for_function("document.getElementById('B3').open")
+    page.locator("#B3[open]").wait_for(state="attached")
 
 
 def test_charts_and_images_are_drawn(visit: Open) -> None:

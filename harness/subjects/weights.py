@@ -117,7 +117,7 @@ def load_weights(
         raise WeightsError(
             repr(path), rule="this is no path", remedy="Give the path of a file of weights"
         ) from error
-    left_out = load_state(module, path=file, name=name, layer=layer)
+    left_out = load_state(module, path=file, name=name, layer=layer, finite=True)
     if left_out:
         warnings.warn(left_out_text(file, left_out), stacklevel=2)
     return left_out
@@ -134,7 +134,7 @@ def left_out_text(path: Path, left_out: Iterable[str]) -> str:
 
 
 def load_state(
-    module: nn.Module, *, path: Path, name: str, layer: str | None = None
+    module: nn.Module, *, path: Path, name: str, layer: str | None = None, finite: bool = False
 ) -> tuple[str, ...]:
     """As `load_weights`, without its warning.
 
@@ -144,6 +144,9 @@ def load_state(
         As for `load_weights`.
     name : str
         The network's name, for the message.
+    finite : bool
+        Whether weights that are infinite or not a number are refused. In claims they are not: what
+        they lead to is measured, and called invalid.
     """
     check_weights(module, name=name)
     expected = module.state_dict(keep_vars=True)
@@ -178,10 +181,13 @@ def load_state(
                 remedy="Its head has another number of classes: give weights with the same "
                 "number, or invert a layer before it"
                 if head and not (missing or surplus)
-                else f"Give weights of {name}, or the network that these belong to",
+                else f"Give weights of {name}, or the network that these belong to (of the claims: "
+                "--network NAME)",
             )
     fitting = {key: value for key, value in state.items() if key not in unlike}
     _check_numbers(fitting, expected, path=path)
+    if finite:
+        _check_finite(fitting, path=path)
     module.load_state_dict(fitting, strict=False)
     return (*missing, *unlike)
 
@@ -310,27 +316,31 @@ def _check_tensors(state: Mapping[str, Tensor], *, path: Path) -> None:
 def _check_numbers(
     state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, path: Path
 ) -> None:
-    """Refuse numbers that a parameter could not hold as they are, and such as are none."""
+    """Refuse numbers that a parameter could not hold as they are."""
     for key, value in state.items():
-        if not value.isfinite().all():
-            raise WeightsError(
-                path,
-                rule=f"{key} has values that are infinite or not a number",
-                remedy="Give weights of a network whose training has not diverged",
-            )
         kind = expected[key].dtype
         if value.dtype == kind:
             continue
         alike = _kind(value.dtype) == _kind(kind)
         if alike:
             held = value.to(kind).to(torch.float64)
-            alike = bool((held == value.to(torch.float64)).all())
+            alike = bool(((held == value.to(torch.float64)) | held.isnan()).all())
         if not alike:
             raise WeightsError(
                 path,
                 rule=f"{key} is {_dtype(value.dtype)}, which {_dtype(kind)} of the network cannot "
                 "hold as it is",
                 remedy="Convert one to the other first, as by module.double() or tensor.float()",
+            )
+
+
+def _check_finite(state: Mapping[str, Tensor], *, path: Path) -> None:
+    for key, value in state.items():
+        if not value.isfinite().all():
+            raise WeightsError(
+                path,
+                rule=f"{key} has values that are infinite or not a number",
+                remedy="Give weights of a network whose training has not diverged",
             )
 
 

@@ -140,7 +140,7 @@ def test_cells_that_kill_their_workers_fail_their_test_alone(
     monkeypatch.setattr(scheduler, "measure_bucket", measure_bucket_or_die)
     result = suite.run("--executor=processes:1")
     result.assert_outcomes(failed=1, passed=1)
-    result.stdout.fnmatch_lines(["ActiveUnits in replicate 13 (*): every worker * was killed*"])
+    result.stdout.fnmatch_lines(["Z1: ActiveUnits in replicate 13 (*): every worker * was killed*"])
     (_, verdict, reason), other = suite.conditions()
     assert verdict == "not run"
     assert reason.startswith("an error ended its test (WorkerError: ActiveUnits in replicate 13")

@@ -192,7 +192,7 @@ def _precision(module: nn.Module, images: Tensor, *, name: str) -> str:
 
 def _wrapping(normalize: Normalization, images: Tensor, *, precision: Precision) -> Wrapping:
     """From an encoder of what a network takes to one of images in their precision."""
-    before = preprocessing(normalize, images, like=images)
+    before = preprocessing(normalize, images)
     if precision.network == precision.images:
         return before
     return lambda encoder: before(Cast(encoder, inside=precision.network, outside=precision.images))

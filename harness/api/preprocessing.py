@@ -33,7 +33,7 @@ class Transform(nn.Module):
         return self._transform(images)
 
 
-def preprocessing(normalize: Normalization, images: Tensor, *, like: Tensor) -> Wrapping:
+def preprocessing(normalize: Normalization, images: Tensor) -> Wrapping:
     """What the images go through before the network.
 
     Parameters
@@ -41,9 +41,7 @@ def preprocessing(normalize: Normalization, images: Tensor, *, like: Tensor) -> 
     normalize : None, "imagenet", a pair of sequences, or a callable
         As for `harness.invert`.
     images : tensor, shape (batch, ...)
-        The images.
-    like : tensor
-        Of the dtype and device of the computation.
+        The images, in the dtype and on the device of the computation.
 
     Raises
     ------
@@ -62,11 +60,11 @@ def preprocessing(normalize: Normalization, images: Tensor, *, like: Tensor) -> 
         normalize = normalize.mean, normalize.std  # type: ignore[union-attr]
     if callable(normalize):
         module = normalize if isinstance(normalize, nn.Module) else Transform(normalize)
-        own = working_copy(module, name=type(module).__name__, device=like.device)
-        transform = NetworkEncoder(own.to(like.dtype), owned=True)
+        own = working_copy(module, name=type(module).__name__, device=images.device)
+        transform = NetworkEncoder(own.to(images.dtype), owned=True)
         check_shape(transform, images, name=f"normalize={normalize!r}")
         return lambda encoder: Composed(encoder, transform)
-    mean, sd = (each.to(like) for each in _scaling(normalize, images))
+    mean, sd = (each.to(images) for each in _scaling(normalize, images))
     return lambda encoder: Normalized(encoder, mean, sd)
 
 

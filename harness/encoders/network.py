@@ -187,10 +187,10 @@ class NetworkEncoder:
         """Refuse images that differ from all parameters in dtype or device."""
         weights = [weight for weight in self.module.parameters() if weight.is_floating_point()]
         if weights and all((each.dtype, each.device) != (dtype, device) for each in weights):
+            theirs = _in_words(weights[0].dtype, weights[0].device)
             raise ModuleError(
                 name_of(self.module),
-                rule=f"its parameters are {_place(weights[0].dtype, weights[0].device)}, and the "
-                f"images are {_place(dtype, device)}",
+                rule=f"its parameters are {theirs}, and the images are {_in_words(dtype, device)}",
                 remedy="Move one to the other by .to(...)",
             )
 
@@ -202,5 +202,5 @@ def _place_of(inputs: Tensor) -> tuple[object, ...]:
     return (*place, *tf32_allowed()) if inputs.is_cuda else place
 
 
-def _place(dtype: torch.dtype, device: torch.device) -> str:
+def _in_words(dtype: torch.dtype, device: torch.device) -> str:
     return f"{str(dtype).removeprefix('torch.')} on {device}"

@@ -34,7 +34,7 @@ class GaussNewtonState:
     ----------
     evaluation : Evaluation
         At the last accepted point.
-    first, initial : tensor, shape (batch,)
+    first_norm, first_value : tensor, shape (batch,)
         The gradient's norm and the objective at the start.
     damping, growth : tensor, shape (batch,)
         Nielsen's mu and nu.
@@ -49,8 +49,8 @@ class GaussNewtonState:
     """
 
     evaluation: Evaluation
-    first: Float[Tensor, " batch"]
-    initial: Float[Tensor, " batch"]
+    first_norm: Float[Tensor, " batch"]
+    first_value: Float[Tensor, " batch"]
     damping: Float[Tensor, " batch"]
     growth: Float[Tensor, " batch"]
     initial_damping: Float[Tensor, " batch"]
@@ -82,8 +82,8 @@ class GaussNewtonMethod:
         damping = _representable(self.decoder.damping * square)
         return GaussNewtonState(
             evaluation=evaluation,
-            first=norm,
-            initial=self.problem.value(evaluation),
+            first_norm=norm,
+            first_value=self.problem.value(evaluation),
             damping=damping,
             initial_damping=damping,
             growth=torch.full_like(norm, 2),
@@ -124,18 +124,18 @@ class GaussNewtonMethod:
             lost,
             norm=norm,
             value=self.problem.value(evaluation),
-            first=(state.first, state.initial),
+            first=(state.first_norm, state.first_value),
             count=state.kicks,
         )
-        stationary = accepted & ~kicked & (norm <= self.decoder.stationary * state.first)
+        stationary = accepted & ~kicked & (norm <= self.decoder.stationary * state.first_norm)
         ended = torch.where(lost & ~kicked, TerminationReason.STUCK.value, state.reason)
         trusted = (1 - (2 * gain - 1) ** 3).clamp(min=1 / 3, max=2)
         damping = _representable(state.damping * torch.where(accepted, trusted, state.growth))
         afresh = kicked | state.kicked
         return GaussNewtonState(
             evaluation=evaluation,
-            first=state.first,
-            initial=state.initial,
+            first_norm=state.first_norm,
+            first_value=state.first_value,
             damping=torch.where(afresh, state.initial_damping, damping),
             growth=torch.where(accepted | afresh, 2, 2 * state.growth),
             initial_damping=state.initial_damping,

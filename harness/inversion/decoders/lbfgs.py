@@ -222,7 +222,7 @@ class LBFGSState:
     ----------
     here : SampleState
         At the last accepted point.
-    first, initial : tensor, shape (batch,)
+    first_norm, first_value : tensor, shape (batch,)
         The gradient's norm and the objective at the start.
     direction : tensor, shape (batch, ...)
         Of the line search.
@@ -237,8 +237,8 @@ class LBFGSState:
     """
 
     here: SampleState
-    first: Float[Tensor, " batch"]
-    initial: Float[Tensor, " batch"]
+    first_norm: Float[Tensor, " batch"]
+    first_value: Float[Tensor, " batch"]
     direction: Tensor
     slope: Float[Tensor, " batch"]
     size: Float[Tensor, " batch"]
@@ -282,8 +282,8 @@ class LBFGSMethod:
         square = initial.square(here.gradient, applied)
         return LBFGSState(
             here=dataclasses.replace(here, reason=reason_at_start(norm)),
-            first=norm,
-            initial=here.value,
+            first_norm=norm,
+            first_value=here.value,
             direction=-applied,
             slope=-square,
             size=_polyak(here.value, square),
@@ -320,11 +320,11 @@ class LBFGSMethod:
             lost,
             norm=norm,
             value=best,
-            first=(state.first, state.initial),
+            first=(state.first_norm, state.first_value),
             count=state.kicks,
         )
         stuck = lost & ~kicked
-        stationary = accepted & ~kicked & (norm <= self.decoder.stationary * state.first)
+        stationary = accepted & ~kicked & (norm <= self.decoder.stationary * state.first_norm)
         initial = self.initial.at(clock.next())
         pairs = state.pairs.add(
             moved.flatten(1),
@@ -356,8 +356,8 @@ class LBFGSMethod:
                 ),
                 at=here.at,
             ),
-            first=state.first,
-            initial=state.initial,
+            first_norm=state.first_norm,
+            first_value=state.first_value,
             direction=torch.where(per_sample(turned, like=point), direction, state.direction),
             slope=torch.where(turned, slope, state.slope),
             size=torch.where(turned, fresh, _shorter(state, value)),

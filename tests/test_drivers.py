@@ -204,9 +204,11 @@ class TestNoWaiting:
 
         monkeypatch.setattr(loop, "drive", Watched)
         # Whether a plan agrees, and a start has a gradient, is asked once, before the run.
-        monkeypatch.setattr(network, "check_samples", lambda *_, **__: True)
-        for name in ("outputs_differ", "vjp_differs"):
-            monkeypatch.setattr(network, name, lambda *_, **__: "")
+        monkeypatch.setattr(network, "check_samples", lambda *_: None)
+        monkeypatch.setattr(network, "agree", lambda *_, **__: True)
+        monkeypatch.setattr(
+            network, "compared_gradient", lambda plan, _, cotangent, **__: (plan(cotangent), "")
+        )
         monkeypatch.setattr(
             Kicks, "begin", lambda _, method, points: (method.begin(points), points)
         )

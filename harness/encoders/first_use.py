@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.encoders.encoder import VJP, Encoder
+from harness.encoders.encoder import VJP
 from harness.encoders.part import name_of, whole_of
 from harness.encoders.runtime import tf32_allowed
 from harness.errors import DepthClaimsError, ModuleError
@@ -21,60 +21,51 @@ EXPONENT = 0.6
 _GRADIENT = 0.05
 """Share by which norms of gradients may differ, since ties may be broken either way."""
 
-DIFFERENT = "the outputs of a compiled plan differ from the module's own"
-
 _OVERWRITTEN = "has been modified by an inplace operation"
 
 _MIXED = 1e-3
 """Share of an output by which it may depend on the size of its batch, by rounding."""
 
 
-def outputs_differ(outputs: Tensor, module: Encoder, inputs: Tensor) -> str:
-    """What is wrong with the outputs of a compiled plan, in words; empty if nothing.
+def compared_gradient(
+    plan: VJP, module: VJP, cotangent: Tensor, *, name: str
+) -> tuple[Tensor, str]:
+    """A gradient by a compiled plan, unless it differs from the module's own; why, in words.
+
+    Norms are compared, since ties may be broken either way, and then gradients differ while both
+    are right. Samples whose own gradients are not finite are left out.
 
     Parameters
     ----------
-    outputs : tensor, shape (batch, ...)
-        Of the plan.
-    module : Encoder
-        The module itself.
-    inputs : tensor, shape (batch, ...)
-    """
-    return "" if agree(outputs, module.encode(inputs), like=inputs) else DIFFERENT
-
-
-def vjp_differs(found: tuple[Tensor, VJP], module: Encoder, inputs: Tensor, *, name: str) -> str:
-    """As `outputs_differ`, of outputs and a VJP; of the latter norms are compared.
-
-    Ties may be broken either way, and then gradients differ while both are right. Samples whose own
-    gradients are not finite are left out.
+    plan, module : callable
+        The VJPs of both.
+    cotangent : tensor, shape (batch, ...)
+    name : str
+        Of the network, for messages.
 
     Raises
     ------
     ModuleError
-        If the module, of this name, has no gradient.
+        If the module has no gradient.
     """
-    outputs, vjp = found
     try:
-        own, own_vjp = module.vjp(inputs)
-        norms = _norms(own_vjp(own))
+        own = module(cotangent)
     except RuntimeError as error:
         # Torch cannot differentiate what is overwritten; a plan has no need to.
         if _OVERWRITTEN in str(error):
-            return outputs_differ(outputs, module, inputs)
+            return plan(cotangent), ""
         raise without_gradient(name, error) from error
-    if not agree(outputs, own, like=inputs):
-        return DIFFERENT
     try:
-        ours = _norms(vjp(own))
+        gradient = plan(cotangent)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever an operation has not thought of
-        return f"the gradient of a compiled plan fails: {first_line(error)}"
-    near = (ours - norms).abs() <= _GRADIENT * norms
+        return own, f"the gradient of a compiled plan fails: {first_line(error)}"
+    norms = _norms(own)
+    near = (_norms(gradient) - norms).abs() <= _GRADIENT * norms
     if not bool((near | ~norms.isfinite()).all()):
-        return "the gradients of a compiled plan differ from the module's own"
-    return ""
+        return own, "the gradients of a compiled plan differ from the module's own"
+    return gradient, ""
 
 
 def without_gradient(name: str, error: Exception) -> ModuleError:
@@ -101,7 +92,7 @@ def agree(ours: Tensor, theirs: Tensor, *, like: Tensor) -> bool:
 
 def check_samples(
     outputs: Tensor, encode: Callable[[Tensor], Tensor], module: nn.Module, inputs: Tensor
-) -> bool:
+) -> None:
     """Refuse a network that is random, or whose output for a sample depends on the others.
 
     It is run once, for a batch of another size.
@@ -109,17 +100,12 @@ def check_samples(
     Parameters
     ----------
     outputs : tensor, shape (batch, ...)
-        For these inputs, by a compiled plan or by the network itself.
+        For these inputs.
     encode : callable
-        Outputs of the network itself.
+        From inputs to outputs.
     module : nn.Module
         The network.
     inputs : tensor, shape (batch, ...)
-
-    Returns
-    -------
-    bool
-        Whether the outputs are the network's.
 
     Raises
     ------
@@ -128,7 +114,7 @@ def check_samples(
     """
     alone = inputs[:1]
     other = alone if len(inputs) > 1 else torch.cat([alone, 1 - alone.flip(-1)])
-    before = _random_states(inputs.device)
+    before = random_states(inputs.device)
     try:
         found = encode(other)[:1]
     except (DepthClaimsError, MemoryError, torch.OutOfMemoryError):
@@ -140,24 +126,23 @@ def check_samples(
             rule=f"it fails for another number of samples ({first_line(error)})",
             remedy="Give a network that takes batches of any size",
         ) from error
-    is_random = _random_states(inputs.device) != before
+    is_random = random_states(inputs.device) != before
     if not is_random and agree(found, outputs[:1], like=inputs):
-        return True
-    again, own = encode(other)[:1], encode(inputs)
+        return
+    again = encode(other)[:1]
     if is_random or not torch.equal(again.nan_to_num(), found.nan_to_num()):
         raise ModuleError(
             _culprit(module, other, other) or name_of(module),
             rule="it is random: it returns something else for the same image",
             remedy="Remove what is random, such as F.dropout without training=self.training",
         )
-    if not _near(found, own[:1]):
+    if not _near(found, outputs[:1]):
         raise ModuleError(
             _culprit(module, inputs, other) or name_of(module),
             rule="what it returns for an image depends on the others of the batch",
             remedy="Use layers that map each image by itself, such as BatchNorm with running "
             "statistics",
         )
-    return agree(outputs, own, like=inputs)
 
 
 def _near(one: Tensor, other: Tensor) -> bool:
@@ -177,7 +162,7 @@ def _norms(values: Tensor) -> Tensor:
     return norms
 
 
-def _random_states(device: torch.device) -> tuple[object, ...]:
+def random_states(device: torch.device) -> tuple[object, ...]:
     """Of all global generators that a network can draw from."""
     states = [torch.random.get_rng_state()]
     if device.type == "cuda":

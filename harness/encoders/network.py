@@ -10,11 +10,11 @@ from harness.encoders.compiled import CompiledPlan
 from harness.encoders.cutting import traceable
 from harness.encoders.encoder import JVP, VJP, Encoder, ModuleEncoder
 from harness.encoders.first_use import (
-    DIFFERENT,
+    agree,
     check_samples,
+    compared_gradient,
     first_line,
-    outputs_differ,
-    vjp_differs,
+    random_states,
 )
 from harness.encoders.overrides import Watch
 from harness.encoders.part import name_of
@@ -110,7 +110,8 @@ class NetworkEncoder:
         """Outputs of a batch of inputs, their JVP and their VJP."""
         encoder = self._prepared_for(inputs, use="VJP")
         if encoder is None:
-            self._first_vjp(inputs)
+            output, vjp = self._first_vjp(inputs)
+            vjp(output)
             encoder = self._encoder(inputs)
         return encoder.linearize(inputs)
 
@@ -123,38 +124,71 @@ class NetworkEncoder:
         return self._prepared.get((*_place_of(inputs), use))
 
     def _first_outputs(self, inputs: Tensor) -> Tensor:
-        encoder, reason, sampled = self._encoder(inputs), "", self._sampled
+        """Outputs; a plan's are compared with the module's own."""
+        encoder = self._encoder(inputs)
         outputs = encoder.encode(inputs)
-        if not sampled:
-            right = check_samples(outputs, self.own.encode, self.module, inputs)
-            self._sampled, reason = True, "" if right else DIFFERENT
-        # A single sample has been compared by then.
-        if encoder is not self.own and not reason and (sampled or len(inputs) > 1):
-            reason = outputs_differ(outputs, self.own, inputs)
-        settled = self._settled(encoder, inputs, use="outputs", reason=reason)
-        return outputs if settled is encoder else settled.encode(inputs)
+        if encoder is self.own:
+            self._check_samples(outputs, inputs)
+        else:
+            before = random_states(inputs.device)
+            if self._differs(outputs, self.own.encode(inputs), inputs, before=before):
+                return self._first_outputs(inputs)
+        self._settle(encoder, inputs, use="outputs")
+        return outputs
 
     def _first_vjp(self, inputs: Tensor) -> tuple[Tensor, VJP]:
-        encoder, reason = self._encoder(inputs), ""
-        found = encoder.vjp(inputs)
-        if not self._sampled:
-            check_samples(found[0], self.own.encode, self.module, inputs)
-            self._sampled = True
-        if encoder is not self.own:
-            reason = vjp_differs(found, self.own, inputs, name=name_of(self.module))
-        settled = self._settled(encoder, inputs, use="VJP", reason=reason)
-        return found if settled is encoder else settled.vjp(inputs)
+        """Outputs and their VJP; a plan's are compared with the module's own.
 
-    def _settled(self, encoder: Encoder, inputs: Tensor, *, use: str, reason: str) -> Encoder:
-        """The encoder for a use from now on: the module's own if there is a reason against it."""
-        if reason:
-            self._graph, self._reason = None, reason
-            self._prepared.clear()
-            encoder = self.own
+        The VJP is compared where it is first applied, since a decoder takes it there in any case.
+        """
+        encoder = self._encoder(inputs)
+        outputs, vjp = encoder.vjp(inputs)
+        if encoder is self.own:
+            self._check_samples(outputs, inputs)
+            self._settle(encoder, inputs, use="VJP")
+            return outputs, vjp
+        before = random_states(inputs.device)
+        own, own_vjp = self.own.vjp(inputs)
+        if self._differs(outputs, own, inputs, before=before):
+            return self._first_vjp(inputs)
+
+        def compared(cotangent: Tensor) -> Tensor:
+            name = name_of(self.module)
+            gradient, reason = compared_gradient(vjp, own_vjp, cotangent, name=name)
+            if reason:
+                self._give_up(reason)
+            else:
+                self._settle(encoder, inputs, use="VJP")
+            return gradient
+
+        return outputs, compared
+
+    def _differs(
+        self, outputs: Tensor, own: Tensor, inputs: Tensor, *, before: tuple[object, ...]
+    ) -> bool:
+        """Whether a plan is given up: its outputs are others, or the module's own are random."""
+        is_random = random_states(inputs.device) != before
+        if is_random or not agree(outputs, own, like=inputs):
+            self._give_up("the outputs of a compiled plan differ from the module's own")
+            return True
+        return False
+
+    def _check_samples(self, outputs: Tensor, inputs: Tensor) -> None:
+        """Refuse, once, what is random or mixes its batch; a plan does neither."""
+        if not self._sampled:
+            check_samples(outputs, self.own.encode, self.module, inputs)
+            self._sampled = True
+
+    def _settle(self, encoder: Encoder, inputs: Tensor, *, use: str) -> None:
+        """Let an encoder serve a use from now on."""
         self._prepared[*_place_of(inputs), use] = encoder
         if self._watch is not None:
             self._watch.has_changed()  # the module's own code, which has just been run, may do so
-        return encoder
+
+    def _give_up(self, reason: str) -> None:
+        """Run the module itself from now on."""
+        self._graph, self._reason = None, reason
+        self._prepared.clear()
 
     def _trace(self) -> None:
         """Look at the module anew."""
@@ -180,7 +214,7 @@ class NetworkEncoder:
             except (MemoryError, torch.OutOfMemoryError):
                 raise
             except Exception as error:  # whatever torch says of settings that it takes elsewhere
-                self._graph, self._reason = None, first_line(error)
+                self._give_up(first_line(error))
         return self.own
 
     def _check(self, dtype: torch.dtype, device: torch.device) -> None:

@@ -191,6 +191,13 @@ class TestValues:
             handle.remove()
         assert_faithful(encoder, module)
 
+    def test_a_gradient_of_its_own_is_followed_from_then_on(self) -> None:
+        module = Doing(lambda x: x + x.detach() if isinstance(x, Tensor) else x + x)
+        encoder = NetworkEncoder(module)
+        for _ in range(2):
+            assert_faithful(encoder, module)
+        assert encoder.path != COMPILED
+
     def test_a_class_that_is_patched(self, monkeypatch: pytest.MonkeyPatch) -> None:
         plain = nn.Conv2d.forward
         monkeypatch.setattr(nn.Conv2d, "forward", lambda self, x: 2 * plain(self, x))
@@ -346,6 +353,9 @@ RANDOM: dict[str, Callable[[], nn.Module]] = {
     "torch": lambda: nn.Sequential(net(), Branch(lambda: float(torch.rand(())))).eval(),
     "random": lambda: nn.Sequential(net(), Branch(random.random)).eval(),
     "numpy": lambda: nn.Sequential(net(), Branch(lambda: float(np.random.rand()))).eval(),  # noqa: NPY002
+    "rarely": lambda: nn.Sequential(
+        net(), Branch(lambda: 1.0 if random.random() > 1e-12 else 0.0)
+    ).eval(),
 }
 
 MIXING: dict[str, Callable[[], nn.Module]] = {
